@@ -1,0 +1,3 @@
+//! The `reachproof` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! One verification run: gathers agents, dispatches probes, compares, reports.

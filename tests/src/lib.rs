@@ -1,0 +1,1 @@
+//! The lab runner and the end-to-end tests.
