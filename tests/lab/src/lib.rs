@@ -1,6 +1,7 @@
 //! Builds an EKS-shaped VPC in network namespaces from a snapshot; the kernel decides.
 
 mod plan;
+pub mod world;
 
 pub use plan::{Endpoint, EndpointKind, LabPlan, Management};
 
