@@ -3,6 +3,7 @@
 //! Ids are readable and stable: `sg-NAME`, `subnet-NAME`, `eni-HOST`, `sgr-GROUP-in-01`. The answers have the shape that
 //! the AWS CLI and `kubectl get … -o json` print.
 
+mod acl;
 mod cluster;
 mod group;
 mod interface;
