@@ -2,6 +2,7 @@
 //!
 //! Needs no root. A name as argument runs only the vectors whose name starts with it.
 #![allow(
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stdout,
