@@ -14,6 +14,7 @@ use crate::observation::AgentName;
 pub use crate::observation::ProbeId;
 use crate::snapshot::EndpointListing;
 
+pub(crate) use build::control_plane_targets;
 pub use build::{FLOWS_PER_AGENT_MAX, FLOWS_PER_RUN_MAX, FileState, Scope, plan};
 pub use ports::{JUDGED_PORTS_MAX, judged_ports};
 pub use roster::{AddressConflict, AgentKind, Roster, RosterAgent};

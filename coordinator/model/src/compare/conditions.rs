@@ -13,10 +13,10 @@ use crate::prediction::{Prediction, StepOutcome};
 use crate::snapshot::EndpointListing;
 
 /// Shortest time between the starts of the first and the last silent attempt (F.2.6).
-pub const SILENCE_SPREAD_MIN: Duration = Duration::from_secs(10);
+pub(super) const SILENCE_SPREAD_MIN: Duration = Duration::from_secs(10);
 
 /// Fewest silent attempts (F.2.6).
-pub const SILENT_ATTEMPTS_MIN: usize = 3;
+pub(super) const SILENT_ATTEMPTS_MIN: usize = 3;
 
 // The plan makes as many attempts as silence needs.
 const _: () = assert!(ATTEMPTS >= 3);

@@ -68,11 +68,18 @@ pub fn plan(snapshot: &Snapshot, roster: &Roster, scope: &Scope) -> ProbePlan {
 /// A flow that may become part of the plan.
 #[derive(Debug, Clone)]
 pub(super) struct Draft {
-    pub(super) source: AgentName,
+    source: AgentName,
     target: Target,
     kind: ProbeKind,
     purposes: BTreeSet<Purpose>,
     pub(super) prediction: Prediction,
+}
+
+impl Draft {
+    /// What stands at the destination.
+    pub(super) fn target(&self) -> Target {
+        self.target.clone()
+    }
 }
 
 /// The flows chosen so far.
@@ -106,6 +113,11 @@ impl<'a> Drafts<'a> {
     /// The flows chosen so far, in their order.
     pub(super) fn flows(&self) -> impl Iterator<Item = (&Flow, &Draft)> {
         self.flows.iter()
+    }
+
+    /// The draft of a flow that was chosen.
+    pub(super) fn draft(&self, flow: &Flow) -> Option<&Draft> {
+        self.flows.get(flow)
     }
 
     /// Adds a flow, or another purpose to one that is there; beyond the limits it is counted only.

@@ -1,6 +1,6 @@
 //! Control probes: what shows that a silent source and target can talk otherwise (F.2.5).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::build::{Candidate, Drafts, candidate};
@@ -11,7 +11,7 @@ use crate::predict::predict;
 use crate::prediction::Verdict;
 
 /// Most agents that are asked the model about for one missing control: the first that the model allows is enough.
-pub const CONTROL_CANDIDATES_MAX: usize = 64;
+pub(super) const CONTROL_CANDIDATES_MAX: usize = 64;
 
 /// Adds control probes for every predicted deny that the flows chosen so far give none.
 ///
@@ -31,7 +31,7 @@ pub(super) fn add_controls(drafts: &mut Drafts<'_>, sequence: &mut Sequence) {
         if !allowed.targets.contains(&(flow.destination, port)) {
             controls.extend(other_source(drafts, sequence, &flow, port));
         }
-        if !allowed.sources.contains_key(&flow.source) {
+        if !allowed.sources.contains(&flow.source) {
             controls.extend(other_target(drafts, sequence, &flow));
         }
     }
@@ -44,7 +44,7 @@ pub(super) fn add_controls(drafts: &mut Drafts<'_>, sequence: &mut Sequence) {
 struct Allowed {
     pairs: BTreeSet<(IpAddr, IpAddr)>,
     targets: BTreeSet<(IpAddr, u16)>,
-    sources: BTreeMap<IpAddr, usize>,
+    sources: BTreeSet<IpAddr>,
 }
 
 impl Allowed {
@@ -52,7 +52,7 @@ impl Allowed {
         let mut allowed = Self {
             pairs: BTreeSet::new(),
             targets: BTreeSet::new(),
-            sources: BTreeMap::new(),
+            sources: BTreeSet::new(),
         };
         for (flow, draft) in drafts.flows() {
             if let (Verdict::Allow { .. }, Some(port)) =
@@ -60,7 +60,7 @@ impl Allowed {
             {
                 allowed.pairs.insert((flow.source, flow.destination));
                 allowed.targets.insert((flow.destination, port));
-                *allowed.sources.entry(flow.source).or_default() += 1;
+                allowed.sources.insert(flow.source);
             }
         }
         allowed
@@ -83,10 +83,7 @@ fn other_source(
     denied: &Flow,
     port: u16,
 ) -> Option<Candidate> {
-    let target = drafts
-        .flows()
-        .find(|(flow, _)| *flow == denied)
-        .map(|(_, draft)| draft.target())?;
+    let target = drafts.draft(denied)?.target();
     let agents: Vec<&RosterAgent> = drafts.roster.agents().collect();
     first_allowed(
         drafts,
