@@ -21,7 +21,7 @@ use reachproof_lab::{
     Answer, Endpoint, EndpointKind, Isolation, Lab, LabPlan, Management, Probe, Traffic, isolate,
 };
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The lab loses nothing, so silence shows itself soon.
 const WAIT: Duration = Duration::from_millis(1500);
@@ -159,10 +159,56 @@ fn judge(vector: &Vector) -> End {
     if vector.expect.verdict == "unknown" {
         return End::Left(format!("the verdict is unknown ({})", vector.expect.reason));
     }
-    match probe_all(vector) {
+    match probe_all(vector, None) {
         Err(error) => End::Differs(error.to_string()),
-        Ok(answers) => compare(vector, &answers),
+        Ok(answers) => match compare(vector, &answers) {
+            End::Agrees => control(vector),
+            other => other,
+        },
     }
+}
+
+/// The control of a deny by a filter: without any filter the same flow gets through, so the filter caused the silence.
+fn control(vector: &Vector) -> End {
+    let gate = vector.expect.gate.as_str();
+    if vector.expect.verdict != "deny" || !(gate.starts_with("sg-") || gate.starts_with("nacl-")) {
+        return End::Agrees;
+    }
+    match probe_all(vector, Some(unfiltered(&vector.snapshot))) {
+        Err(error) => End::Differs(error.to_string()),
+        Ok(answers) if answers.iter().all(|(_, answer)| answer.is_open()) => End::Agrees,
+        Ok(answers) => End::Differs(format!("silent without any filter, too: {answers:?}")),
+    }
+}
+
+/// The same world with every group and every network ACL wide open.
+fn unfiltered(snapshot: &Map<String, Value>) -> Map<String, Value> {
+    let mut open = snapshot.clone();
+    let everything = json!([{
+        "IpProtocol": "-1",
+        "IpRanges": [{ "CidrIp": "0.0.0.0/0" }],
+        "Ipv6Ranges": [{ "CidrIpv6": "::/0" }],
+    }]);
+    for group in open["describe-security-groups"]["SecurityGroups"]
+        .as_array_mut()
+        .unwrap()
+    {
+        group["IpPermissions"] = everything.clone();
+        group["IpPermissionsEgress"] = everything.clone();
+    }
+    for acl in open["describe-network-acls"]["NetworkAcls"]
+        .as_array_mut()
+        .unwrap()
+    {
+        let entry = |number: u32, egress: bool, field: &str, range: &str| json!({ "RuleNumber": number, "Protocol": "-1", "RuleAction": "allow", "Egress": egress, field: range });
+        acl["Entries"] = json!([
+            entry(1, true, "CidrBlock", "0.0.0.0/0"),
+            entry(2, true, "Ipv6CidrBlock", "::/0"),
+            entry(1, false, "CidrBlock", "0.0.0.0/0"),
+            entry(2, false, "Ipv6CidrBlock", "::/0"),
+        ]);
+    }
+    open
 }
 
 fn compare(vector: &Vector, answers: &[(u16, Answer)]) -> End {
@@ -201,11 +247,12 @@ fn expected_open(vector: &Vector, port: u16) -> bool {
 
 fn probe_all(
     vector: &Vector,
+    enforced: Option<Map<String, Value>>,
 ) -> Result<Vec<(u16, Answer)>, Box<dyn std::error::Error + Send + Sync>> {
     let endpoints = endpoints(vector);
     let plan = LabPlan {
         snapshot: vector.snapshot.clone(),
-        enforced: None,
+        enforced,
         endpoints,
         management: Management::None,
     };
