@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     /// Arguments that every run needs.
-    const NEEDED: [&str; 9] = [
+    const NEEDED: [&str; 8] = [
         "reachproof-agent",
         "run",
         "--coordinator=https://10.0.0.1:7500",
@@ -204,8 +204,7 @@ mod tests {
         "--token-file=token",
         "--name=node-a",
         "--kind=node",
-        "--address=10.0.1.10",
-        "2001:db8::10",
+        "--address=10.0.1.10,2001:db8::10",
     ];
 
     /// The configuration that these arguments give.
@@ -231,6 +230,18 @@ mod tests {
     }
 
     #[test]
+    fn addresses_may_also_follow_each_other() {
+        let others = NEEDED
+            .iter()
+            .copied()
+            .filter(|argument| !argument.starts_with("--address"));
+        let arguments: Vec<&str> = others
+            .chain(["--address", "10.0.1.10", "2001:db8::10"])
+            .collect();
+        assert_eq!(config(&arguments).unwrap().addresses.len(), 2);
+    }
+
+    #[test]
     fn run_refuses_what_cannot_work() {
         for wrong in [
             "--coordinator=http://a",
@@ -243,7 +254,7 @@ mod tests {
             let others = NEEDED
                 .iter()
                 .copied()
-                .filter(|argument| !argument.starts_with(name) && !argument.contains("::"));
+                .filter(|argument| !argument.starts_with(name));
             let arguments: Vec<&str> = others.chain([wrong]).collect();
             assert!(config(&arguments).is_err(), "{wrong}");
         }

@@ -95,11 +95,21 @@ impl FromStr for Coordinator {
         if uri.scheme_str() != Some("https") || !plain || authority.host().is_empty() {
             return Err(invalid());
         }
-        let port = match (authority.port_u16(), authority.port()) {
-            (Some(port), _) if port > 0 => port,
-            (None, None) if !authority.as_str().ends_with(':') => CONTROL_PORT,
-            _ => return Err(invalid()),
+        // To `http` a port that is too large is none at all: it must not become the default.
+        let port = match authority
+            .as_str()
+            .strip_prefix(authority.host())
+            .ok_or_else(invalid)?
+        {
+            "" => CONTROL_PORT,
+            rest => rest
+                .strip_prefix(':')
+                .and_then(|port| port.parse().ok())
+                .ok_or_else(invalid)?,
         };
+        if port == 0 {
+            return Err(invalid());
+        }
         let host = authority
             .host()
             .trim_start_matches('[')
