@@ -115,7 +115,7 @@ impl Namespace {
     pub(crate) fn address(&mut self, address: IpAddr, device: &str) {
         let options = if address.is_ipv6() { " nodad" } else { "" };
         self.lines.push(format!(
-            "addr add {} dev {device}{options}",
+            "addr replace {} dev {device}{options}",
             IpNet::from(address)
         ));
     }

@@ -343,3 +343,6 @@ fn gateway_routes(
     })
     .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -265,6 +265,11 @@ fn management_links_lead_to_the_coordinator_only() {
     }
     assert!(own.len() > 5, "{own:?}");
     let (first, other) = (&own[0], &own[1]);
+    // Even an endpoint that sends it there on purpose finds that the root passes nothing on.
+    run(
+        lab.command(&first.0, OsStr::new("ip")).unwrap(),
+        &format!("route add {}/32 dev mgmt", other.1),
+    );
     let reached = lab
         .within(&first.0, || {
             TcpStream::connect_timeout(&SocketAddr::new(other.1, 22), WAIT)
