@@ -4,5 +4,6 @@ pub mod describe;
 pub mod flow;
 pub mod id;
 pub mod net;
+pub mod predict;
 pub mod prediction;
 pub mod snapshot;

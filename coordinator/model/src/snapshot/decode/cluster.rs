@@ -4,9 +4,7 @@ use super::{Decoder, Item};
 use crate::describe::Node;
 use crate::id::{SecurityGroupId, SubnetId, VpcId};
 use crate::net::network_v4;
-use crate::snapshot::{
-    Cluster, CniSettings, Consequence, EnforcingMode, FargateProfile, GapKind, Snat,
-};
+use crate::snapshot::{Cluster, Consequence, EnforcingMode, FargateProfile, GapKind, Snat};
 
 /// Spellings of Go's `strconv.ParseBool` for true.
 const TRUE: [&str; 6] = ["1", "t", "T", "TRUE", "true", "True"];
@@ -197,6 +195,7 @@ impl<'a> Decoder<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::CniSettings;
 
     #[test]
     fn the_cni_translates_on_the_node_and_is_strict_by_default() {
