@@ -49,6 +49,22 @@ pub fn verdict(snapshot: &Snapshot, flow: &Flow) -> Verdict {
     Walk::new(snapshot, flow, None).verdict()
 }
 
+/// Returns the source address that the destination sees, where the VPC CNI translates it (E.1); absent where it does
+/// not, or where the ends of the flow are not known.
+#[must_use]
+pub fn translated_source(snapshot: &Snapshot, flow: &Flow) -> Option<IpAddr> {
+    let route = Walk::new(snapshot, flow, None).endpoints().ok()?;
+    (route.sender.address != flow.source).then_some(route.sender.address)
+}
+
+/// Returns the address that the receiver sees instead of the flow's source: that of the node, where the VPC CNI
+/// translates (E.1). Nothing where the source is kept or the walk ends among the endpoints.
+#[must_use]
+pub fn translated_source(snapshot: &Snapshot, flow: &Flow) -> Option<IpAddr> {
+    let route = Walk::new(snapshot, flow, None).endpoints().ok()?;
+    Some(route.sender.address).filter(|address| *address != flow.source)
+}
+
 /// A flow on its way.
 struct Walk<'s> {
     snapshot: &'s Snapshot,
