@@ -57,14 +57,6 @@ pub fn translated_source(snapshot: &Snapshot, flow: &Flow) -> Option<IpAddr> {
     (route.sender.address != flow.source).then_some(route.sender.address)
 }
 
-/// Returns the address that the receiver sees instead of the flow's source: that of the node, where the VPC CNI
-/// translates (E.1). Nothing where the source is kept or the walk ends among the endpoints.
-#[must_use]
-pub fn translated_source(snapshot: &Snapshot, flow: &Flow) -> Option<IpAddr> {
-    let route = Walk::new(snapshot, flow, None).endpoints().ok()?;
-    Some(route.sender.address).filter(|address| *address != flow.source)
-}
-
 /// A flow on its way.
 struct Walk<'s> {
     snapshot: &'s Snapshot,
