@@ -15,7 +15,10 @@ use reachproof_proto::{
         peer_server::{Peer, PeerServer},
     },
 };
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
 use tonic::{Status, body::Body};
 use tower::Service;
 use tracing::debug;
@@ -28,7 +31,10 @@ const PROBE_PATH: &str = "/v1/probe";
 /// Serves one connection until the other side closes it, or for at most [`CONNECTION_LIFE_MAX`].
 ///
 /// The first bytes tell HTTP/1.1 from HTTP/2: the API server's `pods/proxy` speaks only the former.
-pub(super) async fn serve(stream: TcpStream, key: ProofKey, peer: SocketAddr) {
+pub(super) async fn serve<S>(stream: S, key: ProofKey, peer: SocketAddr)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let witness = Witness { key, peer };
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -151,7 +157,77 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, duplex},
+        time::Instant,
+    };
+
     use super::*;
+
+    /// Serves one end of a pipe, writes `request` to the other, and returns what came back and when it closed.
+    async fn exchange(request: &[u8]) -> (String, std::time::Duration) {
+        let (mut ours, theirs) = duplex(4096);
+        let begin = Instant::now();
+        let serving = tokio::spawn(serve(theirs, [7; 32], "10.0.1.10:40000".parse().unwrap()));
+        ours.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        ours.read_to_string(&mut answer).await.unwrap();
+        let closed_after = begin.elapsed();
+        serving.await.unwrap();
+        (answer, closed_after)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_says_nothing_is_closed() {
+        let (answer, closed_after) = exchange(b"").await;
+        assert_eq!((answer.as_str(), closed_after), ("", CONNECTION_LIFE_MAX));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_never_ends_is_closed() {
+        for part in [&b"GET /v1/probe"[..], b"PRI * HTTP/2.0\r\n"] {
+            let (answer, closed_after) = exchange(part).await;
+            assert_eq!((answer.as_str(), closed_after), ("", CONNECTION_LIFE_MAX));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn http_1_1_gets_the_same_proof() {
+        let request =
+            b"GET /v1/probe?nonce=01010101010101010101010101010101 HTTP/1.1\r\nhost: x\r\n\r\n";
+        let (answer, _) = exchange(request).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        let expected = hex(&proof(
+            &[7; 32],
+            &[1; 16],
+            "10.0.1.10".parse().unwrap(),
+            40_000,
+        ));
+        assert_eq!(
+            body,
+            serde_json::json!({ "observed_address": "10.0.1.10", "observed_port": 40_000, "proof": expected })
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn other_requests_of_http_1_1_are_refused() {
+        for (request, status) in [
+            ("GET /v1/probe HTTP/1.1", "400"),
+            ("GET /v1/probe?nonce=01 HTTP/1.1", "400"),
+            ("GET / HTTP/1.1", "404"),
+            (
+                "POST /v1/probe?nonce=01010101010101010101010101010101 HTTP/1.1",
+                "404",
+            ),
+        ] {
+            let (answer, _) = exchange(format!("{request}\r\nhost: x\r\n\r\n").as_bytes()).await;
+            assert_eq!(answer.split(' ').nth(1), Some(status), "{request}");
+        }
+    }
 
     #[test]
     fn a_nonce_is_32_hexadecimal_digits_in_a_query() {
