@@ -14,8 +14,8 @@ pub enum Progress {
     },
     /// Agents may dial in.
     Gathering {
-        /// How many are waited for, where that is known.
-        expected: Option<usize>,
+        /// How many are waited for.
+        expected: usize,
         /// Longest wait.
         wait: Duration,
     },
@@ -30,6 +30,8 @@ pub enum Progress {
     Planned {
         /// Flows to try.
         flows: usize,
+        /// Probes for them.
+        probes: usize,
         /// Agents that take part.
         agents: usize,
         /// Shortest time that the probes take if nothing answers.
