@@ -6,9 +6,7 @@
 use std::net::IpAddr;
 
 use crate::finding::{Condition, Finding, FindingKind, FindingReason, Note};
-use crate::observation::{
-    Attempt, Evidence, Identification, Observation, Outcome, RunEvidence,
-};
+use crate::observation::{Attempt, Evidence, Identification, Observation, Outcome, RunEvidence};
 use crate::plan::{PlannedFlow, PlannedProbe, ProbeKind, ProbePlan, Roster};
 use crate::prediction::{Prediction, Verdict};
 use crate::stability::Stability;
@@ -143,7 +141,11 @@ impl<'a> Comparison<'a> {
 
     /// The table of F.3.
     fn judge(&self, index: usize, flow: &PlannedFlow, prediction: &Prediction) -> Judgement {
-        if flow.probes.iter().all(|probe| self.attempts(probe).is_empty()) {
+        if flow
+            .probes
+            .iter()
+            .all(|probe| self.attempts(probe).is_empty())
+        {
             return Judgement {
                 reason: Some(FindingReason::NotReported),
                 ..Judgement::plain(FindingKind::NotObserved)
@@ -241,7 +243,11 @@ fn saying(flow: &PlannedFlow, probe: &PlannedProbe, attempts: &[Attempt]) -> Say
         return Saying::Nothing;
     }
     let foreign = |attempt: &&Attempt| !is_own_socket(flow.flow.source, attempt);
-    if attempts.iter().filter(has_socket).any(|attempt| foreign(&attempt)) {
+    if attempts
+        .iter()
+        .filter(has_socket)
+        .any(|attempt| foreign(&attempt))
+    {
         return Saying::Worthless(FindingReason::SourceTranslated);
     }
     let mut notes = Vec::new();
@@ -259,7 +265,10 @@ fn saying(flow: &PlannedFlow, probe: &PlannedProbe, attempts: &[Attempt]) -> Say
         }
         return Saying::Answered(notes);
     }
-    match attempts.iter().find_map(|attempt| worthless(&attempt.outcome)) {
+    match attempts
+        .iter()
+        .find_map(|attempt| worthless(&attempt.outcome))
+    {
         Some(reason) => Saying::Worthless(reason),
         None => Saying::Silent,
     }

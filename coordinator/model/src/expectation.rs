@@ -166,7 +166,9 @@ fn flows(
     let nodes: Vec<&ClusterMember> = members.nodes.iter().collect();
     let kubelets = members.nodes.iter().chain(&members.fargate);
     let to = |sources: &[&ClusterMember], targets: &[IpAddr], protocol| -> Vec<Flow> {
-        let sources = sources.iter().map(|member| source(snapshot, roster, member));
+        let sources = sources
+            .iter()
+            .map(|member| source(snapshot, roster, member));
         let ends = sources.flat_map(|source| targets.iter().map(move |to| (source.clone(), *to)));
         ends.filter_map(|(source, target)| source.flow(target, protocol))
             .collect()
@@ -341,11 +343,10 @@ fn state(finding: &Finding) -> ExpectationState {
         // Connections from some source ports fail: a client cannot choose.
         (Verdict::Deny(_) | Verdict::Partial { .. }, _) => ExpectationState::Broken,
         (_, FindingKind::ConfirmedAllow | FindingKind::Bypass) => ExpectationState::Met,
-        (Verdict::Allow { .. } | Verdict::Bypass(_) | Verdict::Exempt(_), FindingKind::NotObserved)
-            if finding.reason == Some(FindingReason::NoVantagePoint) =>
-        {
-            ExpectationState::Met
-        }
+        (
+            Verdict::Allow { .. } | Verdict::Bypass(_) | Verdict::Exempt(_),
+            FindingKind::NotObserved,
+        ) if finding.reason == Some(FindingReason::NoVantagePoint) => ExpectationState::Met,
         (
             Verdict::Allow { .. } | Verdict::Bypass(_) | Verdict::Exempt(_) | Verdict::Unknown(_),
             FindingKind::Inconclusive

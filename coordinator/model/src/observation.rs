@@ -18,7 +18,9 @@ pub const AGENT_NAME_LENGTH_MAX: usize = 253;
 
 /// A text that names no agent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the name of an agent has {length} bytes, needs 1 to {AGENT_NAME_LENGTH_MAX} without control characters")]
+#[error(
+    "the name of an agent has {length} bytes, needs 1 to {AGENT_NAME_LENGTH_MAX} without control characters"
+)]
 pub struct InvalidAgentName {
     /// Length of the text in bytes.
     pub length: usize,

@@ -97,9 +97,9 @@ pub struct Reading<'a> {
 
 /// Whether nothing is being done to the cluster; without a cluster, or without its status, there is nothing to wait for.
 fn is_active(snapshot: &Snapshot) -> bool {
-    snapshot.cluster().is_none_or(|cluster| {
-        cluster.status.is_empty() || cluster.status == CLUSTER_ACTIVE
-    })
+    snapshot
+        .cluster()
+        .is_none_or(|cluster| cluster.status.is_empty() || cluster.status == CLUSTER_ACTIVE)
 }
 
 /// Stems of the answers that differ or are in one reading only.

@@ -113,8 +113,8 @@ impl Comparison<'_> {
         let seen = record.accepts.iter().find(|accept| {
             let here = accept.local.ip() == target
                 && Some(accept.local.port()) == flow.flow.protocol.port();
-            let from = accept.peer.ip() == flow.flow.source
-                || Some(accept.peer.ip()) == flow.translated;
+            let from =
+                accept.peer.ip() == flow.flow.source || Some(accept.peer.ip()) == flow.translated;
             let own = sockets.contains(&accept.peer);
             here && (own || (from && !self.reached.explains(target, accept.peer)))
         });
@@ -176,8 +176,8 @@ impl Comparison<'_> {
     fn streaming_agent(&self, target: IpAddr) -> Option<AgentName> {
         let agent = self.roster.holder(target)?;
         let record = self.evidence.records.get(&agent.name)?;
-        let through = record.stream_address == Some(target)
-            && record.presence == Presence::HeardToTheEnd;
+        let through =
+            record.stream_address == Some(target) && record.presence == Presence::HeardToTheEnd;
         through.then(|| agent.name.clone())
     }
 }

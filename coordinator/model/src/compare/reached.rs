@@ -96,7 +96,8 @@ impl Reached {
     /// Forgets the answers of targets that somebody else seems to hold.
     fn drop_disputed(&mut self) {
         let disputed = &self.disputed;
-        self.by_target.retain(|target, _| !disputed.contains(target));
+        self.by_target
+            .retain(|target, _| !disputed.contains(target));
         for answers in self.by_source.values_mut() {
             answers.retain(|answer| !disputed.contains(&answer.target.ip()));
         }

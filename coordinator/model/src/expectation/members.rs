@@ -86,7 +86,10 @@ pub fn core_dns(snapshot: &Snapshot) -> Vec<IpAddr> {
 /// The EC2 nodes, by the best source that the snapshot has.
 fn nodes(snapshot: &Snapshot) -> (Vec<ClusterMember>, NodeBasis) {
     if !snapshot.nodes().is_empty() {
-        let nodes = snapshot.nodes().iter().filter(|node| node.platform == Platform::Ec2);
+        let nodes = snapshot
+            .nodes()
+            .iter()
+            .filter(|node| node.platform == Platform::Ec2);
         let nodes = nodes
             .map(|node| (node.name.to_string(), node.addresses.clone()))
             .collect();

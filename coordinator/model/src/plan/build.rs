@@ -9,7 +9,7 @@ use super::{
     PEER_PORT, PlannedFlow, PlannedProbe, PolicyFact, ProbeId, ProbeKind, ProbePlan, Purpose,
     Roster, RosterAgent, SourcePorts, Target, judged_ports,
 };
-use crate::expectation::members::{core_dns, API_SERVER_PORT, DNS_PORT};
+use crate::expectation::members::{API_SERVER_PORT, DNS_PORT, core_dns};
 use crate::flow::{Flow, FlowProtocol};
 use crate::observation::AgentName;
 use crate::plan::AgentKind;
@@ -55,7 +55,9 @@ pub fn plan(snapshot: &Snapshot, roster: &Roster, scope: &Scope) -> ProbePlan {
         add_core_dns(&mut drafts, agent);
     }
     let pairs = roster.agents().flat_map(|source| {
-        let others = roster.agents().filter(move |other| other.name != source.name);
+        let others = roster
+            .agents()
+            .filter(move |other| other.name != source.name);
         others.map(move |target| (source, target))
     });
     for (source, target) in sequence.shuffle(pairs.collect()) {
@@ -303,7 +305,10 @@ fn policy(snapshot: &Snapshot, roster: &Roster, scope: &Scope, flow: &Flow) -> P
     if let Some(end) = selected {
         return PolicyFact::Selects(*end);
     }
-    let pods = || ends.iter().filter(|end| may_be_pod(snapshot, roster, **end));
+    let pods = || {
+        ends.iter()
+            .filter(|end| may_be_pod(snapshot, roster, **end))
+    };
     let doubt = match scope.network_policies {
         FileState::Absent => pods().next().is_some(),
         // A policy selects by labels; those of a pod that is not in the snapshot are not known.

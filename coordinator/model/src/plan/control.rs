@@ -96,11 +96,7 @@ fn other_source(
 }
 
 /// A flow of the source of `denied` to another agent, at an edge of the rules between them.
-fn other_target(
-    drafts: &Drafts<'_>,
-    sequence: &mut Sequence,
-    denied: &Flow,
-) -> Option<Candidate> {
+fn other_target(drafts: &Drafts<'_>, sequence: &mut Sequence, denied: &Flow) -> Option<Candidate> {
     let agent = drafts.roster.holder(denied.source)?;
     let others: Vec<&RosterAgent> = drafts.roster.agents().collect();
     let targets = sequence

@@ -55,7 +55,9 @@ mod tests {
 
     #[test]
     fn too_many_edges_cannot_be_judged() {
-        let open: Vec<_> = (0..20).map(|index| (33_000 + 10 * index, 33_001 + 10 * index)).collect();
+        let open: Vec<_> = (0..20)
+            .map(|index| (33_000 + 10 * index, 33_001 + 10 * index))
+            .collect();
         assert!(judged(&open).is_empty());
     }
 }
