@@ -9,29 +9,33 @@
     reason = "a test says why it fails and what it did"
 )]
 
+mod life;
+mod traffic;
+
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
+use life::{HOLD, hold, nothing_is_left_when_the_program_is_killed};
 use reachproof_lab::world::{BUILTIN, World};
 use reachproof_lab::{
     Answer, EndpointKind, Isolation, Lab, LabPlan, Management, Probe, Traffic, add_endpoint_slices,
     isolate,
 };
 use serde_json::{Map, Value, json};
+use traffic::{
+    a_standard_branch_pod_is_filtered_off_its_node_only,
+    pods_leave_the_vpc_with_the_address_of_their_node, references_cross_a_transit_gateway_inbound,
+    udp_and_other_protocols_get_through_where_rules_say_so,
+};
 
 /// The lab loses nothing, so silence shows itself soon.
 const WAIT: Duration = Duration::from_millis(1500);
-/// Set for the program that is killed in the middle; its value marks the processes below it.
-const HOLD: &str = "REACHPROOF_LAB_TEST_HOLD";
-/// How long the kernel may take to clean up.
-const CLEAN_UP_MAX: Duration = Duration::from_secs(10);
 
 /// The cases by name.
-const CASES: [(&str, fn()); 8] = [
+const CASES: [(&str, fn()); 12] = [
     (
         "every_builtin_world_goes_up_within_seconds",
         every_builtin_world_goes_up_within_seconds,
@@ -55,6 +59,22 @@ const CASES: [(&str, fn()); 8] = [
         endpoint_slices_list_what_listens_on_443,
     ),
     (
+        "references_cross_a_transit_gateway_inbound",
+        references_cross_a_transit_gateway_inbound,
+    ),
+    (
+        "pods_leave_the_vpc_with_the_address_of_their_node",
+        pods_leave_the_vpc_with_the_address_of_their_node,
+    ),
+    (
+        "a_standard_branch_pod_is_filtered_off_its_node_only",
+        a_standard_branch_pod_is_filtered_off_its_node_only,
+    ),
+    (
+        "udp_and_other_protocols_get_through_where_rules_say_so",
+        udp_and_other_protocols_get_through_where_rules_say_so,
+    ),
+    (
         "nothing_is_left_when_the_program_is_killed",
         nothing_is_left_when_the_program_is_killed,
     ),
@@ -69,9 +89,13 @@ fn main() -> ExitCode {
     if std::env::var_os(HOLD).is_some() {
         hold();
     }
+    // As the standard harness has it: nothing here is ignored, and nothing is listed.
+    if std::env::args().any(|argument| matches!(argument.as_str(), "--ignored" | "--list")) {
+        return ExitCode::SUCCESS;
+    }
     let wanted = std::env::args()
-        .nth(1)
-        .filter(|argument| !argument.starts_with('-'))
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'))
         .unwrap_or_default();
     let cases: Vec<_> = CASES
         .iter()
@@ -340,73 +364,4 @@ fn endpoint_slices_list_what_listens_on_443() {
             "{listed}"
         );
     }
-}
-
-/// Builds a lab with a process in it, says so, and waits to be killed.
-fn hold() -> ! {
-    let lab = Lab::up(&LabPlan {
-        snapshot: snapshot("A01"),
-        ..LabPlan::default()
-    })
-    .unwrap();
-    let host = lab.endpoint_at(address("10.0.1.20")).unwrap().name.clone();
-    let mut sleep = lab
-        .command(&host, OsStr::new("sleep"))
-        .unwrap()
-        .arg("600")
-        .spawn()
-        .unwrap();
-    println!("up");
-    sleep.wait().unwrap();
-    std::process::exit(0)
-}
-
-fn nothing_is_left_when_the_program_is_killed() {
-    for signal in ["KILL", "TERM", "INT"] {
-        let mark = format!("{signal}-{}", std::process::id());
-        let mut held = Command::new(std::env::current_exe().unwrap())
-            .env(HOLD, &mark)
-            .env_remove("REACHPROOF_LAB_STAGE")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(held.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        assert_eq!(line, "up\n");
-        let before = marked(&mark);
-        assert!(before >= 4, "{before} processes of a lab that is up");
-        run(Command::new("kill"), &format!("-{signal} {}", held.id()));
-        held.wait().unwrap();
-        let started = Instant::now();
-        while marked(&mark) > 0 {
-            assert!(
-                started.elapsed() < CLEAN_UP_MAX,
-                "{} processes left after {signal}",
-                marked(&mark)
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        println!(
-            "  {signal}: {before} processes gone in {:.2} s",
-            started.elapsed().as_secs_f64()
-        );
-    }
-}
-
-/// How many living processes carry `mark` in their environment.
-fn marked(mark: &str) -> usize {
-    let needle = format!("{HOLD}={mark}");
-    let processes = fs::read_dir("/proc")
-        .unwrap()
-        .map(|entry| entry.unwrap().path().join("environ"));
-    processes
-        .filter_map(|path| fs::read(path).ok())
-        .filter(|environment| {
-            environment
-                .split(|byte| *byte == 0)
-                .any(|entry| entry == needle.as_bytes())
-        })
-        .count()
 }
