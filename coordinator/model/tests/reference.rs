@@ -45,3 +45,74 @@ fn the_literal_evaluator_answers_every_vector() {
         );
     }
 }
+
+/// What an answer shows, in a word.
+fn kind(answer: &Value) -> String {
+    let part = |key: &str| answer[key].as_str().unwrap_or_default();
+    format!("{} {} {}", part("verdict"), part("gate"), part("reason"))
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Every verdict with every gate and reason that SEMANTICS K lists.
+const KINDS: [&str; 41] = [
+    "allow",
+    "bypass loopback",
+    "bypass same-host",
+    "deny nacl-in",
+    "deny nacl-out",
+    "deny nacl-return-in",
+    "deny nacl-return-out",
+    "deny return-route blackhole",
+    "deny return-route far-side",
+    "deny return-route filtered",
+    "deny return-route igw",
+    "deny return-route nat",
+    "deny return-route none",
+    "deny return-route other",
+    "deny return-route tgw-zone",
+    "deny route blackhole",
+    "deny route far-side",
+    "deny route filtered",
+    "deny route none",
+    "deny route tgw-zone",
+    "deny sg-egress",
+    "deny sg-ingress",
+    "deny src-dst-check",
+    "exempt link-local",
+    "exempt vpc-dns",
+    "partial nacl-return-in",
+    "partial nacl-return-out",
+    "unknown ambiguous-address",
+    "unknown dst-outside-model",
+    "unknown igw",
+    "unknown middlebox",
+    "unknown nat",
+    "unknown networkpolicy",
+    "unknown no-groups",
+    "unknown other",
+    "unknown return-middlebox",
+    "unknown same-host-branch",
+    "unknown src-outside-model",
+    "unknown tgw",
+    "unknown unresolved-rule",
+    "unknown vgw",
+];
+
+#[test]
+fn random_worlds_reach_every_gate_and_every_reason() {
+    let mut seen: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();
+    for seed in 0..1_000 {
+        let world = common::random::world(seed, common::random::Size::SMALL);
+        let reference = Reference::new(&world.snapshot);
+        let mut dice = common::random::Dice::new(seed);
+        for _ in 0..20 {
+            let flow = common::random::flow(&mut dice, &world);
+            *seen.entry(kind(&reference.answer(&flow))).or_default() += 1;
+        }
+    }
+    println!("{seen:#?}");
+    let reached: Vec<&str> = seen.keys().map(String::as_str).collect();
+    assert_eq!(reached, KINDS);
+}

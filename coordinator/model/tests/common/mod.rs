@@ -10,4 +10,5 @@
     reason = "every target of the package uses its own part of this module, and only in tests"
 )]
 
+pub mod random;
 pub mod reference;
