@@ -39,7 +39,7 @@ enum Command {
 /// Arguments of `run`. Each can come from the environment.
 #[derive(Debug, Args)]
 struct RunArguments {
-    /// Where the coordinator is: https://HOST[:PORT], by default on port 7443.
+    /// Where the coordinator is: `https://HOST` or `https://HOST:PORT`, by default on port 7443.
     #[arg(long, env = "REACHPROOF_COORDINATOR", value_name = "URL")]
     coordinator: Coordinator,
     /// PEM file with the certificates that the coordinator's own must come from.

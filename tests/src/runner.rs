@@ -135,7 +135,7 @@ fn terminal() -> Terminal {
 /// Says on stderr what happens, if somebody looks.
 fn show(progress: Progress) {
     if std::io::stderr().is_terminal() {
-        say(&describe(&progress));
+        say(&progress.to_string());
     }
 }
 
@@ -143,29 +143,6 @@ fn show(progress: Progress) {
 #[expect(clippy::print_stderr, reason = "progress is for people who watch")]
 pub fn say(text: &str) {
     eprintln!("{text}");
-}
-
-fn describe(progress: &Progress) -> String {
-    match progress {
-        Progress::Decoded { interfaces, gaps } => {
-            format!("read {interfaces} network interfaces, {gaps} gaps")
-        }
-        Progress::Gathering { expected, wait } => {
-            let expected = expected.map_or_else(String::new, |expected| format!(" {expected}"));
-            format!("waiting up to {} s for{expected} agents", wait.as_secs())
-        }
-        Progress::AgentArrived { name, present } => format!("agent {name} is there ({present})"),
-        Progress::Planned {
-            flows,
-            agents,
-            silence,
-        } => format!(
-            "{flows} flows between {agents} agents; silence takes {:.0} s",
-            silence.as_secs_f32()
-        ),
-        Progress::Probing { finished, total } => format!("{finished} of {total} probes ended"),
-        Progress::Comparing => "comparing".to_owned(),
-    }
 }
 
 /// How to enter each endpoint by hand, for people.
