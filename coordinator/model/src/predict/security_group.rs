@@ -26,8 +26,9 @@ pub(super) enum Admission {
 /// What is asked of a rule.
 struct Question {
     peer: IpAddr,
-    /// Whether references to groups work on the path.
-    references: Match,
+    /// Whether references to groups work on the path; absent over a transit gateway that is not described: then each
+    /// of them is unresolved, whoever the peer is (K.1 "TGW").
+    references: Option<Match>,
 }
 
 impl<'s> Walk<'s> {
@@ -62,8 +63,13 @@ impl<'s> Walk<'s> {
     }
 
     /// Whether references to groups work on a path; where the way ends they are judged as on a local one (K.1).
-    fn references(&self, route: &Route<'s>, direction: Direction, far: Option<&VpcId>) -> Match {
-        match &route.hop.path {
+    fn references(
+        &self,
+        route: &Route<'s>,
+        direction: Direction,
+        far: Option<&VpcId>,
+    ) -> Option<Match> {
+        Some(match &route.hop.path {
             Path::SameSubnet
             | Path::Local
             | Path::None
@@ -76,7 +82,7 @@ impl<'s> Walk<'s> {
                 Direction::Egress => Match::No,
                 Direction::Ingress => {
                     let near = Some(&route.sender.entry.interface.vpc);
-                    transit_gateway::references(self.snapshot, gateway, [near, far])
+                    transit_gateway::references(self.snapshot, gateway, [near, far])?
                 }
             },
             Path::Middlebox
@@ -85,7 +91,7 @@ impl<'s> Walk<'s> {
             | Path::VpnGateway
             | Path::Other => Match::No,
             Path::Unread => Match::Unsure,
-        }
+        })
     }
 
     /// What the groups of an interface say; nothing if they refuse.
@@ -121,6 +127,7 @@ impl<'s> Walk<'s> {
             return Some(Admission::By(rule.clone()));
         }
         unresolved.sort();
+        unresolved.dedup();
         (!unresolved.is_empty()).then_some(Admission::Unresolved(unresolved))
     }
 
@@ -142,23 +149,20 @@ impl<'s> Walk<'s> {
 
     /// Whether the peer is a private address of an interface that wears the group (A.3).
     fn reference(&self, reference: &GroupReference, question: &Question) -> Match {
-        if reference.freshness == Freshness::Stale || question.references == Match::No {
+        if reference.freshness == Freshness::Stale || question.references == Some(Match::No) {
             return Match::No;
         }
         let membership = match self.snapshot.members(reference) {
-            Members::Nobody => Match::No,
+            Members::Nobody => return Match::No,
             Members::Invisible => Match::Unsure,
-            Members::Of(group) => self.membership(group, reference, question.peer),
+            Members::Of(group) => self.membership(group, question.peer),
         };
-        question.references.and(membership)
+        question
+            .references
+            .map_or(Match::Unsure, |references| references.and(membership))
     }
 
-    fn membership(
-        &self,
-        group: Key<GroupEntry>,
-        reference: &GroupReference,
-        peer: IpAddr,
-    ) -> Match {
+    fn membership(&self, group: Key<GroupEntry>, peer: IpAddr) -> Match {
         let mut answer = Match::No;
         let owners = self.snapshot.addresses.owners(peer);
         for owner in &owners {
@@ -171,14 +175,8 @@ impl<'s> Walk<'s> {
                 Reading::GroupsUnread | Reading::Doubtful => answer = Match::Unsure,
             }
         }
-        // An address that nobody owns may be one of an interface that could not be read, or that nobody here sees.
-        let is_foreign = self.snapshot.groups.at(group).state == GroupState::Undescribed
-            && reference
-                .account
-                .as_ref()
-                .is_some_and(|account| !self.snapshot.own_accounts.contains(account));
-        let has_unread = self.snapshot.interfaces_read == Completeness::Incomplete;
-        if owners.is_empty() && (is_foreign || has_unread) {
+        // An address that nobody owns may be one of an interface that could not be read.
+        if owners.is_empty() && self.snapshot.interfaces_read == Completeness::Incomplete {
             return Match::Unsure;
         }
         answer
