@@ -8,7 +8,14 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+
+use common::random::{Dice, Size};
 use common::reference::Reference;
+use reachproof_model::describe::Described;
+use reachproof_model::flow::Flow;
+use reachproof_model::predict::verdict;
+use reachproof_model::snapshot::Snapshot;
 use serde_json::Value;
 
 /// Every vector that the repository has.
@@ -102,11 +109,11 @@ const KINDS: [&str; 41] = [
 
 #[test]
 fn random_worlds_reach_every_gate_and_every_reason() {
-    let mut seen: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     for seed in 0..1_000 {
-        let world = common::random::world(seed, common::random::Size::SMALL);
+        let world = common::random::world(seed, Size::SMALL);
         let reference = Reference::new(&world.snapshot);
-        let mut dice = common::random::Dice::new(seed);
+        let mut dice = Dice::new(seed);
         for _ in 0..20 {
             let flow = common::random::flow(&mut dice, &world);
             *seen.entry(kind(&reference.answer(&flow))).or_default() += 1;
@@ -115,4 +122,69 @@ fn random_worlds_reach_every_gate_and_every_reason() {
     println!("{seen:#?}");
     let reached: Vec<&str> = seen.keys().map(String::as_str).collect();
     assert_eq!(reached, KINDS);
+}
+
+/// A disagreement on one flow, for people.
+struct Disagreement {
+    seed: u64,
+    flow: Value,
+    literal: Value,
+    model: Value,
+}
+
+/// Asks both evaluators about `flows` flows of a random world.
+fn compare(seed: u64, size: Size, flows: usize) -> Vec<Disagreement> {
+    let world = common::random::world(seed, size);
+    let reference = Reference::new(&world.snapshot);
+    let mut described = Described::default();
+    for (stem, answer) in &world.snapshot {
+        described.insert(stem.as_str(), answer.clone());
+    }
+    let snapshot = Snapshot::decode(&described).unwrap().snapshot;
+    let mut dice = Dice::new(seed);
+    let mut found = Vec::new();
+    for _ in 0..flows {
+        let flow = common::random::flow(&mut dice, &world);
+        let literal = reference.answer(&flow);
+        let asked = Flow::from_json(&flow).unwrap();
+        let model = serde_json::to_value(verdict(&snapshot, &asked)).unwrap();
+        if literal != model {
+            found.push(Disagreement {
+                seed,
+                flow,
+                literal,
+                model,
+            });
+        }
+    }
+    found
+}
+
+/// Fails with the first disagreements of each kind.
+fn report(found: &[Disagreement]) {
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for one in found {
+        let kind = format!(
+            "literal {} | model {}",
+            kind(&one.literal),
+            kind(&one.model)
+        );
+        let count = kinds.entry(kind).or_default();
+        *count += 1;
+        if *count <= 2 {
+            println!(
+                "seed {}: {}\n  literal {}\n  model   {}",
+                one.seed, one.flow, one.literal, one.model
+            );
+        }
+    }
+    assert!(found.is_empty(), "{kinds:#?}");
+}
+
+#[test]
+fn both_evaluators_agree_on_small_worlds() {
+    let found: Vec<_> = (0..4_000)
+        .flat_map(|seed| compare(seed, Size::SMALL, 20))
+        .collect();
+    report(&found);
 }

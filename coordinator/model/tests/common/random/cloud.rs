@@ -52,7 +52,8 @@ impl Draft {
                 ("2600:1f14:abc::/56", "pcx-1"),
                 ("10.2.0.0/16", "tgw-1"),
             ],
-            _ => &[("10.0.0.0/16", "tgw-1"), ("10.1.0.0/16", "tgw-1")],
+            "vpc-t" => &[("10.0.0.0/16", "tgw-1"), ("10.1.0.0/16", "tgw-1")],
+            _ => &[("10.1.0.0/16", "tgw-1")],
         };
         for (cidr, usual) in far {
             if self.dice.chance(88) {
@@ -229,7 +230,7 @@ impl Draft {
             let kept = if self.dice.chance(75) {
                 members.len()
             } else {
-                self.dice.below(members.len() + 1)
+                1 + self.dice.below(members.len())
             };
             let references = word(self.dice.chance(90));
             attachments.push(json!({

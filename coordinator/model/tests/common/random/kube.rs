@@ -46,7 +46,7 @@ impl Draft {
         }
         self.file(
             "aws-node",
-            json!({"kind": "DaemonSet", "spec": {"template": {"spec": {"containers": [
+            json!({"kind": "DaemonSet", "metadata": {"name": "aws-node", "namespace": "kube-system"}, "spec": {"template": {"spec": {"containers": [
                 {"name": "aws-node", "env": env},
                 {"name": "aws-eks-nodeagent", "env": [
                     {"name": "AWS_VPC_K8S_CNI_EXTERNALSNAT", "value": "true"},

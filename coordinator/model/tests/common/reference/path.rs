@@ -29,6 +29,8 @@ pub enum Path {
     Igw,
     Vgw,
     Other,
+    /// `other` because something could not be read: absence is not denial, so it denies in no direction.
+    Unread,
 }
 
 /// What the transit gateway makes of it.
@@ -63,6 +65,7 @@ pub fn references_cross(path: &Path, egress: bool) -> Option<bool> {
         Path::Tgw(_) if egress => Some(false),
         Path::Tgw(tgw) => tgw.references,
         Path::Middlebox | Path::Nat | Path::Igw | Path::Vgw | Path::Other => Some(false),
+        Path::Unread => None,
     }
 }
 
@@ -73,7 +76,7 @@ pub fn route(world: &World, subnet: &Subnet, to: IpAddr) -> Path {
         return Path::None;
     }
     let Some(table) = table_of(world, subnet) else {
-        return Path::Other;
+        return Path::Unread;
     };
     // Longest prefix, then static before prefix list before propagated.
     let mut best: Option<(u32, u32, &Value)> = None;
@@ -102,7 +105,7 @@ pub fn route(world: &World, subnet: &Subnet, to: IpAddr) -> Path {
     }
     match best {
         Some((length, _, route)) if length > 0 || !unreadable => target(world, subnet, route, to),
-        _ if unreadable => Path::Other,
+        _ if unreadable => Path::Unread,
         Some(_) | None => Path::None,
     }
 }
@@ -173,12 +176,15 @@ fn peering(world: &World, ours: &str, id: &str, to: IpAddr) -> Path {
     .iter()
     .find(|row| row["VpcPeeringConnectionId"] == id);
     let Some(row) = found else {
-        return Path::Other;
+        return Path::Unread;
     };
+    let (one, two) = (&row["RequesterVpcInfo"], &row["AccepterVpcInfo"]);
+    if one["VpcId"] != ours && two["VpcId"] != ours {
+        return Path::DeadPeering;
+    }
     if row["Status"]["Code"] != "active" {
         return Path::DeadPeering;
     }
-    let (one, two) = (&row["RequesterVpcInfo"], &row["AccepterVpcInfo"]);
     let far = if one["VpcId"] == ours { two } else { one };
     let other = text(far, "VpcId").unwrap();
     let owned = world.owners(to).iter().any(|eni| eni.vpc == other);
@@ -218,6 +224,12 @@ fn region(world: &World, side: &Value) -> String {
 }
 
 fn attachments<'a>(world: &'a World, gateway: &str) -> Vec<&'a Value> {
+    let mut all = all_attachments(world);
+    all.retain(|row| row["TransitGatewayId"] == gateway);
+    all
+}
+
+fn all_attachments(world: &World) -> Vec<&Value> {
     rows(
         &world.json,
         "describe-transit-gateway-vpc-attachments",
@@ -225,10 +237,8 @@ fn attachments<'a>(world: &'a World, gateway: &str) -> Vec<&'a Value> {
     )
     .iter()
     .filter(|row| {
-        row["TransitGatewayId"] == gateway
-            && row
-                .get("State")
-                .is_none_or(|state| state == "available" || state == "modifying")
+        row.get("State")
+            .is_none_or(|state| state == "available" || state == "modifying")
     })
     .collect()
 }
@@ -355,22 +365,30 @@ fn leads_to(world: &World, table: &str, to: IpAddr, theirs: &[&Value]) -> bool {
 }
 
 /// The owners of the destination in the VPC to which the path leads.
+///
+/// A middlebox is an interface of the sender's own VPC. Behind a transit gateway whoever is attached comes first, then
+/// whoever is in a VPC without any visible attachment: that one is UNKNOWN(tgw), not outside the model.
 pub fn far_owners<'a>(world: &'a World, se: &Eni, path: &Path, to: IpAddr) -> Vec<&'a Eni> {
-    let mut owners = world.owners(to);
-    owners.retain(|eni| match path {
-        Path::SameSubnet | Path::Local => eni.vpc == se.vpc,
-        Path::Peering { other, .. } => eni.vpc == *other,
-        Path::Tgw(tgw) => tgw.attached.contains(&eni.vpc),
-        // Nowhere in particular: whoever owns it.
-        Path::Middlebox
-        | Path::None
-        | Path::Blackhole
-        | Path::Filtered
-        | Path::DeadPeering
-        | Path::Nat
-        | Path::Igw
-        | Path::Vgw
-        | Path::Other => true,
-    });
-    owners
+    let owners = world.owners(to);
+    let within = |wanted: &dyn Fn(&str) -> bool| -> Vec<&Eni> {
+        let mut found = owners.clone();
+        found.retain(|eni| wanted(&eni.vpc));
+        found
+    };
+    match path {
+        Path::Peering { other, .. } => within(&|vpc| vpc == other),
+        Path::Tgw(tgw) => {
+            let attached = within(&|vpc| tgw.attached.iter().any(|it| it == vpc));
+            if attached.is_empty() {
+                within(&|vpc| !is_attached_anywhere(world, vpc))
+            } else {
+                attached
+            }
+        }
+        _ => within(&|vpc| vpc == se.vpc),
+    }
+}
+
+fn is_attached_anywhere(world: &World, vpc: &str) -> bool {
+    all_attachments(world).iter().any(|row| row["VpcId"] == vpc)
 }

@@ -281,6 +281,8 @@ fn peer_matches(
                 return Some(false);
             }
             match references_cross(path, egress) {
+                // Nobody can tell where the packet goes; who is no member is none anywhere.
+                None if *path == Path::Unread && visible && !is_member => Some(false),
                 Some(true) if visible => Some(is_member),
                 Some(true) | None => None,
                 Some(false) => Some(false),

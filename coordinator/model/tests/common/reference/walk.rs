@@ -228,10 +228,14 @@ fn forward_path(world: &World, hop: &Hop<'_>) -> Path {
 
 fn forward(world: &World, hop: &Hop<'_>) -> Answer {
     let (se, src, dst) = (hop.se, hop.src, hop.dst);
+    let path = forward_path(world, hop);
+    let owners = far_owners(world, se, &path, dst);
+    if owners.len() > 1 {
+        return unknown("ambiguous-address");
+    }
     if !se.owns(src) && se.source_dest_check {
         return deny_at("src-dst-check", se);
     }
-    let path = forward_path(world, hop);
     let e = security_groups(world, (se, true), &hop.packet, dst, &path);
     if matches!(e, Said::Deny) {
         return deny_at("sg-egress", se);
@@ -254,19 +258,17 @@ fn forward(world: &World, hop: &Hop<'_>) -> Answer {
             return answer;
         }
     }
-    let owners = far_owners(world, se, &path, dst);
-    let de = match owners.as_slice() {
-        [] => return unknown("dst-outside-model"),
-        [one] => *one,
-        _ => return unknown("ambiguous-address"),
-    };
+    let is_owned = !world.owners(dst).is_empty();
     match path {
-        Path::Nat => return unknown("nat"),
-        Path::Igw => return unknown("igw"),
-        Path::Vgw => return unknown("vgw"),
-        Path::Other => return unknown("other"),
+        Path::Nat if is_owned => return unknown("nat"),
+        Path::Igw if is_owned => return unknown("igw"),
+        Path::Vgw if is_owned => return unknown("vgw"),
+        Path::Other | Path::Unread if is_owned => return unknown("other"),
         _ => {}
     }
+    let Some(de) = owners.first() else {
+        return unknown("dst-outside-model");
+    };
     if let Path::Tgw(tgw) = &path {
         doubts.tgw = tgw.detached || !tgw_delivers(world, tgw, &se.vpc, &de.vpc, dst);
     }
@@ -352,14 +354,16 @@ fn arrive(
     if doubts.return_middlebox {
         return unknown("return-middlebox");
     }
-    if doubts.other {
-        return unknown("other");
-    }
-    conclude(world, hop, (e, i), partial)
+    conclude(world, hop, (e, i), (partial, doubts.other))
 }
 
 /// What is left when no gate denied and no path is in doubt.
-fn conclude(world: &World, hop: &Hop<'_>, (e, i): (Said, Said), partial: Option<Answer>) -> Answer {
+fn conclude(
+    world: &World,
+    hop: &Hop<'_>,
+    (e, i): (Said, Said),
+    (partial, other): (Option<Answer>, bool),
+) -> Answer {
     let unresolved = |rules: Vec<String>| json!({"verdict": "unknown", "reason": "unresolved-rule", "rules": rules});
     let (egress, ingress) = match (e, i) {
         (Said::NoGroups, _) => return unknown("no-groups"),
@@ -373,6 +377,9 @@ fn conclude(world: &World, hop: &Hop<'_>, (e, i): (Said, Said), partial: Option<
         (Said::Allow(egress), Said::Allow(ingress)) => (egress, ingress),
         (Said::Deny, _) | (_, Said::Deny) => panic!("a deny came this far"),
     };
+    if other {
+        return unknown("other");
+    }
     let policed = |address| selected(&world.pods, &world.policies, address);
     if policed(hop.own) || policed(hop.dst) {
         return unknown("networkpolicy");
@@ -434,6 +441,10 @@ fn return_route(world: &World, hop: &Hop<'_>, de: &Eni, doubts: &mut Doubts) -> 
         Path::Nat => lost("nat"),
         Path::Igw => lost("igw"),
         Path::Vgw | Path::Other => lost("other"),
+        Path::Unread => {
+            doubts.other = true;
+            None
+        }
         Path::DeadPeering => lost("far-side"),
         Path::Peering { other, .. } if other != hop.se.vpc => lost("far-side"),
         Path::Local if de.vpc != hop.se.vpc => lost("far-side"),
