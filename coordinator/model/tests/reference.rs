@@ -12,10 +12,8 @@ use std::collections::BTreeMap;
 
 use common::random::{Dice, Size};
 use common::reference::Reference;
-use reachproof_model::describe::Described;
 use reachproof_model::flow::Flow;
 use reachproof_model::predict::verdict;
-use reachproof_model::snapshot::Snapshot;
 use serde_json::Value;
 
 /// Every vector that the repository has.
@@ -136,11 +134,7 @@ struct Disagreement {
 fn compare(seed: u64, size: Size, flows: usize) -> Vec<Disagreement> {
     let world = common::random::world(seed, size);
     let reference = Reference::new(&world.snapshot);
-    let mut described = Described::default();
-    for (stem, answer) in &world.snapshot {
-        described.insert(stem.as_str(), answer.clone());
-    }
-    let snapshot = Snapshot::decode(&described).unwrap().snapshot;
+    let snapshot = common::decode(&world.snapshot);
     let mut dice = Dice::new(seed);
     let mut found = Vec::new();
     for _ in 0..flows {

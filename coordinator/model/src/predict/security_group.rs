@@ -2,10 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::endpoint::Destination;
 use super::route::Path;
 use super::{Route, Walk, transit_gateway};
-use crate::id::{RuleId, VpcId};
+use crate::id::RuleId;
 use crate::prediction::{Denial, Gate, Place, StepOutcome, UnknownReason, Verdict};
 use crate::snapshot::{
     Completeness, Direction, Freshness, GroupEntry, GroupReference, GroupState, InterfaceEntry,
@@ -38,10 +37,7 @@ impl<'s> Walk<'s> {
         route: &Route<'s>,
         direction: Direction,
     ) -> Result<Admission, Verdict> {
-        let receiver = match &route.destination {
-            Destination::One(receiver) => Some(receiver.entry),
-            Destination::Nobody | Destination::Elsewhere => None,
-        };
+        let receiver = route.receiving();
         let (gate, entry, peer) = match direction {
             Direction::Egress => (Gate::SgEgress, route.sender.entry, self.flow.destination),
             Direction::Ingress => (
@@ -50,8 +46,7 @@ impl<'s> Walk<'s> {
                 route.sender.address,
             ),
         };
-        let far = receiver.map(|entry| &entry.interface.vpc);
-        let references = self.references(route, direction, far);
+        let references = self.references(route, direction);
         let admission = self.admission(entry, direction, &Question { peer, references });
         self.note_admission(gate, entry, peer, &admission);
         admission.ok_or_else(|| {
@@ -63,12 +58,10 @@ impl<'s> Walk<'s> {
     }
 
     /// Whether references to groups work on a path; where the way ends they are judged as on a local one (K.1).
-    fn references(
-        &self,
-        route: &Route<'s>,
-        direction: Direction,
-        far: Option<&VpcId>,
-    ) -> Option<Match> {
+    ///
+    /// Absent over a transit gateway that is not described: then every reference is unresolved (K.1 "TGW").
+    pub(super) fn references(&self, route: &Route<'s>, direction: Direction) -> Option<Match> {
+        let far = route.receiving().map(|entry| &entry.interface.vpc);
         Some(match &route.hop.path {
             Path::SameSubnet
             | Path::Local

@@ -12,3 +12,16 @@
 
 pub mod random;
 pub mod reference;
+
+use reachproof_model::describe::Described;
+use reachproof_model::snapshot::Snapshot;
+use serde_json::{Map, Value};
+
+/// Decodes the describe answers of a world.
+pub fn decode(files: &Map<String, Value>) -> Snapshot {
+    let mut described = Described::default();
+    for (stem, answer) in files {
+        described.insert(stem.as_str(), answer.clone());
+    }
+    Snapshot::decode(&described).unwrap().snapshot
+}

@@ -1,0 +1,370 @@
+//! Rows of security groups: for a set of groups and a kind of peer, which ports are admitted and by which rule.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::atom::{Atoms, Matching, examples};
+use super::ports::{Ports, add, covered, has, members};
+use crate::class::{Class, Classes, GroupSet, index, number};
+use crate::id::RuleId;
+use crate::predict::Way;
+use crate::snapshot::{Direction, GroupEntry, GroupState, Key, Match, SecurityGroupRule, Snapshot};
+
+/// Number of a row.
+pub(super) type RowId = u32;
+
+/// What references do on a path, as a number.
+const CROSSINGS: [Option<Match>; 4] =
+    [Some(Match::Yes), Some(Match::No), Some(Match::Unsure), None];
+
+fn crossing_number(crossing: Option<Match>) -> usize {
+    match crossing {
+        Some(Match::Yes) => 0,
+        Some(Match::No) => 1,
+        Some(Match::Unsure) => 2,
+        None => 3,
+    }
+}
+
+fn direction_number(direction: Direction) -> usize {
+    match direction {
+        Direction::Ingress => 0,
+        Direction::Egress => 1,
+    }
+}
+
+/// A rule, or a group that nobody described, in the order of their names.
+#[derive(Debug)]
+pub(super) struct Rule<'s> {
+    pub(super) id: RuleId,
+    pub(super) group: Key<GroupEntry>,
+    pub(super) direction: Direction,
+    /// Absent for a group that nobody described.
+    pub(super) rule: Option<&'s SecurityGroupRule>,
+    atom: usize,
+    sure: Vec<u64>,
+    unsure: Vec<u64>,
+}
+
+/// The rows of one set of groups in one direction: by what its rules see of zones and of groups.
+#[derive(Debug, Default)]
+struct SetRows {
+    zone: Vec<u32>,
+    peer: Vec<u32>,
+    peers: usize,
+    rows: Vec<RowId>,
+}
+
+/// All rows of security groups.
+#[derive(Debug)]
+pub(super) struct GroupRows<'s> {
+    pub(super) rules: Vec<Rule<'s>>,
+    words: usize,
+    intervals: usize,
+    /// Words of sure and of unsure intervals, row after row.
+    bits: Vec<u64>,
+    /// The rule that decides, interval after interval, row after row.
+    decide: Vec<u32>,
+    /// Rules that nobody can resolve, by row.
+    doubts: BTreeMap<RowId, Vec<u32>>,
+    /// By crossing and direction, then by set; empty where no way crosses so.
+    tables: Vec<Vec<SetRows>>,
+}
+
+/// Row of a set without groups: nothing is known.
+pub(super) const NO_GROUPS: RowId = 0;
+/// No rule.
+const NOBODY: u32 = u32::MAX;
+
+impl<'s> GroupRows<'s> {
+    pub(super) fn new(
+        snapshot: &'s Snapshot,
+        classes: &Classes,
+        ports: &Ports,
+        ways: &[Way],
+    ) -> Self {
+        let mut atoms = Atoms::default();
+        let rules = rules(snapshot, classes, ports, &mut atoms);
+        let mut rows = Self {
+            rules,
+            words: ports.words(),
+            intervals: ports.len(),
+            bits: Vec::new(),
+            decide: Vec::new(),
+            doubts: BTreeMap::new(),
+            tables: (0..2 * CROSSINGS.len()).map(|_| Vec::new()).collect(),
+        };
+        rows.push_no_groups();
+        let zones: Vec<Option<Matching>> = examples(classes)
+            .into_iter()
+            .map(|example| example.map(|address| atoms.of_address(snapshot, address)))
+            .collect();
+        let peers: BTreeSet<(u32, u32)> = classes
+            .iter()
+            .map(|(_, class)| (class.zone, class.set))
+            .collect();
+        for crossing in CROSSINGS {
+            let of_groups = |set: &GroupSet| atoms.of_groups(snapshot, set, crossing);
+            let sets: Vec<Matching> = classes.sets.iter().map(of_groups).collect();
+            for direction in [Direction::Ingress, Direction::Egress] {
+                let is_used = ways.iter().any(|way| crossing == way.crossing(direction));
+                if is_used {
+                    let table = classes
+                        .sets
+                        .iter()
+                        .map(|set| rows.set_rows((set, direction), (&zones, &sets), &peers))
+                        .collect();
+                    let place = 2 * crossing_number(crossing) + direction_number(direction);
+                    if let Some(slot) = rows.tables.get_mut(place) {
+                        *slot = table;
+                    }
+                }
+            }
+        }
+        rows
+    }
+
+    /// Returns how many rows there are.
+    pub(super) fn len(&self) -> usize {
+        self.bits.len() / (2 * self.words.max(1))
+    }
+
+    fn push_no_groups(&mut self) {
+        let mut unsure = vec![0; self.words];
+        (0..self.intervals).for_each(|interval| add(&mut unsure, interval));
+        self.bits.extend(vec![0; self.words]);
+        self.bits.extend(unsure);
+        self.decide.extend(vec![NOBODY; self.intervals]);
+    }
+
+    fn set_rows(
+        &mut self,
+        (set, direction): (&GroupSet, Direction),
+        (zones, sets): (&[Option<Matching>], &[Matching]),
+        peers: &BTreeSet<(u32, u32)>,
+    ) -> SetRows {
+        if set.groups.is_empty() || !set.is_read {
+            return SetRows {
+                zone: vec![0; zones.len()],
+                peer: vec![0; sets.len()],
+                peers: 1,
+                rows: vec![NO_GROUPS],
+            };
+        }
+        let own: Vec<u32> = (0..)
+            .zip(&self.rules)
+            .filter(|(_, rule)| rule.direction == direction && set.groups.contains(&rule.group))
+            .map(|(place, _)| place)
+            .collect();
+        let mut mask = vec![0; sets.first().map_or(0, |matching| matching.sure.len())];
+        for rule in own.iter().filter_map(|place| self.rules.get(index(*place))) {
+            add(&mut mask, rule.atom);
+        }
+        let (zone, of_zone) = kinds(zones.iter().map(Option::as_ref), &mask);
+        let (peer, of_peer) = kinds(sets.iter().map(Some), &mask);
+        let mut table = SetRows {
+            zone,
+            peer,
+            peers: of_peer.len(),
+            rows: vec![NOBODY; of_zone.len() * of_peer.len()],
+        };
+        for (zone, peer) in peers {
+            let Some(place) = table.place(*zone, *peer) else {
+                continue;
+            };
+            let is_new = table.rows.get(place) == Some(&NOBODY);
+            let kinds = of_zone
+                .get(place / table.peers)
+                .zip(of_peer.get(place % table.peers));
+            if let (true, Some((zone, peer))) = (is_new, kinds) {
+                let row = self.push(&own, [zone, peer]);
+                if let Some(slot) = table.rows.get_mut(place) {
+                    *slot = row;
+                }
+            }
+        }
+        table
+    }
+
+    /// Adds the row of some rules for a peer that matches so.
+    fn push(&mut self, own: &[u32], matching: [&Matching; 2]) -> RowId {
+        let row = number(self.len());
+        let (mut sure, mut unsure) = (vec![0; self.words], vec![0; self.words]);
+        let mut decide = vec![NOBODY; self.intervals];
+        let mut doubts = Vec::new();
+        for place in own {
+            let Some(rule) = self.rules.get(index(*place)) else {
+                continue;
+            };
+            if matching.iter().any(|peer| has(&peer.sure, rule.atom)) {
+                // Rules come in the order of their names: the first that admits is named.
+                let news: Vec<u64> = rule
+                    .sure
+                    .iter()
+                    .zip(&sure)
+                    .map(|(rule, known)| rule & !known)
+                    .collect();
+                for interval in members(&news) {
+                    if let Some(slot) = decide.get_mut(interval) {
+                        *slot = *place;
+                    }
+                }
+                join(&mut sure, &news);
+                join(&mut unsure, &rule.unsure);
+                if rule.unsure.iter().any(|word| *word != 0) {
+                    doubts.push(*place);
+                }
+            } else if matching.iter().any(|peer| has(&peer.unsure, rule.atom)) {
+                join(&mut unsure, &rule.sure);
+                join(&mut unsure, &rule.unsure);
+                doubts.push(*place);
+            }
+        }
+        for (unsure, sure) in unsure.iter_mut().zip(&sure) {
+            *unsure &= !sure;
+        }
+        self.bits.extend(sure);
+        self.bits.extend(unsure);
+        self.decide.extend(decide);
+        if !doubts.is_empty() {
+            self.doubts.insert(row, doubts);
+        }
+        row
+    }
+
+    /// Returns the row of a class for a peer, where references work as `crossing` says.
+    pub(super) fn row(
+        &self,
+        (class, direction): (&Class, Direction),
+        peer: &Class,
+        crossing: Option<Match>,
+    ) -> RowId {
+        let place = 2 * crossing_number(crossing) + direction_number(direction);
+        let table = self
+            .tables
+            .get(place)
+            .and_then(|table| table.get(index(class.set)));
+        table
+            .and_then(|table| table.rows.get(table.place(peer.zone, peer.set)?))
+            .copied()
+            .unwrap_or(NO_GROUPS)
+    }
+
+    /// Returns the words of the sure and of the unsure intervals of a row.
+    pub(super) fn bits(&self, row: RowId) -> (&[u64], &[u64]) {
+        let start = 2 * self.words * index(row);
+        let words = self
+            .bits
+            .get(start..start + 2 * self.words)
+            .unwrap_or_default();
+        words.split_at_checked(self.words).unwrap_or_default()
+    }
+
+    /// Returns the place of the rule that admits an interval.
+    pub(super) fn deciding(&self, row: RowId, interval: usize) -> Option<u32> {
+        let place = *self.decide.get(index(row) * self.intervals + interval)?;
+        (place != NOBODY).then_some(place)
+    }
+
+    /// Returns a rule by its place.
+    pub(super) fn rule(&self, place: u32) -> Option<&Rule<'s>> {
+        self.rules.get(index(place))
+    }
+
+    /// Returns the names of the rules that nobody can resolve at an interval, sorted.
+    pub(super) fn unresolved(&self, row: RowId, interval: usize) -> Vec<RuleId> {
+        let doubts = self.doubts.get(&row).into_iter().flatten();
+        let mut names: Vec<RuleId> = doubts
+            .filter_map(|place| self.rules.get(index(*place)))
+            .filter(|rule| has(&rule.sure, interval) || has(&rule.unsure, interval))
+            .map(|rule| rule.id.clone())
+            .collect();
+        names.dedup();
+        names
+    }
+}
+
+impl SetRows {
+    fn place(&self, zone: u32, peer: u32) -> Option<usize> {
+        let zone = self.zone.get(index(zone))?;
+        let peer = self.peer.get(index(peer))?;
+        Some(index(*zone) * self.peers + index(*peer))
+    }
+}
+
+/// Sorts peers by what a mask shows of them: the kind of each, and the kinds.
+fn kinds<'m>(
+    all: impl Iterator<Item = Option<&'m Matching>>,
+    mask: &[u64],
+) -> (Vec<u32>, Vec<Matching>) {
+    let mut kinds: Vec<Matching> = Vec::new();
+    let mut known: HashMap<Matching, u32> = HashMap::new();
+    let mut of = Vec::new();
+    for matching in all {
+        let Some(matching) = matching else {
+            of.push(NOBODY);
+            continue;
+        };
+        let kind = *known
+            .entry(matching.within(mask))
+            .or_insert_with_key(|kind| {
+                kinds.push(kind.clone());
+                number(kinds.len() - 1)
+            });
+        of.push(kind);
+    }
+    (of, kinds)
+}
+
+fn join(words: &mut [u64], more: &[u64]) {
+    for (word, more) in words.iter_mut().zip(more) {
+        *word |= more;
+    }
+}
+
+/// The rules of every group that somebody wears, sorted by name.
+fn rules<'s>(
+    snapshot: &'s Snapshot,
+    classes: &Classes,
+    ports: &Ports,
+    atoms: &mut Atoms<'s>,
+) -> Vec<Rule<'s>> {
+    let worn: BTreeSet<Key<GroupEntry>> = classes
+        .sets
+        .iter()
+        .flat_map(|set| set.groups.iter().copied())
+        .collect();
+    let mut rules = Vec::new();
+    for group in worn {
+        let entry = snapshot.groups.at(group);
+        for direction in [Direction::Ingress, Direction::Egress] {
+            if entry.state != GroupState::Described {
+                let mut all = vec![0; ports.words()];
+                (0..ports.len()).for_each(|interval| add(&mut all, interval));
+                rules.push(Rule {
+                    id: RuleId::from(entry.group.id.as_str()),
+                    group,
+                    direction,
+                    rule: None,
+                    atom: atoms.unread(),
+                    unsure: vec![0; all.len()],
+                    sure: all,
+                });
+                continue;
+            }
+            for rule in entry.group.rules(direction) {
+                let (sure, unsure) = covered(&rule.traffic, ports);
+                rules.push(Rule {
+                    id: rule.id.clone(),
+                    group,
+                    direction,
+                    rule: Some(rule),
+                    atom: atoms.intern(&rule.peer),
+                    sure,
+                    unsure,
+                });
+            }
+        }
+    }
+    rules.sort_by(|one, other| one.id.cmp(&other.id));
+    rules
+}
