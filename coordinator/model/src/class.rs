@@ -77,11 +77,8 @@ pub struct Class {
     pub interfaces: Vec<NetworkInterfaceId>,
     /// How many addresses there are.
     pub addresses: u128,
-    pub(crate) set: SetId,
-    pub(crate) zone: ZoneId,
-    pub(crate) spot: PlaceId,
+    pub(crate) facts: Facts,
     pub(crate) acl: Option<Key<NetworkAcl>>,
-    pub(crate) owner: Key<InterfaceEntry>,
 }
 
 /// Number of a set of security groups.
@@ -107,8 +104,20 @@ pub(crate) struct Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     pub(crate) class: ClassId,
-    pub(crate) host: Key<Host>,
+    pub(crate) host: u32,
     pub(crate) owner: Key<InterfaceEntry>,
+}
+
+/// What every look-up needs of a class, close together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub(crate) set: SetId,
+    pub(crate) zone: ZoneId,
+    pub(crate) place: PlaceId,
+    /// Number of the network ACL, one above its place; 0 for a subnet without.
+    pub(crate) acl: u32,
+    pub(crate) role: HostRole,
+    pub(crate) policed: Policed,
 }
 
 /// Where an address is.
@@ -126,6 +135,7 @@ pub(crate) enum Located<'c> {
 #[derive(Debug)]
 pub struct Classes {
     classes: Vec<Class>,
+    facts: Vec<Facts>,
     endpoints: Vec<Endpoint>,
     spots: Spots,
     pub(crate) sets: Vec<GroupSet>,
@@ -196,6 +206,15 @@ impl Classes {
         &self.classes[index(id.0)]
     }
 
+    /// Returns what every look-up needs of a class.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "numbers are made while the list grows, which never shrinks"
+    )]
+    pub(crate) fn facts(&self, id: ClassId) -> &Facts {
+        &self.facts[index(id.0)]
+    }
+
     /// Returns the class of an address; absent of one that nobody owns, that several own, or that AWS exempts.
     #[must_use]
     pub fn of(&self, address: IpAddr) -> Option<ClassId> {
@@ -248,6 +267,7 @@ impl<'s> Builder<'s> {
             snapshot,
             classes: Classes {
                 classes: Vec::new(),
+                facts: Vec::new(),
                 endpoints: Vec::new(),
                 spots: Spots::default(),
                 sets: Vec::new(),
@@ -365,7 +385,7 @@ impl<'s> Builder<'s> {
         }
         self.classes.endpoints.push(Endpoint {
             class,
-            host: entry.host,
+            host: number(entry.host.place()),
             owner: key,
         });
         number(self.classes.endpoints.len() - 1)
@@ -378,7 +398,7 @@ impl<'s> Builder<'s> {
         example: IpAddr,
     ) -> ClassId {
         let places = &mut self.classes.places;
-        let spot = *self
+        let place = *self
             .by_place
             .entry((key.vpc, key.subnet, key.zone))
             .or_insert_with(|| {
@@ -386,6 +406,15 @@ impl<'s> Builder<'s> {
                 number(places.len() - 1)
             });
         let id = ClassId(number(self.classes.classes.len()));
+        let acl = self.snapshot.subnets.at(entry.subnet).acl;
+        let facts = Facts {
+            set: key.set,
+            zone: key.zone,
+            place,
+            acl: acl.map_or(0, |acl| number(acl.place() + 1)),
+            role: key.role,
+            policed: key.policed,
+        };
         self.classes.classes.push(Class {
             vpc: entry.interface.vpc.clone(),
             subnet: entry.interface.subnet.clone(),
@@ -396,12 +425,10 @@ impl<'s> Builder<'s> {
             example,
             interfaces: Vec::new(),
             addresses: 0,
-            set: key.set,
-            zone: key.zone,
-            spot,
-            acl: self.snapshot.subnets.at(entry.subnet).acl,
-            owner,
+            facts,
+            acl,
         });
+        self.classes.facts.push(facts);
         self.by_key.insert(key, id);
         id
     }

@@ -105,8 +105,8 @@ impl<'s> Matrix<'s> {
 
     /// The way between two classes.
     fn way(&self, source: ClassId, destination: ClassId) -> Option<&Way> {
-        let (from, to) = (self.classes.class(source), self.classes.class(destination));
-        let place = index(from.spot) * self.classes.places.len() + index(to.spot);
+        let (from, to) = (self.classes.facts(source), self.classes.facts(destination));
+        let place = index(from.place) * self.classes.places.len() + index(to.place);
         self.ways.get(index(*self.way_of.get(place)?))
     }
 }

@@ -8,7 +8,7 @@ use super::ports::{Ports, add};
 use crate::class::{Classes, ZoneId, index, number};
 use crate::flow::FlowProtocol;
 use crate::predict::{AclAnswer, ask};
-use crate::snapshot::{Direction, Key, NetworkAcl, Readable, Snapshot, Traffic};
+use crate::snapshot::{Direction, NetworkAcl, Readable, Snapshot, Traffic};
 
 /// Number of a row.
 pub(super) type AclRowId = u32;
@@ -48,6 +48,8 @@ impl AclRows {
             table: Vec::new(),
         };
         rows.push(&vec![AclAnswer::Unsure; ports.len()]);
+        // The first list is none.
+        rows.table = vec![NO_LIST; 2 * rows.zones];
         let examples = examples(classes);
         for (_, acl) in snapshot.network_acls.entries() {
             for direction in [Direction::Ingress, Direction::Egress] {
@@ -111,18 +113,11 @@ impl AclRows {
         row
     }
 
-    /// Returns the row of a list for remote addresses of a zone.
-    pub(super) fn row(
-        &self,
-        acl: Option<Key<NetworkAcl>>,
-        direction: Direction,
-        remote: ZoneId,
-    ) -> AclRowId {
-        acl.and_then(|acl| {
-            let list = 2 * acl.place() + direction_number(direction);
-            self.table.get(list * self.zones + index(remote)).copied()
-        })
-        .unwrap_or(NO_LIST)
+    /// Returns the row of a list for remote addresses of a zone; `acl` is [`crate::class::Facts::acl`].
+    pub(super) fn row(&self, acl: u32, direction: Direction, remote: ZoneId) -> AclRowId {
+        let list = 2 * index(acl) + direction_number(direction);
+        let row = self.table.get(list * self.zones + index(remote));
+        row.copied().unwrap_or(NO_LIST)
     }
 
     /// Returns the words of the intervals that pass and of those that nobody can tell.

@@ -1,6 +1,6 @@
 //! Verdicts out of rows: of a pair of classes at a port interval, and of a flow.
 
-use crate::class::{ClassId, Endpoint, HostRole, Located, Policed};
+use crate::class::{Class, ClassId, Endpoint, HostRole, Located, Policed};
 use crate::flow::{EPHEMERAL_PORTS_DEFAULT, Flow, FlowProtocol, SourceKind};
 use crate::id::RuleId;
 use crate::predict::{RouteTaken, Way, verdict};
@@ -143,7 +143,7 @@ impl<'s> Matrix<'s> {
     /// The rows and the way of a pair; absent of two families.
     pub(super) fn pair(&self, source: ClassId, destination: ClassId) -> Option<Pair<'_>> {
         let way = self.way(source, destination)?;
-        let (from, to) = (self.classes.class(source), self.classes.class(destination));
+        let (from, to) = (self.classes.facts(source), self.classes.facts(destination));
         let acls = (!way.is_same_subnet).then(|| {
             (
                 self.acls.row(from.acl, Direction::Egress, to.zone),
@@ -340,7 +340,8 @@ impl<'s> Matrix<'s> {
             return None;
         }
         let (one, other) = (self.classes.class(from.class), self.classes.class(to.class));
-        let has_branch = one.role == HostRole::Branch || other.role == HostRole::Branch;
+        let is_branch = |class: &Class| class.role == HostRole::Branch;
+        let has_branch = is_branch(one) || is_branch(other);
         if has_branch && self.snapshot.cni.enforcing_mode == EnforcingMode::Strict {
             return None;
         }

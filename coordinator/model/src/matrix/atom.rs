@@ -164,7 +164,7 @@ fn reference_matches(
 pub(super) fn examples(classes: &Classes) -> Vec<Option<IpAddr>> {
     let mut examples = vec![None; classes.zones.len()];
     for (_, class) in classes.iter() {
-        if let Some(example) = examples.get_mut(crate::class::index(class.zone)) {
+        if let Some(example) = examples.get_mut(crate::class::index(class.facts.zone)) {
             *example = Some(class.example);
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::atom::{Atoms, Matching, examples};
 use super::ports::{Ports, add, covered, has, members};
-use crate::class::{Class, Classes, GroupSet, index, number};
+use crate::class::{Classes, Facts, GroupSet, index, number};
 use crate::id::RuleId;
 use crate::predict::Way;
 use crate::snapshot::{Direction, GroupEntry, GroupState, Key, Match, SecurityGroupRule, Snapshot};
@@ -45,12 +45,18 @@ pub(super) struct Rule<'s> {
     unsure: Vec<u64>,
 }
 
-/// The rows of one set of groups in one direction: by what its rules see of zones and of groups.
+/// The rows of all sets of groups in one direction, over paths that references cross in one way.
+///
+/// A set sees zones and groups only as far as its rules mention them: as kinds. A row is for a kind of zone and a kind
+/// of groups; `rows` holds the rows of a set behind each other, a stretch for each kind of zone.
 #[derive(Debug, Default)]
-struct SetRows {
+struct Table {
+    zones: usize,
+    sets: usize,
+    /// Where the stretch of a zone begins, set after set.
     zone: Vec<u32>,
+    /// Place within a stretch of who wears a set of groups, set after set.
     peer: Vec<u32>,
-    peers: usize,
     rows: Vec<RowId>,
 }
 
@@ -66,8 +72,8 @@ pub(super) struct GroupRows<'s> {
     decide: Vec<u32>,
     /// Rules that nobody can resolve, by row.
     doubts: BTreeMap<RowId, Vec<u32>>,
-    /// By crossing and direction, then by set; empty where no way crosses so.
-    tables: Vec<Vec<SetRows>>,
+    /// By crossing and direction; empty where no way crosses so.
+    tables: Vec<Table>,
 }
 
 /// Row of a set without groups: nothing is known.
@@ -91,7 +97,7 @@ impl<'s> GroupRows<'s> {
             bits: Vec::new(),
             decide: Vec::new(),
             doubts: BTreeMap::new(),
-            tables: (0..2 * CROSSINGS.len()).map(|_| Vec::new()).collect(),
+            tables: (0..2 * CROSSINGS.len()).map(|_| Table::default()).collect(),
         };
         rows.push_no_groups();
         let zones: Vec<Option<Matching>> = examples(classes)
@@ -100,7 +106,7 @@ impl<'s> GroupRows<'s> {
             .collect();
         let peers: BTreeSet<(u32, u32)> = classes
             .iter()
-            .map(|(_, class)| (class.zone, class.set))
+            .map(|(_, class)| (class.facts.zone, class.facts.set))
             .collect();
         for crossing in CROSSINGS {
             let of_groups = |set: &GroupSet| atoms.of_groups(snapshot, set, crossing);
@@ -108,11 +114,14 @@ impl<'s> GroupRows<'s> {
             for direction in [Direction::Ingress, Direction::Egress] {
                 let is_used = ways.iter().any(|way| crossing == way.crossing(direction));
                 if is_used {
-                    let table = classes
-                        .sets
-                        .iter()
-                        .map(|set| rows.set_rows((set, direction), (&zones, &sets), &peers))
-                        .collect();
+                    let mut table = Table {
+                        zones: zones.len(),
+                        sets: sets.len(),
+                        ..Table::default()
+                    };
+                    for set in &classes.sets {
+                        rows.add_set(&mut table, (set, direction), (&zones, &sets), &peers);
+                    }
                     let place = 2 * crossing_number(crossing) + direction_number(direction);
                     if let Some(slot) = rows.tables.get_mut(place) {
                         *slot = table;
@@ -136,53 +145,58 @@ impl<'s> GroupRows<'s> {
         self.decide.extend(vec![NOBODY; self.intervals]);
     }
 
-    fn set_rows(
+    /// Adds the rows of a set for every peer that there is.
+    fn add_set(
         &mut self,
+        table: &mut Table,
         (set, direction): (&GroupSet, Direction),
         (zones, sets): (&[Option<Matching>], &[Matching]),
         peers: &BTreeSet<(u32, u32)>,
-    ) -> SetRows {
+    ) {
+        let base = table.rows.len();
         if set.groups.is_empty() || !set.is_read {
-            return SetRows {
-                zone: vec![0; zones.len()],
-                peer: vec![0; sets.len()],
-                peers: 1,
-                rows: vec![NO_GROUPS],
-            };
+            table.zone.extend(zones.iter().map(|_| number(base)));
+            table.peer.extend(sets.iter().map(|_| 0));
+            table.rows.push(NO_GROUPS);
+            return;
         }
-        let own: Vec<u32> = (0..)
-            .zip(&self.rules)
-            .filter(|(_, rule)| rule.direction == direction && set.groups.contains(&rule.group))
-            .map(|(place, _)| place)
-            .collect();
+        let own = self.own(set, direction);
         let mut mask = vec![0; sets.first().map_or(0, |matching| matching.sure.len())];
         for rule in own.iter().filter_map(|place| self.rules.get(index(*place))) {
             add(&mut mask, rule.atom);
         }
         let (zone, of_zone) = kinds(zones.iter().map(Option::as_ref), &mask);
         let (peer, of_peer) = kinds(sets.iter().map(Some), &mask);
-        let mut table = SetRows {
-            zone,
-            peer,
-            peers: of_peer.len(),
-            rows: vec![NOBODY; of_zone.len() * of_peer.len()],
-        };
-        for (zone, peer) in peers {
-            let Some(place) = table.place(*zone, *peer) else {
+        let mut rows = vec![NOBODY; of_zone.len() * of_peer.len()];
+        for (zone_id, set_id) in peers {
+            let (Some(zone), Some(peer)) = (zone.get(index(*zone_id)), peer.get(index(*set_id)))
+            else {
                 continue;
             };
-            let is_new = table.rows.get(place) == Some(&NOBODY);
-            let kinds = of_zone
-                .get(place / table.peers)
-                .zip(of_peer.get(place % table.peers));
-            if let (true, Some((zone, peer))) = (is_new, kinds) {
-                let row = self.push(&own, [zone, peer]);
-                if let Some(slot) = table.rows.get_mut(place) {
-                    *slot = row;
-                }
+            let place = index(*zone) * of_peer.len() + index(*peer);
+            let kinds = of_zone.get(index(*zone)).zip(of_peer.get(index(*peer)));
+            if let (Some(slot), Some((zone, peer))) = (rows.get_mut(place), kinds)
+                && *slot == NOBODY
+            {
+                *slot = self.push(&own, [zone, peer]);
             }
         }
-        table
+        let stretch = |kind: &u32| match *kind {
+            NOBODY => NOBODY,
+            kind => number(base + index(kind) * of_peer.len()),
+        };
+        table.zone.extend(zone.iter().map(stretch));
+        table.peer.extend(peer);
+        table.rows.extend(rows);
+    }
+
+    /// The rules of a set in one direction, sorted by name.
+    fn own(&self, set: &GroupSet, direction: Direction) -> Vec<u32> {
+        (0..)
+            .zip(&self.rules)
+            .filter(|(_, rule)| rule.direction == direction && set.groups.contains(&rule.group))
+            .map(|(place, _)| place)
+            .collect()
     }
 
     /// Adds the row of some rules for a peer that matches so.
@@ -234,17 +248,22 @@ impl<'s> GroupRows<'s> {
     /// Returns the row of a class for a peer, where references work as `crossing` says.
     pub(super) fn row(
         &self,
-        (class, direction): (&Class, Direction),
-        peer: &Class,
+        (class, direction): (&Facts, Direction),
+        peer: &Facts,
         crossing: Option<Match>,
     ) -> RowId {
         let place = 2 * crossing_number(crossing) + direction_number(direction);
-        let table = self
-            .tables
+        self.tables
             .get(place)
-            .and_then(|table| table.get(index(class.set)));
-        table
-            .and_then(|table| table.rows.get(table.place(peer.zone, peer.set)?))
+            .and_then(|table| {
+                let stretch = table
+                    .zone
+                    .get(index(class.set) * table.zones + index(peer.zone))?;
+                let offset = table
+                    .peer
+                    .get(index(class.set) * table.sets + index(peer.set))?;
+                table.rows.get(index(*stretch) + index(*offset))
+            })
             .copied()
             .unwrap_or(NO_GROUPS)
     }
@@ -280,14 +299,6 @@ impl<'s> GroupRows<'s> {
             .collect();
         names.dedup();
         names
-    }
-}
-
-impl SetRows {
-    fn place(&self, zone: u32, peer: u32) -> Option<usize> {
-        let zone = self.zone.get(index(zone))?;
-        let peer = self.peer.get(index(peer))?;
-        Some(index(*zone) * self.peers + index(*peer))
     }
 }
 

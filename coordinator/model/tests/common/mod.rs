@@ -10,6 +10,7 @@
     reason = "every target of the package uses its own part of this module, and only in tests"
 )]
 
+pub mod cluster;
 pub mod random;
 pub mod reference;
 
