@@ -74,11 +74,20 @@ pub struct Class {
     /// One of the addresses.
     pub example: IpAddr,
     /// Interfaces that own at least one of the addresses, in the order of the snapshot.
-    pub interfaces: Vec<NetworkInterfaceId>,
+    pub members: Vec<Member>,
     /// How many addresses there are.
     pub addresses: u128,
     pub(crate) facts: Facts,
     pub(crate) acl: Option<Key<NetworkAcl>>,
+}
+
+/// An interface in a class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The interface.
+    pub interface: NetworkInterfaceId,
+    /// One of its addresses in the class.
+    pub address: IpAddr,
 }
 
 /// Number of a set of security groups.
@@ -381,7 +390,10 @@ impl<'s> Builder<'s> {
             None => self.class((key, entry), class_key, example),
         };
         if let Some(class) = self.classes.classes.get_mut(index(class.0)) {
-            class.interfaces.push(entry.interface.id.clone());
+            class.members.push(Member {
+                interface: entry.interface.id.clone(),
+                address: example,
+            });
         }
         self.classes.endpoints.push(Endpoint {
             class,
@@ -423,7 +435,7 @@ impl<'s> Builder<'s> {
             network: self.classes.zones.network(key.zone),
             policed: key.policed,
             example,
-            interfaces: Vec::new(),
+            members: Vec::new(),
             addresses: 0,
             facts,
             acl,

@@ -44,6 +44,7 @@
 //! # }
 //! ```
 
+pub mod change;
 pub mod class;
 pub mod compare;
 pub mod describe;

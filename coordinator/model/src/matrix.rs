@@ -11,6 +11,7 @@
 //! | `row` | rows of security groups |
 //! | `acl` | rows of network ACLs |
 //! | `answer` | verdicts of pairs and of flows |
+//! | `edit` | rows of one edited group, laid over the others |
 //! | `count` | one pass over every pair and interval |
 //! | `relation` | what people read: port ranges with verdict and deciding tuple |
 //!
@@ -19,11 +20,11 @@
 
 use std::collections::HashMap;
 
-use crate::class::{ClassId, Classes, Zones, index, number};
+use crate::class::{Classes, Facts, Zones, index, number};
 use crate::flow::EPHEMERAL_PORTS_DEFAULT;
 use crate::net::PortRange;
 use crate::predict::Way;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Match, Snapshot};
 
 pub use answer::{Decision, VerdictKind};
 pub use count::Counts;
@@ -35,6 +36,7 @@ mod acl;
 mod answer;
 mod atom;
 mod count;
+mod edit;
 mod ports;
 mod relation;
 mod row;
@@ -48,9 +50,11 @@ pub struct Matrix<'s> {
     snapshot: &'s Snapshot,
     classes: Classes,
     ports: Ports,
-    groups: row::GroupRows<'s>,
+    groups: row::GroupRows,
     acls: acl::AclRows,
     ways: Vec<Way>,
+    /// What most look-ups need of a way.
+    briefs: Vec<Brief>,
     /// Number of a way for every pair of places.
     way_of: Vec<u32>,
 }
@@ -74,6 +78,7 @@ impl<'s> Matrix<'s> {
             ports,
             groups,
             acls,
+            briefs: ways.iter().map(Brief::from).collect(),
             ways,
             way_of,
         }
@@ -103,11 +108,41 @@ impl<'s> Matrix<'s> {
         self.groups.len()
     }
 
-    /// The way between two classes.
-    fn way(&self, source: ClassId, destination: ClassId) -> Option<&Way> {
-        let (from, to) = (self.classes.facts(source), self.classes.facts(destination));
+    /// The place of the way between two classes; past the end for two families.
+    fn way(&self, from: &Facts, to: &Facts) -> usize {
         let place = index(from.place) * self.classes.places.len() + index(to.place);
-        self.ways.get(index(*self.way_of.get(place)?))
+        self.way_of.get(place).map_or(usize::MAX, |way| index(*way))
+    }
+}
+
+/// What most look-ups need of a way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Brief {
+    /// Nothing on the way but rules and entries decides.
+    is_plain: bool,
+    is_same_subnet: bool,
+    egress: Option<Match>,
+    ingress: Option<Match>,
+}
+
+impl From<&Way> for Brief {
+    fn from(way: &Way) -> Self {
+        let verdicts = [
+            &way.endpoints,
+            &way.route,
+            &way.receiver,
+            &way.replies,
+            &way.return_route,
+            &way.partial,
+        ];
+        Self {
+            is_plain: verdicts.iter().all(|verdict| verdict.is_none())
+                && way.before_rules.is_none()
+                && way.after_rules.is_none(),
+            is_same_subnet: way.is_same_subnet,
+            egress: way.egress,
+            ingress: way.ingress,
+        }
     }
 }
 

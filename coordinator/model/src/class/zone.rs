@@ -96,11 +96,9 @@ impl Zones {
         OUTSIDES + self.by_number.len()
     }
 
-    /// Returns whether every network that a snapshot mentions is known.
-    pub(crate) fn cover(&self, snapshot: &Snapshot) -> bool {
-        let mut networks = BTreeSet::new();
-        mentioned(snapshot, &mut networks);
-        networks.is_subset(&self.networks)
+    /// Returns whether a network is one of those that make the zones.
+    pub(crate) fn contains(&self, network: &IpNet) -> bool {
+        self.networks.contains(&network.trunc())
     }
 }
 

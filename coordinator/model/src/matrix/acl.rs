@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::atom::examples;
-use super::ports::{Ports, add};
+use super::ports::{Ports, WORD, add};
 use crate::class::{Classes, ZoneId, index, number};
 use crate::flow::FlowProtocol;
 use crate::predict::{AclAnswer, ask};
-use crate::snapshot::{Direction, NetworkAcl, Readable, Snapshot, Traffic};
+use crate::snapshot::{Direction, Match, NetworkAcl, Readable, Snapshot, Traffic};
 
 /// Number of a row.
 pub(super) type AclRowId = u32;
@@ -128,6 +128,21 @@ impl AclRows {
             .get(start..start + 2 * self.words)
             .unwrap_or_default();
         words.split_at_checked(self.words).unwrap_or_default()
+    }
+
+    /// Returns what a row says of one interval.
+    pub(super) fn answer(&self, row: AclRowId, interval: usize) -> Match {
+        let passing = 2 * self.words * index(row) + interval / WORD;
+        let bit = |place: usize| {
+            self.bits
+                .get(place)
+                .map_or(0, |word| word >> (interval % WORD) & 1)
+        };
+        match (bit(passing), bit(passing + self.words)) {
+            (1, _) => Match::Yes,
+            (_, 0) => Match::No,
+            (_, _) => Match::Unsure,
+        }
     }
 
     /// Returns the number of the entry that decides an interval; 0 where nobody can tell.

@@ -5,7 +5,7 @@ use crate::flow::{EPHEMERAL_PORTS_DEFAULT, Flow, FlowProtocol, SourceKind};
 use crate::id::RuleId;
 use crate::predict::{RouteTaken, Way, verdict};
 use crate::prediction::{BypassReason, Denial, Gate, UnknownReason, Verdict};
-use crate::snapshot::{Direction, EnforcingMode, Snat};
+use crate::snapshot::{Direction, EnforcingMode, Match, Snat};
 
 use super::Matrix;
 use super::acl::AclRowId;
@@ -142,8 +142,8 @@ impl Cell<'_> {
 impl<'s> Matrix<'s> {
     /// The rows and the way of a pair; absent of two families.
     pub(super) fn pair(&self, source: ClassId, destination: ClassId) -> Option<Pair<'_>> {
-        let way = self.way(source, destination)?;
         let (from, to) = (self.classes.facts(source), self.classes.facts(destination));
+        let way = self.ways.get(self.way(from, to))?;
         let acls = (!way.is_same_subnet).then(|| {
             (
                 self.acls.row(from.acl, Direction::Egress, to.zone),
@@ -243,12 +243,42 @@ impl<'s> Matrix<'s> {
             None => VerdictKind::from(&verdict(self.snapshot, flow)),
             Some((from, to, port)) => match self.same_host(from, to) {
                 Some(verdict) => VerdictKind::from(&verdict),
-                None => self
-                    .pair(from.class, to.class)
-                    .map_or(VerdictKind::Unknown, |pair| {
-                        self.cell(&pair, self.ports.of(port)).kind()
-                    }),
+                None => {
+                    let (from, to) = (from.class, to.class);
+                    self.quick(from, to, self.ports.of(port))
+                        .or_else(|| {
+                            let pair = self.pair(from, to)?;
+                            Some(self.cell(&pair, self.ports.of(port)).kind())
+                        })
+                        .unwrap_or(VerdictKind::Unknown)
+                }
             },
+        }
+    }
+
+    /// The kind of most cells: on a plain way any miss is a deny, and what all rows let pass is an allow.
+    fn quick(&self, source: ClassId, destination: ClassId, interval: usize) -> Option<VerdictKind> {
+        let (from, to) = (self.classes.facts(source), self.classes.facts(destination));
+        let brief = self
+            .briefs
+            .get(self.way(from, to))
+            .filter(|brief| brief.is_plain)?;
+        let egress = self.groups.row((from, Direction::Egress), to, brief.egress);
+        let ingress = self
+            .groups
+            .row((to, Direction::Ingress), from, brief.ingress);
+        let mut answer = self.groups.answer(egress, interval);
+        answer = answer.and(self.groups.answer(ingress, interval));
+        if !brief.is_same_subnet {
+            let out = self.acls.row(from.acl, Direction::Egress, to.zone);
+            let back = self.acls.row(to.acl, Direction::Ingress, from.zone);
+            answer = answer.and(self.acls.answer(out, interval));
+            answer = answer.and(self.acls.answer(back, interval));
+        }
+        match (answer, from.policed.max(to.policed)) {
+            (Match::No, _) => Some(VerdictKind::Deny),
+            (Match::Yes, Policed::No) => Some(VerdictKind::Allow),
+            (Match::Yes, Policed::Yes) | (Match::Unsure, _) => None,
         }
     }
 

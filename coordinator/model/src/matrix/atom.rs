@@ -24,9 +24,9 @@ enum Atom {
 
 /// The peers of all rules, with who they are.
 #[derive(Debug, Default)]
-pub(super) struct Atoms<'s> {
+pub(super) struct Atoms {
     by_atom: HashMap<Atom, usize>,
-    references: Vec<(usize, &'s GroupReference)>,
+    references: Vec<(usize, GroupReference)>,
     lists: Vec<(usize, PrefixListId)>,
     networks: Vec<(usize, IpNet)>,
     unread: Option<usize>,
@@ -72,9 +72,9 @@ impl Matching {
     }
 }
 
-impl<'s> Atoms<'s> {
+impl Atoms {
     /// Returns the number of a rule's peer.
-    pub(super) fn intern(&mut self, peer: &'s RulePeer) -> usize {
+    pub(super) fn intern(&mut self, peer: &RulePeer) -> usize {
         let atom = match peer {
             RulePeer::Network(network) => Atom::Network(*network),
             RulePeer::PrefixList(id) => Atom::List(id.clone()),
@@ -91,7 +91,7 @@ impl<'s> Atoms<'s> {
                 RulePeer::Network(network) => self.networks.push((number, *network)),
                 RulePeer::PrefixList(id) => self.lists.push((number, id.clone())),
                 RulePeer::Group(reference) if reference.freshness == Freshness::Fresh => {
-                    self.references.push((number, reference));
+                    self.references.push((number, reference.clone()));
                 }
                 RulePeer::Group(_) => {}
                 RulePeer::Unread => self.unread = Some(number),
@@ -102,7 +102,7 @@ impl<'s> Atoms<'s> {
 
     /// The peer of a group that nobody described: anybody, perhaps.
     pub(super) fn unread(&mut self) -> usize {
-        self.intern(const { &RulePeer::Unread })
+        self.intern(&RulePeer::Unread)
     }
 
     /// Returns how many words a set of peers has.
@@ -141,6 +141,28 @@ impl<'s> Atoms<'s> {
             matching.note(*atom, reference_matches(snapshot, set, reference, crossing));
         }
         matching
+    }
+}
+
+impl Atoms {
+    /// Returns whether one peer matches an address whose owner wears a set of groups.
+    pub(super) fn peer(
+        snapshot: &Snapshot,
+        peer: &RulePeer,
+        (address, set): (IpAddr, &GroupSet),
+        crossing: Option<Match>,
+    ) -> Match {
+        match peer {
+            RulePeer::Network(network) => Match::from_fact(network.contains(&address)),
+            RulePeer::PrefixList(id) => snapshot
+                .prefix_list(id)
+                .map_or(Match::Unsure, |list| list.matches(address)),
+            RulePeer::Group(reference) => match reference.freshness {
+                Freshness::Stale => Match::No,
+                Freshness::Fresh => reference_matches(snapshot, set, reference, crossing),
+            },
+            RulePeer::Unread => Match::Unsure,
+        }
     }
 }
 

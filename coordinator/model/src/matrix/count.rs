@@ -108,7 +108,7 @@ impl Matrix<'_> {
         }
         let (ingress, ingress_unsure) = self.groups.bits(pair.ingress);
         let arriving = Lanes::new(ingress, ingress_unsure).and(back, back_unsure);
-        let (possible, sure) = leaving.meet(&arriving);
+        let (possible, sure) = leaving.meet(arriving);
         if way.replies.is_some() || way.return_route.is_some() {
             return Tally {
                 deny: all,
@@ -125,6 +125,63 @@ impl Matrix<'_> {
         }
     }
 }
+
+impl Matrix<'_> {
+    /// Words of what is not denied between two classes, and of what passes: equal words mean equal verdicts.
+    pub(super) fn kind_words<'m>(
+        &'m self,
+        pair: Pair<'m>,
+        (egress, ingress): (Row<'m>, Row<'m>),
+    ) -> impl Iterator<Item = (u64, u64)> + 'm {
+        let way = pair.way;
+        let is_lost = way.route.is_some() || way.replies.is_some() || way.return_route.is_some();
+        let is_open = way.endpoints.is_none() && way.receiver.is_none();
+        let is_sure = is_open
+            && way.before_rules.is_none()
+            && way.after_rules.is_none()
+            && pair.policed == Policed::No;
+        let ((out, out_unsure), (back, back_unsure)) = match pair.acls {
+            None => ((&[][..], &[][..]), (&[][..], &[][..])),
+            Some((out, back)) => (self.acls.bits(out), self.acls.bits(back)),
+        };
+        let leaving = Lanes::new(egress.0, egress.1).and(out, out_unsure);
+        let arriving = Lanes::new(ingress.0, ingress.1).and(back, back_unsure);
+        let is_known = way.endpoints.is_none();
+        leaving
+            .into_words()
+            .zip(arriving.into_words())
+            .map(move |(one, other)| {
+                let far = if is_open { other } else { (u64::MAX, u64::MAX) };
+                let possible = one.0 & far.0;
+                match (is_known, is_lost) {
+                    (false, _) => (u64::MAX, 0),
+                    (true, true) => (0, 0),
+                    (true, false) => (possible, if is_sure { one.1 & far.1 } else { 0 }),
+                }
+            })
+    }
+
+    /// The same for the rows that the relation has, with whether what passes is partial.
+    pub(crate) fn kinds(
+        &self,
+        source: ClassId,
+        destination: ClassId,
+    ) -> impl Iterator<Item = (u64, u64, bool)> + '_ {
+        let pair = self.pair(source, destination);
+        pair.into_iter().flat_map(|pair| {
+            let rows = (
+                self.groups.bits(pair.egress),
+                self.groups.bits(pair.ingress),
+            );
+            let is_partial = pair.way.partial.is_some();
+            self.kind_words(pair, rows)
+                .map(move |words| (words.0, words.1, is_partial))
+        })
+    }
+}
+
+/// Sure and unsure words of a row.
+type Row<'m> = (&'m [u64], &'m [u64]);
 
 fn number_of(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
@@ -156,7 +213,7 @@ impl<'m> Lanes<'m> {
     }
 
     /// Words of what may pass and of what passes for certain.
-    fn words(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+    fn into_words(self) -> impl Iterator<Item = (u64, u64)> + 'm {
         let lists = self.passing.iter().zip(self.passing_unsure);
         let lists = lists.map(|(sure, unsure)| (sure | unsure, *sure));
         let lists = lists.chain(std::iter::repeat((u64::MAX, u64::MAX)));
@@ -166,14 +223,14 @@ impl<'m> Lanes<'m> {
             .map(|((sure, unsure), list)| ((sure | unsure) & list.0, sure & list.1))
     }
 
-    fn possible(&self) -> u64 {
-        size(self.words().map(|(possible, _)| possible))
+    fn possible(self) -> u64 {
+        size(self.into_words().map(|(possible, _)| possible))
     }
 
     /// Counts what may pass both and what passes both for certain.
-    fn meet(&self, other: &Self) -> (u64, u64) {
+    fn meet(self, other: Self) -> (u64, u64) {
         let mut counts = (0, 0);
-        for (one, other) in self.words().zip(other.words()) {
+        for (one, other) in self.into_words().zip(other.into_words()) {
             counts.0 += u64::from((one.0 & other.0).count_ones());
             counts.1 += u64::from((one.1 & other.1).count_ones());
         }

@@ -63,13 +63,12 @@ impl Ports {
             .map_or(0, usize::from)
     }
 
-    /// Returns whether every cut that a snapshot needs is there.
-    pub(crate) fn cover(&self, snapshot: &Snapshot) -> bool {
-        let mut starts = BTreeSet::new();
-        cuts(snapshot, &mut starts);
-        starts.iter().all(|start| {
-            let interval = self.intervals.get(self.of(*start));
-            interval.is_some_and(|interval| interval.first() == *start)
+    /// Returns whether intervals begin where a range begins and where it has ended.
+    pub(crate) fn are_cut_at(&self, range: PortRange) -> bool {
+        let starts = [Some(range.first()), range.last().checked_add(1)];
+        starts.into_iter().flatten().all(|start| {
+            let interval = self.intervals.get(self.of(start));
+            interval.is_some_and(|interval| interval.first() == start)
         })
     }
 }

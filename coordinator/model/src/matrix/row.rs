@@ -1,19 +1,21 @@
 //! Rows of security groups: for a set of groups and a kind of peer, which ports are admitted and by which rule.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 
 use super::atom::{Atoms, Matching, examples};
-use super::ports::{Ports, add, covered, has, members};
-use crate::class::{Classes, Facts, GroupSet, index, number};
+use super::edit::Overlay;
+use super::ports::{Ports, WORD, add, covered, has, members};
+use crate::class::{Classes, Facts, GroupSet, SetId, ZoneId, index, number};
 use crate::id::RuleId;
 use crate::predict::Way;
-use crate::snapshot::{Direction, GroupEntry, GroupState, Key, Match, SecurityGroupRule, Snapshot};
+use crate::snapshot::{Direction, GroupEntry, GroupState, Key, Match, RulePeer, Snapshot};
 
 /// Number of a row.
 pub(super) type RowId = u32;
 
-/// What references do on a path, as a number.
-const CROSSINGS: [Option<Match>; 4] =
+/// What references may do on a path.
+pub(super) const CROSSINGS: [Option<Match>; 4] =
     [Some(Match::Yes), Some(Match::No), Some(Match::Unsure), None];
 
 fn crossing_number(crossing: Option<Match>) -> usize {
@@ -34,12 +36,10 @@ fn direction_number(direction: Direction) -> usize {
 
 /// A rule, or a group that nobody described, in the order of their names.
 #[derive(Debug)]
-pub(super) struct Rule<'s> {
+pub(super) struct Rule {
     pub(super) id: RuleId,
     pub(super) group: Key<GroupEntry>,
     pub(super) direction: Direction,
-    /// Absent for a group that nobody described.
-    pub(super) rule: Option<&'s SecurityGroupRule>,
     atom: usize,
     sure: Vec<u64>,
     unsure: Vec<u64>,
@@ -62,8 +62,8 @@ struct Table {
 
 /// All rows of security groups.
 #[derive(Debug)]
-pub(super) struct GroupRows<'s> {
-    pub(super) rules: Vec<Rule<'s>>,
+pub(super) struct GroupRows {
+    pub(super) rules: Vec<Rule>,
     words: usize,
     intervals: usize,
     /// Words of sure and of unsure intervals, row after row.
@@ -74,22 +74,43 @@ pub(super) struct GroupRows<'s> {
     doubts: BTreeMap<RowId, Vec<u32>>,
     /// By crossing and direction; empty where no way crosses so.
     tables: Vec<Table>,
+    /// Zone and set of groups of all classes: the peers that there are.
+    pub(super) peers: BTreeSet<(ZoneId, SetId)>,
+    examples: Vec<Option<IpAddr>>,
+    zones: Vec<Option<Matching>>,
+    /// What references see of every set, by crossing.
+    sets: Vec<Vec<Matching>>,
 }
+
+/// A peer: its zone and its set of groups, and how references cross on the way.
+pub(super) type End = (ZoneId, SetId, Option<Match>);
 
 /// Row of a set without groups: nothing is known.
 pub(super) const NO_GROUPS: RowId = 0;
 /// No rule.
 const NOBODY: u32 = u32::MAX;
 
-impl<'s> GroupRows<'s> {
-    pub(super) fn new(
-        snapshot: &'s Snapshot,
-        classes: &Classes,
-        ports: &Ports,
-        ways: &[Way],
-    ) -> Self {
+impl GroupRows {
+    pub(super) fn new(snapshot: &Snapshot, classes: &Classes, ports: &Ports, ways: &[Way]) -> Self {
         let mut atoms = Atoms::default();
         let rules = rules(snapshot, classes, ports, &mut atoms);
+        let examples = examples(classes);
+        let zones = examples
+            .iter()
+            .map(|example| example.map(|address| atoms.of_address(snapshot, address)))
+            .collect();
+        let of_groups = |set, crossing| atoms.of_groups(snapshot, set, crossing);
+        let sets = CROSSINGS
+            .iter()
+            .map(|crossing| {
+                classes
+                    .sets
+                    .iter()
+                    .map(|set| of_groups(set, *crossing))
+                    .collect()
+            })
+            .collect();
+        let facts = classes.iter().map(|(_, class)| class.facts);
         let mut rows = Self {
             rules,
             words: ports.words(),
@@ -98,38 +119,51 @@ impl<'s> GroupRows<'s> {
             decide: Vec::new(),
             doubts: BTreeMap::new(),
             tables: (0..2 * CROSSINGS.len()).map(|_| Table::default()).collect(),
+            peers: facts.map(|facts| (facts.zone, facts.set)).collect(),
+            examples,
+            zones,
+            sets,
         };
         rows.push_no_groups();
-        let zones: Vec<Option<Matching>> = examples(classes)
-            .into_iter()
-            .map(|example| example.map(|address| atoms.of_address(snapshot, address)))
-            .collect();
-        let peers: BTreeSet<(u32, u32)> = classes
-            .iter()
-            .map(|(_, class)| (class.facts.zone, class.facts.set))
-            .collect();
         for crossing in CROSSINGS {
-            let of_groups = |set: &GroupSet| atoms.of_groups(snapshot, set, crossing);
-            let sets: Vec<Matching> = classes.sets.iter().map(of_groups).collect();
             for direction in [Direction::Ingress, Direction::Egress] {
-                let is_used = ways.iter().any(|way| crossing == way.crossing(direction));
-                if is_used {
-                    let mut table = Table {
-                        zones: zones.len(),
-                        sets: sets.len(),
-                        ..Table::default()
-                    };
-                    for set in &classes.sets {
-                        rows.add_set(&mut table, (set, direction), (&zones, &sets), &peers);
-                    }
-                    let place = 2 * crossing_number(crossing) + direction_number(direction);
-                    if let Some(slot) = rows.tables.get_mut(place) {
-                        *slot = table;
-                    }
+                if ways.iter().any(|way| crossing == way.crossing(direction)) {
+                    rows.add_table(classes, (direction, crossing));
                 }
             }
         }
         rows
+    }
+
+    /// Adds the rows of one direction over paths that references cross in one way.
+    fn add_table(&mut self, classes: &Classes, (direction, crossing): (Direction, Option<Match>)) {
+        let zones = std::mem::take(&mut self.zones);
+        let number = crossing_number(crossing);
+        let sets = self
+            .sets
+            .get_mut(number)
+            .map(std::mem::take)
+            .unwrap_or_default();
+        let peers = std::mem::take(&mut self.peers);
+        let mut table = Table {
+            zones: zones.len(),
+            sets: sets.len(),
+            ..Table::default()
+        };
+        for set in &classes.sets {
+            self.add_set(&mut table, (set, direction), (&zones, &sets), &peers);
+        }
+        if let Some(slot) = self
+            .tables
+            .get_mut(2 * number + direction_number(direction))
+        {
+            *slot = table;
+        }
+        self.zones = zones;
+        self.peers = peers;
+        if let Some(slot) = self.sets.get_mut(number) {
+            *slot = sets;
+        }
     }
 
     /// Returns how many rows there are.
@@ -209,7 +243,8 @@ impl<'s> GroupRows<'s> {
             let Some(rule) = self.rules.get(index(*place)) else {
                 continue;
             };
-            if matching.iter().any(|peer| has(&peer.sure, rule.atom)) {
+            let answer = answer(rule, matching);
+            if answer == Match::Yes {
                 // Rules come in the order of their names: the first that admits is named.
                 let news: Vec<u64> = rule
                     .sure
@@ -227,7 +262,7 @@ impl<'s> GroupRows<'s> {
                 if rule.unsure.iter().any(|word| *word != 0) {
                     doubts.push(*place);
                 }
-            } else if matching.iter().any(|peer| has(&peer.unsure, rule.atom)) {
+            } else if answer == Match::Unsure {
                 join(&mut unsure, &rule.sure);
                 join(&mut unsure, &rule.unsure);
                 doubts.push(*place);
@@ -252,20 +287,73 @@ impl<'s> GroupRows<'s> {
         peer: &Facts,
         crossing: Option<Match>,
     ) -> RowId {
-        let place = 2 * crossing_number(crossing) + direction_number(direction);
-        self.tables
-            .get(place)
-            .and_then(|table| {
-                let stretch = table
-                    .zone
-                    .get(index(class.set) * table.zones + index(peer.zone))?;
-                let offset = table
-                    .peer
-                    .get(index(class.set) * table.sets + index(peer.set))?;
-                table.rows.get(index(*stretch) + index(*offset))
-            })
-            .copied()
+        self.row_at(direction, class.set, (peer.zone, peer.set), crossing)
             .unwrap_or(NO_GROUPS)
+    }
+
+    /// Returns the row of a set for a zone and a set of groups; absent if no path crosses so.
+    pub(super) fn row_at(
+        &self,
+        direction: Direction,
+        set: SetId,
+        (zone, peer): (ZoneId, SetId),
+        crossing: Option<Match>,
+    ) -> Option<RowId> {
+        let place = 2 * crossing_number(crossing) + direction_number(direction);
+        let table = self.tables.get(place)?;
+        let stretch = table.zone.get(index(set) * table.zones + index(zone))?;
+        let offset = table.peer.get(index(set) * table.sets + index(peer))?;
+        table.rows.get(index(*stretch) + index(*offset)).copied()
+    }
+
+    /// Returns the rules of a set in one direction, by place.
+    pub(super) fn own_of(&self, classes: &Classes, set: SetId, direction: Direction) -> Vec<u32> {
+        let set = classes.sets.get(index(set));
+        set.map_or_else(Vec::new, |set| self.own(set, direction))
+    }
+
+    /// The peers of rules that an end matches.
+    fn matching(&self, (zone, set, crossing): End) -> Option<[&Matching; 2]> {
+        let zone = self.zones.get(index(zone))?.as_ref()?;
+        let sets = self.sets.get(crossing_number(crossing))?;
+        Some([zone, sets.get(index(set))?])
+    }
+
+    /// Returns whether a rule matches an end, for certain or perhaps.
+    pub(super) fn matched(&self, rule: u32, end: End) -> bool {
+        let rule = self.rules.get(index(rule));
+        rule.zip(self.matching(end))
+            .is_some_and(|(rule, matching)| answer(rule, matching) != Match::No)
+    }
+
+    /// Returns whether a peer that no rule may have yet matches an end.
+    pub(super) fn peer_matches(
+        &self,
+        snapshot: &Snapshot,
+        classes: &Classes,
+        peer: &RulePeer,
+        (zone, set, crossing): End,
+    ) -> Match {
+        let example = self.examples.get(index(zone)).copied().flatten();
+        let ends = example.zip(classes.sets.get(index(set)));
+        ends.map_or(Match::No, |(address, set)| {
+            Atoms::peer(snapshot, peer, (address, set), crossing)
+        })
+    }
+
+    /// Returns what some rules admit for an end.
+    pub(super) fn overlay(&self, own: &[u32], end: End) -> Overlay {
+        let mut overlay = Overlay {
+            sure: vec![0; self.words],
+            unsure: vec![0; self.words],
+        };
+        let Some(matching) = self.matching(end) else {
+            return overlay;
+        };
+        for rule in own.iter().filter_map(|place| self.rules.get(index(*place))) {
+            overlay.admit(&rule.sure, &rule.unsure, answer(rule, matching));
+        }
+        overlay
     }
 
     /// Returns the words of the sure and of the unsure intervals of a row.
@@ -278,6 +366,21 @@ impl<'s> GroupRows<'s> {
         words.split_at_checked(self.words).unwrap_or_default()
     }
 
+    /// Returns what a row says of one interval.
+    pub(super) fn answer(&self, row: RowId, interval: usize) -> Match {
+        let sure = 2 * self.words * index(row) + interval / WORD;
+        let bit = |place: usize| {
+            self.bits
+                .get(place)
+                .map_or(0, |word| word >> (interval % WORD) & 1)
+        };
+        match (bit(sure), bit(sure + self.words)) {
+            (1, _) => Match::Yes,
+            (_, 0) => Match::No,
+            (_, _) => Match::Unsure,
+        }
+    }
+
     /// Returns the place of the rule that admits an interval.
     pub(super) fn deciding(&self, row: RowId, interval: usize) -> Option<u32> {
         let place = *self.decide.get(index(row) * self.intervals + interval)?;
@@ -285,7 +388,7 @@ impl<'s> GroupRows<'s> {
     }
 
     /// Returns a rule by its place.
-    pub(super) fn rule(&self, place: u32) -> Option<&Rule<'s>> {
+    pub(super) fn rule(&self, place: u32) -> Option<&Rule> {
         self.rules.get(index(place))
     }
 
@@ -299,6 +402,19 @@ impl<'s> GroupRows<'s> {
             .collect();
         names.dedup();
         names
+    }
+}
+
+/// Whether a rule's peer matches.
+fn answer(rule: &Rule, matching: [&Matching; 2]) -> Match {
+    let is_in =
+        |words: fn(&Matching) -> &Vec<u64>| matching.iter().any(|peer| has(words(peer), rule.atom));
+    if is_in(|peer| &peer.sure) {
+        Match::Yes
+    } else if is_in(|peer| &peer.unsure) {
+        Match::Unsure
+    } else {
+        Match::No
     }
 }
 
@@ -333,12 +449,7 @@ fn join(words: &mut [u64], more: &[u64]) {
 }
 
 /// The rules of every group that somebody wears, sorted by name.
-fn rules<'s>(
-    snapshot: &'s Snapshot,
-    classes: &Classes,
-    ports: &Ports,
-    atoms: &mut Atoms<'s>,
-) -> Vec<Rule<'s>> {
+fn rules(snapshot: &Snapshot, classes: &Classes, ports: &Ports, atoms: &mut Atoms) -> Vec<Rule> {
     let worn: BTreeSet<Key<GroupEntry>> = classes
         .sets
         .iter()
@@ -355,7 +466,6 @@ fn rules<'s>(
                     id: RuleId::from(entry.group.id.as_str()),
                     group,
                     direction,
-                    rule: None,
                     atom: atoms.unread(),
                     unsure: vec![0; all.len()],
                     sure: all,
@@ -368,7 +478,6 @@ fn rules<'s>(
                     id: rule.id.clone(),
                     group,
                     direction,
-                    rule: Some(rule),
                     atom: atoms.intern(&rule.peer),
                     sure,
                     unsure,

@@ -9,6 +9,7 @@ mod lists;
 
 use serde_json::{Map, Value, json};
 
+#[allow(unused_imports, reason = "not every target asks about flows")]
 pub use flows::flow;
 
 /// A sequence that follows from its seed alone (splitmix64, public domain).
