@@ -96,7 +96,7 @@ pub struct Snapshot {
     pub(crate) vpc_keys: HashMap<VpcId, Key<Vpc>>,
     pub(crate) addresses: AddressIndex,
     pub(crate) instances: BTreeMap<InstanceId, Instance>,
-    pub(crate) primaries: HashMap<Key<Host>, Key<InterfaceEntry>>,
+    pub(crate) primaries: BTreeMap<Key<Host>, Key<InterfaceEntry>>,
     pub(crate) prefix_lists: BTreeMap<PrefixListId, PrefixList>,
     pub(crate) peerings: BTreeMap<PeeringId, Peering>,
     pub(crate) transit_gateways: BTreeMap<TransitGatewayId, TransitGateway>,
