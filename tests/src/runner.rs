@@ -88,6 +88,7 @@ pub async fn run(
         credentials,
         expected: ExpectedAgents::Names(names),
         wait: options.wait,
+        resume_wait: RESUME_WAIT,
         seed: options.seed,
         content: SnapshotContent::Included,
         started_at: SystemTime::now(),
