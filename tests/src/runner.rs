@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use reachproof_lab::world::{Expect, World};
-use reachproof_verify::config::{ExpectedAgents, SnapshotContent};
+use reachproof_verify::config::{ExpectedAgents, RESUME_WAIT, SnapshotContent};
 use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, TOKEN_FILE};
 use reachproof_verify::random::SystemRandomness;
 use reachproof_verify::report::human::{Colour, Terminal};
