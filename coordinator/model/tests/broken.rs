@@ -233,7 +233,7 @@ holes! {
         => "NetworkAcls[0].Entries of `acl-15dc45697764cfea9`: field is missing", unknown("other");
     two_lists_of_one_subnet_are_none: World::base().push("describe-network-acls", "NetworkAcls",
         json!({"NetworkAclId": "acl-2", "VpcId": V, "Entries": [], "Associations": [{"SubnetId": A2}]}))
-        => "describe-network-acls of `subnet-e8939e979649a582e`: field is missing; flows that leave the subnet are unknown",
+        => "describe-network-acls of `subnet-e8939e979649a582e`: neither one list of its own nor one default list holds; flows that leave the subnet are unknown",
         unknown("other");
     a_route_with_a_bad_network_is_unknown: World::base().routes(RT_V, json!([
         {"DestinationCidrBlock": "10.300.0.0/16", "NatGatewayId": "nat-1", "State": "active"}]))

@@ -51,7 +51,7 @@ impl Decoder<'_> {
                 file: file.to_owned(),
                 path: String::new(),
                 id: Some(id),
-                kind: GapKind::Missing,
+                kind: GapKind::NoneHolds,
                 consequence: Consequence::SubnetUnknown,
             });
         }
