@@ -177,7 +177,7 @@ impl<'s> Walk<'s> {
                 .account
                 .as_ref()
                 .is_some_and(|account| !self.snapshot.own_accounts.contains(account));
-        let has_unread = self.snapshot.interfaces_read == Completeness::Incomplete;
+        let has_unread = self.snapshot.addresses_read == Completeness::Incomplete;
         if owners.is_empty() && (is_foreign || has_unread) {
             return Match::Unsure;
         }
