@@ -130,7 +130,7 @@ impl<'s> Walk<'s> {
             return Match::No;
         }
         traffic.and(match &rule.peer {
-            RulePeer::Network(network) => Match::from_fact(network.contains(&question.peer)),
+            RulePeer::Network(network) => Match::from(network.contains(&question.peer)),
             RulePeer::PrefixList(id) => self
                 .snapshot
                 .prefix_list(id)
