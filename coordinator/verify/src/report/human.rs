@@ -43,6 +43,9 @@ pub enum Colour {
 /// Most findings of one reason that are listed one by one; the rest is counted.
 pub const LISTED_MAX: usize = 10;
 
+/// Most contradictions that are explained gate by gate; the rest gets a line each.
+pub const EXPLAINED_MAX: usize = 20;
+
 /// Most flows that are listed under a broken expectation, each with the gate that breaks it; the rest is counted.
 pub const BROKEN_LISTED_MAX: usize = 4;
 
@@ -63,7 +66,7 @@ pub fn render(report: &Report, terminal: Terminal) -> String {
     page.finish()
 }
 
-/// Every contradiction with its gates and its evidence.
+/// Every contradiction, the first ones with their gates and their evidence.
 fn contradictions(report: &Report, page: &mut Page) {
     let found: Vec<&Finding> = report
         .findings
@@ -74,8 +77,11 @@ fn contradictions(report: &Report, page: &mut Page) {
         return;
     }
     page.heading(&format!("Contradictions ({})", found.len()));
-    for finding in found {
+    for finding in found.iter().take(EXPLAINED_MAX) {
         block(report, finding, page);
+    }
+    for finding in found.iter().skip(EXPLAINED_MAX) {
+        page.kind(finding.kind, &line(report, finding));
     }
 }
 

@@ -93,6 +93,15 @@ pub(crate) struct Coordinator {
 
 /// Starts a run over the world of a vector that waits for so many agents.
 pub(crate) async fn coordinator(vector: &str, agents: usize) -> Coordinator {
+    coordinator_until(vector, agents, std::future::pending()).await
+}
+
+/// The same, until `shutdown`.
+pub(crate) async fn coordinator_until(
+    vector: &str,
+    agents: usize,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Coordinator {
     let directory = tempfile::tempdir().unwrap();
     let snapshot = directory.path().join("snapshot.json");
     let path = format!(
@@ -122,7 +131,7 @@ pub(crate) async fn coordinator(vector: &str, agents: usize) -> Coordinator {
         started_at: SystemTime::UNIX_EPOCH,
         random,
     };
-    let run = reachproof_verify::run(config, listener, |_| {}, std::future::pending());
+    let run = reachproof_verify::run(config, listener, |_| {}, shutdown);
     Coordinator {
         site,
         run: tokio::spawn(run),
