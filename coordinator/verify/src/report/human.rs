@@ -59,6 +59,7 @@ pub fn render(report: &Report, terminal: Terminal) -> String {
     expectations(report, &mut page);
     inconclusive(report, &mut page);
     confirmed(report, &mut page);
+    examples(report, &mut page);
     agents(report, &mut page);
     coverage(report, &mut page);
     gaps(report, &mut page);
@@ -181,6 +182,26 @@ fn inconclusive(report: &Report, page: &mut Page) {
 fn more(count: usize, listed: usize, page: &mut Page) {
     if count > listed {
         page.text(4, &format!("and {} more", count - listed));
+    }
+}
+
+/// The whole evidence of one finding of each kind that the table only counts.
+fn examples(report: &Report, page: &mut Page) {
+    let kinds = [
+        FindingKind::ConfirmedDeny,
+        FindingKind::ConfirmedPartial,
+        FindingKind::ConfirmedAllow,
+    ];
+    let found: Vec<&Finding> = kinds
+        .iter()
+        .filter_map(|kind| report.findings.iter().find(|finding| finding.kind == *kind))
+        .collect();
+    if found.is_empty() {
+        return;
+    }
+    page.heading("What they rest on: one of each (the JSON report has all)");
+    for finding in found {
+        block(report, finding, page);
     }
 }
 
