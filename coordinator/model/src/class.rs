@@ -20,6 +20,7 @@ pub(crate) use address::Spots;
 pub(crate) use zone::{ZoneId, Zones};
 
 mod address;
+mod name;
 mod zone;
 
 /// Number of a class in one [`Classes`], dense from 0.

@@ -6,22 +6,22 @@
     reason = "tests"
 )]
 
-mod common;
+mod second;
 
 use std::collections::BTreeMap;
 
-use common::random::{Dice, Size, World};
 use reachproof_model::change::Comparison;
 use reachproof_model::class::ClassId;
 use reachproof_model::matrix::{Matrix, VerdictKind};
 use reachproof_model::net::PortRange;
 use reachproof_model::snapshot::SecurityGroup;
+use second::random::{Dice, Size, World};
 use serde_json::Value;
 
 /// The world of a seed with one rule of one group taken away, if it has any.
 fn without_a_rule(seed: u64) -> Option<(World, World)> {
-    let before = common::random::world(seed, Size::SMALL);
-    let mut after = common::random::world(seed, Size::SMALL);
+    let before = second::random::world(seed, Size::SMALL);
+    let mut after = second::random::world(seed, Size::SMALL);
     let mut dice = Dice::new(seed);
     let groups = after.snapshot["describe-security-groups"]["SecurityGroups"]
         .as_array_mut()
@@ -69,8 +69,8 @@ fn the_difference_is_what_the_relations_say() {
             continue;
         };
         let (before, after) = (
-            common::decode(&before.snapshot),
-            common::decode(&after.snapshot),
+            second::decode(&before.snapshot),
+            second::decode(&after.snapshot),
         );
         let comparison = Comparison::new(&before, &after);
         let (one, other) = (cells(comparison.before()), cells(comparison.after()));
@@ -105,8 +105,8 @@ fn an_edited_group_changes_what_a_new_snapshot_would() {
             continue;
         };
         let (before, after) = (
-            common::decode(&before.snapshot),
-            common::decode(&after.snapshot),
+            second::decode(&before.snapshot),
+            second::decode(&after.snapshot),
         );
         let edited: Vec<&SecurityGroup> = after
             .security_groups()
@@ -149,8 +149,8 @@ fn an_edited_group_changes_what_a_new_snapshot_would() {
 
 #[test]
 fn rules_that_say_the_same_are_no_change_in_reachability() {
-    let before = common::random::world(3, Size::SMALL);
-    let mut after = common::random::world(3, Size::SMALL);
+    let before = second::random::world(3, Size::SMALL);
+    let mut after = second::random::world(3, Size::SMALL);
     let groups = after.snapshot["describe-security-groups"]["SecurityGroups"]
         .as_array_mut()
         .unwrap();
@@ -176,8 +176,8 @@ fn rules_that_say_the_same_are_no_change_in_reachability() {
         }
     }
     let (before, after) = (
-        common::decode(&before.snapshot),
-        common::decode(&after.snapshot),
+        second::decode(&before.snapshot),
+        second::decode(&after.snapshot),
     );
     let difference = Comparison::new(&before, &after).difference();
     assert!(!difference.lines.is_empty());

@@ -6,22 +6,22 @@
     reason = "tests"
 )]
 
-mod common;
+mod second;
 
-use common::random::{Dice, Size};
 use reachproof_model::flow::Flow;
 use reachproof_model::matrix::{Filter, Matrix, VerdictKind};
 use reachproof_model::predict::verdict;
+use second::random::{Dice, Size};
 
 /// Compares the relation of a random world with prediction on some flows; returns how many the rows answered.
 fn compare(seed: u64, size: Size, flows: usize) -> usize {
-    let world = common::random::world(seed, size);
-    let snapshot = common::decode(&world.snapshot);
+    let world = second::random::world(seed, size);
+    let snapshot = second::decode(&world.snapshot);
     let matrix = Matrix::new(&snapshot);
     let mut dice = Dice::new(seed);
     let mut answered = 0;
     for _ in 0..flows {
-        let flow = common::random::flow(&mut dice, &world);
+        let flow = second::random::flow(&mut dice, &world);
         let flow = Flow::from_json(&flow).unwrap();
         let predicted = verdict(&snapshot, &flow);
         assert_eq!(matrix.verdict(&flow), predicted, "seed {seed}: {flow}");
@@ -45,8 +45,8 @@ fn rows_agree_with_prediction_on_small_worlds() {
 #[test]
 fn the_count_is_the_sum_of_the_entries() {
     for seed in 0..60 {
-        let world = common::random::world(seed, Size::SMALL);
-        let snapshot = common::decode(&world.snapshot);
+        let world = second::random::world(seed, Size::SMALL);
+        let snapshot = second::decode(&world.snapshot);
         let matrix = Matrix::new(&snapshot);
         let counts = matrix.count();
         let mut cells = std::collections::BTreeMap::new();

@@ -3,17 +3,18 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::disallowed_methods,
     reason = "tests"
 )]
 
-mod common;
+mod second;
 
 use std::collections::BTreeMap;
 
-use common::random::{Dice, Size};
-use common::reference::Reference;
 use reachproof_model::flow::Flow;
 use reachproof_model::predict::verdict;
+use second::random::{Dice, Size};
+use second::reference::Reference;
 use serde_json::Value;
 
 /// Every vector that the repository has.
@@ -109,11 +110,11 @@ const KINDS: [&str; 41] = [
 fn random_worlds_reach_every_gate_and_every_reason() {
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     for seed in 0..1_000 {
-        let world = common::random::world(seed, Size::SMALL);
+        let world = second::random::world(seed, Size::SMALL);
         let reference = Reference::new(&world.snapshot);
         let mut dice = Dice::new(seed);
         for _ in 0..20 {
-            let flow = common::random::flow(&mut dice, &world);
+            let flow = second::random::flow(&mut dice, &world);
             *seen.entry(kind(&reference.answer(&flow))).or_default() += 1;
         }
     }
@@ -132,13 +133,13 @@ struct Disagreement {
 
 /// Asks both evaluators about `flows` flows of a random world.
 fn compare(seed: u64, size: Size, flows: usize) -> Vec<Disagreement> {
-    let world = common::random::world(seed, size);
+    let world = second::random::world(seed, size);
     let reference = Reference::new(&world.snapshot);
-    let snapshot = common::decode(&world.snapshot);
+    let snapshot = second::decode(&world.snapshot);
     let mut dice = Dice::new(seed);
     let mut found = Vec::new();
     for _ in 0..flows {
-        let flow = common::random::flow(&mut dice, &world);
+        let flow = second::random::flow(&mut dice, &world);
         let literal = reference.answer(&flow);
         let asked = Flow::from_json(&flow).unwrap();
         let model = serde_json::to_value(verdict(&snapshot, &asked)).unwrap();

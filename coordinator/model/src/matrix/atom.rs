@@ -114,7 +114,7 @@ impl Atoms {
     pub(super) fn of_address(&self, snapshot: &Snapshot, address: IpAddr) -> Matching {
         let mut matching = Matching::none(self.words());
         for (atom, network) in &self.networks {
-            matching.note(*atom, Match::from_fact(network.contains(&address)));
+            matching.note(*atom, Match::from(network.contains(&address)));
         }
         for (atom, list) in &self.lists {
             let list = snapshot.prefix_list(list);
@@ -153,7 +153,7 @@ impl Atoms {
         crossing: Option<Match>,
     ) -> Match {
         match peer {
-            RulePeer::Network(network) => Match::from_fact(network.contains(&address)),
+            RulePeer::Network(network) => Match::from(network.contains(&address)),
             RulePeer::PrefixList(id) => snapshot
                 .prefix_list(id)
                 .map_or(Match::Unsure, |list| list.matches(address)),
@@ -177,7 +177,7 @@ fn reference_matches(
         Members::Nobody => return Match::No,
         Members::Invisible => Match::Unsure,
         Members::Of(_) if !set.is_read => Match::Unsure,
-        Members::Of(group) => Match::from_fact(set.groups.contains(&group)),
+        Members::Of(group) => Match::from(set.groups.contains(&group)),
     };
     crossing.map_or(Match::Unsure, |crossing| crossing.and(membership))
 }
