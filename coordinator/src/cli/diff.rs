@@ -83,7 +83,11 @@ fn people(comparison: &Comparison<'_>, difference: &Difference) -> String {
         text.push_str("no change in reachability\n");
     }
     if !difference.lines.is_empty() {
-        let _ = writeln!(text, "\n{} lines are written differently:", difference.lines.len());
+        let _ = writeln!(
+            text,
+            "\n{} lines are written differently:",
+            difference.lines.len()
+        );
     }
     for line in difference.lines.iter().take(LINES_MAX) {
         let _ = writeln!(text, "  {line}");
@@ -111,7 +115,14 @@ fn flows(comparison: &Comparison<'_>, difference: &Difference, text: &mut String
             flow.responsible.join(", "),
         ]
     });
-    let header = ["flows", "source", "destination", "tcp ports", "verdict", "because"];
+    let header = [
+        "flows",
+        "source",
+        "destination",
+        "tcp ports",
+        "verdict",
+        "because",
+    ];
     text.push_str(&table::aligned(header, rows));
     text.push('\n');
     let more = difference.flows.len().saturating_sub(ROWS_MAX);

@@ -8,7 +8,8 @@ use clap::{Args, ValueEnum};
 use reachproof_model::class::{Class, ClassId};
 use reachproof_model::matrix::{Filter, Matrix, RelationEntry, Tuple};
 use reachproof_model::net::{PortRange, Printable};
-use reachproof_model::snapshot::Snapshot;
+use reachproof_model::prediction::Gate;
+use reachproof_model::snapshot::{Direction, Snapshot};
 use serde_json::{Map, Value, json};
 
 use super::exit_code::ExitCode;
@@ -102,7 +103,10 @@ fn chosen(matrix: &Matrix<'_>, who: Option<&str>) -> Option<Vec<ClassId>> {
         has(&class.name(matrix.snapshot()))
             || has(class.subnet.as_str())
             || class.groups.iter().any(|id| has(id.as_str()))
-            || class.members.iter().any(|member| has(member.interface.as_str()))
+            || class
+                .members
+                .iter()
+                .any(|member| has(member.interface.as_str()))
     };
     let meant = matrix.classes().iter().filter(|(_, class)| is_meant(class));
     Some(meant.map(|(id, _)| id).collect())
@@ -132,7 +136,10 @@ fn people(matrix: &Matrix<'_>, filter: &Filter) -> String {
         })
         .collect();
     let left_out = entries.count();
-    let mut text = table::aligned(["source", "destination", "tcp ports", "verdict", "because"], rows);
+    let mut text = table::aligned(
+        ["source", "destination", "tcp ports", "verdict", "because"],
+        rows.into_iter(),
+    );
     text.push('\n');
     if left_out > 0 {
         text.push_str(&format!(
@@ -143,7 +150,7 @@ fn people(matrix: &Matrix<'_>, filter: &Filter) -> String {
     text
 }
 
-/// What decides, with the names of the groups.
+/// What decides, with the names of the groups; entries and routes that let it pass are in JSON and CSV.
 fn because(snapshot: &Snapshot, tuple: &Tuple) -> String {
     let mut parts: Vec<String> = Vec::new();
     if let Some(gate) = tuple.gate {
@@ -151,13 +158,34 @@ fn because(snapshot: &Snapshot, tuple: &Tuple) -> String {
     }
     parts.extend(tuple.reason.map(str::to_owned));
     if tuple.gate.is_none() {
-        let rules = [&tuple.egress, &tuple.ingress].into_iter().flatten();
-        parts.extend(rules.map(|rule| table::rule(snapshot, rule)));
+        let rules = [
+            (Direction::Egress, &tuple.egress),
+            (Direction::Ingress, &tuple.ingress),
+        ];
+        parts.extend(rules.into_iter().filter_map(|(direction, rule)| {
+            Some(table::rule(snapshot, direction, rule.as_ref()?.as_str()))
+        }));
     }
-    for (acl, number) in [&tuple.entry_out, &tuple.entry_in].into_iter().flatten() {
-        parts.push(format!("{acl}#{number}"));
+    let entry = match tuple.gate {
+        Some(Gate::NaclOut) => tuple.entry_out.as_ref(),
+        Some(Gate::NaclIn) => tuple.entry_in.as_ref(),
+        Some(
+            Gate::Endpoints
+            | Gate::SourceDestCheck
+            | Gate::SgEgress
+            | Gate::Route
+            | Gate::SgIngress
+            | Gate::NaclReturnOut
+            | Gate::NaclReturnIn
+            | Gate::ReturnRoute
+            | Gate::NetworkPolicy,
+        )
+        | None => None,
+    };
+    parts.extend(entry.map(|(acl, number)| format!("{acl}#{number}")));
+    if tuple.gate == Some(Gate::Route) {
+        parts.extend(tuple.route.as_ref().map(|(_, route)| route.clone()));
     }
-    parts.extend(tuple.route.as_ref().map(|(_, route)| route.clone()));
     parts.join(", ")
 }
 
@@ -186,7 +214,10 @@ fn object(matrix: &Matrix<'_>, entry: &RelationEntry) -> Value {
     add("nacl_out", list(&tuple.entry_out));
     add("nacl_in", list(&tuple.entry_in));
     let route = tuple.route.as_ref();
-    add("route", route.map(|(table, route)| json!({"table": table, "route": route})));
+    add(
+        "route",
+        route.map(|(table, route)| json!({"table": table, "route": route})),
+    );
     Value::Object(object)
 }
 
@@ -231,7 +262,9 @@ fn record(matrix: &Matrix<'_>, entry: &RelationEntry) -> String {
     };
     let list = |entry: &Option<(reachproof_model::id::NetworkAclId, u32)>| {
         let entry = entry.as_ref();
-        entry.map(|(acl, number)| format!("{acl}#{number}")).unwrap_or_default()
+        entry
+            .map(|(acl, number)| format!("{acl}#{number}"))
+            .unwrap_or_default()
     };
     let fields = [
         name(matrix, entry.source),

@@ -1,5 +1,7 @@
 //! One edited group, before anybody applies it: only its rows are computed again.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use crate::class::ClassId;
@@ -15,7 +17,7 @@ pub struct ChangedPair {
     /// Class that receives.
     pub destination: ClassId,
     /// Ports whose verdict differs, sorted and disjoint.
-    pub ports: Vec<PortRange>,
+    pub ports: Arc<[PortRange]>,
 }
 
 /// The edited rules need networks or ports that the relation does not tell apart: compare two snapshots instead.

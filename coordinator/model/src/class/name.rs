@@ -84,12 +84,12 @@ fn node_group(snapshot: &Snapshot, interface: &NetworkInterface) -> Option<Strin
 fn alone(snapshot: &Snapshot, interface: &NetworkInterface) -> String {
     let named = snapshot.interface_name(interface);
     let described = Some(&interface.description).filter(|text| !text.is_empty());
-    named.or_else(|| described.cloned()).unwrap_or_else(|| {
-        match &interface.interface_type {
+    named
+        .or_else(|| described.cloned())
+        .unwrap_or_else(|| match &interface.interface_type {
             InterfaceType::Interface => "interfaces without instance".to_owned(),
             kind @ (InterfaceType::Trunk | InterfaceType::Branch | InterfaceType::Other(_)) => {
                 kind.to_string()
             }
-        }
-    })
+        })
 }

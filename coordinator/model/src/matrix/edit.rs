@@ -1,10 +1,11 @@
 //! Rows of one edited group, laid over the rows that there are.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use super::Matrix;
 use super::answer::Pair;
-use super::ports::{covered, members};
+use super::ports::covered;
 use super::row::{CROSSINGS, RowId};
 use crate::class::{ClassId, Facts, SetId, ZoneId};
 use crate::net::PortRange;
@@ -169,11 +170,12 @@ impl Matrix<'_> {
         &self,
         egress: &RowEdit,
         ingress: &RowEdit,
-        mut found: impl FnMut(ClassId, ClassId, Vec<PortRange>),
+        mut found: impl FnMut(ClassId, ClassId, Arc<[PortRange]>),
     ) {
         let (by_set, by_peer) = self.groupings();
         let own = |set| by_set.get(&set).map_or(&[][..], Vec::as_slice);
         let peers = |zone, set| by_peer.get(&(zone, set)).map_or(&[][..], Vec::as_slice);
+        let mut known = KnownPorts::default();
         for ((set, zone, peer, crossing), overlay) in &egress.overlays {
             for source in own(*set) {
                 for destination in peers(*zone, *peer) {
@@ -183,12 +185,12 @@ impl Matrix<'_> {
                     if pair.way.egress != *crossing {
                         continue;
                     }
-                    let (from, to) = (
+                    let ends = (
                         self.classes.facts(*source),
                         self.classes.facts(*destination),
                     );
-                    let other = ingress.of(to, from, pair.way.ingress);
-                    if let Some(ports) = self.changed(&pair, Some(overlay), other) {
+                    let other = ingress.of(ends.1, ends.0, pair.way.ingress);
+                    if let Some(ports) = self.changed(&pair, [Some(overlay), other], &mut known) {
                         found(*source, *destination, ports);
                     }
                 }
@@ -200,16 +202,16 @@ impl Matrix<'_> {
                     let Some(pair) = self.pair(*source, *destination) else {
                         continue;
                     };
-                    let (from, to) = (
+                    let ends = (
                         self.classes.facts(*source),
                         self.classes.facts(*destination),
                     );
                     // Pairs with an edited row on both sides were visited above.
-                    let is_visited = egress.of(from, to, pair.way.egress).is_some();
+                    let is_visited = egress.of(ends.0, ends.1, pair.way.egress).is_some();
                     if pair.way.ingress != *crossing || is_visited {
                         continue;
                     }
-                    if let Some(ports) = self.changed(&pair, None, Some(overlay)) {
+                    if let Some(ports) = self.changed(&pair, [None, Some(overlay)], &mut known) {
                         found(*source, *destination, ports);
                     }
                 }
@@ -239,9 +241,9 @@ impl Matrix<'_> {
     fn changed(
         &self,
         pair: &Pair<'_>,
-        egress: Option<&Overlay>,
-        ingress: Option<&Overlay>,
-    ) -> Option<Vec<PortRange>> {
+        [egress, ingress]: [Option<&Overlay>; 2],
+        known: &mut KnownPorts,
+    ) -> Option<Arc<[PortRange]>> {
         fn bits(overlay: &Overlay) -> (&[u64], &[u64]) {
             (&overlay.sure, &overlay.unsure)
         }
@@ -252,26 +254,29 @@ impl Matrix<'_> {
         let new = (egress.map_or(rows.0, bits), ingress.map_or(rows.1, bits));
         let before = self.kind_words(*pair, rows);
         let after = self.kind_words(*pair, new);
-        let differ = |(one, other): ((u64, u64), (u64, u64))| (one.0 ^ other.0) | (one.1 ^ other.1);
-        if before.zip(after).map(differ).all(|word| word == 0) {
+        known.next.clear();
+        known.next.extend(
+            before
+                .zip(after)
+                .map(|(one, other)| (one.0 ^ other.0) | (one.1 ^ other.1)),
+        );
+        if known.next.iter().all(|word| *word == 0) {
             return None;
         }
-        let words: Vec<u64> = self
-            .kind_words(*pair, rows)
-            .zip(self.kind_words(*pair, new))
-            .map(differ)
-            .collect();
-        let mut ports: Vec<PortRange> = Vec::new();
-        for range in members(&words).filter_map(|it| self.ports.intervals().get(it)) {
-            match ports.last_mut() {
-                Some(last) if last.last().checked_add(1) == Some(range.first()) => {
-                    *last = PortRange::between(last.first(), range.last());
-                }
-                Some(_) | None => ports.push(*range),
-            }
+        if known.next != known.words {
+            known.words.clone_from(&known.next);
+            known.ports = self.ports.ranges(&known.words).into();
         }
-        Some(ports)
+        Some(Arc::clone(&known.ports))
     }
+}
+
+/// The ports of the last pair: its neighbours often have the same.
+#[derive(Default)]
+struct KnownPorts {
+    next: Vec<u64>,
+    words: Vec<u64>,
+    ports: Arc<[PortRange]>,
 }
 
 impl Overlay {

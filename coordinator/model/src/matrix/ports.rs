@@ -63,6 +63,20 @@ impl Ports {
             .map_or(0, usize::from)
     }
 
+    /// Returns the ports of a set of intervals, sorted and disjoint.
+    pub(crate) fn ranges(&self, words: &[u64]) -> Vec<PortRange> {
+        let mut ranges: Vec<PortRange> = Vec::new();
+        for range in members(words).filter_map(|it| self.intervals.get(it)) {
+            match ranges.last_mut() {
+                Some(last) if last.last().checked_add(1) == Some(range.first()) => {
+                    *last = PortRange::between(last.first(), range.last());
+                }
+                Some(_) | None => ranges.push(*range),
+            }
+        }
+        ranges
+    }
+
     /// Returns whether intervals begin where a range begins and where it has ended.
     pub(crate) fn are_cut_at(&self, range: PortRange) -> bool {
         let starts = [Some(range.first()), range.last().checked_add(1)];
