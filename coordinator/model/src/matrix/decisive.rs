@@ -39,7 +39,8 @@ pub(crate) struct Seen {
     ranks: Vec<u32>,
     ingress_rules: usize,
     /// By port, then by how often: a bit for every pair of rules.
-    admitted: Vec<[Vec<u64>; PAIRS_MAX]>,
+    admitted: Vec<u64>,
+    words: usize,
     /// By port, then by direction and set of groups.
     refused: Vec<[Vec<usize>; 2]>,
     others: Vec<BTreeMap<Layer, usize>>,
@@ -69,13 +70,12 @@ impl Seen {
             }
         }
         let [ingress_rules, egress_rules] = counts.map(index);
-        let bits = || vec![0; (ingress_rules * egress_rules).div_ceil(64)];
+        let words = (ingress_rules * egress_rules).div_ceil(64);
         Self {
             ranks,
             ingress_rules,
-            admitted: (0..ports)
-                .map(|_| std::array::from_fn(|_| bits()))
-                .collect(),
+            admitted: vec![0; ports * PAIRS_MAX * words],
+            words,
             refused: vec![[vec![0; sets], vec![0; sets]]; ports],
             others: vec![BTreeMap::new(); ports],
         }
@@ -106,24 +106,23 @@ impl Seen {
     fn admit(&mut self, port: usize, egress: u32, ingress: u32) -> bool {
         let rank = |rule: u32| self.ranks.get(index(rule)).map_or(0, |rank| index(*rank));
         let place = rank(egress) * self.ingress_rules + rank(ingress);
-        let Some(levels) = self.admitted.get_mut(port) else {
-            return false;
+        let (bit, last) = (1 << (place % 64), PAIRS_MAX - 1);
+        let word = |level: usize| (port * PAIRS_MAX + level) * self.words + place / 64;
+        let is_set = |level: usize| {
+            self.admitted
+                .get(word(level))
+                .is_none_or(|it| it & bit != 0)
         };
-        let (word, bit) = (place / 64, 1 << (place % 64));
-        let is_full = |level: &Vec<u64>| level.get(word).is_none_or(|word| word & bit != 0);
-        if levels.last().is_none_or(is_full) {
+        if is_set(last) {
             return false;
         }
-        match levels.iter_mut().find(|level| !is_full(level)) {
-            Some(level) => {
-                level
-                    .get_mut(word)
-                    .into_iter()
-                    .for_each(|word| *word |= bit);
-                true
-            }
-            None => false,
-        }
+        let level = (0..last).find(|level| !is_set(*level)).unwrap_or(last);
+        let word = word(level);
+        self.admitted
+            .get_mut(word)
+            .into_iter()
+            .for_each(|word| *word |= bit);
+        true
     }
 }
 
