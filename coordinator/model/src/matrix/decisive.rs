@@ -35,9 +35,8 @@ const PAIRS_MAX: usize = 4;
 /// How often layers were seen, port after port, up to [`PAIRS_MAX`].
 #[derive(Debug)]
 pub(crate) struct Seen {
-    /// Number of a rule among those of its direction, by its place.
-    ranks: Vec<u32>,
-    ingress_rules: usize,
+    /// What a rule adds to the number of a pair of rules, by its place.
+    parts: Vec<u32>,
     /// By port, then by how often: a bit for every pair of rules.
     admitted: Vec<u64>,
     words: usize,
@@ -61,19 +60,23 @@ struct Columns {
 impl Seen {
     pub(crate) fn new(matrix: &Matrix<'_>, ports: usize) -> Self {
         let sets = matrix.classes.sets.len();
-        let mut counts = [0, 0];
-        let mut ranks = Vec::new();
+        let ingress = |rule: &&super::row::Rule| rule.direction == Direction::Ingress;
+        let ingress_rules = matrix.groups.rules.iter().filter(ingress).count();
+        let egress_rules = matrix.groups.rules.len() - ingress_rules;
+        let mut next = [0, 0];
+        let mut parts = Vec::new();
         for rule in &matrix.groups.rules {
-            if let Some(count) = counts.get_mut(side(rule.direction)) {
-                ranks.push(*count);
-                *count += 1;
-            }
+            let [ingress, egress] = &mut next;
+            let (next, step) = match rule.direction {
+                Direction::Ingress => (ingress, 1),
+                Direction::Egress => (egress, crate::class::number(ingress_rules)),
+            };
+            parts.push(*next);
+            *next += step;
         }
-        let [ingress_rules, egress_rules] = counts.map(index);
         let words = (ingress_rules * egress_rules).div_ceil(64);
         Self {
-            ranks,
-            ingress_rules,
+            parts,
             admitted: vec![0; ports * PAIRS_MAX * words],
             words,
             refused: vec![[vec![0; sets], vec![0; sets]]; ports],
@@ -85,7 +88,10 @@ impl Seen {
     #[inline]
     fn note(&mut self, port: usize, layer: Layer) -> bool {
         let count = match layer {
-            Layer::Admitted { egress, ingress } => return self.admit(port, egress, ingress),
+            Layer::Admitted { egress, ingress } => {
+                let part = |rule: u32| self.parts.get(index(rule)).copied().unwrap_or(0);
+                return self.admit(port, part(egress) + part(ingress));
+            }
             Layer::Refused(direction, set) => {
                 let both = self.refused.get_mut(port);
                 let sets = both.and_then(|both| both.get_mut(side(direction)));
@@ -103,9 +109,8 @@ impl Seen {
     }
 
     #[inline]
-    fn admit(&mut self, port: usize, egress: u32, ingress: u32) -> bool {
-        let rank = |rule: u32| self.ranks.get(index(rule)).map_or(0, |rank| index(*rank));
-        let place = rank(egress) * self.ingress_rules + rank(ingress);
+    fn admit(&mut self, port: usize, place: u32) -> bool {
+        let place = index(place);
         let (bit, last) = (1 << (place % 64), PAIRS_MAX - 1);
         let word = |level: usize| (port * PAIRS_MAX + level) * self.words + place / 64;
         let is_set = |level: usize| {
@@ -145,7 +150,7 @@ impl Matrix<'_> {
         seen: &mut Seen,
         mut found: impl FnMut(usize, Layer, (ClassId, ClassId)),
     ) {
-        let columns = self.columns(ports);
+        let columns = self.columns(ports, seen);
         for shift in 0..live.len() {
             let targets = live.iter().cycle().skip(shift);
             for (source, destination) in live.iter().zip(targets) {
@@ -160,19 +165,21 @@ impl Matrix<'_> {
                     continue;
                 };
                 let egress = self.groups.row((from, Direction::Egress), to, brief.egress);
-                let ingress = self
-                    .groups
-                    .row((to, Direction::Ingress), from, brief.ingress);
+                let ingress = (to, Direction::Ingress);
+                let ingress = self.groups.row(ingress, from, brief.ingress);
                 let rows = columns.rows((egress, ingress), brief);
                 for (port, interval) in columns.intervals.iter().enumerate() {
-                    let layer = if brief.is_plain {
-                        rows.layer((from, to), port)
-                    } else {
-                        self.layer(*source, *destination, *interval)
+                    let is_new = match rows.settled((from, to), port) {
+                        _ if !brief.is_plain => {
+                            let layer = self.layer(*source, *destination, *interval);
+                            layer.is_some_and(|layer| seen.note(port, layer))
+                        }
+                        Settled::Admitted(place) => seen.admit(port, place),
+                        Settled::Otherwise(layer) => seen.note(port, layer),
+                        Settled::Unknown => false,
                     };
-                    if let Some(layer) = layer
-                        && seen.note(port, layer)
-                    {
+                    // Seldom: what is new is looked up again, with its names.
+                    if is_new && let Some(layer) = self.layer(*source, *destination, *interval) {
                         found(port, layer, (*source, *destination));
                     }
                 }
@@ -180,10 +187,14 @@ impl Matrix<'_> {
         }
     }
 
-    fn columns(&self, ports: &[u16]) -> Columns {
+    fn columns(&self, ports: &[u16], seen: &Seen) -> Columns {
         let intervals: Vec<usize> = ports.iter().map(|port| self.ports.of(*port)).collect();
         let group = |row: RowId, interval| match self.groups.answer(row, interval) {
-            Match::Yes => self.groups.deciding(row, interval).unwrap_or(UNSURE),
+            Match::Yes => self
+                .groups
+                .deciding(row, interval)
+                .and_then(|rule| seen.parts.get(index(rule)).copied())
+                .unwrap_or(UNSURE),
             Match::Unsure => UNSURE,
             Match::No => NOBODY,
         };
@@ -275,7 +286,10 @@ impl Matrix<'_> {
         (port, turn): (u16, usize),
     ) -> Option<(ClassId, ClassId)> {
         let interval = self.ports.of(port);
-        let known = self.groups.rule(rule)?;
+        let known = self
+            .groups
+            .rule(rule)
+            .filter(|_| self.groups.decides(rule))?;
         for (set, own) in turned(&live.by_set, turn) {
             let set_of = self.classes.sets.get(index(*set))?;
             if !set_of.groups.contains(&known.group) {
@@ -383,28 +397,40 @@ struct PairRows<'c> {
     back: &'c [u32],
 }
 
+/// What settles a cell on a plain way.
+enum Settled {
+    /// Two rules, by the number of their pair in [`Seen`].
+    Admitted(u32),
+    /// Something else.
+    Otherwise(Layer),
+    /// Nobody can tell.
+    Unknown,
+}
+
 impl PairRows<'_> {
-    /// What settles a cell on a plain way.
     #[inline]
-    fn layer(&self, (from, to): (&Facts, &Facts), port: usize) -> Option<Layer> {
+    fn settled(&self, (from, to): (&Facts, &Facts), port: usize) -> Settled {
         let egress = self.egress.get(port).copied().unwrap_or(UNSURE);
         if egress == NOBODY {
-            return Some(Layer::Refused(Direction::Egress, from.set));
+            return Settled::Otherwise(Layer::Refused(Direction::Egress, from.set));
         }
         let out = self.out.get(port).copied().unwrap_or(0);
         if out != 0 && out != UNSURE {
-            return Some(Layer::Entry(Direction::Egress, from.acl, out));
+            return Settled::Otherwise(Layer::Entry(Direction::Egress, from.acl, out));
         }
         let back = self.back.get(port).copied().unwrap_or(0);
         if back != 0 && back != UNSURE {
-            return Some(Layer::Entry(Direction::Ingress, to.acl, back));
+            return Settled::Otherwise(Layer::Entry(Direction::Ingress, to.acl, back));
         }
         let ingress = self.ingress.get(port).copied().unwrap_or(UNSURE);
         if ingress == NOBODY {
-            return Some(Layer::Refused(Direction::Ingress, to.set));
+            return Settled::Otherwise(Layer::Refused(Direction::Ingress, to.set));
         }
         let is_known = egress != UNSURE && ingress != UNSURE && out == 0 && back == 0;
-        let is_policed = from.policed.max(to.policed) == Policed::Yes;
-        (is_known && !is_policed).then_some(Layer::Admitted { egress, ingress })
+        if is_known && from.policed.max(to.policed) == Policed::No {
+            Settled::Admitted(egress + ingress)
+        } else {
+            Settled::Unknown
+        }
     }
 }
