@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::error::{ConnectError, RequestError};
 use crate::limits::Limits;
-use crate::request::{Answer, Question, ask};
+use crate::request::{Answer, Answered, Health, Question, ask};
 
 /// Where the address and the credentials of the API server come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,7 @@ pub struct ApiServer {
     url: String,
     version: String,
     limits: Limits,
+    health: Health,
 }
 
 impl std::fmt::Debug for ApiServer {
@@ -70,14 +71,15 @@ impl ApiServer {
             ..limits
         };
         let question = Question::get("/version");
-        match ask(&client, &question, &patience).await {
+        match ask(&client, &question, &patience, Health::Readable).await {
             Ok(answered) => {
-                let version = version(&answered.answer);
+                let (version, health) = introduction(&answered.answer);
                 Ok(Self {
                     client,
                     url,
                     version,
                     limits,
+                    health,
                 })
             }
             Err(source) => Err(ConnectError::FirstContact { url, source }),
@@ -102,22 +104,22 @@ impl ApiServer {
         &self.limits
     }
 
-    pub(crate) async fn ask(
-        &self,
-        question: &Question,
-    ) -> Result<crate::request::Answered, RequestError> {
-        ask(&self.client, question, &self.limits).await
+    pub(crate) async fn ask(&self, question: &Question) -> Result<Answered, RequestError> {
+        ask(&self.client, question, &self.limits, self.health).await
     }
 }
 
-fn version(answer: &Answer) -> String {
+/// What the server calls itself, and whether it speaks of its health: one role grants both, or none.
+fn introduction(answer: &Answer) -> (String, Health) {
     match answer {
-        Answer::Whole(value) => value
-            .get("gitVersion")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned(),
-        Answer::Denied(_) | Answer::Missing | Answer::Expired => String::new(),
+        Answer::Whole(value) => {
+            let version = value
+                .get("gitVersion")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            (version.to_owned(), Health::Readable)
+        }
+        Answer::Denied(_) | Answer::Missing | Answer::Expired => (String::new(), Health::Hidden),
     }
 }
 

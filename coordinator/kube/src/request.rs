@@ -77,10 +77,30 @@ pub(crate) struct Answered {
 /// What one attempt led to.
 enum Attempt {
     Final(Answer),
+    /// 401 or 403: final only from a server that is ready.
+    Refused(Refusal),
+    /// 401 or 403 from a server that refuses to say whether it is ready.
+    Doubtful(Refusal, Failure),
     /// Came to nothing; another attempt may do better, not before the server's own wish.
     Failed(Failure, Option<Duration>),
     /// 429, with the server's wish.
     Throttled(Option<Duration>),
+}
+
+/// Whether the account may ask for the server's health. On every cluster everybody may (`system:public-info-viewer`),
+/// unless somebody took that away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Health {
+    /// It may.
+    Readable,
+    /// It may not.
+    Hidden,
+}
+
+/// What a server says that does not know the caller, or that knows nobody yet.
+enum Refusal {
+    Unauthorized,
+    Denied(String),
 }
 
 /// Asks until there is an answer, an error that stays, or the patience of `limits` is over.
@@ -88,12 +108,17 @@ enum Attempt {
 /// An outage (no connection, a broken or slow answer, 5xx) is waited out for [`Limits::outage`] from its first failure
 /// on, throttling for [`Limits::throttled`]; `Retry-After` is honoured in both: never asked again before.
 ///
+/// An API server that has just started refuses everybody until it has read its accounts and roles (seen with v1.36: for
+/// a second after a restart, lists and `/readyz` alike are forbidden). So a refusal counts only when it is repeated
+/// after `/readyz` was fine, or where the account may never ask for that.
+///
 /// # Errors
 /// See [`RequestError`]; 403, 404 and 410 are answers.
 pub(crate) async fn ask(
     client: &Client,
     question: &Question,
     limits: &Limits,
+    health: Health,
 ) -> Result<Answered, RequestError> {
     let mut trouble = Trouble {
         begin: Instant::now(),
@@ -104,12 +129,19 @@ pub(crate) async fn ask(
     let mut pause = PAUSE_MIN;
     loop {
         trouble.attempts = trouble.attempts.saturating_add(1);
-        let wish = match attempt(client, question, limits).await? {
+        let wish = match settled(client, question, limits, health).await? {
             Attempt::Final(answer) => {
                 return Ok(Answered {
                     answer,
                     attempts: trouble.attempts,
                 });
+            }
+            Attempt::Refused(refusal) => return refusal.finally(trouble.attempts),
+            Attempt::Doubtful(refusal, failure) => {
+                if trouble.outage(failure, pause, limits.outage).is_err() {
+                    return refusal.finally(trouble.attempts);
+                }
+                None
             }
             Attempt::Failed(failure, wish) => {
                 trouble.outage(failure, wish.unwrap_or(pause), limits.outage)?;
@@ -128,6 +160,19 @@ pub(crate) async fn ask(
         );
         sleep(wait).await;
         pause = pause.saturating_mul(2).min(PAUSE_MAX);
+    }
+}
+
+impl Refusal {
+    /// What the caller is told once the refusal counts.
+    fn finally(self, attempts: u32) -> Result<Answered, RequestError> {
+        match self {
+            Self::Unauthorized => Err(RequestError::Unauthorized),
+            Self::Denied(message) => Ok(Answered {
+                answer: Answer::Denied(message),
+                attempts,
+            }),
+        }
     }
 }
 
@@ -175,20 +220,72 @@ impl Trouble {
     }
 }
 
+/// One attempt, and another one if it was refused by a server that is ready.
+async fn settled(
+    client: &Client,
+    question: &Question,
+    limits: &Limits,
+    health: Health,
+) -> Result<Attempt, RequestError> {
+    let refusal = match attempt(client, question, limits).await? {
+        Attempt::Refused(refusal) => refusal,
+        other @ (Attempt::Final(_)
+        | Attempt::Doubtful(..)
+        | Attempt::Failed(..)
+        | Attempt::Throttled(_)) => return Ok(other),
+    };
+    if health == Health::Hidden {
+        return Ok(Attempt::Refused(refusal));
+    }
+    match in_time(client, &Question::get("/readyz"), limits).await? {
+        Ok((status, headers, body)) if status.is_server_error() => {
+            let failure = Failure::Status {
+                status,
+                message: message(&body),
+            };
+            Ok(Attempt::Failed(failure, retry_after(&headers)))
+        }
+        Ok((status, _, body)) if is_refusal(status) => Ok(Attempt::Doubtful(
+            refusal,
+            Failure::Status {
+                status,
+                message: message(&body),
+            },
+        )),
+        Ok(_) => attempt(client, question, limits).await,
+        Err(failure) => Ok(Attempt::Failed(failure, None)),
+    }
+}
+
+fn is_refusal(status: StatusCode) -> bool {
+    status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN
+}
+
 async fn attempt(
     client: &Client,
     question: &Question,
     limits: &Limits,
 ) -> Result<Attempt, RequestError> {
+    match in_time(client, question, limits).await? {
+        Ok((status, headers, body)) => judge(status, &headers, &body),
+        Err(failure) => Ok(Attempt::Failed(failure, None)),
+    }
+}
+
+/// A whole answer, whatever it says.
+type Received = (StatusCode, HeaderMap, bytes::Bytes);
+
+async fn in_time(
+    client: &Client,
+    question: &Question,
+    limits: &Limits,
+) -> Result<Result<Received, Failure>, RequestError> {
     let request = question.request().map_err(RequestError::Request)?;
     match timeout(limits.request_timeout, exchange(client, request)).await {
-        Err(_elapsed) => Ok(Attempt::Failed(
-            Failure::TimedOut(limits.request_timeout),
-            None,
-        )),
+        Err(_elapsed) => Ok(Err(Failure::TimedOut(limits.request_timeout))),
         Ok(Err(Exchange::Credentials(source))) => Err(RequestError::Credentials(source)),
-        Ok(Err(Exchange::Failed(failure))) => Ok(Attempt::Failed(failure, None)),
-        Ok(Ok((status, headers, body))) => judge(status, &headers, &body),
+        Ok(Err(Exchange::Failed(failure))) => Ok(Err(failure)),
+        Ok(Ok(received)) => Ok(Ok(received)),
     }
 }
 
@@ -198,10 +295,7 @@ enum Exchange {
     Failed(Failure),
 }
 
-async fn exchange(
-    client: &Client,
-    request: Request<Body>,
-) -> Result<(StatusCode, HeaderMap, bytes::Bytes), Exchange> {
+async fn exchange(client: &Client, request: Request<Body>) -> Result<Received, Exchange> {
     let response = client.send(request).await.map_err(|error| {
         let error = Box::new(error);
         if matches!(*error, kube::Error::Auth(_)) {
@@ -227,8 +321,8 @@ fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<Attempt
     }
     let wish = retry_after(headers);
     match status {
-        StatusCode::UNAUTHORIZED => Err(RequestError::Unauthorized),
-        StatusCode::FORBIDDEN => Ok(Attempt::Final(Answer::Denied(message(body)))),
+        StatusCode::UNAUTHORIZED => Ok(Attempt::Refused(Refusal::Unauthorized)),
+        StatusCode::FORBIDDEN => Ok(Attempt::Refused(Refusal::Denied(message(body)))),
         StatusCode::NOT_FOUND => Ok(Attempt::Final(Answer::Missing)),
         StatusCode::GONE => Ok(Attempt::Final(Answer::Expired)),
         StatusCode::TOO_MANY_REQUESTS => Ok(Attempt::Throttled(wish)),

@@ -322,6 +322,37 @@ async fn a_right_taken_away_half_way_is_a_gap_and_no_part_of_a_list() {
 }
 
 #[tokio::test]
+async fn a_refusal_of_a_server_that_is_still_starting_is_no_gap() {
+    // As seen after a restart: everything is forbidden until the roles are read.
+    let fake = Fake::start(|path, count| match path {
+        PODS if count < 3 => Reply::status(403, "pods is forbidden"),
+        "/readyz" if count == 0 => Reply::status(403, "cannot get path \"/readyz\""),
+        "/readyz" if count == 1 => Reply::Text(500, "[-]poststarthook/rbac/bootstrap-roles failed"),
+        "/readyz" => Reply::Text(200, "ok"),
+        _ => quiet(path),
+    })
+    .await;
+    let reading = outcome(&fake).await.unwrap();
+    assert_eq!(names(&reading, "pods"), ["a", "b", "c"]);
+    assert_eq!(reading.gaps, []);
+}
+
+#[tokio::test]
+async fn a_refusal_counts_at_once_where_nobody_may_ask_for_the_health() {
+    let fake = Fake::start(|path, _| match path {
+        "/version" | "/readyz" => Reply::status(403, "forbidden"),
+        PODS => Reply::status(403, "pods is forbidden"),
+        _ => quiet(path),
+    })
+    .await;
+    let server = fake.connect().await;
+    assert_eq!(server.version(), "");
+    let reading = read(&server, |_| {}).await.unwrap();
+    assert_eq!(reading.gaps.len(), 1);
+    assert_eq!(fake.paths(&format!("{PODS} ")).len(), 1);
+}
+
+#[tokio::test]
 async fn a_kind_that_is_not_installed_is_an_empty_list_and_noted() {
     let fake = Fake::start(|path, _| match path {
         path if path.contains("k8s.aws") || path.contains("amazonaws") => {
@@ -437,7 +468,8 @@ async fn credentials_that_run_out_half_way_are_an_error_with_the_mend() {
         text.contains("cannot read `pods`") && text.contains("renew"),
         "{text}"
     );
-    assert_eq!(fake.paths("continue=2").len(), 1);
+    // Asked again once, as a server that has just started knows nobody yet.
+    assert_eq!(fake.paths("continue=2").len(), 2);
 }
 
 #[tokio::test]
@@ -458,13 +490,14 @@ async fn messages_of_a_server_cannot_write_to_the_terminal() {
 async fn each_right_is_held_missing_or_unknown() {
     // The script does not see bodies: the reviews are told apart by their order, one each.
     let fake = Fake::start(|path, count| match (path, count) {
+        ("/readyz", _) => Reply::Text(200, "ok"),
         (path, 0) if path.contains("selfsubject") => {
             Reply::ok(json!({"status": {"allowed": true}}))
         }
         (path, 1) if path.contains("selfsubject") => {
             Reply::ok(json!({"status": {"allowed": false}}))
         }
-        (path, 2) if path.contains("selfsubject") => Reply::status(403, "forbidden"),
+        (path, 2 | 3) if path.contains("selfsubject") => Reply::status(403, "forbidden"),
         (path, _) if path.contains("selfsubject") => Reply::ok(json!({"status": {}})),
         _ => quiet(path),
     })

@@ -130,7 +130,7 @@ fn version() -> &'static str {
     let sources = SOURCES.iter().find(|(name, _)| *name == "go.mod");
     let lines = sources.map(|(_, text)| text.lines()).into_iter().flatten();
     let mut versions =
-        lines.filter_map(|line| line.split_once("k8s.io/kubernetes v").map(|it| it.1));
+        lines.filter_map(|line| line.split_once("k8s.io/kubernetes ").map(|it| it.1));
     let after = versions.next().unwrap_or_default();
     after.split_whitespace().next().unwrap_or_default()
 }
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn the_server_is_built_with_the_version_of_its_module() {
         assert!(
-            version().split('.').count() == 3 && version().starts_with("1."),
+            version().split('.').count() == 3 && version().starts_with("v1."),
             "{}",
             version()
         );
