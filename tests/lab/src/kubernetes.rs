@@ -105,6 +105,12 @@ impl ControlPlane {
         Ok(plane)
     }
 
+    /// The binary, which is also `kubectl`.
+    #[must_use]
+    pub const fn program(&self) -> &Program {
+        &self.program
+    }
+
     /// The API servers, in the order given.
     #[must_use]
     pub fn fronts(&self) -> &[Front] {
