@@ -59,7 +59,8 @@ impl ApiServer {
         // Waiting and asking again are decided in one place, `request`, which can say what it did.
         config.default_retry = false;
         config.connect_timeout = Some(limits.connect_timeout);
-        config.read_timeout = Some(limits.request_timeout);
+        // Every wait has its own limit; this one would end quiet watches.
+        config.read_timeout = None;
         let url = config.cluster_url.to_string();
         let client = Client::try_from(config).map_err(|source| ConnectError::Client {
             url: url.clone(),
@@ -102,6 +103,10 @@ impl ApiServer {
 
     pub(crate) const fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    pub(crate) const fn client(&self) -> &Client {
+        &self.client
     }
 
     pub(crate) async fn ask(&self, question: &Question) -> Result<Answered, RequestError> {

@@ -7,8 +7,9 @@
 //! * [`connect`]: kubeconfig or the pod's own account to an [`ApiServer`]
 //! * [`resource`]: which objects are read, and which of their fields are kept
 //! * [`reader`]: one [`Reading`] of everything, with what could not be read as [`Gap`]s
-//! * [`access`]: the rights that this needs, and whether the account has them (`reachproof doctor`)
-//! * `request`, `list`: one answer with patience; all pages of a list
+//! * [`change`]: what changes after a reading, as it happens
+//! * [`access`]: the rights that this needs, and whether the account has them; [`doctor`]: the same in words
+//! * `request`, `list`, `watch`: one answer with patience; all pages of a list; a stream of events
 //! * `shape`: an object reduced to its allowed fields
 //!
 //! **Invariants.** A list is whole or it is an error: never some of its pages. An unchanged cluster gives the same
@@ -32,7 +33,9 @@
 //! ```
 
 pub mod access;
+pub mod change;
 pub mod connect;
+pub mod doctor;
 mod error;
 mod limits;
 mod list;
@@ -40,8 +43,10 @@ pub mod reader;
 mod request;
 pub mod resource;
 mod shape;
+mod watch;
 
 pub use access::{RightState, check_rights};
+pub use change::{Change, follow};
 pub use connect::{ApiServer, Entry};
 pub use error::{ConnectError, ReadError, RequestError};
 pub use limits::Limits;

@@ -9,6 +9,13 @@ pub(crate) const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Pages of one list: 5,000,000 objects of the default page size, 30 times what Kubernetes promises to carry.
 pub(crate) const PAGES_MAX: usize = 10_000;
 
+/// How long one watch is asked for. The server ends it then and it is taken up again, so that a connection that died
+/// silently is noticed within this time and [`Limits::request_timeout`].
+pub(crate) const WATCH_TIME: Duration = Duration::from_secs(60);
+
+/// Bytes of one event: an object is at most 1.5 MiB in etcd, some more in JSON.
+pub(crate) const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// First pause before an answer that failed is asked for again; it doubles up to [`PAUSE_MAX`]. Without jitter: one
 /// reader asks one question at a time.
 pub(crate) const PAUSE_MIN: Duration = Duration::from_millis(200);

@@ -13,12 +13,20 @@ use crate::shape;
 
 /// How a list was answered.
 pub(crate) enum Listed {
-    /// All of it, each object reduced to its kept fields.
-    Whole(Vec<Value>),
+    /// All of it.
+    Whole(Whole),
     /// 403, with what the server said.
     Denied(String),
     /// 404: the server knows no such kind of object.
     NotServed,
+}
+
+/// All objects of a kind at one moment.
+pub(crate) struct Whole {
+    /// Each reduced to its kept fields.
+    pub(crate) objects: Vec<Value>,
+    /// The moment, as a watch takes it up.
+    pub(crate) version: String,
 }
 
 /// What it took.
@@ -109,7 +117,13 @@ async fn pages(
             }
         }
         match next_token(&answer) {
-            None => return Ok(Pages::Whole(Listed::Whole(items))),
+            None => {
+                let version = version(&answer);
+                return Ok(Pages::Whole(Listed::Whole(Whole {
+                    objects: items,
+                    version,
+                })));
+            }
             Some(next) if tokens.insert(next.clone()) => token = next,
             Some(_) => return Err(ReadError::Circle { stem, page }),
         }
@@ -123,6 +137,14 @@ async fn pages(
 fn next_token(answer: &Value) -> Option<String> {
     let token = answer.get("metadata")?.get("continue")?.as_str()?;
     (!token.is_empty()).then(|| token.to_owned())
+}
+
+/// `metadata.resourceVersion` of a list, the same on all of its pages; empty where there is none.
+fn version(answer: &Value) -> String {
+    let version = answer
+        .pointer("/metadata/resourceVersion")
+        .and_then(Value::as_str);
+    version.unwrap_or_default().to_owned()
 }
 
 fn page_path(resource: &Resource, page_size: u32, token: &str) -> String {

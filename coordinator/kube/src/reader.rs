@@ -1,5 +1,6 @@
 //! One reading of everything.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub struct Reading {
     pub gaps: Vec<Gap>,
     /// What whoever reads the snapshot should know, without consequence for a verdict.
     pub notes: Vec<Note>,
+    /// The moment of each list, by its stem: where [`follow`](crate::follow) takes it up. Not part of a snapshot.
+    pub versions: BTreeMap<&'static str, String>,
     /// What it took, in the order of reading. Not part of a snapshot: it differs from one reading to the next.
     pub calls: Vec<Call>,
 }
@@ -151,6 +154,7 @@ pub async fn read(
         answers: Map::new(),
         gaps: Vec::new(),
         notes: Vec::new(),
+        versions: BTreeMap::new(),
         calls: Vec::new(),
     };
     for resource in &RESOURCES {
@@ -183,7 +187,10 @@ impl Reading {
         effort: &mut Effort,
     ) -> Result<usize, ReadError> {
         let items = match list(server, resource, effort).await? {
-            Listed::Whole(items) => items,
+            Listed::Whole(whole) => {
+                self.versions.insert(resource.stem, whole.version);
+                whole.objects
+            }
             Listed::NotServed => {
                 self.notes.push(Note::NotServed {
                     stem: resource.stem,

@@ -39,7 +39,7 @@ impl Question {
         }
     }
 
-    fn request(&self) -> Result<Request<Body>, http::Error> {
+    pub(crate) fn request(&self) -> Result<Request<Body>, http::Error> {
         let request = Request::builder()
             .method(self.method.clone())
             .uri(&self.path)
@@ -356,7 +356,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 const MESSAGE_CHARACTERS_MAX: usize = 300;
 
 /// `message` of a `Status`, else the beginning of the text, without control characters.
-fn message(body: &[u8]) -> String {
+pub(crate) fn message(body: &[u8]) -> String {
     let status: Option<Value> = serde_json::from_slice(body).ok();
     let text = status
         .as_ref()

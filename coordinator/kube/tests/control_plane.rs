@@ -14,11 +14,13 @@ use std::time::{Duration, Instant};
 
 use kube::{Client, Config, config::Kubeconfig};
 use reachproof_kube::access::{Account, Scope};
+use reachproof_kube::change::ChangeKind;
 use reachproof_kube::{
-    ApiServer, ConnectError, Entry, Gap, Limits, Reading, RightState, check_rights, read,
+    ApiServer, ConnectError, Entry, Gap, Limits, Reading, RightState, check_rights, follow, read,
 };
 use reachproof_lab::kubernetes::{ControlPlane, Front, Program, Settings};
 use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 const FRONT: &str = "front";
@@ -654,6 +656,100 @@ async fn a_continue_token_expires_with_the_status_that_the_reader_restarts_at() 
     }
 }
 
+/// Waits until a watch from the very beginning is answered with 410.
+async fn await_forgetting(cluster: &Cluster) {
+    let client = admin_client(cluster).await;
+    let end = Instant::now() + Duration::from_secs(60);
+    let path = "/api/v1/nodes?watch=1&resourceVersion=1&timeoutSeconds=1";
+    loop {
+        let request = http::Request::get(path).body(Vec::new()).unwrap();
+        match client.request_text(request).await {
+            Ok(stream) if stream.contains("\"code\":410") => return,
+            Err(kube::Error::Api(status)) if status.code == 410 => return,
+            other => assert!(
+                Instant::now() < end,
+                "the API server forgets nothing: {other:?}"
+            ),
+        }
+        cluster.kubectl(&[
+            "annotate",
+            "node",
+            "node-b",
+            "--overwrite",
+            &format!("seen={:?}", end.elapsed()),
+        ]);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Go to build a control plane"]
+async fn changes_are_told_as_they_happen_and_heartbeats_are_not() {
+    let cluster = Cluster::shared();
+    let server = connect(&cluster.kubeconfig(ACCOUNT), Limits::default())
+        .await
+        .unwrap();
+    let reading = read(&server, |_| {}).await.unwrap();
+    let (sender, mut receiver) = mpsc::channel(16);
+    let following = tokio::spawn(async move { follow(&server, &reading, sender).await });
+    let namespace = ["--namespace", "default"];
+    let service = [
+        &namespace[..],
+        &["create", "service", "clusterip", "passing", "--tcp=80"],
+    ]
+    .concat();
+    cluster.kubectl(&service);
+    cluster.kubectl(
+        &[
+            &namespace[..],
+            &["annotate", "service", "passing", "seen=now"],
+        ]
+        .concat(),
+    );
+    cluster.kubectl(&[&namespace[..], &["label", "service", "passing", "seen=now"]].concat());
+    cluster.kubectl(&[&namespace[..], &["delete", "service", "passing"]].concat());
+    for kind in [ChangeKind::Added, ChangeKind::Changed, ChangeKind::Removed] {
+        let change = loop {
+            let next = tokio::time::timeout(Duration::from_secs(10), receiver.recv()).await;
+            let next = next.unwrap().unwrap();
+            // Its endpoint slice comes and goes as well.
+            if next.stem == "services" {
+                break next;
+            }
+        };
+        assert_eq!((change.name.as_str(), change.kind), ("passing", kind));
+    }
+    drop(receiver);
+    following.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Go to build a control plane"]
+async fn a_watch_from_a_forgotten_moment_is_read_again_and_compared() {
+    let cluster = Cluster::shared();
+    let server = connect(&cluster.kubeconfig(ACCOUNT), Limits::default())
+        .await
+        .unwrap();
+    let mut reading = read(&server, |_| {}).await.unwrap();
+    await_forgetting(&cluster).await;
+    // As if it had been read at the very beginning, when there was one node less.
+    reading.versions = std::collections::BTreeMap::from([("nodes", "1".to_owned())]);
+    reading.answers["nodes"]["items"]
+        .as_array_mut()
+        .unwrap()
+        .remove(0);
+    let (sender, mut receiver) = mpsc::channel(16);
+    let following = tokio::spawn(async move { follow(&server, &reading, sender).await });
+    let change = tokio::time::timeout(Duration::from_secs(20), receiver.recv()).await;
+    let change = change.unwrap().unwrap();
+    assert_eq!(
+        (change.name.as_str(), change.kind),
+        ("node-a", ChangeKind::Added)
+    );
+    drop(receiver);
+    following.await.unwrap().unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Go to build a control plane"]
 async fn an_api_server_that_restarts_half_way_is_survived_and_one_that_stays_away_is_told() {
@@ -667,6 +763,8 @@ async fn an_api_server_that_restarts_half_way_is_survived_and_one_that_stays_awa
         ..Limits::default()
     };
     let hasty = connect(&kubeconfig, brief).await.unwrap();
+    let follower = server.clone();
+    let before = read(&server, |_| {}).await.unwrap();
     cluster
         .plane
         .lock()
@@ -687,6 +785,8 @@ async fn an_api_server_that_restarts_half_way_is_survived_and_one_that_stays_awa
     );
 
     let patient = tokio::spawn(async move { (read(&server, |_| {}).await, Instant::now()) });
+    let (sender, mut receiver) = mpsc::channel(16);
+    let following = tokio::spawn(async move { follow(&follower, &before, sender).await });
     let begin = Instant::now();
     cluster
         .plane
@@ -700,4 +800,13 @@ async fn an_api_server_that_restarts_half_way_is_survived_and_one_that_stays_awa
         "read whole {} ms after the API server was started again",
         done.saturating_duration_since(begin).as_millis()
     );
+    cluster.kubectl(&["label", "node", "node-a", "seen=now"]);
+    let change = tokio::time::timeout(Duration::from_secs(20), receiver.recv())
+        .await
+        .unwrap();
+    assert_eq!(
+        change.map(|it| (it.stem, it.name)),
+        Some(("nodes", "node-a".to_owned()))
+    );
+    assert!(!following.is_finished());
 }

@@ -1,22 +1,14 @@
 //! What the reader makes of an API server that misbehaves: whole, a gap, or an error, never a part.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may stop at a surprise"
-)]
-
-mod support;
 
 use std::error::Error;
 use std::time::{Duration, Instant};
 
+use crate::support::{Fake, Reply, connect, entry, limits, page, quiet};
 use reachproof_kube::access::{Account, check_rights};
 use reachproof_kube::{
-    ConnectError, Gap, Note, ReadError, Reading, RequestError, RightState, read,
+    ApiServer, ConnectError, Entry, Gap, Note, ReadError, Reading, RequestError, RightState, read,
 };
 use serde_json::{Value, json};
-use support::{Fake, Reply, connect, page, quiet};
 
 const PODS: &str = "/api/v1/pods?limit=2";
 
@@ -54,6 +46,34 @@ async fn a_quiet_cluster_is_read_whole_and_twice_the_same() {
     assert_eq!(
         Value::from(first.answers).to_string(),
         Value::from(second.answers).to_string()
+    );
+}
+
+#[tokio::test]
+async fn outside_a_pod_its_account_is_no_way_in_and_the_error_says_another() {
+    let error = ApiServer::connect(&Entry::Pod, limits()).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Pod { .. }), "{error:?}");
+    assert!(
+        error.to_string().ends_with("or name a kubeconfig"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_context_that_is_not_there_is_an_error_that_names_the_file() {
+    let fake = Fake::start(|path, _| quiet(path)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let Entry::Kubeconfig { path, .. } = entry(&folder, fake.address) else {
+        panic!("no file")
+    };
+    let elsewhere = Entry::Kubeconfig {
+        path,
+        context: Some("elsewhere".to_owned()),
+    };
+    let text = chain(&ApiServer::connect(&elsewhere, limits()).await.unwrap_err());
+    assert!(
+        text.starts_with("cannot use the kubeconfig `/") && text.contains("elsewhere"),
+        "{text}"
     );
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use reachproof_kube::resource::{Extent, RESOURCES};
-use reachproof_kube::{ApiServer, Entry, Limits};
+use reachproof_kube::{ApiServer, ConnectError, Entry, Limits};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,6 +25,10 @@ pub(crate) enum Reply {
     Cut(Value),
     /// Closes at once.
     Close,
+    /// Sends events, one a line, and ends the stream in good order.
+    Events(Vec<Value>),
+    /// Sends events and keeps the stream open.
+    Stream(Vec<Value>),
 }
 
 impl Reply {
@@ -142,12 +146,15 @@ pub(crate) fn limits() -> Limits {
 }
 
 /// Connects to whatever is at `address`, with a token.
-pub(crate) async fn connect(
-    address: SocketAddr,
-) -> Result<ApiServer, reachproof_kube::ConnectError> {
+pub(crate) async fn connect(address: SocketAddr) -> Result<ApiServer, ConnectError> {
+    let folder = tempfile::tempdir().unwrap();
+    ApiServer::connect(&entry(&folder, address), limits()).await
+}
+
+/// Writes a kubeconfig for `address` with a token.
+pub(crate) fn entry(folder: &tempfile::TempDir, address: SocketAddr) -> Entry {
     // Fails if another test of this process was first, which is as good.
     let _first = rustls::crypto::ring::default_provider().install_default();
-    let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kubeconfig");
     let kubeconfig = json!({
         "apiVersion": "v1",
@@ -158,14 +165,10 @@ pub(crate) async fn connect(
         "current-context": "x",
     });
     std::fs::write(&path, kubeconfig.to_string()).unwrap();
-    ApiServer::connect(
-        &Entry::Kubeconfig {
-            path: Some(path),
-            context: None,
-        },
-        limits(),
-    )
-    .await
+    Entry::Kubeconfig {
+        path: Some(path),
+        context: None,
+    }
 }
 
 /// What an API server of a small, quiet cluster says: one object of each kind, three pods.
@@ -283,6 +286,16 @@ async fn send(stream: &mut TcpStream, reply: Reply) -> std::io::Result<bool> {
             return Ok(false);
         }
         Reply::Close => return Ok(false),
+        Reply::Events(events) => {
+            send_events(stream, &events).await?;
+            stream.write_all(b"0\r\n\r\n").await?;
+            return Ok(true);
+        }
+        Reply::Stream(events) => {
+            send_events(stream, &events).await?;
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            return Ok(false);
+        }
     };
     let mut head = format!("HTTP/1.1 {status} S\r\nContent-Length: {announced}\r\n");
     for (name, value) in headers {
@@ -292,4 +305,18 @@ async fn send(stream: &mut TcpStream, reply: Reply) -> std::io::Result<bool> {
         .write_all(format!("{head}\r\n{body}").as_bytes())
         .await?;
     Ok(body.len() == announced)
+}
+
+/// Sends each event as a chunk of its own.
+async fn send_events(stream: &mut TcpStream, events: &[Value]) -> std::io::Result<()> {
+    stream
+        .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await?;
+    for event in events {
+        let line = format!("{event}\n");
+        stream
+            .write_all(format!("{:x}\r\n{line}\r\n", line.len()).as_bytes())
+            .await?;
+    }
+    Ok(())
 }
