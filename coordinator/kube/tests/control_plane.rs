@@ -656,32 +656,6 @@ async fn a_continue_token_expires_with_the_status_that_the_reader_restarts_at() 
     }
 }
 
-/// Waits until a watch from the very beginning is answered with 410.
-async fn await_forgetting(cluster: &Cluster) {
-    let client = admin_client(cluster).await;
-    let end = Instant::now() + Duration::from_secs(60);
-    let path = "/api/v1/nodes?watch=1&resourceVersion=1&timeoutSeconds=1";
-    loop {
-        let request = http::Request::get(path).body(Vec::new()).unwrap();
-        match client.request_text(request).await {
-            Ok(stream) if stream.contains("\"code\":410") => return,
-            Err(kube::Error::Api(status)) if status.code == 410 => return,
-            other => assert!(
-                Instant::now() < end,
-                "the API server forgets nothing: {other:?}"
-            ),
-        }
-        cluster.kubectl(&[
-            "annotate",
-            "node",
-            "node-b",
-            "--overwrite",
-            &format!("seen={:?}", end.elapsed()),
-        ]);
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Go to build a control plane"]
 async fn changes_are_told_as_they_happen_and_heartbeats_are_not() {
@@ -725,34 +699,7 @@ async fn changes_are_told_as_they_happen_and_heartbeats_are_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Go to build a control plane"]
-async fn a_watch_from_a_forgotten_moment_is_read_again_and_compared() {
-    let cluster = Cluster::shared();
-    let server = connect(&cluster.kubeconfig(ACCOUNT), Limits::default())
-        .await
-        .unwrap();
-    let mut reading = read(&server, |_| {}).await.unwrap();
-    await_forgetting(&cluster).await;
-    // As if it had been read at the very beginning, when there was one node less.
-    reading.versions = std::collections::BTreeMap::from([("nodes", "1".to_owned())]);
-    reading.answers["nodes"]["items"]
-        .as_array_mut()
-        .unwrap()
-        .remove(0);
-    let (sender, mut receiver) = mpsc::channel(16);
-    let following = tokio::spawn(async move { follow(&server, &reading, sender).await });
-    let change = tokio::time::timeout(Duration::from_secs(20), receiver.recv()).await;
-    let change = change.unwrap().unwrap();
-    assert_eq!(
-        (change.name.as_str(), change.kind),
-        ("node-a", ChangeKind::Added)
-    );
-    drop(receiver);
-    following.await.unwrap().unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Go to build a control plane"]
-async fn an_api_server_that_restarts_half_way_is_survived_and_one_that_stays_away_is_told() {
+async fn a_restart_half_way_is_survived_a_longer_absence_told_and_a_forgotten_moment_read_again() {
     // Its own cluster: the others' must not go down.
     let cluster = Cluster::start();
     let kubeconfig = cluster.kubeconfig(ACCOUNT);
@@ -809,4 +756,38 @@ async fn an_api_server_that_restarts_half_way_is_survived_and_one_that_stays_awa
         Some(("nodes", "node-a".to_owned()))
     );
     assert!(!following.is_finished());
+
+    forgotten_moment(&cluster).await;
+}
+
+/// A watch from a moment that an API server does not remember, as after its restart: 410, read again, compared.
+async fn forgotten_moment(cluster: &Cluster) {
+    let request = "/api/v1/nodes?watch=1&resourceVersion=1&timeoutSeconds=1";
+    let request = http::Request::get(request).body(Vec::new()).unwrap();
+    let answer = admin_client(cluster).await.request_text(request).await;
+    match &answer {
+        Ok(stream) => assert!(stream.contains("\"code\":410"), "{stream}"),
+        Err(kube::Error::Api(status)) => assert_eq!(status.code, 410),
+        Err(error) => panic!("{error}"),
+    }
+    let server = connect(&cluster.kubeconfig(ACCOUNT), Limits::default())
+        .await
+        .unwrap();
+    let mut reading = read(&server, |_| {}).await.unwrap();
+    // As if it had been read at the very beginning, when there was one node less.
+    reading.versions = std::collections::BTreeMap::from([("nodes", "1".to_owned())]);
+    reading.answers["nodes"]["items"]
+        .as_array_mut()
+        .unwrap()
+        .remove(0);
+    let (sender, mut receiver) = mpsc::channel(16);
+    let following = tokio::spawn(async move { follow(&server, &reading, sender).await });
+    let change = tokio::time::timeout(Duration::from_secs(20), receiver.recv()).await;
+    let change = change.unwrap().unwrap();
+    assert_eq!(
+        (change.name.as_str(), change.kind),
+        ("node-a", ChangeKind::Added)
+    );
+    drop(receiver);
+    following.await.unwrap().unwrap();
 }
