@@ -5,6 +5,7 @@
 //! a world says they are.
 //!
 //! * `program`: the binary, built once from Go modules
+//! * `flags`: what each API server is told
 //! * `identity`: keys, certificates and tokens, made for one lab
 //! * `process`: a program that ends with its owner
 //! * `objects`: a world's Kubernetes half as objects to create
@@ -13,13 +14,14 @@
 //! when the [`ControlPlane`] is dropped.
 
 mod error;
+mod flags;
 mod front;
 mod identity;
 mod objects;
 mod process;
 mod program;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -253,55 +255,10 @@ impl ControlPlane {
 
     fn spawn_api_server(&self, front: &Front) -> Result<Process, KubernetesError> {
         let mut command = self.enter(front);
-        command.arg("apiserver").args(self.api_server_flags(front));
+        command
+            .arg("apiserver")
+            .args(flags::of(&self.folder, front, &self.settings));
         Process::start(&front.name, command, &self.folder)
-    }
-
-    fn api_server_flags(&self, front: &Front) -> Vec<OsString> {
-        let file = |name: &str| self.folder.join(name).into_os_string();
-        let with = |flag: &str, value: OsString| {
-            let mut argument = OsString::from(format!("--{flag}="));
-            argument.push(value);
-            argument
-        };
-        let mut socket = OsString::from("unix://");
-        socket.push(file("client.sock"));
-        let mut flags = vec![
-            with("etcd-servers", socket),
-            with("tls-cert-file", file("apiserver.crt")),
-            with("tls-private-key-file", file("apiserver.key")),
-            with("client-ca-file", file("ca.crt")),
-            with("token-auth-file", file("tokens.csv")),
-            with("service-account-key-file", file("service-account.pub")),
-            with(
-                "service-account-signing-key-file",
-                file("service-account.key"),
-            ),
-            with("kubelet-client-certificate", file("kubelet-client.crt")),
-            with("kubelet-client-key", file("kubelet-client.key")),
-            with("kubelet-certificate-authority", file("ca.crt")),
-        ];
-        let plain = [
-            ("bind-address", front.bind.to_string()),
-            ("secure-port", front.port.to_string()),
-            ("advertise-address", front.address.to_string()),
-            (
-                "service-cluster-ip-range",
-                self.settings.service_range.to_string(),
-            ),
-            (
-                "service-account-issuer",
-                "https://kubernetes.default.svc".to_owned(),
-            ),
-            ("api-audiences", "https://kubernetes.default.svc".to_owned()),
-            ("authorization-mode", "Node,RBAC".to_owned()),
-            ("kubelet-preferred-address-types", "InternalIP".to_owned()),
-            ("enable-admission-plugins", "NodeRestriction".to_owned()),
-            ("profiling", "false".to_owned()),
-        ];
-        flags.extend(plain.map(|(flag, value)| with(flag, OsString::from(value))));
-        flags.extend(self.settings.api_server_flags.iter().map(OsString::from));
-        flags
     }
 
     fn await_ready(&mut self, name: &str) -> Result<(), KubernetesError> {

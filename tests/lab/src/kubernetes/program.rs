@@ -40,7 +40,7 @@ impl Program {
     /// Finds the binary, or builds it.
     ///
     /// The first build takes minutes; `progress` is told before it begins. Two that build at once wait for each other.
-    /// To be called outside [`isolate`](crate::isolate): Go fetches modules.
+    /// To be called outside [`isolate`](crate::isolate()): Go fetches modules.
     ///
     /// # Errors
     /// [`KubernetesError::NoGo`] and [`KubernetesError::NoCache`] say what is missing, [`KubernetesError::Build`] what
