@@ -1,11 +1,23 @@
 //! Asks a peer who it is, on a connection that is open already.
 
-use std::{io, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use hyper_util::rt::TokioIo;
-use reachproof_proto::v1::{IdentifyRequest, peer_client::PeerClient};
+use reachproof_proto::v1::{IdentifyRequest, IdentifyResponse, peer_client::PeerClient};
 use socket2::SockRef;
-use tokio::{net::TcpStream, sync::mpsc, task::JoinSet, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+    time::timeout,
+};
 use tonic::{Code, Status, transport::Endpoint};
 use tracing::error;
 
@@ -75,26 +87,21 @@ async fn call(
         Close::Normal => {}
         Close::Reset => SockRef::from(&stream).set_linger(Some(Duration::ZERO))?,
     }
-    let exchange = async {
-        // The connection exists: the address is for the `:authority` header only.
-        let mut connection = Some(TokioIo::new(stream));
-        let connector = tower::service_fn(move |_| {
-            let connection = connection
-                .take()
-                .ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected));
-            std::future::ready(connection)
-        });
-        let channel = Endpoint::from_static("http://peer")
-            .connect_with_connector(connector)
-            .await
-            .map_err(|error| Status::unavailable(error.to_string()))?;
-        let mut client = PeerClient::new(channel).max_decoding_message_size(PEER_MESSAGE_MAX);
-        client.identify(request).await
-    };
+    let (closed, closes) = oneshot::channel();
+    let exchange = exchange(
+        PeerStream {
+            stream,
+            close,
+            _closed: closed,
+        },
+        request,
+    );
     let response = timeout(deadline, exchange)
         .await
-        .map_err(|_| Status::deadline_exceeded("the peer did not answer"))??
-        .into_inner();
+        .unwrap_or_else(|_| Err(Status::deadline_exceeded("the peer did not answer")));
+    // A task of the channel closes the socket: place and source port are free only then. A sender never sends.
+    let _ = timeout(deadline, closes).await;
+    let response = response?;
     Ok(Identification::Answer {
         observed_address: response.observed_address,
         observed_port: response.observed_port,
@@ -102,8 +109,69 @@ async fn call(
     })
 }
 
+/// The call itself. The address is for the `:authority` header only, since the connection exists.
+async fn exchange(
+    stream: PeerStream,
+    request: IdentifyRequest,
+) -> Result<IdentifyResponse, Status> {
+    let mut connection = Some(TokioIo::new(stream));
+    let connector = tower::service_fn(move |_| {
+        let connection = connection
+            .take()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected));
+        std::future::ready(connection)
+    });
+    let channel = Endpoint::from_static("http://peer")
+        .connect_with_connector(connector)
+        .await
+        .map_err(|error| Status::unavailable(error.to_string()))?;
+    let mut client = PeerClient::new(channel).max_decoding_message_size(PEER_MESSAGE_MAX);
+    Ok(client.identify(request).await?.into_inner())
+}
+
 /// A failed call. Codes are 0 to 16.
 fn failed(code: Code) -> Identification {
     let code = u32::try_from(i32::from(code)).unwrap_or_default();
     Identification::Failed { code }
+}
+
+/// A connection that ends as `close` says.
+struct PeerStream {
+    stream: TcpStream,
+    close: Close,
+    /// Tells by its drop that the socket is closed.
+    _closed: oneshot::Sender<Infallible>,
+}
+
+impl AsyncRead for PeerStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for PeerStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    /// HTTP/2 ends a connection with FIN. A source port that is needed again must not: if the peer's FIN came before our
+    /// reset, the port would be in TIME_WAIT.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.close {
+            Close::Normal => Pin::new(&mut self.stream).poll_shutdown(cx),
+            Close::Reset => Poll::Ready(Ok(())),
+        }
+    }
 }

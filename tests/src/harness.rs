@@ -7,10 +7,13 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use reachproof_lab::{Isolation, isolate};
+use reachproof_lab::{Isolation, is_isolating, isolate};
 
 /// What a case ends with.
 pub type CaseResult = Result<(), Box<dyn Error>>;
+
+/// What must be made before the program is isolated: there is no network and no cache afterwards.
+pub type Preparation = fn() -> CaseResult;
 
 /// One test.
 #[derive(Clone, Copy)]
@@ -72,15 +75,16 @@ impl Selection {
     }
 }
 
-/// Isolates the program and runs those of `cases` that its arguments ask for, one after the other.
+/// Prepares once, isolates the program, and runs those of `cases` that its arguments ask for, one after the other.
 ///
-/// To be called first thing in `main`. Ends with failure if a case fails or the program cannot be isolated.
+/// To be called first thing in `main`. Ends with failure if a case or the preparation fails, or the program cannot be
+/// isolated.
 #[expect(
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "a harness says what it runs"
 )]
-pub fn run_cases(cases: &[Case]) -> ExitCode {
+pub fn run_cases(prepare: Preparation, cases: &[Case]) -> ExitCode {
     let selection = Selection::read(std::env::args().skip(1));
     let named: Vec<&Case> = cases
         .iter()
@@ -91,6 +95,14 @@ pub fn run_cases(cases: &[Case]) -> ExitCode {
             .iter()
             .for_each(|case| println!("{}: test", case.name));
         return ExitCode::SUCCESS;
+    }
+    let wanted = named.iter().any(|case| selection.runs(case));
+    if wanted
+        && !is_isolating()
+        && let Err(error) = prepare()
+    {
+        eprintln!("{}", explain(error.as_ref()));
+        return ExitCode::FAILURE;
     }
     match isolate() {
         Ok(Isolation::Inside) => {}

@@ -342,26 +342,38 @@ async fn a_report_of_ports_is_said_again_on_the_next_stream() {
 }
 
 #[tokio::test]
-async fn results_that_are_finished_are_sent_before_the_end() {
+async fn results_that_are_finished_are_sent_and_acknowledged_before_the_end() {
     let mut coordinator = Coordinator::start().await;
     let agent = RunningAgent::start(coordinator.config("127.0.0.1"));
     let mut stream = coordinator.welcomed().await;
-    let held = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = closed_port();
+    for generation in 1..=4 {
+        let probes = vec![probe(generation, target, 1, 5_000)];
+        stream
+            .assign(Assignment {
+                generation,
+                ..assignment(probes)
+            })
+            .await;
+        assert_eq!(attempts(&stream.observations().await), [(generation, 0)]);
+    }
+    // As many batches as allowed wait for their acknowledgement: the fifth result is finished but not sent.
+    let probes = vec![probe(5, target, 1, 5_000)];
     stream
-        .assign(assignment(vec![probe(
-            1,
-            held.local_addr().unwrap(),
-            1,
-            5_000,
-        )]))
+        .assign(Assignment {
+            generation: 5,
+            ..assignment(probes)
+        })
         .await;
-    tokio::task::spawn_blocking(move || held.accept().unwrap())
-        .await
-        .unwrap();
-    // The result waits for others for 200 ms; the end does not.
+    for _ in 0..2 {
+        assert!(matches!(stream.hear().await, Body::Heartbeat(_)));
+    }
     let stopping = tokio::spawn(agent.stop());
-    assert_eq!(attempts(&stream.observations().await), [(1, 0)]);
-    stream.acknowledge(1).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!stopping.is_finished());
+    stream.acknowledge(4).await;
+    assert_eq!(attempts(&stream.observations().await), [(5, 0)]);
+    stream.acknowledge(5).await;
     stream.hear_end().await;
     stopping.await.unwrap();
 }

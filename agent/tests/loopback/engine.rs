@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    io::{ErrorKind, Read},
     net::{SocketAddr, TcpListener},
     sync::{Arc, mpsc},
     thread,
@@ -97,9 +97,10 @@ fn ports(attempts: &[Finished]) -> Vec<u16> {
         .collect()
 }
 
-/// Two ports outside the ephemeral range that nobody uses.
-fn free_ports() -> Vec<u16> {
-    (20_000..32_000)
+/// Two ports outside the ephemeral range that nobody uses; each caller gets its own by its number.
+fn free_ports(number: u16) -> Vec<u16> {
+    let range = 20_000 + 100 * number..20_100 + 100 * number;
+    range
         .filter(|port| TcpListener::bind((loopback(), *port)).is_ok())
         .take(2)
         .collect()
@@ -149,16 +150,16 @@ fn a_closed_port_is_refused_and_ends_the_attempts() {
 #[test]
 fn silence_uses_all_attempts_each_from_a_new_port() {
     let silent = Silent::new();
-    let attempts = Bench::new().all(patient(1, silent.address, 16, 40), 16);
+    let attempts = Bench::new().all(patient(1, silent.address, 6, 400), 6);
     for (number, attempt) in attempts.iter().enumerate() {
         let Outcome::TimedOut { after } = attempt.outcome else {
             panic!("{attempt:?}")
         };
-        assert!(after >= Duration::from_millis(40), "{after:?}");
+        assert!(after >= Duration::from_millis(400), "{after:?}");
         assert_eq!(usize::try_from(attempt.attempt).unwrap(), number);
     }
     let different: BTreeSet<u16> = ports(&attempts).into_iter().collect();
-    assert_eq!(different.len(), 16);
+    assert_eq!(different.len(), 6);
 }
 
 #[test]
@@ -227,7 +228,7 @@ fn an_address_that_is_not_ours_is_a_local_error() {
 #[test]
 fn planned_source_ports_are_all_tried_also_after_an_answer() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let planned = free_ports();
+    let planned = free_ports(0);
     let attempts = Attempts::Ports(planned.clone());
     let target = listener.local_addr().unwrap();
     let bench = Bench::new();
@@ -261,7 +262,7 @@ fn planned_source_ports_are_all_tried_also_after_an_answer() {
 #[test]
 fn a_planned_port_that_is_busy_is_waited_for() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let planned = free_ports();
+    let planned = free_ports(1);
     let holder = TcpListener::bind((loopback(), planned[0])).unwrap();
     let bench = Bench::new();
     let attempts = Attempts::Ports(vec![planned[0]]);
@@ -281,18 +282,52 @@ fn a_planned_port_that_is_busy_is_waited_for() {
 }
 
 #[test]
-fn a_connection_without_a_byte_leaves_no_time_wait() {
+fn one_planned_port_reaches_several_targets_at_once() {
+    let silent = Silent::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let attempts = Bench::new().all(probe(1, listener.local_addr().unwrap()), 1);
-    let port = ports(&attempts)[0];
-    // Columns of /proc/net/tcp: number, local address, remote address, state; 06 is TIME_WAIT.
-    let table = fs::read_to_string("/proc/net/tcp").unwrap();
-    let local = format!("0100007F:{port:04X}");
-    let waiting = table.lines().filter(|line| {
-        let columns: Vec<&str> = line.split_whitespace().collect();
-        columns.get(1) == Some(&local.as_str()) && columns.get(3) == Some(&"06")
-    });
-    assert_eq!(waiting.count(), 0);
+    let planned = free_ports(2)[0];
+    let bench = Bench::new();
+    let attempts = Attempts::Ports(vec![planned; 3]);
+    let probes = [
+        silent.address,
+        listener.local_addr().unwrap(),
+        closed_port(),
+    ]
+    .into_iter()
+    .zip(1..);
+    bench.add(
+        probes
+            .map(|(target, id)| Probe {
+                attempts: attempts.clone(),
+                ..patient(id, target, 1, 400)
+            })
+            .collect(),
+    );
+    let attempts = bench.take(9);
+    let firsts = attempts.iter().filter(|attempt| attempt.attempt == 0);
+    let starts: Vec<Instant> = firsts.map(|attempt| attempt.started_at).collect();
+    let spread = *starts.iter().max().unwrap() - *starts.iter().min().unwrap();
+    assert!(spread < Duration::from_millis(300), "{spread:?}");
+    for attempt in attempts {
+        let outcome = attempt.outcome;
+        match attempt.probe {
+            1 => assert!(matches!(outcome, Outcome::TimedOut { .. }), "{attempt:?}"),
+            2 => assert!(matches!(outcome, Outcome::Connected { .. }), "{attempt:?}"),
+            _ => assert!(matches!(outcome, Outcome::Refused { .. }), "{attempt:?}"),
+        }
+        assert_eq!(attempt.local.unwrap().port(), planned);
+        assert!(attempt.outcome.elapsed() < Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn a_connection_without_a_byte_is_reset_so_that_no_port_is_left_in_time_wait() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    Bench::new().all(probe(1, listener.local_addr().unwrap()), 1);
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let error = stream.read(&mut [0; 1]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 }
 
 #[test]

@@ -96,7 +96,7 @@ pub struct Snapshot {
     pub(crate) vpc_keys: HashMap<VpcId, Key<Vpc>>,
     pub(crate) addresses: AddressIndex,
     pub(crate) instances: BTreeMap<InstanceId, Instance>,
-    pub(crate) primaries: HashMap<Key<Host>, Key<InterfaceEntry>>,
+    pub(crate) primaries: BTreeMap<Key<Host>, Key<InterfaceEntry>>,
     pub(crate) prefix_lists: BTreeMap<PrefixListId, PrefixList>,
     pub(crate) peerings: BTreeMap<PeeringId, Peering>,
     pub(crate) transit_gateways: BTreeMap<TransitGatewayId, TransitGateway>,
@@ -111,6 +111,8 @@ pub struct Snapshot {
     pub(crate) cni: CniSettings,
     pub(crate) fargate_profiles: Vec<FargateProfile>,
     pub(crate) nodes: Vec<Node>,
+    pub(crate) nodes_by_instance: HashMap<InstanceId, usize>,
+    pub(crate) nodes_by_address: HashMap<IpAddr, usize>,
     pub(crate) pods: Vec<Pod>,
     pub(crate) pods_by_address: HashMap<IpAddr, Vec<usize>>,
     pub(crate) network_policies: Vec<NetworkPolicy>,
@@ -362,12 +364,14 @@ impl Snapshot {
             return Some("control plane".to_owned());
         }
         let instance = interface.instance.as_ref();
-        self.nodes
-            .iter()
-            .find(|node| {
-                (node.instance.is_some() && node.instance.as_ref() == instance)
-                    || node.addresses.iter().any(|own| interface.owns(*own))
-            })
+        let place = instance
+            .and_then(|id| self.nodes_by_instance.get(id))
+            .or_else(|| {
+                let mut addresses = interface.addresses.iter();
+                addresses.find_map(|address| self.nodes_by_address.get(address))
+            });
+        place
+            .and_then(|place| self.nodes.get(*place))
             .map(|node| node.name.to_string())
             .or_else(|| interface.name.clone())
             .or_else(|| instance.and_then(|id| self.instance(id)?.name.clone()))

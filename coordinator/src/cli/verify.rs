@@ -14,7 +14,7 @@ use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, TOKEN_FILE};
 use reachproof_verify::report::human::{Colour, Terminal, render};
 use reachproof_verify::report::json;
 use reachproof_verify::{
-    Credentials, ExpectedAgents, Progress, Random, Report, RunConfig, SnapshotContent,
+    Credentials, ExpectedAgents, Progress, RESUME_WAIT, Random, Report, RunConfig, SnapshotContent,
     SystemRandomness,
 };
 use tokio::net::TcpListener;
@@ -41,7 +41,11 @@ pub(crate) struct VerifyArguments {
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     wait: Duration,
     /// Directory with ca.crt, ca.key and token; made if there is none. Agents need ca.crt and token
-    #[arg(long, value_name = "DIRECTORY", default_value = "reachproof-credentials")]
+    #[arg(
+        long,
+        value_name = "DIRECTORY",
+        default_value = "reachproof-credentials"
+    )]
     credentials: PathBuf,
     /// Format of the report on standard output
     #[arg(short, long, value_enum, default_value = "table")]
@@ -106,6 +110,7 @@ async fn run(arguments: &VerifyArguments) -> anyhow::Result<Report> {
         credentials: Credentials::in_directory(&arguments.credentials, random.as_ref())?,
         expected: expected(arguments.expect.as_deref())?,
         wait: arguments.wait,
+        resume_wait: RESUME_WAIT,
         seed: match arguments.seed {
             Some(seed) => seed,
             None => drawn_seed(random.as_ref())?,

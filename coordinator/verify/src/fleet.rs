@@ -7,7 +7,7 @@ use reachproof_proto::v1;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
-use tonic::Streaming;
+use tonic::{Code, Status, Streaming};
 
 use crate::control::Arrival;
 use crate::registry::{News, Registry, StreamId};
@@ -25,8 +25,8 @@ pub const ARRIVALS_MAX: usize = 64;
 enum Event {
     /// A message came.
     Message(StreamId, Box<v1::AgentMessage>),
-    /// The stream ended.
-    Ended(StreamId),
+    /// The stream ended; with a status if the agent is to hear why.
+    Ended(StreamId, Option<Status>),
 }
 
 /// Every stream and every agent of a run.
@@ -96,8 +96,8 @@ impl Fleet {
             Event::Message(stream, message) => {
                 self.registry.message(stream, *message, Instant::now())
             }
-            Event::Ended(stream) => {
-                self.registry.closed(stream);
+            Event::Ended(stream, status) => {
+                self.registry.closed(stream, status);
                 None
             }
         }
@@ -110,19 +110,26 @@ async fn read(
     mut incoming: Streaming<v1::AgentMessage>,
     events: mpsc::Sender<Event>,
 ) {
+    let late = |_| Err(Status::deadline_exceeded("hello did not come in time"));
     let mut next = timeout(HELLO_TIMEOUT, incoming.message())
         .await
-        .unwrap_or(Ok(None));
+        .unwrap_or_else(late);
     while let Ok(Some(message)) = next {
-        if events
-            .send(Event::Message(stream, Box::new(message)))
-            .await
-            .is_err()
-        {
+        let event = Event::Message(stream, Box::new(message));
+        if events.send(event).await.is_err() {
             return;
         }
         next = incoming.message().await;
     }
+    let ended = Event::Ended(stream, next.err().map(said));
     // The receiver lives as long as the readers; were it gone, nobody would ask for the end of the stream.
-    drop(events.send(Event::Ended(stream)).await);
+    drop(events.send(ended).await);
+}
+
+/// The status that an agent hears: a message above the limit is `RESOURCE_EXHAUSTED` (SECURITY S-24).
+fn said(status: Status) -> Status {
+    if status.code() == Code::OutOfRange {
+        return Status::resource_exhausted(status.message());
+    }
+    status
 }

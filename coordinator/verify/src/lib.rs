@@ -21,7 +21,7 @@ pub mod report;
 pub mod run;
 pub mod source;
 
-pub use config::{ExpectedAgents, RunConfig, SnapshotContent};
+pub use config::{ExpectedAgents, RESUME_WAIT, RunConfig, SnapshotContent};
 pub use credentials::Credentials;
 pub use error::RunError;
 pub use progress::Progress;

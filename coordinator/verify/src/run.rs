@@ -10,8 +10,8 @@ use reachproof_model::describe::Described;
 use reachproof_model::expectation::requirements;
 use reachproof_model::observation::{Presence, RunEvidence};
 use reachproof_model::plan::{
-    ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, FileState, ProbePlan, Roster, RosterAgent, Scope,
-    plan,
+    ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, FLOWS_PER_RUN_MAX, FileState, ProbePlan, Roster,
+    RosterAgent, Scope, plan,
 };
 use reachproof_model::predict::predict;
 use reachproof_model::prediction::Prediction;
@@ -26,7 +26,7 @@ use tracing::{info, warn};
 use crate::config::{RunConfig, SnapshotContent};
 use crate::control::{ControlConfig, serve};
 use crate::credentials::hexadecimal;
-use crate::dispatch::{Dispatch, PROBING_SLACK};
+use crate::dispatch::Dispatch;
 use crate::error::RunError;
 use crate::fleet::Fleet;
 use crate::inventory::{expected_count, is_complete, missing};
@@ -39,9 +39,6 @@ use crate::wire::assignment::milliseconds;
 
 /// How long agents may take to open their ports.
 pub const LISTEN_WAIT: Duration = Duration::from_secs(10);
-
-/// How long after the last probe a message of every agent is waited for.
-pub const DRAIN_WAIT: Duration = Duration::from_secs(30);
 
 /// What an agent may still be holding back when a probe ends: it sends results at least every 200 ms.
 pub const FLUSH: Duration = Duration::from_millis(500);
@@ -104,13 +101,20 @@ async fn steps(
     let roster = gather(config, snapshot, address, &mut fleet, progress).await?;
     let scope = Scope {
         network_policies: file_state(&before.decoded.gaps, "networkpolicies"),
+        flows_max: FLOWS_PER_RUN_MAX,
         seed: config.seed,
     };
     let plan = plan(snapshot, &roster, &scope);
     let predictions = predictions(snapshot, &plan);
     let name = run_name(config)?;
-    let dispatch = Dispatch::new(name.clone(), &plan, &fleet.registry, config.random.as_ref())?;
-    let evidence = probe(dispatch, &mut fleet, &roster, progress).await;
+    let dispatch = Dispatch::new(
+        name.clone(),
+        config.resume_wait,
+        &plan,
+        &fleet.registry,
+        config.random.as_ref(),
+    )?;
+    let evidence = probe(dispatch, &mut fleet, &roster, config.resume_wait, progress).await;
     let present = present(&roster, &fleet.registry, &evidence);
     fleet.close().await;
     let after = World::read(&config.snapshot).await;
@@ -232,6 +236,7 @@ async fn probe(
     mut dispatch: Dispatch<'_>,
     fleet: &mut Fleet,
     roster: &Roster,
+    resume_wait: Duration,
     progress: &(impl Fn(Progress) + Send + Sync),
 ) -> RunEvidence {
     let silence = dispatch.silence(&fleet.registry);
@@ -249,7 +254,7 @@ async fn probe(
     .await;
 
     dispatch.probe(&mut fleet.registry);
-    let deadline = Instant::now() + silence + PROBING_SLACK;
+    let deadline = Instant::now() + silence + resume_wait;
     let mut shown = 0;
     collect(&mut dispatch, fleet, deadline, |dispatch, _| {
         let (finished, total) = (dispatch.finished(), dispatch.total());
@@ -269,7 +274,7 @@ async fn probe(
             roster.agent(&member.greeting.agent.name).is_none() || member.heard >= ended
         })
     };
-    collect(&mut dispatch, fleet, ended + DRAIN_WAIT, |_, registry| {
+    collect(&mut dispatch, fleet, ended + resume_wait, |_, registry| {
         heard(registry)
     })
     .await;

@@ -45,6 +45,8 @@ pub enum GapKind {
         /// The id.
         id: String,
     },
+    /// Nothing that could be read holds for it: neither one list of its own nor a default one.
+    NoneHolds,
     /// Two descriptions under one id contradict each other.
     Conflict,
     /// Two things claim the same addresses.
@@ -162,6 +164,9 @@ impl fmt::Display for GapKind {
             Self::UnknownWord { found } => write!(formatter, "unknown word `{}`", Printable(found)),
             Self::Dangling { id } => {
                 write!(formatter, "`{}` is not in the snapshot", Printable(id))
+            }
+            Self::NoneHolds => {
+                formatter.write_str("neither one list of its own nor one default list holds")
             }
             Self::Conflict => formatter.write_str("two descriptions contradict each other"),
             Self::Overlap { with } => write!(formatter, "overlaps `{}`", Printable(with)),

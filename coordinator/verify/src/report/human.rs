@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use reachproof_model::expectation::{Expectation, ExpectationState, members::NodeBasis};
+use reachproof_model::expectation::members::NodeBasis;
+use reachproof_model::expectation::{Expectation, ExpectationState, flow_state};
 use reachproof_model::finding::{Finding, FindingKind};
 use reachproof_model::net::Printable;
 use reachproof_model::stability::StabilityState;
@@ -13,7 +14,7 @@ use reachproof_model::stability::StabilityState;
 use crate::inventory::Explanation;
 use crate::report::Report;
 
-use finding::{block, line};
+use finding::{block, dropped, line};
 use page::Page;
 use table::confirmed;
 
@@ -132,16 +133,13 @@ fn broken_flows(report: &Report, expectation: &Expectation, page: &mut Page) {
         .findings
         .iter()
         .filter_map(|place| report.findings.get(*place))
-        .filter(|finding| {
-            !matches!(
-                finding.kind,
-                FindingKind::ConfirmedAllow | FindingKind::Bypass | FindingKind::Inconclusive
-            )
-        })
-        .filter(|finding| finding.prediction.verdict.as_str() != "allow")
+        .filter(|finding| flow_state(finding) == ExpectationState::Broken)
         .collect();
     for finding in broken.iter().take(LISTED_MAX) {
         page.text(4, &line(report, finding));
+        if let Some(dropped) = dropped(finding) {
+            page.text(6, &dropped);
+        }
     }
     more(broken.len(), page);
 }

@@ -293,7 +293,9 @@ fn addresses(node: &Node<'_>) -> Result<Vec<IpAddr>, Fault> {
         ("PrivateIpAddresses", "PrivateIpAddress"),
         ("Ipv6Addresses", "Ipv6Address"),
     ] {
-        for item in node.list(list)? {
+        let mut items = node.list(list)?;
+        items.sort_by_key(|item| item.flag("Primary").ok().flatten() != Some(true));
+        for item in items {
             let address = item
                 .parsed(field, "an IP address", parse)?
                 .ok_or_else(|| item.missing(field))?;
