@@ -19,8 +19,14 @@ use serde_json::{Map, Value, json};
 
 const NEEDS_GO: Option<&str> = Some("needs Go to build a control plane");
 
+/// Tells this program to be what runs in a pod: it reads with the pod's account and prints what it got.
+const AS_POD: &str = "REACHPROOF_TEST_AS_POD";
+
 fn main() -> ExitCode {
     let _first = rustls::crypto::ring::default_provider().install_default();
+    if std::env::var_os(AS_POD).is_some() {
+        return as_pod();
+    }
     run_cases(
         build,
         &[
@@ -28,6 +34,11 @@ fn main() -> ExitCode {
                 name: "every_api_server_is_asked_through_the_wire_and_says_the_same_world",
                 ignored: NEEDS_GO,
                 run: every_api_server_is_asked_through_the_wire_and_says_the_same_world,
+            },
+            Case {
+                name: "in_a_pod_the_mounted_account_is_used_and_its_rights_suffice",
+                ignored: NEEDS_GO,
+                run: in_a_pod_the_mounted_account_is_used_and_its_rights_suffice,
             },
             Case {
                 name: "a_network_policy_makes_the_flows_of_the_pods_that_it_selects_unknown",
@@ -217,6 +228,88 @@ fn kubeconfig_works(stage: &Stage) -> CaseResult {
         }
     }
     Ok(())
+}
+
+fn in_a_pod_the_mounted_account_is_used_and_its_rights_suffice() -> CaseResult {
+    let stage = stage()?;
+    let plane = stage.kubernetes().ok_or("the stage has no control plane")?;
+    let front = plane
+        .fronts()
+        .first()
+        .ok_or("the control plane has no front")?;
+    plane.run_kubectl(["create", "namespace", "reachproof"])?;
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/rbac-reader.yaml");
+    plane.run_kubectl([OsStr::new("apply"), OsStr::new("-f"), rules.as_os_str()])?;
+    let account = "reachproof-coordinator";
+    let token = plane.run_kubectl(["--namespace", "reachproof", "create", "token", account])?;
+    mount_account(&stage, token.trim())?;
+
+    // No kube-proxy here: what it would lead to is named instead of the service's address.
+    let output = stage
+        .lab
+        .command("web", std::env::current_exe()?.as_os_str())?
+        .env(AS_POD, "1")
+        .env("KUBERNETES_SERVICE_HOST", front.address.to_string())
+        .env("KUBERNETES_SERVICE_PORT", front.port.to_string())
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    if said.trim() != "12 answers, 0 gaps" {
+        return Err(format!(
+            "the pod said: {said}{}",
+            String::from_utf8_lossy(&output.stderr)
+        )
+        .into());
+    }
+    Ok(())
+}
+
+/// Lays a pod's account where a kubelet mounts it, in a file system that only this lab sees.
+fn mount_account(stage: &Stage, token: &str) -> CaseResult {
+    // `/var/run` is a link into the system's own `/run`, so all of `/var` is covered.
+    nix::mount::mount(
+        Some("tmpfs"),
+        "/var",
+        Some("tmpfs"),
+        nix::mount::MsFlags::empty(),
+        None::<&str>,
+    )?;
+    let folder = Path::new("/var/run/secrets/kubernetes.io/serviceaccount");
+    std::fs::create_dir_all(folder)?;
+    let plane = stage.kubernetes().ok_or("the stage has no control plane")?;
+    std::fs::copy(plane.ca_certificate(), folder.join("ca.crt"))?;
+    std::fs::write(folder.join("token"), token)?;
+    std::fs::write(folder.join("namespace"), "reachproof")?;
+    Ok(())
+}
+
+/// What runs in the pod.
+fn as_pod() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let outcome = runtime
+        .map_err(|error| error.to_string())
+        .and_then(|runtime| {
+            runtime.block_on(async {
+                let server = ApiServer::connect(&Entry::Pod, Limits::default()).await;
+                let server = server.map_err(|error| explain(&error))?;
+                read(&server, |_| {}).await.map_err(|error| explain(&error))
+            })
+        });
+    match outcome {
+        Ok(reading) => {
+            println!(
+                "{} answers, {} gaps",
+                reading.answers.len(),
+                reading.gaps.len()
+            );
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            println!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn a_network_policy_makes_the_flows_of_the_pods_that_it_selects_unknown() -> CaseResult {

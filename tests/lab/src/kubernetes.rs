@@ -113,6 +113,12 @@ impl ControlPlane {
         &self.program
     }
 
+    /// The authority that signed the API servers' certificates, in PEM.
+    #[must_use]
+    pub fn ca_certificate(&self) -> PathBuf {
+        self.folder.join("ca.crt")
+    }
+
     /// The API servers, in the order given.
     #[must_use]
     pub fn fronts(&self) -> &[Front] {
