@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::error::{ConnectError, RequestError};
 use crate::limits::Limits;
+use crate::proxy;
 use crate::request::{Answer, Answered, Health, Question, ask};
 
 /// Where the address and the credentials of the API server come from.
@@ -61,6 +62,7 @@ impl ApiServer {
         config.connect_timeout = Some(limits.connect_timeout);
         // Every wait has its own limit; this one would end quiet watches.
         config.read_timeout = None;
+        proxy::except(&mut config, |name| std::env::var(name).ok());
         let url = config.cluster_url.to_string();
         let client = Client::try_from(config).map_err(|source| ConnectError::Client {
             url: url.clone(),

@@ -10,6 +10,7 @@
 //! * [`change`]: what changes after a reading, as it happens
 //! * [`access`]: the rights that this needs, and whether the account has them; [`doctor`]: the same in words
 //! * `request`, `list`, `watch`: one answer with patience; all pages of a list; a stream of events
+//! * `proxy`: what the environment keeps from the proxy
 //! * `shape`: an object reduced to its allowed fields
 //!
 //! **Invariants.** A list is whole or it is an error: never some of its pages. An unchanged cluster gives the same
@@ -39,6 +40,7 @@ pub mod doctor;
 mod error;
 mod limits;
 mod list;
+mod proxy;
 pub mod reader;
 mod request;
 pub mod resource;
