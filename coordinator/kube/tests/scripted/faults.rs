@@ -268,6 +268,25 @@ async fn a_connection_closed_half_way_is_made_anew() {
 }
 
 #[tokio::test]
+async fn a_flapping_server_is_read_whole() {
+    // Every question finds it down first.
+    let fake = Fake::start(|path, count| match path {
+        "/version" => quiet(path),
+        _ if count == 0 => Reply::Close,
+        _ => quiet(path),
+    })
+    .await;
+    let reading = outcome(&fake).await.unwrap();
+    assert_eq!(reading.answers.len(), 12);
+    assert_eq!(names(&reading, "pods"), ["a", "b", "c"]);
+    assert!(
+        reading.calls.iter().all(|call| call.attempts >= 2),
+        "{:?}",
+        reading.calls
+    );
+}
+
+#[tokio::test]
 async fn a_server_that_is_away_half_way_and_comes_back_is_survived() {
     let mut fake = Fake::start(|path, _| quiet(path)).await;
     let server = fake.connect().await;
