@@ -112,9 +112,20 @@ pub fn run_cases(prepare: Preparation, cases: &[Case]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
+    let failed = run_all(&named, &selection, cases.len() - named.len());
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Runs the cases and says so; returns how many failed. `filtered` counts those that no filter let pass.
+#[expect(clippy::print_stdout, reason = "a harness says what it runs")]
+fn run_all(named: &[&Case], selection: &Selection, filtered: usize) -> usize {
     let (mut passed, mut failed, mut ignored) = (0, 0, 0);
     println!("\nrunning {} tests", named.len());
-    for case in &named {
+    for case in named {
         if !selection.runs(case) {
             ignored += 1;
             println!(
@@ -140,16 +151,11 @@ pub fn run_cases(prepare: Preparation, cases: &[Case]) -> ExitCode {
             }
         }
     }
-    let filtered = cases.len() - named.len();
     let word = if failed == 0 { "ok" } else { "FAILED" };
     println!(
         "\ntest result: {word}. {passed} passed; {failed} failed; {ignored} ignored; 0 measured; {filtered} filtered out\n"
     );
-    if failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    failed
 }
 
 /// An error with its causes, in one line.

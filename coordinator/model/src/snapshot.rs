@@ -67,16 +67,17 @@ pub enum Match {
 }
 
 impl Match {
-    /// Makes an answer out of something that is known.
-    #[must_use]
-    pub fn from_fact(fact: bool) -> Self {
-        if fact { Self::Yes } else { Self::No }
-    }
-
     /// Returns whether both match: one sure miss is a miss.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         self.min(other)
+    }
+}
+
+impl From<bool> for Match {
+    /// Makes an answer out of something that is known.
+    fn from(fact: bool) -> Self {
+        if fact { Self::Yes } else { Self::No }
     }
 }
 
@@ -104,8 +105,8 @@ pub struct Snapshot {
     pub(crate) transit_gateway_tables: Option<Vec<TransitGatewayRouteTable>>,
     /// Accounts that own a described group: a reference into another one may have members that nobody here sees.
     pub(crate) own_accounts: BTreeSet<crate::id::AccountId>,
-    /// Whether every interface of the answer could be read.
-    pub(crate) interfaces_read: Completeness,
+    /// Whether the addresses of every interface could be read: if not, an address without an owner may have one.
+    pub(crate) addresses_read: Completeness,
     pub(crate) cluster: Option<Cluster>,
     pub(crate) cluster_vpc: Option<Key<Vpc>>,
     pub(crate) cni: CniSettings,

@@ -242,7 +242,7 @@ fn reordered(value: &Value, turn: usize) -> Value {
     match value {
         Value::Array(items) => {
             let mut items: Vec<_> = items.iter().map(|item| reordered(item, turn)).collect();
-            if turn % 2 == 0 {
+            if turn.is_multiple_of(2) {
                 items.reverse();
             }
             let places = turn % items.len().max(1);

@@ -2,6 +2,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "a test fails by panicking"
 )]
 
@@ -11,7 +12,9 @@ use std::sync::Arc;
 
 use fake::{Agent, Fate, Habit, Network, coordinator};
 use reachproof_model::finding::FindingKind;
-use reachproof_verify::Report;
+use reachproof_proto::v1::agent_message::Body;
+use reachproof_proto::v1::coordinator_message::Body as Order;
+use reachproof_verify::{Report, RunError};
 
 mod fake;
 
@@ -157,4 +160,33 @@ async fn results_of_another_run_are_dropped() {
             assert!(finding.observation.attempts.is_empty(), "{}", finding.flow);
         }
     }
+}
+
+#[tokio::test]
+async fn a_run_that_is_interrupted_cancels_at_its_agents_and_judges_nothing() {
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let coordinator = fake::coordinator_until("A01", 1, async {
+        stopped.await.unwrap();
+    })
+    .await;
+    let site = coordinator.site;
+    let mut link = fake::attach(&site, &fake::bearer(&site)).await.unwrap();
+    let hello = fake::hello("n1", N1.parse().unwrap(), 1);
+    link.say(Body::Hello(hello)).await;
+    loop {
+        let message = link.receive.message().await.unwrap().unwrap();
+        if let Some(Order::Assignment(_)) = message.body {
+            break;
+        }
+    }
+    stop.send(()).unwrap();
+    loop {
+        let message = link.receive.message().await.unwrap().unwrap();
+        if let Some(Order::Cancel(_)) = message.body {
+            break;
+        }
+    }
+    drop(link);
+    let error = coordinator.run.await.unwrap().unwrap_err();
+    assert!(matches!(error, RunError::Interrupted), "{error}");
 }

@@ -130,7 +130,7 @@ impl<'s> Walk<'s> {
             return Match::No;
         }
         traffic.and(match &rule.peer {
-            RulePeer::Network(network) => Match::from_fact(network.contains(&question.peer)),
+            RulePeer::Network(network) => Match::from(network.contains(&question.peer)),
             RulePeer::PrefixList(id) => self
                 .snapshot
                 .prefix_list(id)
@@ -177,7 +177,7 @@ impl<'s> Walk<'s> {
                 .account
                 .as_ref()
                 .is_some_and(|account| !self.snapshot.own_accounts.contains(account));
-        let has_unread = self.snapshot.interfaces_read == Completeness::Incomplete;
+        let has_unread = self.snapshot.addresses_read == Completeness::Incomplete;
         if owners.is_empty() && (is_foreign || has_unread) {
             return Match::Unsure;
         }

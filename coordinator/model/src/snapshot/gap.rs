@@ -102,6 +102,8 @@ pub enum Consequence {
     NoCluster,
     /// Defaults of the VPC CNI are assumed.
     CniAssumed,
+    /// Flows for which a setting of the VPC CNI decides are unknown.
+    CniUnread,
     /// Nodes and pods have no names, and network policies select nobody.
     NoKubernetes,
     /// The policy counts as selecting every pod of its namespace.
@@ -135,6 +137,7 @@ impl Consequence {
             Self::HostsFromAttachments => "hosts are known from attachments alone",
             Self::NoCluster => "no control-plane interfaces are known, and all VPCs are equal",
             Self::CniAssumed => "defaults of the VPC CNI are assumed",
+            Self::CniUnread => "flows for which a setting of the VPC CNI decides are unknown",
             Self::NoKubernetes => "Kubernetes objects of this kind count as absent",
             Self::PolicySelectsAll => "the policy counts as selecting every pod of its namespace",
         }

@@ -1,5 +1,12 @@
 //! Agents that speak the wire over real TLS sockets and see what a test says that they see.
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(
+    dead_code,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "each test file uses its own part, and a test reads its files and fails by panicking"
+)]
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -86,6 +93,15 @@ pub(crate) struct Coordinator {
 
 /// Starts a run over the world of a vector that waits for so many agents.
 pub(crate) async fn coordinator(vector: &str, agents: usize) -> Coordinator {
+    coordinator_until(vector, agents, std::future::pending()).await
+}
+
+/// The same, until `shutdown`.
+pub(crate) async fn coordinator_until(
+    vector: &str,
+    agents: usize,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Coordinator {
     let directory = tempfile::tempdir().unwrap();
     let snapshot = directory.path().join("snapshot.json");
     let path = format!(
@@ -115,7 +131,7 @@ pub(crate) async fn coordinator(vector: &str, agents: usize) -> Coordinator {
         started_at: SystemTime::UNIX_EPOCH,
         random,
     };
-    let run = reachproof_verify::run(config, listener, |_| {}, std::future::pending());
+    let run = reachproof_verify::run(config, listener, |_| {}, shutdown);
     Coordinator {
         site,
         run: tokio::spawn(run),
