@@ -1,19 +1,38 @@
 //! A flow: the question that the model answers and a probe tries.
 
+use std::fmt;
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
+
+use serde::Serialize;
 
 use crate::id::NetworkInterfaceId;
+pub use crate::net::PortRange;
+
+pub use json::InvalidFlow;
+
+mod json;
 
 /// Ephemeral range that is assumed where nobody said otherwise: `net.ipv4.ip_local_port_range` of Linux.
-pub const EPHEMERAL_PORTS_DEFAULT: RangeInclusive<u16> = 32768..=60999;
+///
+/// UNSOURCED default of the kernel [B]; agents report their own.
+pub const EPHEMERAL_PORTS_DEFAULT: PortRange = PortRange::between(32_768, 60_999);
 
 /// Source ports after CNI source NAT: any unprivileged port, chosen at random [B, CNI-R].
-pub const EPHEMERAL_PORTS_AFTER_SNAT: RangeInclusive<u16> = 1024..=65535;
+pub const EPHEMERAL_PORTS_AFTER_SNAT: PortRange = PortRange::between(1_024, 65_535);
+
+/// Protocol number of ICMP for IPv4.
+pub const ICMP: u8 = 1;
+/// Protocol number of TCP.
+pub const TCP: u8 = 6;
+/// Protocol number of UDP.
+pub const UDP: u8 = 17;
+/// Protocol number of ICMP for IPv6.
+pub const ICMPV6: u8 = 58;
 
 /// A new connection, or the first packet of another protocol, that somebody may try.
 ///
-/// Both addresses are of one family. JSON: DESIGN section 5, "Flow".
+/// **Invariant.** Both addresses are of one family; [`Flow::from_json`] checks it, whoever builds a flow by hand keeps
+/// it. JSON: DESIGN section 5, "Flow".
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Flow {
     /// Address that the packet carries when it leaves the source's network namespace, before any SNAT.
@@ -30,42 +49,110 @@ pub struct Flow {
     pub source_interface: Option<NetworkInterfaceId>,
 }
 
+impl Flow {
+    /// Makes a TCP flow from a host's network namespace with the default ephemeral range.
+    #[must_use]
+    pub fn tcp(source: IpAddr, destination: IpAddr, port: u16) -> Self {
+        Self {
+            source,
+            destination,
+            protocol: FlowProtocol::Tcp { port },
+            source_kind: SourceKind::Host,
+            ephemeral_ports: EPHEMERAL_PORTS_DEFAULT,
+            source_interface: None,
+        }
+    }
+}
+
+impl fmt::Display for Flow {
+    /// Writes `source -> destination protocol/port`.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{} -> {} {}",
+            self.source, self.destination, self.protocol
+        )?;
+        match self.source_kind {
+            SourceKind::Host => Ok(()),
+            SourceKind::Pod => formatter.write_str(" (pod)"),
+        }
+    }
+}
+
 /// Protocol of a flow. There is no flow without its port or type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FlowProtocol {
     /// TCP to a destination port.
-    Tcp { /// Destination port, 0 to 65535.
-        port: u16 },
+    Tcp {
+        /// Destination port, 0 to 65535.
+        port: u16,
+    },
     /// UDP to a destination port.
-    Udp { /// Destination port, 0 to 65535.
-        port: u16 },
+    Udp {
+        /// Destination port, 0 to 65535.
+        port: u16,
+    },
     /// ICMP for IPv4 (protocol 1).
-    Icmp { /// ICMP type.
-        kind: u8, /// ICMP code.
-        code: u8 },
+    Icmp {
+        /// ICMP type.
+        kind: u8,
+        /// ICMP code.
+        code: u8,
+    },
     /// ICMP for IPv6 (protocol 58).
-    IcmpV6 { /// ICMPv6 type.
-        kind: u8, /// ICMPv6 code.
-        code: u8 },
-    /// Any other protocol, by its number.
+    IcmpV6 {
+        /// ICMPv6 type.
+        kind: u8,
+        /// ICMPv6 code.
+        code: u8,
+    },
+    /// Any other protocol, by its number: never 1, 6, 17 or 58.
     Other(u8),
 }
 
+impl FlowProtocol {
+    /// Returns the protocol number of the IP header.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Tcp { .. } => TCP,
+            Self::Udp { .. } => UDP,
+            Self::Icmp { .. } => ICMP,
+            Self::IcmpV6 { .. } => ICMPV6,
+            Self::Other(number) => number,
+        }
+    }
+
+    /// Returns the destination port of TCP and UDP, and nothing for the others.
+    #[must_use]
+    pub fn port(self) -> Option<u16> {
+        match self {
+            Self::Tcp { port } | Self::Udp { port } => Some(port),
+            Self::Icmp { .. } | Self::IcmpV6 { .. } | Self::Other(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for FlowProtocol {
+    /// Writes `tcp/443`, `icmp type 8 code 0` or `protocol 50`.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { port } => write!(formatter, "tcp/{port}"),
+            Self::Udp { port } => write!(formatter, "udp/{port}"),
+            Self::Icmp { kind, code } => write!(formatter, "icmp type {kind} code {code}"),
+            Self::IcmpV6 { kind, code } => write!(formatter, "icmpv6 type {kind} code {code}"),
+            Self::Other(number) => write!(formatter, "protocol {number}"),
+        }
+    }
+}
+
 /// Where the source sits: decides whether CNI source NAT applies (E.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SourceKind {
     /// A host's network namespace.
     #[default]
     Host,
     /// A pod's network namespace on an EC2 node.
     Pod,
-}
-
-/// A range of ports, both ends inclusive. **Invariant.** `first <= last`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PortRange {
-    /// Lowest port of the range.
-    pub first: u16,
-    /// Highest port of the range.
-    pub last: u16,
 }

@@ -1,9 +1,14 @@
 //! What the model says about one flow, with every gate that it walked.
 
-use serde::Serialize;
+use std::fmt;
 
 use crate::flow::Flow;
-use crate::id::{NetworkAclId, NetworkInterfaceId, RuleId, SubnetId};
+use crate::id::{
+    NetworkAclId, NetworkInterfaceId, RouteTableId, RuleId, SecurityGroupId, SubnetId,
+};
+use crate::net::PortRange;
+
+mod json;
 
 /// The model's answer to one flow. JSON: DESIGN section 5, "Predictions".
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +17,7 @@ pub struct Prediction {
     pub flow: Flow,
     /// The answer with what decided it.
     pub verdict: Verdict,
-    /// Every gate walked, in order, up to the one that decides (all of them where nothing denies).
+    /// Every gate walked, in order, up to the one that ends the walk.
     pub steps: Vec<Step>,
 }
 
@@ -36,8 +41,9 @@ pub enum Verdict {
         at: NetworkAclId,
         /// Subnet whose list it is.
         subnet: SubnetId,
-        /// Source ports, within the flow's ephemeral range, that work: sorted, disjoint, not adjacent.
-        open_ports: Vec<crate::flow::PortRange>,
+        /// Source ports, within the flow's ephemeral range (1024 to 65535 after SNAT), that work: sorted, disjoint,
+        /// not adjacent.
+        open_ports: Vec<PortRange>,
     },
     /// The snapshot does not say.
     Unknown(UnknownReason),
@@ -51,12 +57,17 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Denial {
     /// No rule of the interface's groups matches: `sg-egress` or `sg-ingress`.
-    SecurityGroup { /// Which of the two gates.
-        gate: Gate, /// Interface whose groups have no matching rule.
-        at: NetworkInterfaceId },
-    /// The interface emits an address that it does not own, with the source/destination check on.
-    SourceDestCheck { /// Interface that emits.
-        at: NetworkInterfaceId },
+    SecurityGroup {
+        /// Which of the two gates.
+        gate: Gate,
+        /// Interface whose groups have no matching rule.
+        at: NetworkInterfaceId,
+    },
+    /// The interface emits an address that it does not own, with the source/destination check on (A.6).
+    SourceDestCheck {
+        /// Interface that emits.
+        at: NetworkInterfaceId,
+    },
     /// An entry of a network ACL: `nacl-out`, `nacl-in`, `nacl-return-out` or `nacl-return-in`.
     NetworkAcl {
         /// Which of the four gates.
@@ -65,11 +76,389 @@ pub enum Denial {
         at: NetworkAclId,
         /// Subnet whose list it is.
         subnet: SubnetId,
-        /// Entry that decides; 32767 (IPv4) or 32768 (IPv6) when no entry matches.
+        /// Entry that decides; 32767 (IPv4) or 32768 (IPv6) when no entry matches. Of a reply list: the entry that
+        /// denies the lowest denied port.
         rule_number: u32,
     },
     /// No usable route: `route` or `return-route`.
-    Route { /// Which of the two gates.
-        gate: Gate, /// What is wrong with the route.
-        reason: RouteReason },
+    Route {
+        /// Which of the two gates.
+        gate: Gate,
+        /// What is wrong with the route.
+        reason: RouteReason,
+    },
+}
+
+impl Denial {
+    /// Returns the gate that stops the flow.
+    #[must_use]
+    pub fn gate(&self) -> Gate {
+        match self {
+            Self::SecurityGroup { gate, .. }
+            | Self::NetworkAcl { gate, .. }
+            | Self::Route { gate, .. } => *gate,
+            Self::SourceDestCheck { .. } => Gate::SourceDestCheck,
+        }
+    }
+}
+
+/// A filter on the way of a flow, in the order of SEMANTICS K.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Gate {
+    /// Who owns the two addresses, and whether the packets meet a filter at all.
+    Endpoints,
+    /// Source/destination check of the emitting interface (A.6).
+    SourceDestCheck,
+    /// Egress rules of the source interface's groups (A).
+    SgEgress,
+    /// Route from the source's subnet to the destination (C).
+    Route,
+    /// Outbound network ACL of the source's subnet (B).
+    NaclOut,
+    /// Inbound network ACL of the destination's subnet (B).
+    NaclIn,
+    /// Ingress rules of the destination interface's groups (A).
+    SgIngress,
+    /// Outbound network ACL of the destination's subnet, for the replies (B.3).
+    NaclReturnOut,
+    /// Inbound network ACL of the source's subnet, for the replies (B.3).
+    NaclReturnIn,
+    /// Route from the destination's subnet back to the source (C).
+    ReturnRoute,
+    /// Kubernetes NetworkPolicies that select either pod (E.5).
+    NetworkPolicy,
+}
+
+impl Gate {
+    /// Returns the word of SEMANTICS K, as in the vectors.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Endpoints => "endpoints",
+            Self::SourceDestCheck => "src-dst-check",
+            Self::SgEgress => "sg-egress",
+            Self::Route => "route",
+            Self::NaclOut => "nacl-out",
+            Self::NaclIn => "nacl-in",
+            Self::SgIngress => "sg-ingress",
+            Self::NaclReturnOut => "nacl-return-out",
+            Self::NaclReturnIn => "nacl-return-in",
+            Self::ReturnRoute => "return-route",
+            Self::NetworkPolicy => "networkpolicy",
+        }
+    }
+}
+
+/// Why a route or return route denies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RouteReason {
+    /// No route covers the address.
+    None,
+    /// The target of the route is gone (C.5).
+    Blackhole,
+    /// The route is filtered (C.5).
+    Filtered,
+    /// The peering is not active or joins another VPC; peering is not transitive (C.7).
+    FarSide,
+    /// The transit gateway has no attachment subnet in the sender's zone (C.7).
+    TgwZone,
+    /// Replies would go to a NAT gateway.
+    Nat,
+    /// Replies would go to an internet gateway.
+    Igw,
+    /// Replies would go somewhere that does not lead back.
+    Other,
+}
+
+impl RouteReason {
+    /// Returns the word of SEMANTICS K, as in the vectors.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Blackhole => "blackhole",
+            Self::Filtered => "filtered",
+            Self::FarSide => "far-side",
+            Self::TgwZone => "tgw-zone",
+            Self::Nat => "nat",
+            Self::Igw => "igw",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Why the model cannot tell.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum UnknownReason {
+    /// No rule matches for certain and some could not be resolved.
+    UnresolvedRule {
+        /// Those rules: egress first, then ingress, each sorted. A group that is not in the snapshot stands for its
+        /// rules.
+        rules: Vec<RuleId>,
+    },
+    /// The interface has no security group (A.5).
+    NoGroups,
+    /// An appliance on the way may drop (C.3).
+    Middlebox,
+    /// An appliance on the way back may drop.
+    ReturnMiddlebox,
+    /// The way leads over a NAT gateway.
+    Nat,
+    /// The way leads over an internet gateway.
+    Igw,
+    /// The way leads over a virtual private gateway.
+    Vgw,
+    /// The way, or a list on it, is not in the snapshot or not in the model.
+    Other,
+    /// Sources disagree about pods with other groups on one node (X6).
+    SameHostBranch,
+    /// No interface of the snapshot owns the source.
+    SrcOutsideModel,
+    /// No interface that the way leads to owns the destination.
+    DstOutsideModel,
+    /// Two interfaces own an address.
+    AmbiguousAddress,
+    /// A NetworkPolicy selects either pod; policies are not evaluated (E.5).
+    NetworkPolicy,
+    /// What the transit gateway does is not in the snapshot.
+    Tgw,
+}
+
+impl UnknownReason {
+    /// Returns the word of SEMANTICS K, as in the vectors.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::UnresolvedRule { .. } => "unresolved-rule",
+            Self::NoGroups => "no-groups",
+            Self::Middlebox => "middlebox",
+            Self::ReturnMiddlebox => "return-middlebox",
+            Self::Nat => "nat",
+            Self::Igw => "igw",
+            Self::Vgw => "vgw",
+            Self::Other => "other",
+            Self::SameHostBranch => "same-host-branch",
+            Self::SrcOutsideModel => "src-outside-model",
+            Self::DstOutsideModel => "dst-outside-model",
+            Self::AmbiguousAddress => "ambiguous-address",
+            Self::NetworkPolicy => "networkpolicy",
+            Self::Tgw => "tgw",
+        }
+    }
+}
+
+/// Why the packets never meet a security group (E.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BypassReason {
+    /// Both addresses are on one host.
+    SameHost,
+    /// Both addresses are the same, or one is a loopback address.
+    Loopback,
+}
+
+impl BypassReason {
+    /// Returns the word of SEMANTICS K, as in the vectors.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SameHost => "same-host",
+            Self::Loopback => "loopback",
+        }
+    }
+}
+
+/// Why AWS does not filter a destination (A.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ExemptReason {
+    /// The resolver at the base of the VPC's primary CIDR plus two.
+    VpcDns,
+    /// Instance metadata, time, task metadata and the link-local resolver.
+    LinkLocal,
+}
+
+impl ExemptReason {
+    /// Returns the word of SEMANTICS K, as in the vectors.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::VpcDns => "vpc-dns",
+            Self::LinkLocal => "link-local",
+        }
+    }
+}
+
+/// One gate that the walk met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Which filter.
+    pub gate: Gate,
+    /// Where it is.
+    pub place: Place,
+    /// What it says.
+    pub outcome: StepOutcome,
+    /// What decided, in words for people; text from the snapshot in it is raw.
+    pub detail: String,
+}
+
+/// Where a gate is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// The flow as a whole.
+    Flow,
+    /// A network interface, with its groups where they are what is asked.
+    NetworkInterface {
+        /// The interface.
+        interface: NetworkInterfaceId,
+        /// Its groups, sorted.
+        groups: Vec<SecurityGroupId>,
+    },
+    /// A network ACL on a subnet's edge.
+    NetworkAcl {
+        /// The subnet.
+        subnet: SubnetId,
+        /// Its list; absent where the snapshot has none for it.
+        acl: Option<NetworkAclId>,
+    },
+    /// A subnet's route table.
+    RouteTable {
+        /// The subnet.
+        subnet: SubnetId,
+        /// Its table; absent where the snapshot has none for it, or no table is asked.
+        table: Option<RouteTableId>,
+    },
+}
+
+/// What one gate says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StepOutcome {
+    /// The gate lets the flow pass.
+    Pass {
+        /// Rule that says so, where it is a security group's.
+        rule: Option<RuleId>,
+    },
+    /// The gate drops the flow.
+    Drop,
+    /// The gate lets only some source ports pass.
+    Partly {
+        /// Those that pass every reply list: sorted, disjoint, not adjacent.
+        open_ports: Vec<PortRange>,
+    },
+    /// The gate cannot be judged.
+    Unknown(UnknownReason),
+    /// The gate is not met.
+    Skipped,
+}
+
+impl StepOutcome {
+    /// Returns the word of the JSON form.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Pass { .. } => "pass",
+            Self::Drop => "drop",
+            Self::Partly { .. } => "partly",
+            Self::Unknown(_) => "unknown",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+impl Verdict {
+    /// Returns the word of the JSON form, snake_case.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Allow { .. } => "allow",
+            Self::Deny(_) => "deny",
+            Self::Partial { .. } => "partial",
+            Self::Unknown(_) => "unknown",
+            Self::Bypass(_) => "bypass",
+            Self::Exempt(_) => "exempt",
+        }
+    }
+
+    /// Returns the gate that decides, where one does: of a deny and of a partial.
+    #[must_use]
+    pub fn gate(&self) -> Option<Gate> {
+        match self {
+            Self::Deny(denial) => Some(denial.gate()),
+            Self::Partial { gate, .. } => Some(*gate),
+            Self::Allow { .. } | Self::Unknown(_) | Self::Bypass(_) | Self::Exempt(_) => None,
+        }
+    }
+
+    /// Returns the reason word of a route denial, an unknown, a bypass or an exemption.
+    #[must_use]
+    pub fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Deny(Denial::Route { reason, .. }) => Some(reason.as_str()),
+            Self::Unknown(reason) => Some(reason.as_str()),
+            Self::Bypass(reason) => Some(reason.as_str()),
+            Self::Exempt(reason) => Some(reason.as_str()),
+            Self::Allow { .. }
+            | Self::Partial { .. }
+            | Self::Deny(
+                Denial::SecurityGroup { .. }
+                | Denial::SourceDestCheck { .. }
+                | Denial::NetworkAcl { .. },
+            ) => None,
+        }
+    }
+
+    /// Returns the rules that the answer names: egress and ingress of an allow, the unresolved ones of an unknown.
+    #[must_use]
+    pub fn rules(&self) -> Vec<RuleId> {
+        match self {
+            Self::Allow { egress, ingress } => vec![egress.clone(), ingress.clone()],
+            Self::Unknown(UnknownReason::UnresolvedRule { rules }) => rules.clone(),
+            Self::Deny(_)
+            | Self::Partial { .. }
+            | Self::Unknown(_)
+            | Self::Bypass(_)
+            | Self::Exempt(_) => Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for Gate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
+    }
+}
+
+impl fmt::Display for Verdict {
+    /// Writes one line: the word, and what decides.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())?;
+        match self {
+            Self::Allow { egress, ingress } => write!(formatter, " ({egress}, {ingress})"),
+            Self::Deny(denial) => write!(formatter, " ({denial})"),
+            Self::Partial {
+                gate, at, subnet, ..
+            } => {
+                write!(formatter, " ({gate} at {at} of {subnet})")
+            }
+            Self::Unknown(reason) => write!(formatter, " ({})", reason.as_str()),
+            Self::Bypass(reason) => write!(formatter, " ({})", reason.as_str()),
+            Self::Exempt(reason) => write!(formatter, " ({})", reason.as_str()),
+        }
+    }
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SecurityGroup { gate, at } => write!(formatter, "{gate} at {at}"),
+            Self::SourceDestCheck { at } => write!(formatter, "src-dst-check at {at}"),
+            Self::NetworkAcl {
+                gate,
+                at,
+                subnet,
+                rule_number,
+            } => {
+                write!(formatter, "{gate} at {at} of {subnet}, entry {rule_number}")
+            }
+            Self::Route { gate, reason } => write!(formatter, "{gate}: {}", reason.as_str()),
+        }
+    }
 }

@@ -1,0 +1,186 @@
+//! What the snapshot does not say, and what follows.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use crate::net::Printable;
+
+/// Something that is absent, unreadable or assumed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Gap {
+    /// Stem of the file, as in DESIGN section 5.
+    pub file: String,
+    /// Place in the file, like `SecurityGroups[3].IpPermissions[0].FromPort`; empty for the file as a whole.
+    pub path: String,
+    /// Id of the thing that it belongs to, where it has one.
+    pub id: Option<String>,
+    /// What is wrong.
+    pub kind: GapKind,
+    /// What follows for predictions.
+    pub consequence: Consequence,
+}
+
+/// What is wrong with a place.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GapKind {
+    /// The file is not in the snapshot.
+    FileAbsent,
+    /// The field is not there.
+    Missing,
+    /// The value is not of the kind that the API has there.
+    Malformed {
+        /// What the field should hold.
+        wanted: &'static str,
+        /// The value as JSON, shortened.
+        found: String,
+    },
+    /// The word is not one that the model knows.
+    UnknownWord {
+        /// The word.
+        found: String,
+    },
+    /// The id names nothing in the snapshot.
+    Dangling {
+        /// The id.
+        id: String,
+    },
+    /// Two descriptions under one id contradict each other.
+    Conflict,
+    /// Two things claim the same addresses.
+    Overlap {
+        /// The other thing.
+        with: String,
+    },
+    /// The answer says that there is more.
+    Truncated,
+    /// A default stands in for what is not said.
+    Assumed {
+        /// The default.
+        value: String,
+    },
+}
+
+/// What follows from a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Consequence {
+    /// Nothing that the model asks.
+    None,
+    /// Flows that only the rule could admit are unknown.
+    RuleUnresolved,
+    /// Flows of the interface are unknown.
+    InterfaceUnknown,
+    /// References to groups may miss members: what they do not match is unknown.
+    MembersUnknown,
+    /// Flows that reach the entry are unknown.
+    EntryUnknown,
+    /// Flows that the route could carry are unknown.
+    RouteUnknown,
+    /// Flows of the group's interfaces are unknown unless another rule admits them.
+    GroupUnknown,
+    /// Flows over the peering are unknown.
+    PeeringUnknown,
+    /// Flows over the transit gateway are unknown.
+    TransitGatewayUnknown,
+    /// Flows that depend on the VPC's networks are unknown.
+    VpcUnknown,
+    /// Flows that leave the subnet are unknown.
+    SubnetUnknown,
+    /// Rules and routes with the list are unknown where the list decides.
+    PrefixListUnknown,
+    /// Addresses with several owners are unknown.
+    AddressAmbiguous,
+    /// Rules are named by group and position.
+    RulesNamedByPosition,
+    /// Stale references count as fresh.
+    StaleUnknown,
+    /// Hosts are known from attachments alone.
+    HostsFromAttachments,
+    /// There is no cluster: no control plane, and all VPCs are equal.
+    NoCluster,
+    /// Defaults of the VPC CNI are assumed.
+    CniAssumed,
+    /// Nodes and pods have no names, and network policies select nobody.
+    NoKubernetes,
+    /// The policy counts as selecting every pod of its namespace.
+    PolicySelectsAll,
+}
+
+impl Consequence {
+    /// Returns the words for people.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "no prediction depends on it",
+            Self::RuleUnresolved => "flows that only this rule could admit are unknown",
+            Self::InterfaceUnknown => "flows of this interface are unknown",
+            Self::MembersUnknown => "flows that only a group reference could admit are unknown",
+            Self::EntryUnknown => "flows that reach this entry are unknown",
+            Self::RouteUnknown => "flows that this route could carry are unknown",
+            Self::GroupUnknown => {
+                "flows of the group's interfaces are unknown unless another group admits them"
+            }
+            Self::PeeringUnknown => "flows over the peering are unknown",
+            Self::TransitGatewayUnknown => "flows over the transit gateway are unknown",
+            Self::VpcUnknown => "flows that depend on the networks of the VPC are unknown",
+            Self::SubnetUnknown => "flows that leave the subnet are unknown",
+            Self::PrefixListUnknown => "flows for which the prefix list decides are unknown",
+            Self::AddressAmbiguous => "flows of an address with several owners are unknown",
+            Self::RulesNamedByPosition => "rules are named by group and position",
+            Self::StaleUnknown => {
+                "references count as fresh unless the rule or the peering says otherwise"
+            }
+            Self::HostsFromAttachments => "hosts are known from attachments alone",
+            Self::NoCluster => "no control-plane interfaces are known, and all VPCs are equal",
+            Self::CniAssumed => "defaults of the VPC CNI are assumed",
+            Self::NoKubernetes => "Kubernetes objects of this kind count as absent",
+            Self::PolicySelectsAll => "the policy counts as selecting every pod of its namespace",
+        }
+    }
+}
+
+impl Serialize for Consequence {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl Serialize for GapKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl fmt::Display for GapKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FileAbsent => formatter.write_str("file is absent"),
+            Self::Missing => formatter.write_str("field is missing"),
+            Self::Malformed { wanted, found } => {
+                write!(formatter, "expected {wanted}, found `{}`", Printable(found))
+            }
+            Self::UnknownWord { found } => write!(formatter, "unknown word `{}`", Printable(found)),
+            Self::Dangling { id } => {
+                write!(formatter, "`{}` is not in the snapshot", Printable(id))
+            }
+            Self::Conflict => formatter.write_str("two descriptions contradict each other"),
+            Self::Overlap { with } => write!(formatter, "overlaps `{}`", Printable(with)),
+            Self::Truncated => formatter.write_str("the answer says that there is more"),
+            Self::Assumed { value } => write!(formatter, "assumed `{}`", Printable(value)),
+        }
+    }
+}
+
+impl fmt::Display for Gap {
+    /// Writes one line: place, problem and consequence.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", Printable(&self.file))?;
+        if !self.path.is_empty() {
+            write!(formatter, ": {}", Printable(&self.path))?;
+        }
+        if let Some(id) = &self.id {
+            write!(formatter, " of `{}`", Printable(id))?;
+        }
+        write!(formatter, ": {}; {}", self.kind, self.consequence.as_str())
+    }
+}

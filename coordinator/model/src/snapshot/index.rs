@@ -1,0 +1,80 @@
+//! What the snapshot looks up by number and by address.
+
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use prefix_trie::PrefixMap;
+
+use super::{Host, Key, NetworkAcl, NetworkInterface, RouteTable, SecurityGroup, Subnet, Vpc};
+
+/// A network interface with what its ids name.
+#[derive(Debug, Clone)]
+pub(crate) struct InterfaceEntry {
+    pub(crate) interface: NetworkInterface,
+    pub(crate) vpc: Key<Vpc>,
+    pub(crate) subnet: Key<SubnetEntry>,
+    pub(crate) host: Key<Host>,
+    pub(crate) groups: Vec<Key<GroupEntry>>,
+}
+
+/// A subnet with the lists that hold for it.
+#[derive(Debug, Clone)]
+pub(crate) struct SubnetEntry {
+    pub(crate) subnet: Subnet,
+    pub(crate) acl: Option<Key<NetworkAcl>>,
+    pub(crate) table: Option<Key<RouteTable>>,
+}
+
+/// A group with those who wear it; also one that is only mentioned.
+#[derive(Debug, Clone)]
+pub(crate) struct GroupEntry {
+    pub(crate) group: SecurityGroup,
+    pub(crate) state: GroupState,
+    pub(crate) members: Vec<Key<InterfaceEntry>>,
+}
+
+/// Whether the rules of a group are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GroupState {
+    /// They are.
+    Described,
+    /// The group is only mentioned.
+    Undescribed,
+    /// Two descriptions contradict each other.
+    Conflict,
+}
+
+/// From an address to the interfaces that own it, singly or in a delegated prefix.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AddressIndex {
+    v4: PrefixMap<Ipv4Net, Vec<Key<InterfaceEntry>>>,
+    v6: PrefixMap<Ipv6Net, Vec<Key<InterfaceEntry>>>,
+}
+
+impl AddressIndex {
+    /// Notes that an interface owns a network.
+    pub(crate) fn insert(&mut self, network: IpNet, owner: Key<InterfaceEntry>) {
+        let owners = match network {
+            IpNet::V4(network) => self.v4.entry(network).or_default(),
+            IpNet::V6(network) => self.v6.entry(network).or_default(),
+        };
+        if !owners.contains(&owner) {
+            owners.push(owner);
+        }
+    }
+
+    /// Returns everybody who owns an address, each once.
+    pub(crate) fn owners(&self, address: IpAddr) -> Vec<Key<InterfaceEntry>> {
+        let mut found = Vec::new();
+        let lists: &mut dyn Iterator<Item = &Vec<Key<InterfaceEntry>>> = match address {
+            IpAddr::V4(address) => &mut self.v4.cover_values(&Ipv4Net::from(address)),
+            IpAddr::V6(address) => &mut self.v6.cover_values(&Ipv6Net::from(address)),
+        };
+        for owners in lists {
+            found.extend(owners.iter().copied());
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}

@@ -1,0 +1,49 @@
+//! What a run is told.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::credentials::Credentials;
+use crate::random::Random;
+
+/// Whom a run waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExpectedAgents {
+    /// An agent on every cluster node and Fargate pod that the snapshot shows.
+    Inventory,
+    /// So many agents, whoever they are.
+    Count(usize),
+    /// Agents of these names.
+    Names(BTreeSet<String>),
+}
+
+/// Whether the report carries the world that the predictions come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotContent {
+    /// The whole world, so that the report can be judged again elsewhere.
+    Included,
+    /// Only its digest.
+    LeftOut,
+}
+
+/// Everything that a run is told; it reads no environment, no clock and no file beside these.
+pub struct RunConfig {
+    /// Directory or file of the snapshot, read before and after the probes (DESIGN 5).
+    pub snapshot: PathBuf,
+    /// CA, token and server certificate.
+    pub credentials: Credentials,
+    /// Whom to wait for.
+    pub expected: ExpectedAgents,
+    /// Longest wait for them.
+    pub wait: Duration,
+    /// Decides every choice of the plan that chance may make; two runs with one seed, snapshot and roster plan the same.
+    pub seed: u64,
+    /// Whether the report carries the snapshot.
+    pub content: SnapshotContent,
+    /// Wall-clock time at the start, for the report only.
+    pub started_at: SystemTime,
+    /// Source of keys and nonces.
+    pub random: Arc<dyn Random>,
+}

@@ -1,0 +1,32 @@
+//! Why a run could not be done (exit code 2).
+
+use thiserror::Error;
+
+use crate::random::RandomError;
+
+/// A run could not be done.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The caller asked to stop.
+    #[error("stopped before the run was over; nothing was judged")]
+    Interrupted,
+    /// No agent dialled in.
+    #[error(
+        "no agent dialled in within {wait_s} s: start agents with --coordinator https://{address}, --ca and --token-file, or raise --wait"
+    )]
+    NoAgents {
+        /// How long the run waited, in seconds.
+        wait_s: u64,
+        /// Where it listened.
+        address: std::net::SocketAddr,
+    },
+    /// The server's certificate or its settings were not accepted.
+    #[error("cannot serve TLS with these credentials")]
+    Tls(#[source] rustls::Error),
+    /// The address of the listener is not known.
+    #[error("cannot tell the address of the listening socket")]
+    Listener(#[source] std::io::Error),
+    /// The operating system gave no random bytes.
+    #[error("cannot draw keys for this run")]
+    Random(#[from] RandomError),
+}

@@ -1,0 +1,34 @@
+//! Where randomness comes from: a parameter, so that a simulated run can be repeated.
+
+use ring::rand::{SecureRandom, SystemRandom};
+use thiserror::Error;
+
+/// The operating system gave no random bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the operating system gave no random bytes")]
+pub struct RandomError;
+
+/// A source of bytes that nobody can guess.
+pub trait Random: Send + Sync {
+    /// Fills `bytes`.
+    ///
+    /// # Errors
+    /// [`RandomError`] when there are none.
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError>;
+}
+
+/// The operating system's randomness.
+#[derive(Debug, Clone)]
+pub struct SystemRandomness(SystemRandom);
+
+impl Default for SystemRandomness {
+    fn default() -> Self {
+        Self(SystemRandom::new())
+    }
+}
+
+impl Random for SystemRandomness {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError> {
+        self.0.fill(bytes).map_err(|_| RandomError)
+    }
+}

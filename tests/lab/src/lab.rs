@@ -1,0 +1,183 @@
+//! A lab that is up.
+
+use std::ffi::OsStr;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::blueprint::Blueprint;
+use crate::cloud::Cloud;
+use crate::error::LabError;
+use crate::isolate::{enter_hint, is_inside};
+use crate::layout::layout;
+use crate::listener::{Listeners, open};
+use crate::management::{self, COORDINATOR};
+use crate::namespace;
+use crate::plan::{Endpoint, EndpointKind, LabPlan, Management};
+use crate::tools::find;
+use crate::topology;
+
+/// Labs of one program so far: each has a prefix of its own, so that names never meet.
+static LABS: AtomicU32 = AtomicU32::new(0);
+
+/// A network that is up until this is dropped.
+///
+/// Processes that the caller started in it are the caller's to end; they keep their namespace alive until then.
+#[derive(Debug)]
+pub struct Lab {
+    prefix: String,
+    names: Vec<String>,
+    endpoints: Vec<Endpoint>,
+    // Dropped with the lab: the listeners end then.
+    _listeners: Listeners,
+}
+
+impl Lab {
+    /// Builds the network of `plan`: every interface of the snapshot with its wire, subnet and host.
+    ///
+    /// Interfaces of the control plane get a listener on 443 on each of their addresses.
+    ///
+    /// # Errors
+    /// [`LabError::NotIsolated`] outside [`isolate`](crate::isolate); what the plan lacks or contradicts; what the
+    /// kernel, `ip` or `nft` refuse. What was built until then is taken down.
+    pub fn up(plan: &LabPlan) -> Result<Self, LabError> {
+        if !is_inside() {
+            return Err(LabError::NotIsolated);
+        }
+        let (blueprint, endpoints) = draw(plan)?;
+        let number = LABS.fetch_add(1, Ordering::Relaxed);
+        let prefix = if number == 0 {
+            String::new()
+        } else {
+            format!("lab{number}.")
+        };
+        let mut names = Names {
+            names: blueprint
+                .namespaces
+                .keys()
+                .map(|name| format!("{prefix}{name}"))
+                .collect(),
+        };
+        namespace::build(&blueprint, &prefix)?;
+        let mut listeners = Vec::new();
+        for endpoint in endpoints
+            .iter()
+            .filter(|endpoint| endpoint.kind == EndpointKind::ControlPlane)
+        {
+            for address in &endpoint.addresses {
+                listeners.push(open(
+                    &format!("{prefix}{}", endpoint.name),
+                    &endpoint.name,
+                    *address,
+                )?);
+            }
+        }
+        let listeners = Listeners::serve(listeners)?;
+        Ok(Self {
+            prefix,
+            names: std::mem::take(&mut names.names),
+            endpoints,
+            _listeners: listeners,
+        })
+    }
+
+    /// Everything that can be entered: the endpoints of the plan, then the hosts and branch pods that it did not name.
+    ///
+    /// Those are called by their instance's or interface's id.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    /// The endpoint that has `address`: a pod before the host behind which it stands.
+    pub fn endpoint_at(&self, address: IpAddr) -> Option<&Endpoint> {
+        let has = |endpoint: &&Endpoint| endpoint.addresses.contains(&address);
+        let mut pods = self
+            .endpoints
+            .iter()
+            .filter(|endpoint| endpoint.kind == EndpointKind::Pod);
+        pods.find(has).or_else(|| self.endpoints.iter().find(has))
+    }
+
+    /// A command that runs `program` inside the namespace of `endpoint`, in place: its process id is the program's.
+    ///
+    /// # Errors
+    /// [`LabError::UnknownEndpoint`].
+    pub fn command(&self, endpoint: &str, program: &OsStr) -> Result<Command, LabError> {
+        let name = self.namespace(endpoint)?;
+        let mut net = std::ffi::OsString::from("--net=");
+        net.push(namespace::path(&name));
+        let mut command = Command::new(find("nsenter").unwrap_or_else(|| PathBuf::from("nsenter")));
+        command.arg(net).arg("--").arg(program);
+        Ok(command)
+    }
+
+    /// Runs `work` on a thread of its own inside the namespace of `endpoint` and waits for it.
+    ///
+    /// Sockets that it opens belong to that namespace for ever, on whatever thread they are used later.
+    ///
+    /// # Errors
+    /// [`LabError::UnknownEndpoint`], [`LabError::Namespace`], [`LabError::Thread`].
+    pub fn within<T: Send>(
+        &self,
+        endpoint: &str,
+        work: impl FnOnce() -> T + Send,
+    ) -> Result<T, LabError> {
+        namespace::within(&self.namespace(endpoint)?, work)
+    }
+
+    /// Where the coordinator listens so that endpoints reach it over their management links.
+    ///
+    /// It is an address of the root namespace, in which the program itself runs; only with [`Management::Links`].
+    pub fn management_address(&self) -> IpAddr {
+        COORDINATOR
+    }
+
+    /// The command with which a person enters `endpoint` from another terminal, as root or as the user who runs the lab.
+    ///
+    /// # Errors
+    /// [`LabError::UnknownEndpoint`].
+    pub fn enter_hint(&self, endpoint: &str) -> Result<String, LabError> {
+        Ok(enter_hint(&self.namespace(endpoint)?))
+    }
+
+    fn namespace(&self, endpoint: &str) -> Result<String, LabError> {
+        self.endpoints
+            .iter()
+            .find(|known| known.name == endpoint)
+            .map(|known| format!("{}{}", self.prefix, known.name))
+            .ok_or_else(|| LabError::UnknownEndpoint {
+                name: endpoint.to_owned(),
+            })
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.names.iter().for_each(|name| namespace::forget(name));
+    }
+}
+
+/// Names given so far, so that they are taken away if the rest fails.
+struct Names {
+    names: Vec<String>,
+}
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        self.names.iter().for_each(|name| namespace::forget(name));
+    }
+}
+
+/// Draws the blueprint of `plan`, and lists what can be entered.
+pub(crate) fn draw(plan: &LabPlan) -> Result<(Blueprint, Vec<Endpoint>), LabError> {
+    let world = Cloud::read(&plan.snapshot)?;
+    let enforced = plan.enforced.as_ref().map(Cloud::read).transpose()?;
+    let layout = layout(&world, &plan.endpoints)?;
+    let mut blueprint = topology::draw(&world, enforced.as_ref().unwrap_or(&world), &layout)?;
+    match plan.management {
+        Management::None => {}
+        Management::Links => management::draw(&mut blueprint, &layout.endpoints)?,
+    }
+    Ok((blueprint, layout.endpoints))
+}
