@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_ec2::config::SharedCredentialsProvider;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
 use crate::body::ClosedBody;
@@ -54,6 +55,8 @@ pub struct Settings {
     pub profile: Option<String>,
     /// One address that serves every API, for emulators and tests; `AWS_ENDPOINT_URL` does the same.
     pub endpoint: Option<String>,
+    /// Credentials from somewhere else than the SDK's chain.
+    pub credentials: Option<SharedCredentialsProvider>,
     /// Timeouts and retries.
     pub pace: Pace,
 }
@@ -104,6 +107,9 @@ impl Connection {
         if let Some(endpoint) = &settings.endpoint {
             loader = loader.endpoint_url(endpoint);
         }
+        if let Some(credentials) = &settings.credentials {
+            loader = loader.credentials_provider(credentials.clone());
+        }
         let config = loader.load().await;
         if config.region().is_none() {
             return Err(ReadError::RegionUnknown);
@@ -114,6 +120,11 @@ impl Connection {
     /// The Region of the cluster.
     pub fn region(&self) -> &str {
         self.config.region().map_or("", Region::as_ref)
+    }
+
+    /// What gives out the credentials.
+    pub(crate) fn credentials(&self) -> Option<SharedCredentialsProvider> {
+        self.config.credentials_provider()
     }
 
     /// A client of EC2 in `region`; peerings lead into other Regions.

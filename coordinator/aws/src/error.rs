@@ -316,7 +316,7 @@ fn line(code: Option<&str>, message: Option<&str>, status: Option<u16>, causes: 
 }
 
 /// Every message of the chain, joined by colons.
-fn causes(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
     let mut words = vec![error.to_string()];
     let mut next = error.source();
     while let Some(cause) = next {

@@ -34,10 +34,12 @@ mod canonical;
 mod collected;
 mod connection;
 mod consistency;
+pub mod doctor;
 mod ec2;
 mod eks;
 mod error;
 mod reader;
+mod redact;
 mod session;
 mod shape;
 
@@ -45,4 +47,5 @@ pub use call::{Call, Necessity};
 pub use connection::{Connection, Pace, Settings};
 pub use error::{CallError, Failure, ReadError, SdkFailure};
 pub use reader::{ClusterState, ReadGap, Reading, cluster_state, read};
+pub use redact::redact;
 pub use session::{CALLS_IN_FLIGHT_MAX, CallRecord, Progress};

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::call::Call;
 use crate::collected::{Collected, text};
 use crate::ec2::{Ec2, FILTER_VALUES_MAX, filter};
-use crate::reader::{Filed, Listed};
+use crate::reader::walk::{Filed, Listed};
 
 /// What was read in one Region.
 ///
@@ -157,6 +157,12 @@ pub(crate) async fn transit_gateways(ec2: &Ec2<'_>, known: &Collected) -> Answer
         lists: Vec::new(),
         files: Vec::new(),
     };
+    if ids.is_empty() && known.has(Call::TransitGatewayVpcAttachments) {
+        // Named by nothing, there are none that matter: an empty answer, not a gap.
+        for call in [Call::TransitGateways, Call::TransitGatewayRouteTables] {
+            answers.lists.push((call, Ok(Vec::new())));
+        }
+    }
     for chunk in ids.chunks(FILTER_VALUES_MAX) {
         let subject = chunk.join(",");
         let of = filter("transit-gateway-id", chunk);
@@ -224,6 +230,11 @@ pub(crate) async fn prefix_lists(ec2: &Ec2<'_>, known: &Collected) -> Answers {
         lists: Vec::new(),
         files: Vec::new(),
     };
+    if ids.is_empty() {
+        answers
+            .lists
+            .push((Call::ManagedPrefixLists, Ok(Vec::new())));
+    }
     for chunk in ids.chunks(FILTER_VALUES_MAX) {
         let lists = ec2
             .managed_prefix_lists(&chunk.join(","), &filter("prefix-list-id", chunk))
