@@ -1,1 +1,44 @@
 //! Opens ordinary TCP connections where it is told to and reports what the kernel said.
+//!
+//! An agent attaches to one coordinator, makes the probes of its assignments, listens on the ports that they name, and
+//! delivers every result once. It never judges, never sees a prediction, holds no right in AWS or Kubernetes, sends no byte
+//! but to peers, and opens no raw socket.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`cli`] | arguments and wiring |
+//! | [`config`], [`identity`], [`limits`] | what it is told, who it says it is, what it never exceeds |
+//! | [`control`] | the stream to the coordinator |
+//! | [`engine`] | makes attempts, on a thread of its own |
+//! | [`peer`] | asks a peer who it is |
+//! | [`listener`] | accepts, reports, and proves who is there |
+//! | [`probe`], [`outcome`] | what is tried, and what it gave |
+//! | [`spool`] | keeps results until the coordinator has counted them |
+//! | [`wire`] | messages from and to these types |
+//! | [`seams`], [`sys`] | clock, random numbers and network; one system call |
+//!
+//! **Invariants.** The far end decides an outcome, never the agent's clock alone: an agent that ran late says so
+//! ([`Outcome::Starved`](outcome::Outcome::Starved)). Every attempt is a new socket. A result that was dropped is counted.
+//!
+//! ```
+//! use reachproof_agent::config::Coordinator;
+//!
+//! let coordinator: Coordinator = "https://10.0.0.10".parse()?;
+//! assert_eq!(coordinator.port, 7443);
+//! # Ok::<(), reachproof_agent::config::InvalidCoordinator>(())
+//! ```
+
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod engine;
+pub mod identity;
+pub mod limits;
+pub mod listener;
+pub mod outcome;
+pub mod peer;
+pub mod probe;
+pub mod seams;
+pub mod spool;
+pub mod sys;
+pub mod wire;

@@ -1,5 +1,18 @@
 //! The lab runner and the end-to-end tests.
 //!
+//! The runner brings a world up, starts agents as ordinary processes in its namespaces, lets the same
+//! `reachproof_verify::run` as the binary judge, and holds the report against what the world states.
+//!
+//! * [`cli`]: arguments of `reachproof-lab`; [`runner`]: one run; [`judge`]: the report against the world
+//! * [`stage`]: a world that is up; [`agents`]: agents in it; [`error`]: what can go wrong
 //! * [`random`]: worlds drawn from a seed, to compare model and kernel
+//! * [`harness`]: runs tests in namespaces of their own
 
+pub mod agents;
+pub mod cli;
+pub mod error;
+pub mod harness;
+pub mod judge;
 pub mod random;
+pub mod runner;
+pub mod stage;

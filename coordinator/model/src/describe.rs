@@ -10,7 +10,7 @@ use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use thiserror::Error;
 
-pub(crate) use node::Node;
+pub(crate) use node::{Fault, Node};
 
 mod node;
 

@@ -231,6 +231,11 @@ pub enum Basis {
         /// That port.
         port: u16,
     },
+    /// Control of a partial verdict: the same flow was answered with another source port.
+    OtherSourcePort {
+        /// That source port.
+        port: u16,
+    },
     /// Control (b): another source was answered on the same target and port, and the same source elsewhere.
     OtherSourceAndTarget {
         /// Agent of the other source.
@@ -275,6 +280,7 @@ impl Basis {
             | Self::EveryGateKnown
             | Self::NoPolicySelects
             | Self::OtherPort { .. }
+            | Self::OtherSourcePort { .. }
             | Self::OtherSourceAndTarget { .. }
             | Self::SilentAttempts { .. } => ConditionState::Met,
             Self::EndpointSlice | Self::TargetStream { .. } => ConditionState::MetWeakly,
@@ -335,8 +341,6 @@ pub enum Note {
         /// That source.
         observed: SocketAddr,
     },
-    /// Both ends are on one host, so the packets never leave it (E.3).
-    SameHost,
 }
 
 /// One flow with the model's word, the network's word and what follows.

@@ -1,8 +1,59 @@
 //! The static model of reachproof: nouns and decisions, without I/O, clock or async.
+//!
+//! It decodes what the AWS APIs and Kubernetes say about a cluster's network, predicts every flow, plans what to
+//! probe, and judges what was observed. It never looks at the network, so that a prediction cannot know what a probe
+//! saw.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`id`], [`net`], [`flow`] | identifiers, networks and ports, the question |
+//! | [`describe`] | answers of the APIs as JSON |
+//! | [`snapshot`] | the world that they describe, and the gaps in it |
+//! | [`mod@predict`], [`prediction`] | the evaluator of `SEMANTICS.md` section K, and its answer |
+//! | [`plan`], [`observation`] | what to probe, and what was seen |
+//! | [`stability`], [`compare`], [`finding`], [`expectation`] | what follows |
+//!
+//! **Invariant.** What could not be read makes a flow unknown; it never makes a deny.
+//!
+//! **Invariant.** The order of lists in an answer changes no verdict; where the snapshot has no rule ids, it changes
+//! the names of rules.
+//!
+//! ```
+//! use reachproof_model::describe::{Described, parse};
+//! use reachproof_model::flow::Flow;
+//! use reachproof_model::predict::predict;
+//! use reachproof_model::snapshot::Snapshot;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut described = Described::default();
+//! for (stem, answer) in [
+//!     ("describe-vpcs", r#"{"Vpcs": []}"#),
+//!     ("describe-subnets", r#"{"Subnets": []}"#),
+//!     ("describe-network-interfaces", r#"{"NetworkInterfaces": []}"#),
+//!     ("describe-security-groups", r#"{"SecurityGroups": []}"#),
+//!     ("describe-route-tables", r#"{"RouteTables": []}"#),
+//!     ("describe-network-acls", r#"{"NetworkAcls": []}"#),
+//! ] {
+//!     described.insert(stem, parse(answer)?);
+//! }
+//! let decoded = Snapshot::decode(&described)?;
+//! let flow = Flow::tcp("10.0.1.20".parse()?, "10.0.2.20".parse()?, 443);
+//! let prediction = predict(&decoded.snapshot, &flow);
+//! assert_eq!(prediction.verdict.to_string(), "unknown (src-outside-model)");
+//! # Ok(())
+//! # }
+//! ```
 
+pub mod compare;
 pub mod describe;
+pub mod expectation;
+pub mod finding;
 pub mod flow;
 pub mod id;
 pub mod net;
+pub mod observation;
+pub mod plan;
+pub mod predict;
 pub mod prediction;
 pub mod snapshot;
+pub mod stability;

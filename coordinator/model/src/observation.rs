@@ -18,7 +18,9 @@ pub const AGENT_NAME_LENGTH_MAX: usize = 253;
 
 /// A text that names no agent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the name of an agent has {length} bytes, needs 1 to {AGENT_NAME_LENGTH_MAX} without control characters")]
+#[error(
+    "the name of an agent has {length} bytes, needs 1 to {AGENT_NAME_LENGTH_MAX} without control characters"
+)]
 pub struct InvalidAgentName {
     /// Length of the text in bytes.
     pub length: usize,
@@ -168,17 +170,18 @@ pub struct Accept {
 }
 
 /// How an agent that took part ended the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Presence {
     /// It was heard after the last probe had ended, so its reports are complete.
     HeardToTheEnd,
     /// Its stream was cut and did not come back: what it still held is not known.
+    #[default]
     Lost,
 }
 
 /// What is known of an agent that took part, beside its attempts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct AgentRecord {
     /// How it ended the run.
     pub presence: Presence,
@@ -202,6 +205,20 @@ impl AgentRecord {
             && self.results_lost == 0
     }
 }
+
+/// Everything that the agents reported in one run, each attempt once.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RunEvidence {
+    /// What was seen of each probe.
+    pub observations: BTreeMap<ProbeId, Observation>,
+    /// What is known of each agent that took part.
+    pub records: BTreeMap<AgentName, AgentRecord>,
+}
+
+/// Names a probe within a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct ProbeId(pub u32);
 
 /// Writes a duration as whole microseconds.
 fn microseconds<S: serde::Serializer>(

@@ -11,10 +11,19 @@ use serde::Serialize;
 
 use crate::flow::Flow;
 use crate::observation::AgentName;
+pub use crate::observation::ProbeId;
+use crate::snapshot::EndpointListing;
 
+pub(crate) use build::control_plane_targets;
+pub use build::{FLOWS_PER_AGENT_MAX, FLOWS_PER_RUN_MAX, FileState, Scope, plan};
+pub use ports::{JUDGED_PORTS_MAX, judged_ports};
 pub use roster::{AddressConflict, AgentKind, Roster, RosterAgent};
 
+mod build;
+mod control;
+mod ports;
 mod roster;
+mod seed;
 
 /// Most attempts of one probe: what silence needs to count as repeated (F.2.6).
 pub const ATTEMPTS: u32 = 3;
@@ -27,11 +36,6 @@ pub const ATTEMPT_INTERVAL: Duration = Duration::from_millis(5_100);
 
 /// Port on which agents serve `Peer.Identify` to each other, the first of 7500 to 7509 (DESIGN 5).
 pub const PEER_PORT: u16 = 7500;
-
-/// Names a probe within a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct ProbeId(pub u32);
 
 /// What a probe does once it is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -68,27 +72,18 @@ pub struct PlannedProbe {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// A network interface of the control plane.
-    ControlPlane(Listening),
+    ControlPlane(EndpointListing),
     /// Another agent.
     Agent(AgentName),
     /// A pod of the cluster without an agent (CoreDNS).
     Pod,
 }
 
-/// Whether the `kubernetes` EndpointSlice lists a control-plane interface (D.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Listening {
-    /// It is in the slice: it may be assumed to listen.
-    InEndpointSlice,
-    /// The snapshot has no slice.
-    NotKnown,
-}
-
 /// Why a flow is in the plan; one may have several reasons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
-    /// A built-in expectation rests on it.
+    /// It leads to a target that the cluster needs: a control-plane interface on 443, or CoreDNS on 53.
     Required,
     /// Agents reach each other on the peer port.
     Peer,

@@ -12,6 +12,7 @@ use crate::id::{
 };
 
 pub use cluster::{Cluster, CniSettings, EnforcingMode, FargateProfile, Snat};
+pub use decode::{DecodeError, Decoded};
 pub use gap::{Consequence, Gap, GapKind};
 pub use network_acl::{
     AclAction, FINAL_RULE_NUMBER_V4, FINAL_RULE_NUMBER_V6, NetworkAcl, NetworkAclEntry,
@@ -35,10 +36,13 @@ pub use vpc::{
 };
 
 pub(crate) use arena::{Arena, Key};
-pub(crate) use index::{AddressIndex, GroupEntry, GroupState, InterfaceEntry, SubnetEntry};
+pub(crate) use index::{
+    AddressIndex, GroupEntry, GroupState, InterfaceEntry, Members, SubnetEntry,
+};
 
 mod arena;
 mod cluster;
+mod decode;
 mod edges;
 mod gap;
 mod index;
@@ -101,7 +105,7 @@ pub struct Snapshot {
     /// Accounts that own a described group: a reference into another one may have members that nobody here sees.
     pub(crate) own_accounts: BTreeSet<crate::id::AccountId>,
     /// Whether every interface of the answer could be read.
-    pub(crate) interfaces_read: Option<Completeness>,
+    pub(crate) interfaces_read: Completeness,
     pub(crate) cluster: Option<Cluster>,
     pub(crate) cluster_vpc: Option<Key<Vpc>>,
     pub(crate) cni: CniSettings,

@@ -2,11 +2,23 @@
 
 use thiserror::Error;
 
+use reachproof_model::snapshot::DecodeError;
+
 use crate::random::RandomError;
+use crate::source::SourceError;
 
 /// A run could not be done.
 #[derive(Debug, Error)]
 pub enum RunError {
+    /// The snapshot could not be read.
+    #[error("cannot read the snapshot")]
+    Source(#[from] SourceError),
+    /// The snapshot is not one.
+    #[error("cannot use the snapshot")]
+    Decode(#[from] DecodeError),
+    /// The control server ended by itself.
+    #[error("the control server ended before the run was over, see the log")]
+    ServerEnded,
     /// The caller asked to stop.
     #[error("stopped before the run was over; nothing was judged")]
     Interrupted,

@@ -1,6 +1,9 @@
 //! What a run says while it goes on, for people who watch.
 
+use std::fmt;
 use std::time::Duration;
+
+use reachproof_model::net::Printable;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,8 +17,8 @@ pub enum Progress {
     },
     /// Agents may dial in.
     Gathering {
-        /// How many are waited for, where that is known.
-        expected: Option<usize>,
+        /// How many are waited for.
+        expected: usize,
         /// Longest wait.
         wait: Duration,
     },
@@ -30,6 +33,8 @@ pub enum Progress {
     Planned {
         /// Flows to try.
         flows: usize,
+        /// Probes for them.
+        probes: usize,
         /// Agents that take part.
         agents: usize,
         /// Shortest time that the probes take if nothing answers.
@@ -44,4 +49,34 @@ pub enum Progress {
     },
     /// All probes ended or ran out of time; results are compared.
     Comparing,
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Decoded { interfaces, gaps } => {
+                write!(formatter, "snapshot: {interfaces} interfaces, {gaps} gaps")
+            }
+            Self::Gathering { expected, wait } => write!(
+                formatter,
+                "waiting for {expected} agents, at most {} s",
+                wait.as_secs()
+            ),
+            Self::AgentArrived { name, present } => {
+                write!(formatter, "agent {} is here ({present})", Printable(name))
+            }
+            Self::Planned {
+                flows,
+                probes,
+                agents,
+                silence,
+            } => write!(
+                formatter,
+                "{agents} agents try {flows} flows with {probes} probes, silence takes {} s",
+                silence.as_secs()
+            ),
+            Self::Probing { finished, total } => write!(formatter, "{finished} of {total} probes"),
+            Self::Comparing => formatter.write_str("comparing"),
+        }
+    }
 }

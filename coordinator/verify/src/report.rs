@@ -1,33 +1,156 @@
 //! What a run found, for people and for programs.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
+use reachproof_model::expectation::{Expectation, ExpectationState};
+use reachproof_model::finding::{Finding, FindingKind};
+use reachproof_model::observation::{AgentName, Presence};
+use reachproof_model::plan::{AddressConflict, AgentKind};
+use reachproof_model::snapshot::Gap;
+use reachproof_model::stability::Stability;
 use serde::Serialize;
+use serde_json::Value;
 
+use crate::inventory::MissingAgent;
+
+pub use coverage::{Coverage, LIMITS, RuleCoverage};
+
+pub(crate) mod build;
+mod coverage;
 pub mod human;
 pub mod json;
 
 /// Name and version of the report's shape (DESIGN 5).
 pub const REPORT_SCHEMA: &str = "reachproof.report/v1";
 
-/// What one run found. JSON: DESIGN 5, "Report".
+/// What one run found. JSON: DESIGN 5, "Report"; the schema is `deploy/schemas/report.json`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// [`REPORT_SCHEMA`].
     pub schema: &'static str,
+    /// When and how it was run.
+    pub run: RunRecord,
     /// Count of the findings of each kind, zero included.
     pub summary: BTreeMap<&'static str, usize>,
+    /// What the cluster needs, and whether it has it.
+    pub expectations: Vec<Expectation>,
+    /// One for each flow: those that need attention first.
+    pub findings: Vec<Finding>,
+    /// What was exercised, and what not.
+    pub coverage: Coverage,
+    /// What the snapshot does not say.
+    pub gaps: Vec<Gap>,
+    /// Whether the world stood still.
+    pub stability: Stability,
+    /// Who took part, and who did not.
+    pub agents: Agents,
+    /// The world that the predictions come from.
+    pub snapshot: SnapshotRecord,
+    /// What people call the addresses of the findings; in the snapshot already, so not written again.
+    #[serde(skip)]
+    pub endpoints: BTreeMap<IpAddr, EndpointLabel>,
+}
+
+/// When and how a run was done.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunRecord {
+    /// Names the run.
+    pub id: String,
+    /// Start by the coordinator's clock, milliseconds since 1970.
+    pub started_at_unix_ms: u64,
+    /// From start to report, in milliseconds.
+    pub duration_ms: u64,
+    /// Version of this program.
+    pub version: &'static str,
+    /// Seed of the plan.
+    pub seed: u64,
+    /// Most attempts of a probe.
+    pub attempts: u32,
+    /// How long an attempt waited, in milliseconds.
+    pub deadline_ms: u32,
+    /// Time between the starts of two attempts, in milliseconds.
+    pub interval_ms: u32,
+}
+
+/// Who took part, and who did not.
+#[derive(Debug, Clone, Serialize)]
+pub struct Agents {
+    /// Those that took part, by name.
+    pub present: Vec<PresentAgent>,
+    /// Those that were expected and never came.
+    pub missing: Vec<MissingAgent>,
+    /// Those that were left out, because another one claims their address.
+    pub conflicts: Vec<AddressConflict>,
+}
+
+/// One agent that took part.
+#[derive(Debug, Clone, Serialize)]
+pub struct PresentAgent {
+    /// Its name.
+    pub name: AgentName,
+    /// Where it runs.
+    pub kind: AgentKind,
+    /// Its addresses in the measured network.
+    pub addresses: Vec<IpAddr>,
+    /// Its version.
+    pub version: String,
+    /// Whether it was heard to the end.
+    pub presence: Presence,
+    /// Results that did not arrive.
+    pub results_lost: u64,
+    /// Ports that it could not listen on.
+    pub ports_refused: Vec<u16>,
+}
+
+/// The world that the predictions come from.
+#[derive(Debug, Clone, Serialize)]
+pub struct SnapshotRecord {
+    /// SHA-256 of `content` as compact JSON, in hexadecimal.
+    pub sha256: String,
+    /// The world as one JSON object with the stems as keys; absent if it was not asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<Value>,
+}
+
+/// What people call an address.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EndpointLabel {
+    /// Agent, pod, node or interface; raw text.
+    pub name: String,
+    /// What the model cannot tell apart from it: its role and the names of its security groups; raw text.
+    pub class: String,
 }
 
 impl Report {
+    /// How many findings there are of `kind`.
+    pub fn count(&self, kind: FindingKind) -> usize {
+        self.summary.get(kind.as_str()).copied().unwrap_or(0)
+    }
+
+    /// How many flows that the cluster needs stayed inconclusive although somebody tried.
+    pub fn required_inconclusive(&self) -> usize {
+        self.expectations
+            .iter()
+            .map(|expectation| expectation.inconclusive)
+            .sum()
+    }
+
     /// The exit code of the process (DESIGN 5): 1 for a contradiction or a broken expectation, 3 when more than
     /// `inconclusive_max` required flows stayed inconclusive, else 0.
     pub fn exit_code(&self, inconclusive_max: usize) -> u8 {
-        let count = |kind: &str| self.summary.get(kind).copied().unwrap_or(0);
-        if count("contradiction_open") + count("contradiction_closed") > 0 {
+        let contradicted = self
+            .findings
+            .iter()
+            .any(|finding| finding.kind.is_contradiction());
+        let broken = self
+            .expectations
+            .iter()
+            .any(|expectation| expectation.state == ExpectationState::Broken);
+        if contradicted || broken {
             return 1;
         }
-        if count("inconclusive") > inconclusive_max {
+        if self.required_inconclusive() > inconclusive_max {
             return 3;
         }
         0

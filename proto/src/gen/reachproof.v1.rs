@@ -18,7 +18,8 @@ pub mod agent_message {
         Observations(super::ObservationBatch),
         #[prost(message, tag = "4")]
         Accepts(super::AcceptBatch),
-        /// Answers each assignment that asks for listening ports.
+        /// Answers each assignment that asks for listening ports; said again for an assignment that comes again, and on each
+        /// new stream.
         #[prost(message, tag = "5")]
         Listening(super::ListenReport),
     }
@@ -120,7 +121,8 @@ pub struct Assignment {
     /// Counts the assignments of one run to one agent, from 1.
     #[prost(uint32, tag = "2")]
     pub generation: u32,
-    /// Ports to serve `Peer.Identify` on until the run ends.
+    /// Ports to serve `Peer.Identify` on until the run ends; at the latest 60 s after the last of its assignments expired.
+    /// A port that an earlier run still holds passes to this one. At most 256.
     #[prost(message, repeated, tag = "3")]
     pub listen: ::prost::alloc::vec::Vec<Listen>,
     /// Probes to make, at most 10,000.
@@ -165,11 +167,12 @@ pub struct Probe {
     /// How long an attempt waits for an answer, in milliseconds, 1 to 60,000.
     #[prost(uint32, tag = "7")]
     pub deadline_ms: u32,
-    /// Time between the starts of two attempts, in milliseconds, at least `deadline_ms`.
+    /// Time between the starts of two attempts, in milliseconds, at least `deadline_ms`, at most 600,000.
     #[prost(uint32, tag = "8")]
     pub interval_ms: u32,
     /// Source ports to use, one for each attempt in this order, 1024 to 65535. Empty: a new random port of the
-    /// ephemeral range each time. When present, every one of them is tried, also after an answer.
+    /// ephemeral range each time. When present, every one of them is tried, also after an answer; there are at most 16,
+    /// and `attempts` is not read.
     #[prost(uint32, repeated, tag = "9")]
     pub source_ports: ::prost::alloc::vec::Vec<u32>,
     /// Nonce for `Peer.Identify`, 16 bytes; only for PROBE_KIND_PEER.
@@ -224,7 +227,7 @@ pub struct ObservationBatch {
     /// Addresses that `local_address` points into, 4 or 16 bytes each.
     #[prost(bytes = "vec", repeated, tag = "4")]
     pub local_addresses: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
-    /// Probe ids: the first as it is, then the difference to the entry before.
+    /// Probe ids: the first as it is, then the difference to the entry before, both modulo 2^32.
     #[prost(sint32, repeated, tag = "5")]
     pub probe_id_delta: ::prost::alloc::vec::Vec<i32>,
     /// Number of the attempt within its probe, from 0. Sparse.
@@ -247,7 +250,7 @@ pub struct ObservationBatch {
     /// SYN retransmissions by TCP_INFO. Sparse.
     #[prost(uint32, repeated, tag = "12")]
     pub syn_retransmissions: ::prost::alloc::vec::Vec<u32>,
-    /// Index into `local_addresses` of the address by getsockname. Sparse.
+    /// Index into `local_addresses` of the address by getsockname; means nothing where the port is 0. Sparse.
     #[prost(uint32, repeated, tag = "13")]
     pub local_address: ::prost::alloc::vec::Vec<u32>,
     /// What peers said, for the attempts that asked.

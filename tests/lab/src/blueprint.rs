@@ -111,11 +111,16 @@ impl Blueprint {
 }
 
 impl Namespace {
+    /// The next free device whose name starts with `prefix`.
+    pub(crate) fn device(&self, prefix: &str) -> String {
+        format!("{prefix}{}", self.devices.len())
+    }
+
     /// Gives `device` an address of its own, without a network around it.
     pub(crate) fn address(&mut self, address: IpAddr, device: &str) {
         let options = if address.is_ipv6() { " nodad" } else { "" };
         self.lines.push(format!(
-            "addr add {} dev {device}{options}",
+            "addr replace {} dev {device}{options}",
             IpNet::from(address)
         ));
     }

@@ -13,7 +13,7 @@ use crate::describe::{
     StaleSecurityGroup, StaleSecurityGroups, Subnet, Subnets, TransitGateway, TransitGatewayRoute,
     TransitGatewayRouteTable, TransitGatewayRouteTables, TransitGatewayRoutes,
     TransitGatewayVpcAttachment, TransitGatewayVpcAttachments, TransitGateways, Vpc,
-    VpcPeeringConnection, VpcPeeringConnections, Vpcs, optional, required,
+    VpcPeeringConnection, VpcPeeringConnections, Vpcs, optional, or_empty, required,
 };
 use crate::error::LabError;
 
@@ -59,29 +59,24 @@ impl Cloud {
                 .security_groups,
             tables: required::<RouteTables>(snapshot, "describe-route-tables")?.route_tables,
             acls: required::<NetworkAcls>(snapshot, "describe-network-acls")?.network_acls,
-            stale: optional::<StaleSecurityGroups>(snapshot, "describe-stale-security-groups")?
-                .unwrap_or_default()
+            stale: or_empty::<StaleSecurityGroups>(snapshot, "describe-stale-security-groups")?
                 .stale_security_group_set,
-            peerings: optional::<VpcPeeringConnections>(
+            peerings: or_empty::<VpcPeeringConnections>(
                 snapshot,
                 "describe-vpc-peering-connections",
             )?
-            .unwrap_or_default()
             .vpc_peering_connections,
-            transit_gateways: optional::<TransitGateways>(snapshot, "describe-transit-gateways")?
-                .unwrap_or_default()
+            transit_gateways: or_empty::<TransitGateways>(snapshot, "describe-transit-gateways")?
                 .transit_gateways,
-            attachments: optional::<TransitGatewayVpcAttachments>(
+            attachments: or_empty::<TransitGatewayVpcAttachments>(
                 snapshot,
                 "describe-transit-gateway-vpc-attachments",
             )?
-            .unwrap_or_default()
             .transit_gateway_vpc_attachments,
-            gateway_tables: optional::<TransitGatewayRouteTables>(
+            gateway_tables: or_empty::<TransitGatewayRouteTables>(
                 snapshot,
                 "describe-transit-gateway-route-tables",
             )?
-            .unwrap_or_default()
             .transit_gateway_route_tables,
             gateway_routes: by_id(
                 snapshot,
@@ -99,8 +94,7 @@ impl Cloud {
                         .collect()
                 },
             )?,
-            instances: optional::<Reservations>(snapshot, "describe-instances")?
-                .unwrap_or_default()
+            instances: or_empty::<Reservations>(snapshot, "describe-instances")?
                 .reservations
                 .into_iter()
                 .flat_map(|reservation| reservation.instances)

@@ -8,9 +8,10 @@
 //! | `isolate`, `tools` | namespaces for the program itself; the programs `ip` and `nft` |
 //! | `plan`, `lab`, `probe` | what to build, the network that is up, a small prober |
 //! | `describe`, `cloud`, `cni`, `path` | the snapshot, read |
-//! | `layout`, `topology`, `host`, `management` | who stands where, drawn as a blueprint |
+//! | `layout`, `topology`, `host`, `transit_gateway`, `management` | who stands where, drawn as a blueprint |
 //! | `security_group`, `network_acl`, `exempt`, `nft` | filters as nftables text |
 //! | `blueprint`, `namespace`, `listener` | text for `ip` and `nft`, and the kernel that it is given to |
+//! | `world` | worlds in YAML, expanded to snapshots and plans |
 //!
 //! **Invariants.** Filters stand on the wire side, in namespaces that no host can enter. Whatever is dropped is
 //! dropped silently. The management links lead from an endpoint to the root and nowhere else. When the program ends,
@@ -54,6 +55,8 @@ mod probe;
 mod security_group;
 mod tools;
 mod topology;
+mod transit_gateway;
+pub mod world;
 
 pub use endpoint_slice::add_endpoint_slices;
 pub use error::LabError;

@@ -147,18 +147,21 @@ fn udp(probe: &Probe, port: u16, source_port: u16) -> io::Result<Answer> {
     socket.connect(&at(probe.destination, port).into())?;
     socket.set_read_timeout(Some(probe.wait))?;
     socket.send(&marker())?;
-    match socket.read(&mut [0; 64]) {
-        Ok(_) => Ok(Answer::Connected),
-        Err(error) => judge(error),
-    }
+    // Any datagram from there is an answer, however long.
+    socket
+        .read(&mut [0; 64])
+        .map(|_| Answer::Connected)
+        .or_else(judge)
 }
 
 /// Tells answers and silence from errors of this host.
 fn judge(error: io::Error) -> io::Result<Answer> {
-    match error.kind() {
-        ErrorKind::ConnectionRefused => Ok(Answer::Refused),
-        ErrorKind::TimedOut | ErrorKind::WouldBlock => Ok(Answer::Silent),
-        _ => Err(error),
+    if error.kind() == ErrorKind::ConnectionRefused {
+        Ok(Answer::Refused)
+    } else if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) {
+        Ok(Answer::Silent)
+    } else {
+        Err(error)
     }
 }
 

@@ -13,14 +13,14 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use crate::blueprint::{Blueprint, Forwarding, Namespace, Table};
+use crate::blueprint::{Blueprint, Forwarding, Table};
 use crate::cloud::Cloud;
-use crate::describe::{NetworkInterface, Subnet, TransitGatewayVpcAttachment};
+use crate::describe::{NetworkInterface, Subnet};
 use crate::error::LabError;
 use crate::host;
 use crate::layout::Layout;
-use crate::path::{Target, attachment, routes};
-use crate::{exempt, network_acl, security_group};
+use crate::path::{Target, routes};
+use crate::{exempt, network_acl, security_group, transit_gateway};
 
 /// The table with what lies in the subnet itself.
 const TABLE_OWN: u32 = 10;
@@ -28,8 +28,6 @@ const TABLE_OWN: u32 = 10;
 const TABLE_ROUTES: u32 = 20;
 /// The table that leads nowhere.
 const TABLE_NOWHERE: u32 = 30;
-/// The first table of a transit gateway's attachments.
-const TABLE_ATTACHMENTS: u32 = 100;
 /// Never forwarded, whatever the routes say (C.6).
 const NEVER_FORWARDED: [&str; 2] = ["169.254.168.0/22", "fd00:ec2::/32"];
 
@@ -48,12 +46,7 @@ pub(crate) fn draw(
         namespace.blackhole_rest(Table::Main);
         namespace.nft = exempt::silence(world, None);
     }
-    for gateway in gateways(enforced) {
-        let namespace = blueprint.add(&gateway, Forwarding::On)?;
-        namespace.blackhole_rest(Table::Main);
-        namespace.nft = exempt::silence(world, None);
-        draw_gateway(&mut blueprint, enforced, &gateway);
-    }
+    transit_gateway::draw(&mut blueprint, enforced)?;
     for host in &layout.hosts {
         host::draw(&mut blueprint, world, host)?;
     }
@@ -107,7 +100,7 @@ fn draw_subnet(
         namespace.blackhole_rest(Table::Numbered(TABLE_NOWHERE));
     }
     if let Some(namespace) = blueprint.namespaces.get_mut(&subnet.vpc_id) {
-        let down = device("s", namespace);
+        let down = namespace.device("s");
         for network in subnet.networks() {
             namespace.route(network, &down, Table::Main);
         }
@@ -140,6 +133,15 @@ fn draw_wire(
     Ok(())
 }
 
+/// The namespace at the far end of an uplink.
+struct Far {
+    namespace: String,
+    /// How its end of the link is called, before a number.
+    device: &'static str,
+    /// The table there by which it routes what comes in; absent for its main table.
+    table: Option<u32>,
+}
+
 /// Links a subnet to whatever its route table leads to, and fills the table.
 fn draw_uplinks(blueprint: &mut Blueprint, enforced: &Cloud, subnet: &Subnet) {
     let id = subnet.subnet_id.as_str();
@@ -150,65 +152,62 @@ fn draw_uplinks(blueprint: &mut Blueprint, enforced: &Cloud, subnet: &Subnet) {
         namespace.rule(20, "iif core", TABLE_NOWHERE);
     }
     for (network, target) in routes(enforced, subnet) {
-        let far = match target {
-            Target::Local | Target::Middlebox => None,
-            Target::Nowhere => {
-                if let Some(namespace) = blueprint.namespaces.get_mut(id) {
-                    namespace.blackhole(network, table);
-                }
-                continue;
+        let device = match target {
+            Target::Nowhere => None,
+            Target::Local | Target::Middlebox => Some("core".to_owned()),
+            Target::Peering { vpc, .. } => {
+                let far = Far {
+                    namespace: vpc,
+                    device: "u",
+                    table: None,
+                };
+                uplink(blueprint, &mut uplinks, id, far)
             }
-            Target::Peering { vpc, .. } => Some((vpc.clone(), "u".to_owned())),
-            Target::TransitGateway { id } => {
-                Some((id.clone(), gateway_port(enforced, (&id, &subnet.vpc_id))))
+            Target::TransitGateway { id: gateway } => {
+                let table = transit_gateway::table(enforced, &gateway, &subnet.vpc_id);
+                uplink(
+                    blueprint,
+                    &mut uplinks,
+                    id,
+                    Far {
+                        namespace: gateway,
+                        device: "a",
+                        table,
+                    },
+                )
             }
-        };
-        let device = match far {
-            None => "core".to_owned(),
-            Some(far) => uplink(blueprint, &mut uplinks, id, far),
         };
         if let Some(namespace) = blueprint.namespaces.get_mut(id) {
-            namespace.route(network, &device, table);
+            match device {
+                Some(device) => namespace.route(network, &device, table),
+                None => namespace.blackhole(network, table),
+            }
         }
     }
 }
 
-/// The device of `subnet` that leads to the namespace `far`; laid when it is first asked for.
+/// The device of `subnet` that leads to `far`; laid when it is first asked for. `None` if there is no such namespace.
 fn uplink(
     blueprint: &mut Blueprint,
     uplinks: &mut BTreeMap<String, String>,
     subnet: &str,
-    (far, port): (String, String),
-) -> String {
-    if let Some(device) = uplinks.get(&far) {
-        return device.clone();
+    far: Far,
+) -> Option<String> {
+    if let Some(device) = uplinks.get(&far.namespace) {
+        return Some(device.clone());
     }
     let near = format!("x{}", uplinks.len());
-    let Some(namespace) = blueprint.namespaces.get_mut(&far) else {
-        return "core".to_owned();
-    };
-    let end = device(&port, namespace);
-    if let Some(attachment) = port
-        .strip_prefix('a')
-        .and_then(|place| place.trim_end_matches('-').parse::<u32>().ok())
-    {
-        namespace.rule(
-            10,
-            &format!("iif {end}"),
-            TABLE_ATTACHMENTS.saturating_add(attachment),
-        );
+    let namespace = blueprint.namespaces.get_mut(&far.namespace)?;
+    let end = namespace.device(far.device);
+    if let Some(table) = far.table {
+        namespace.rule(10, &format!("iif {end}"), table);
     }
-    blueprint.link((Some(subnet), &near), (Some(&far), &end));
+    blueprint.link((Some(subnet), &near), (Some(&far.namespace), &end));
     if let Some(namespace) = blueprint.namespaces.get_mut(subnet) {
         namespace.rule(20, &format!("iif {near}"), TABLE_NOWHERE);
     }
-    uplinks.insert(far, near.clone());
-    near
-}
-
-/// The next free device of a namespace whose name starts with `prefix`.
-fn device(prefix: &str, namespace: &Namespace) -> String {
-    format!("{prefix}{}", namespace.devices.len())
+    uplinks.insert(far.namespace, near.clone());
+    Some(near)
 }
 
 fn never_forwarded() -> impl Iterator<Item = IpNet> {
@@ -217,129 +216,5 @@ fn never_forwarded() -> impl Iterator<Item = IpNet> {
         .filter_map(|network| network.parse().ok())
 }
 
-/// Ids of the transit gateways that have attachments.
-fn gateways(cloud: &Cloud) -> Vec<String> {
-    let mut ids: Vec<String> = cloud
-        .attachments
-        .iter()
-        .map(|attachment| attachment.transit_gateway_id.clone())
-        .collect();
-    ids.sort();
-    ids.dedup();
-    ids
-}
-
-fn attachments<'a>(cloud: &'a Cloud, gateway: &str) -> Vec<&'a TransitGatewayVpcAttachment> {
-    cloud
-        .attachments
-        .iter()
-        .filter(|attached| {
-            crate::path::attachment(cloud, gateway, &attached.vpc_id).is_some_and(|first| {
-                first.transit_gateway_attachment_id == attached.transit_gateway_attachment_id
-            })
-        })
-        .collect()
-}
-
-/// The device prefix of a gateway for what comes from `vpc`: the place of its attachment.
-fn gateway_port(cloud: &Cloud, (gateway, vpc): (&str, &str)) -> String {
-    let place = attachments(cloud, gateway)
-        .iter()
-        .position(|attached| attached.vpc_id == vpc)
-        .unwrap_or(0);
-    format!("a{place}-")
-}
-
-/// Links a gateway to its VPCs; each attachment has a table of its own.
-fn draw_gateway(blueprint: &mut Blueprint, cloud: &Cloud, gateway: &str) {
-    let attached = attachments(cloud, gateway);
-    let mut down: BTreeMap<String, String> = BTreeMap::new();
-    for attachment in &attached {
-        let (Some(vpc), Some(own)) = (
-            blueprint.namespaces.get(&attachment.vpc_id),
-            blueprint.namespaces.get(gateway),
-        ) else {
-            continue;
-        };
-        let (near, far) = (device("v", own), device("u", vpc));
-        blueprint.link((Some(gateway), &near), (Some(&attachment.vpc_id), &far));
-        down.insert(attachment.vpc_id.clone(), near);
-    }
-    let Some(namespace) = blueprint.namespaces.get_mut(gateway) else {
-        return;
-    };
-    for (number, attachment) in (TABLE_ATTACHMENTS..).zip(&attached) {
-        let table = Table::Numbered(number);
-        namespace.blackhole_rest(table);
-        for (network, vpc) in gateway_routes(cloud, gateway, attachment) {
-            match vpc.and_then(|vpc| down.get(&vpc)) {
-                Some(device) => namespace.route(network, device, table),
-                None => namespace.blackhole(network, table),
-            }
-        }
-    }
-}
-
-/// The routes that packets of an attachment see, each with the VPC it leads to.
-///
-/// With route tables in the snapshot: the associated one, else the default one. Without: all attached VPCs, if the
-/// gateway associates and propagates by default.
-fn gateway_routes(
-    cloud: &Cloud,
-    gateway: &str,
-    attached: &TransitGatewayVpcAttachment,
-) -> Vec<(IpNet, Option<String>)> {
-    let tables = cloud
-        .gateway_tables
-        .iter()
-        .filter(|table| table.transit_gateway_id == gateway);
-    let default = tables
-        .clone()
-        .find(|table| table.default_association_route_table);
-    let associated = attached
-        .association
-        .as_ref()
-        .map(|association| &association.transit_gateway_route_table_id);
-    let id = associated.or(default.map(|table| &table.transit_gateway_route_table_id));
-    if tables.count() > 0 {
-        let routes = id
-            .and_then(|id| cloud.gateway_routes.get(id))
-            .into_iter()
-            .flatten();
-        return routes
-            .filter_map(|route| {
-                let target = route.transit_gateway_attachments.first();
-                let active = route.state.as_deref().is_none_or(|state| state == "active");
-                let target = target.filter(|_| active).and_then(|target| {
-                    cloud.attachments.iter().find(|other| {
-                        other.transit_gateway_attachment_id == target.transit_gateway_attachment_id
-                    })
-                });
-                Some((
-                    route.destination_cidr_block?.trunc(),
-                    target.map(|target| target.vpc_id.clone()),
-                ))
-            })
-            .collect();
-    }
-    let options = cloud
-        .transit_gateways
-        .iter()
-        .find(|described| described.transit_gateway_id == gateway);
-    let options = options.and_then(|described| described.options.as_ref());
-    let enabled = |option: Option<&String>| option.is_some_and(|word| word == "enable");
-    let open = options.is_some_and(|options| {
-        enabled(options.default_route_table_association.as_ref())
-            && enabled(options.default_route_table_propagation.as_ref())
-    });
-    let vpcs = cloud
-        .vpcs
-        .iter()
-        .filter(|vpc| open && attachment(cloud, gateway, &vpc.vpc_id).is_some());
-    vpcs.flat_map(|vpc| {
-        vpc.networks()
-            .into_iter()
-            .map(|network| (network, Some(vpc.vpc_id.clone())))
-    })
-    .collect()
-}
+#[cfg(test)]
+mod tests;

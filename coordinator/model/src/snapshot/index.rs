@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
 
-use super::{Host, Key, NetworkAcl, NetworkInterface, RouteTable, SecurityGroup, Subnet, Vpc};
+use super::{
+    GroupReference, Host, Key, NetworkAcl, NetworkInterface, RouteTable, SecurityGroup, Snapshot,
+    Subnet, Vpc,
+};
 
 /// A network interface with what its ids name.
 #[derive(Debug, Clone)]
@@ -76,5 +79,32 @@ impl AddressIndex {
         found.sort_unstable();
         found.dedup();
         found
+    }
+}
+
+/// Who wears a group to which a rule refers (K.1 "SG references").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Members {
+    /// The members of this group.
+    Of(Key<GroupEntry>),
+    /// Nobody: the group is gone.
+    Nobody,
+    /// Interfaces of another account, which are not in the snapshot.
+    Invisible,
+}
+
+impl Snapshot {
+    /// Returns who wears a group to which a rule refers.
+    pub(crate) fn members(&self, reference: &GroupReference) -> Members {
+        if let Some(key) = self.group_keys.get(&reference.group) {
+            let entry = self.groups.at(*key);
+            if entry.state != GroupState::Undescribed || !entry.members.is_empty() {
+                return Members::Of(*key);
+            }
+        }
+        match &reference.account {
+            Some(account) if !self.own_accounts.contains(account) => Members::Invisible,
+            Some(_) | None => Members::Nobody,
+        }
     }
 }

@@ -74,8 +74,8 @@ pub enum Reading {
     GroupsUnread,
     /// Some addresses are not known.
     AddressesUnread,
-    /// Two descriptions under one id contradict each other.
-    Conflict,
+    /// Two descriptions contradict each other, or what holds it is unreadable.
+    Doubtful,
 }
 
 /// Kind of a network interface.

@@ -35,9 +35,10 @@ impl Vpc {
 }
 
 /// Whether a list is known to the end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Completeness {
     /// It is.
+    #[default]
     Complete,
     /// Something in it could not be read, or it is not in the snapshot.
     Incomplete,

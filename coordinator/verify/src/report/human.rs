@@ -1,11 +1,30 @@
-//! The report as a table for people.
+//! The report as text for people: what needs attention first, what is confirmed in one table, then what was not seen.
+//!
+//! Names come from the snapshot and are somebody else's text: control characters never reach the terminal.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use reachproof_model::expectation::{Expectation, ExpectationState, members::NodeBasis};
+use reachproof_model::finding::{Finding, FindingKind};
+use reachproof_model::net::Printable;
+use reachproof_model::stability::StabilityState;
+
+use crate::inventory::Explanation;
 use crate::report::Report;
+
+use finding::{block, line};
+use page::Page;
+use table::confirmed;
+
+mod finding;
+mod page;
+mod table;
 
 /// How much may be printed, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terminal {
-    /// Width in columns.
+    /// Width in columns; fewer than 60 count as 60.
     pub width: u16,
     /// Whether it shows colours.
     pub colour: Colour,
@@ -20,13 +39,277 @@ pub enum Colour {
     Plain,
 }
 
+/// Most findings of one reason that are listed one by one; the rest is counted.
+pub const LISTED_MAX: usize = 10;
+
+/// Most gaps that are listed; the rest is counted.
+pub const GAPS_LISTED_MAX: usize = 10;
+
 /// Writes `report` for people: contradictions and broken expectations first.
 pub fn render(report: &Report, terminal: Terminal) -> String {
-    let mut text = String::new();
-    for (kind, count) in &report.summary {
-        if text.len() < usize::from(terminal.width) {
-            text.push_str(&format!("{kind}: {count}\n"));
+    let mut page = Page::new(terminal);
+    contradictions(report, &mut page);
+    expectations(report, &mut page);
+    inconclusive(report, &mut page);
+    confirmed(report, &mut page);
+    agents(report, &mut page);
+    coverage(report, &mut page);
+    gaps(report, &mut page);
+    verdict(report, &mut page);
+    page.finish()
+}
+
+/// Every contradiction with its gates and its evidence.
+fn contradictions(report: &Report, page: &mut Page) {
+    let found: Vec<&Finding> = report
+        .findings
+        .iter()
+        .filter(|finding| finding.kind.is_contradiction())
+        .collect();
+    if found.is_empty() {
+        return;
+    }
+    page.heading(&format!("Contradictions ({})", found.len()));
+    for finding in found {
+        block(report, finding, page);
+    }
+}
+
+/// The expectations, broken ones first, with the flows that break them.
+fn expectations(report: &Report, page: &mut Page) {
+    if report.expectations.is_empty() {
+        return;
+    }
+    page.heading("What the cluster needs");
+    let mut sorted: Vec<&Expectation> = report.expectations.iter().collect();
+    sorted.sort_by_key(|expectation| (std::cmp::Reverse(expectation.state), expectation.name));
+    for expectation in sorted {
+        page.mark(expectation.state, &expectation_line(expectation));
+        if expectation.state == ExpectationState::Broken {
+            broken_flows(report, expectation, page);
         }
     }
-    text
+    if report
+        .expectations
+        .iter()
+        .any(|expectation| expectation.node_basis == NodeBasis::EveryInstance)
+    {
+        page.text(
+            2,
+            "Nothing in the snapshot says which instances are nodes: every running instance in the cluster's VPC counts.",
+        );
+    }
+}
+
+/// One line for one expectation.
+fn expectation_line(expectation: &Expectation) -> String {
+    let mut parts = Vec::new();
+    for (count, word) in [
+        (expectation.broken, "broken"),
+        (expectation.met, "met"),
+        (expectation.inconclusive, "inconclusive"),
+        (expectation.by_model_alone, "by the model alone"),
+        (expectation.left_out, "left out by limits"),
+    ] {
+        if count > 0 {
+            parts.push(format!("{count} {word}"));
+        }
+    }
+    if parts.is_empty() {
+        parts.push("no such flow in the snapshot".to_owned());
+    }
+    let name = expectation.name.as_str();
+    format!(
+        "{}: {name} ({})",
+        expectation.state.as_str(),
+        parts.join(", ")
+    )
+}
+
+/// The flows that break an expectation: what decides, and what was seen.
+fn broken_flows(report: &Report, expectation: &Expectation, page: &mut Page) {
+    let broken: Vec<&Finding> = expectation
+        .findings
+        .iter()
+        .filter_map(|place| report.findings.get(*place))
+        .filter(|finding| {
+            !matches!(
+                finding.kind,
+                FindingKind::ConfirmedAllow | FindingKind::Bypass | FindingKind::Inconclusive
+            )
+        })
+        .filter(|finding| finding.prediction.verdict.as_str() != "allow")
+        .collect();
+    for finding in broken.iter().take(LISTED_MAX) {
+        page.text(4, &line(report, finding));
+    }
+    more(broken.len(), page);
+}
+
+/// Inconclusive findings, grouped by their reason.
+fn inconclusive(report: &Report, page: &mut Page) {
+    let mut groups: BTreeMap<&'static str, Vec<&Finding>> = BTreeMap::new();
+    for finding in &report.findings {
+        if let (FindingKind::Inconclusive, Some(reason)) = (finding.kind, &finding.reason) {
+            groups.entry(reason.as_str()).or_default().push(finding);
+        }
+    }
+    if groups.is_empty() {
+        return;
+    }
+    page.heading(&format!(
+        "Inconclusive ({})",
+        report.count(FindingKind::Inconclusive)
+    ));
+    for (reason, findings) in groups {
+        page.text(2, &format!("{reason} ({})", findings.len()));
+        for finding in findings.iter().take(LISTED_MAX) {
+            page.text(4, &line(report, finding));
+        }
+        more(findings.len(), page);
+    }
+}
+
+/// Says how many were not listed.
+fn more(count: usize, page: &mut Page) {
+    if count > LISTED_MAX {
+        page.text(4, &format!("and {} more", count - LISTED_MAX));
+    }
+}
+
+/// Agents that did not come, were lost, or claim an address twice.
+fn agents(report: &Report, page: &mut Page) {
+    let agents = &report.agents;
+    if agents.missing.is_empty() && agents.conflicts.is_empty() {
+        return;
+    }
+    page.heading("Agents that did not take part");
+    for missing in &agents.missing {
+        let name = Printable(&missing.name);
+        page.text(2, &format!("{name}: {}", explanation(&missing.explanation)));
+    }
+    for conflict in &agents.conflicts {
+        let (out, kept) = (&conflict.left_out, &conflict.kept);
+        page.text(
+            2,
+            &format!(
+                "{out}: left out, {kept} claims {} as well",
+                conflict.address
+            ),
+        );
+    }
+}
+
+/// Why an agent did not come.
+fn explanation(explanation: &Explanation) -> String {
+    match explanation {
+        Explanation::Predicted {
+            coordinator,
+            prediction,
+        } => format!(
+            "its way to the coordinator at {coordinator}: the model says {}",
+            Printable(&prediction.verdict.to_string())
+        ),
+        Explanation::CoordinatorOutsideModel { coordinator } => format!(
+            "the coordinator at {coordinator} is outside the snapshot, so the model cannot tell whether the way is open"
+        ),
+        Explanation::NotInSnapshot => {
+            "the snapshot has no address for it from which the coordinator could be reached"
+                .to_owned()
+        }
+    }
+}
+
+/// What was exercised.
+fn coverage(report: &Report, page: &mut Page) {
+    let coverage = &report.coverage;
+    let rules = &coverage.rules;
+    let total = rules.exercised.len() + rules.not_exercised.len();
+    page.heading("Coverage");
+    let mut text = format!(
+        "{} flows tried, {} judged; {} of {total} rules at their ends let a confirmed flow pass",
+        coverage.flows_planned,
+        coverage.flows_judged,
+        rules.exercised.len(),
+    );
+    if coverage.flows_left_out > 0 {
+        text.push_str(&format!(
+            "; limits kept {} flows out",
+            coverage.flows_left_out
+        ));
+    }
+    page.text(2, &text);
+    let lost: Vec<&str> = report
+        .agents
+        .present
+        .iter()
+        .filter(|agent| agent.presence == reachproof_model::observation::Presence::Lost)
+        .map(|agent| agent.name.as_str())
+        .collect();
+    if !lost.is_empty() {
+        page.text(2, &format!("lost before the end: {}", lost.join(", ")));
+    }
+    page.text(2, &format!("not modelled: {}", coverage.limits.join(", ")));
+}
+
+/// What the snapshot does not say.
+fn gaps(report: &Report, page: &mut Page) {
+    if report.gaps.is_empty() {
+        return;
+    }
+    page.heading(&format!(
+        "What the snapshot does not say ({})",
+        report.gaps.len()
+    ));
+    for gap in report.gaps.iter().take(GAPS_LISTED_MAX) {
+        page.text(2, &gap.to_string());
+    }
+    if report.gaps.len() > GAPS_LISTED_MAX {
+        page.text(
+            2,
+            &format!("and {} more", report.gaps.len() - GAPS_LISTED_MAX),
+        );
+    }
+}
+
+/// The last lines: whether the world stood still, the counts, the seed.
+fn verdict(report: &Report, page: &mut Page) {
+    page.heading("Result");
+    let stability = match report.stability.state {
+        StabilityState::Stable => None,
+        StabilityState::Changed => Some("the snapshot changed while the probes ran"),
+        StabilityState::ClusterNotActive => {
+            Some("the cluster was not ACTIVE, so nothing is confirmed")
+        }
+        StabilityState::NotReadAgain => {
+            Some("the snapshot could not be read again, so nothing is confirmed")
+        }
+    };
+    if let Some(stability) = stability {
+        page.text(2, stability);
+    }
+    let counts: Vec<String> = FindingKind::ALL
+        .into_iter()
+        .filter(|kind| report.count(*kind) > 0)
+        .map(|kind| format!("{} {}", report.count(kind), kind.as_str()))
+        .collect();
+    let seconds = report.run.duration_ms / 1_000;
+    page.text(2, &counts.join(", "));
+    page.text(
+        2,
+        &format!(
+            "{} agents, {} flows, {seconds} s, seed {}",
+            report.agents.present.len(),
+            report.findings.len(),
+            report.run.seed
+        ),
+    );
+}
+
+/// What people call an address, safe to print.
+fn called(report: &Report, address: IpAddr) -> String {
+    match report.endpoints.get(&address) {
+        Some(label) => format!("{} ({address})", Printable(&label.name)),
+        None => address.to_string(),
+    }
 }

@@ -1,0 +1,234 @@
+//! The control stream: dial, serve, wait, again.
+//!
+//! Assignments, open ports, probes under way and results outlive a stream: all of them belong to the agent, not to the
+//! stream. What the coordinator asks for is done as it is; nothing is judged.
+
+mod backoff;
+mod dial;
+mod runs;
+mod serve;
+
+use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
+
+use reachproof_proto::v1::Hello;
+use thiserror::Error;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
+use tracing::{error, info, warn};
+
+use self::{
+    backoff::{Backoff, Setback},
+    dial::{DialError, Session, dial},
+    runs::Runs,
+    serve::StreamEnd,
+};
+use crate::{
+    config::Config,
+    engine::{Engine, PeerConnection, Sink},
+    identity::{EphemeralRange, EphemeralRangeError, hello},
+    limits::{Limits, LimitsError, RECONNECT_FIRST},
+    listener::Listeners,
+    peer::identify_all,
+    probe::Finished,
+    seams::{Clock, Net, Rng},
+    spool::Spool,
+    wire::Epoch,
+};
+
+/// What the agent takes from outside.
+pub struct Seams<N> {
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Draws random numbers.
+    pub rng: Arc<dyn Rng>,
+    /// Reaches the coordinator.
+    pub net: N,
+}
+
+/// Why the agent cannot run. A coordinator that cannot be reached, or that refuses the agent, is no such reason.
+#[derive(Debug, Error)]
+pub enum AgentError {
+    /// The host's limits leave no room.
+    #[error("cannot stay within the limits of the host")]
+    Limits(#[source] LimitsError),
+    /// The ephemeral range is not known.
+    #[error("cannot tell which source ports connections come from")]
+    EphemeralRange(#[source] EphemeralRangeError),
+    /// The probe engine could not be started.
+    #[error("cannot start the probe engine")]
+    Engine(#[source] io::Error),
+    /// The probe engine ended by itself.
+    #[error("the probe engine stopped, start the agent again")]
+    EngineStopped,
+}
+
+/// Runs the agent until `shutdown` is ready.
+///
+/// Never gives up on the coordinator: it dials again after any setback, slowly after a refusal. At the end it sends what
+/// is finished, and waits shortly for the acknowledgement.
+///
+/// # Errors
+/// [`AgentError`] when the host does not let the agent work.
+pub async fn run<N: Net>(
+    config: Config,
+    seams: Seams<N>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), AgentError> {
+    let limits = Limits::within_host(config.limits).map_err(AgentError::Limits)?;
+    let range = EphemeralRange::of_host().map_err(AgentError::EphemeralRange)?;
+    let epoch = Epoch {
+        monotonic: seams.clock.now(),
+        calendar: seams.clock.calendar(),
+    };
+    let spool = Arc::new(Spool::new(epoch));
+    let (connections, connected) = mpsc::unbounded_channel();
+    let completed = Arc::clone(&spool);
+    let peers = tokio::spawn(identify_all(connected, move |finished| {
+        completed.push(finished)
+    }));
+    let sink = Deliver {
+        spool: Arc::clone(&spool),
+        connections,
+    };
+    let (engine, ended) =
+        Engine::start(limits, Arc::clone(&seams.clock), sink).map_err(AgentError::Engine)?;
+    let accepted = Arc::clone(&spool);
+    let accept = Arc::new(move |connection| accepted.push_accept(connection));
+    let mut agent = Agent {
+        hello: hello(&config, limits, range, seams.rng.draw()),
+        listeners: Listeners::new(config.addresses.clone(), Arc::clone(&seams.clock), accept),
+        runs: Runs::default(),
+        config,
+        seams,
+        spool,
+        engine,
+    };
+    let stop = pin!(async {
+        tokio::select! {
+            () = shutdown => Stop::Shutdown,
+            _ = ended => Stop::EngineStopped,
+        }
+    });
+    let stopped = agent.keep_attached(stop).await;
+    agent.listeners.close_all().await;
+    drop(agent);
+    if let Err(error) = peers.await {
+        error!(%error, "the peer calls ended early");
+    }
+    match stopped {
+        Stop::Shutdown => Ok(()),
+        Stop::EngineStopped => Err(AgentError::EngineStopped),
+    }
+}
+
+/// Takes what the engine finished.
+struct Deliver {
+    spool: Arc<Spool>,
+    /// Bounded by the attempts in flight: each connection holds one of their places.
+    connections: mpsc::UnboundedSender<PeerConnection>,
+}
+
+impl Sink for Deliver {
+    fn finished(&self, attempt: Finished) {
+        self.spool.push(attempt);
+    }
+
+    fn connected(&self, connection: PeerConnection) {
+        // The receiver lives longer than the engine.
+        let _ = self.connections.send(connection);
+    }
+}
+
+/// Why the agent ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    Shutdown,
+    EngineStopped,
+}
+
+/// What outlives a stream.
+struct Agent<N> {
+    config: Config,
+    seams: Seams<N>,
+    hello: Hello,
+    spool: Arc<Spool>,
+    engine: Engine,
+    listeners: Listeners,
+    runs: Runs,
+}
+
+impl<N: Net> Agent<N> {
+    /// Keeps a stream open until `stop` is ready.
+    async fn keep_attached(
+        &mut self,
+        mut stop: std::pin::Pin<&mut impl Future<Output = Stop>>,
+    ) -> Stop {
+        let mut backoff = Backoff::default();
+        loop {
+            let dialled = tokio::select! {
+                dialled = dial(&self.config, &self.seams.net, self.hello.clone()) => dialled,
+                stop = &mut stop => return stop,
+            };
+            let setback = match dialled {
+                Ok(session) => match self.serve_session(session, stop.as_mut()).await {
+                    Ok(setback) => setback,
+                    Err(stop) => return stop,
+                },
+                Err(error) => setback_of(&error),
+            };
+            let wait = backoff.after(setback, self.seams.rng.as_ref());
+            info!(wait_ms = %wait.as_millis(), "dialling again");
+            tokio::select! {
+                () = sleep(wait) => {}
+                stop = &mut stop => return stop,
+            }
+        }
+    }
+
+    /// Serves an open stream to its end.
+    async fn serve_session(
+        &mut self,
+        session: Session,
+        stop: std::pin::Pin<&mut impl Future<Output = Stop>>,
+    ) -> Result<Setback, Stop> {
+        let coordinator = self.config.coordinator.to_string();
+        info!(%coordinator, "attached");
+        let window = Duration::from_millis(session.welcome.reconnect_window_ms.into());
+        let since = Instant::now();
+        let end = match self.serve(session, stop).await {
+            Ok(end) => end,
+            Err(stop) => return Err(stop),
+        };
+        let lived = since.elapsed() >= RECONNECT_FIRST;
+        Ok(match end {
+            StreamEnd::Refused(status) => {
+                error!(%coordinator, code = %status.code(), reason = status.message(), "the coordinator refused the agent");
+                Setback::Refused
+            }
+            StreamEnd::Lost(reason) => {
+                warn!(%coordinator, reason, "stream lost");
+                if lived {
+                    Setback::lost(window)
+                } else {
+                    Setback::Failed
+                }
+            }
+        })
+    }
+}
+
+/// Logs a dial that failed, and says what it means for the next.
+fn setback_of(failure: &DialError) -> Setback {
+    let cause = std::error::Error::source(failure)
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    if failure.is_refusal() {
+        error!(error = %failure, cause, "cannot attach, needs a change on one side");
+        Setback::Refused
+    } else {
+        warn!(error = %failure, cause, "cannot attach");
+        Setback::Failed
+    }
+}

@@ -1,0 +1,178 @@
+//! The probe engine: one thread with an event loop of its own that makes all attempts.
+//!
+//! A task for each probe costs too much (PERFORMANCE A1). The thread holds sockets, a heap of deadlines and a queue of
+//! starts; it starts attempts at an even pace, within the limits, and hands every finished attempt to a [`Sink`].
+//!
+//! **Invariant.** A probe waits in the queue, is in flight, or is gone: never two of these at once.
+
+mod flight;
+mod lag;
+mod pace;
+mod queue;
+mod socket;
+mod turn;
+
+use std::{
+    io,
+    net::TcpStream,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use mio::Waker;
+use reachproof_proto::net::Nonce;
+use tokio::sync::oneshot;
+use tracing::error;
+
+use crate::{
+    limits::Limits,
+    probe::{Finished, RunName, Work},
+    seams::Clock,
+};
+
+/// Takes what the engine finished. Called on the engine's thread: must not wait.
+pub trait Sink: Send + 'static {
+    /// A finished attempt that is complete.
+    fn finished(&self, attempt: Finished);
+
+    /// A connection on which the peer is to be asked who it is; who takes it completes the attempt.
+    fn connected(&self, connection: PeerConnection);
+}
+
+/// A connection to a peer, handed over as soon as the handshake is done.
+#[derive(Debug)]
+pub struct PeerConnection {
+    /// The connection; non-blocking.
+    pub stream: TcpStream,
+    /// The attempt, but for the identification.
+    pub attempt: Finished,
+    /// What the peer has to put into its proof.
+    pub nonce: Nonce,
+    /// How long to wait for its answer.
+    pub deadline: Duration,
+    /// How to close.
+    pub close: Close,
+    /// The place among the attempts in flight, free again when this is dropped.
+    pub place: Place,
+}
+
+/// How a connection to a peer is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Close {
+    /// With FIN: the random source port stays in TIME_WAIT.
+    Normal,
+    /// With RST: the source port is planned and may be needed again at once.
+    Reset,
+}
+
+/// A place among the attempts in flight.
+#[derive(Debug)]
+pub struct Place {
+    taken: Arc<AtomicUsize>,
+    waker: Arc<Waker>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(1, Ordering::AcqRel);
+        wake(&self.waker);
+    }
+}
+
+/// What the loop is told.
+#[derive(Debug)]
+enum Command {
+    Add(Work),
+    Cancel(RunName),
+    Stop,
+}
+
+/// Runs attempts until it is dropped.
+#[derive(Debug)]
+pub struct Engine {
+    commands: mpsc::Sender<Command>,
+    waker: Arc<Waker>,
+    pending: Arc<AtomicUsize>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+/// Tells when an engine's thread ended, whatever the reason.
+pub type Ended = oneshot::Receiver<()>;
+
+impl Engine {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the kernel gives no event queue or no thread.
+    pub fn start(
+        limits: Limits,
+        clock: Arc<dyn Clock>,
+        sink: impl Sink,
+    ) -> io::Result<(Engine, Ended)> {
+        let (commands, receiver) = mpsc::channel();
+        let pending = Arc::new(AtomicUsize::new(0));
+        let mut turns = turn::Turns::new(limits, clock, Box::new(sink), Arc::clone(&pending))?;
+        let waker = turns.waker();
+        let (ended, ends) = oneshot::channel();
+        let thread = thread::Builder::new()
+            .name("probes".to_owned())
+            .spawn(move || {
+                if let Err(error) = turns.run(&receiver) {
+                    error!(%error, "the probe engine stopped");
+                }
+                // Nobody may listen any more.
+                let _ = ended.send(());
+            })?;
+        let engine = Engine {
+            commands,
+            waker,
+            pending,
+            thread: Some(thread),
+        };
+        Ok((engine, ends))
+    }
+
+    /// Adds probes.
+    pub fn add(&self, work: Work) {
+        self.tell(Command::Add(work));
+    }
+
+    /// Ends all probes of a run without a result.
+    pub fn cancel(&self, run: RunName) {
+        self.tell(Command::Cancel(run));
+    }
+
+    /// Attempts that are planned but not yet finished.
+    pub fn attempts_pending(&self) -> usize {
+        self.pending.load(Ordering::Acquire)
+    }
+
+    /// Puts a command where the loop finds it; an engine that ended takes none.
+    fn tell(&self, command: Command) {
+        if self.commands.send(command).is_ok() {
+            wake(&self.waker);
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.tell(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Wakes the loop; a loop that cannot be woken still looks at its next timer.
+fn wake(waker: &Waker) {
+    if let Err(error) = waker.wake() {
+        error!(%error, "cannot wake the probe engine");
+    }
+}

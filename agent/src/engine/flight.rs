@@ -1,0 +1,130 @@
+//! Attempts that wait for an answer.
+
+use std::{
+    cmp::Reverse, collections::BinaryHeap, io, net::SocketAddr, os::fd::AsRawFd, time::Instant,
+};
+
+use mio::{Interest, Registry, Token, unix::SourceFd};
+use slab::Slab;
+use socket2::Socket;
+
+use super::queue::Running;
+use crate::probe::RunName;
+
+/// An attempt whose SYN was sent.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) running: Running,
+    pub(super) socket: Socket,
+    pub(super) local: SocketAddr,
+    pub(super) started_at: Instant,
+}
+
+/// All attempts that wait for an answer.
+#[derive(Debug)]
+pub(super) struct Flight {
+    registry: Registry,
+    attempts: Slab<(u64, Attempt)>,
+    deadlines: BinaryHeap<Reverse<(Instant, u64, usize)>>,
+    /// Counts attempts, so that an entry of `deadlines` is known to be stale.
+    serial: u64,
+    attempts_left: usize,
+}
+
+impl Flight {
+    /// No attempts; sockets are watched through `registry`.
+    pub(super) fn new(registry: Registry) -> Flight {
+        Flight {
+            registry,
+            attempts: Slab::new(),
+            deadlines: BinaryHeap::new(),
+            serial: 0,
+            attempts_left: 0,
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.attempts.len()
+    }
+
+    /// Watches the socket of the attempt that is added next.
+    ///
+    /// # Errors
+    /// What epoll says.
+    pub(super) fn watch(&self, socket: &Socket) -> io::Result<()> {
+        let token = Token(self.attempts.vacant_key());
+        self.registry.register(
+            &mut SourceFd(&socket.as_raw_fd()),
+            token,
+            Interest::WRITABLE,
+        )
+    }
+
+    /// Adds an attempt whose socket is the last that was watched.
+    pub(super) fn add(&mut self, attempt: Attempt) {
+        self.serial += 1;
+        self.attempts_left += attempt.running.attempts_left();
+        let deadline = attempt.started_at + attempt.running.probe.deadline;
+        let key = self.attempts.insert((self.serial, attempt));
+        self.deadlines.push(Reverse((deadline, self.serial, key)));
+    }
+
+    /// The attempt that an event is about; none when it is over.
+    pub(super) fn find(&self, key: usize) -> Option<&Attempt> {
+        self.attempts.get(key).map(|(_, attempt)| attempt)
+    }
+
+    /// Takes an attempt out, so that its socket can close or go elsewhere.
+    pub(super) fn take(&mut self, key: usize) -> Option<Attempt> {
+        let (_, attempt) = self.attempts.try_remove(key)?;
+        self.attempts_left = self
+            .attempts_left
+            .saturating_sub(attempt.running.attempts_left());
+        Some(attempt)
+    }
+
+    /// Watches a socket no longer that goes elsewhere; one that closes needs no such call.
+    pub(super) fn unwatch(&self, socket: &Socket) -> io::Result<()> {
+        self.registry.deregister(&mut SourceFd(&socket.as_raw_fd()))
+    }
+
+    /// When the first deadline ends; none when nothing is in flight.
+    pub(super) fn first_deadline(&mut self) -> Option<Instant> {
+        while let Some(Reverse((at, serial, key))) = self.deadlines.peek() {
+            if self
+                .attempts
+                .get(*key)
+                .is_some_and(|(current, _)| current == serial)
+            {
+                return Some(*at);
+            }
+            self.deadlines.pop();
+        }
+        None
+    }
+
+    /// An attempt whose deadline is over; it stays until it is taken.
+    pub(super) fn overdue(&mut self, now: Instant) -> Option<usize> {
+        if self.first_deadline()? > now {
+            return None;
+        }
+        self.deadlines.pop().map(|Reverse((_, _, key))| key)
+    }
+
+    /// These attempts, and those that may follow them.
+    pub(super) fn attempts_left(&self) -> usize {
+        self.attempts_left
+    }
+
+    /// Closes the attempts of a run.
+    pub(super) fn cancel(&mut self, run: &RunName) {
+        self.attempts
+            .retain(|_, (_, attempt)| attempt.running.run != *run);
+        self.attempts_left = self
+            .attempts
+            .iter()
+            .map(|(_, (_, attempt))| attempt.running.attempts_left())
+            .sum();
+    }
+}

@@ -1,0 +1,127 @@
+//! Probes that wait for their next attempt.
+
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    time::{Duration, Instant},
+};
+
+use slab::Slab;
+
+use crate::{
+    limits::PROBES_WAITING_MAX,
+    probe::{Probe, RunName, Work},
+};
+
+/// A probe between the first and the last of its attempts.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) run: RunName,
+    pub(super) probe: Probe,
+    /// When nothing new is started any more.
+    pub(super) expires_at: Instant,
+    /// Number of the next attempt, from 0.
+    pub(super) attempt: u32,
+    /// Source ports of the attempts before.
+    pub(super) ports_used: Vec<u16>,
+    /// How often the planned port of the next attempt was busy.
+    pub(super) port_waits: u32,
+}
+
+impl Running {
+    /// The next attempt, or the one in flight, and those that may follow it.
+    pub(super) fn attempts_left(&self) -> usize {
+        let left = self.probe.attempts_max().saturating_sub(self.attempt);
+        usize::try_from(left).unwrap_or(usize::MAX)
+    }
+}
+
+/// When the next attempt of a probe is due; in the order of their addition where it is the same time.
+type Due = Reverse<(Instant, u64, usize)>;
+
+/// All probes that wait for their next attempt.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    waiting: Slab<(u64, Running)>,
+    due: BinaryHeap<Due>,
+    /// Counts additions, so that an entry of `due` is known to be stale.
+    serial: u64,
+    attempts: usize,
+}
+
+impl Queue {
+    /// Adds probes; returns how many did not fit.
+    pub(super) fn add(&mut self, work: Work, now: Instant) -> usize {
+        let room = PROBES_WAITING_MAX.saturating_sub(self.waiting.len());
+        let refused = work.probes.len().saturating_sub(room);
+        for probe in work.probes.into_iter().take(room) {
+            let running = Running {
+                run: work.run.clone(),
+                probe,
+                expires_at: work.expires_at,
+                attempt: 0,
+                ports_used: Vec::new(),
+                port_waits: 0,
+            };
+            self.push(running, now);
+        }
+        refused
+    }
+
+    /// Lets a probe wait until `at`.
+    pub(super) fn push(&mut self, running: Running, at: Instant) {
+        self.serial += 1;
+        self.attempts += running.attempts_left();
+        let key = self.waiting.insert((self.serial, running));
+        self.due.push(Reverse((at, self.serial, key)));
+    }
+
+    /// When the first attempt is due; none when no probe waits.
+    pub(super) fn first(&mut self) -> Option<Instant> {
+        while let Some(Reverse((at, serial, key))) = self.due.peek() {
+            if self
+                .waiting
+                .get(*key)
+                .is_some_and(|(current, _)| current == serial)
+            {
+                return Some(*at);
+            }
+            self.due.pop();
+        }
+        None
+    }
+
+    /// Takes the first probe whose attempt is due and still allowed, and drops those that expired before.
+    pub(super) fn pop(&mut self, now: Instant) -> Option<Running> {
+        while self.first()? <= now {
+            let Reverse((_, _, key)) = self.due.pop()?;
+            let (_, running) = self.waiting.try_remove(key)?;
+            self.attempts = self.attempts.saturating_sub(running.attempts_left());
+            if now < running.expires_at {
+                return Some(running);
+            }
+        }
+        None
+    }
+
+    /// Drops the probes of a run.
+    pub(super) fn cancel(&mut self, run: &RunName) {
+        self.waiting.retain(|_, (_, running)| running.run != *run);
+        self.attempts = self
+            .waiting
+            .iter()
+            .map(|(_, (_, running))| running.attempts_left())
+            .sum();
+    }
+
+    /// Attempts that may still come.
+    pub(super) fn attempts_left(&self) -> usize {
+        self.attempts
+    }
+}
+
+/// How long a planned port that is busy is waited for: another attempt of ours holds it no longer than its deadline.
+pub(super) const PORT_WAIT: Duration = Duration::from_millis(100);
+
+/// How often it is waited for it: for 10 s in all.
+pub(super) const PORT_WAITS_MAX: u32 = 100;

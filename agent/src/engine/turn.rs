@@ -1,0 +1,352 @@
+//! The loop: wait, take events, end what is overdue, start what is due.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
+
+use mio::{Events, Poll, Token, Waker};
+use tracing::warn;
+
+use super::{
+    Close, Command, PeerConnection, Place, Sink,
+    flight::{Attempt, Flight},
+    lag::Lag,
+    pace::Pace,
+    queue::{PORT_WAIT, PORT_WAITS_MAX, Queue, Running},
+    socket::{Judged, StartFailure, Started, judge, start},
+};
+use crate::{
+    limits::{DEADLINE_MAX, Limits, STARTS_BURST},
+    outcome::{Errno, Outcome, Stage},
+    probe::{Attempts, Finished, ProbeKind},
+    seams::Clock,
+};
+
+/// The waker's events; attempts have small numbers.
+const WAKE: Token = Token(usize::MAX);
+
+/// Events taken at once; more come with the next turn.
+const EVENTS_MAX: usize = 256;
+
+/// An attempt that waited more than this part of its deadline for us, and not for the network, is *starved*.
+const STARVED_PART: u32 = 4;
+
+/// Everything that the loop's thread holds.
+pub(super) struct Turns {
+    poll: Poll,
+    waker: Arc<Waker>,
+    clock: Arc<dyn Clock>,
+    sink: Box<dyn Sink>,
+    in_flight_max: usize,
+    pace: Pace,
+    queue: Queue,
+    flight: Flight,
+    lag: Lag,
+    /// Connections to peers that others complete.
+    handed_over: Arc<AtomicUsize>,
+    pending: Arc<AtomicUsize>,
+    /// When the turn before ended its waiting.
+    woken_at: Instant,
+}
+
+/// Whether the loop goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Turn,
+    Stop,
+}
+
+impl Turns {
+    /// Makes the event queue.
+    pub(super) fn new(
+        limits: Limits,
+        clock: Arc<dyn Clock>,
+        sink: Box<dyn Sink>,
+        pending: Arc<AtomicUsize>,
+    ) -> io::Result<Turns> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+        let flight = Flight::new(poll.registry().try_clone()?);
+        let now = clock.now();
+        Ok(Turns {
+            poll,
+            waker,
+            clock,
+            sink,
+            in_flight_max: usize::try_from(limits.in_flight_max).unwrap_or(usize::MAX),
+            pace: Pace::new(limits.starts_per_second_max, STARTS_BURST, now),
+            queue: Queue::default(),
+            flight,
+            lag: Lag::default(),
+            handed_over: Arc::new(AtomicUsize::new(0)),
+            pending,
+            woken_at: now,
+        })
+    }
+
+    /// What wakes the loop.
+    pub(super) fn waker(&self) -> Arc<Waker> {
+        Arc::clone(&self.waker)
+    }
+
+    /// Turns until it is told to stop or epoll fails.
+    pub(super) fn run(&mut self, commands: &mpsc::Receiver<Command>) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        while self.turn(&mut events, commands)? == Next::Turn {}
+        Ok(())
+    }
+
+    /// Waits for an event, a command or a timer, and does what is due.
+    fn turn(
+        &mut self,
+        events: &mut Events,
+        commands: &mpsc::Receiver<Command>,
+    ) -> io::Result<Next> {
+        self.wait(events)?;
+        for event in events.iter() {
+            if event.token() != WAKE {
+                self.answered(event.token().0);
+            }
+        }
+        if self.obey(commands) == Next::Stop {
+            return Ok(Next::Stop);
+        }
+        self.end_overdue();
+        self.start_due();
+        self.publish();
+        Ok(Next::Turn)
+    }
+
+    /// Waits, and notes how late the loop was: by its timer, or because the turn before took so long.
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let before = self.clock.now();
+        let alarm = self.alarm();
+        let timeout = alarm.map(|at| at.saturating_duration_since(before));
+        match self.poll.poll(events, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        let now = self.clock.now();
+        let late = alarm.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        let busy = before.saturating_duration_since(self.woken_at);
+        self.lag.note(now, late.max(busy), DEADLINE_MAX * 2);
+        self.woken_at = now;
+        Ok(())
+    }
+
+    /// When the loop has to look next, whatever the network does; none when only a command can bring work.
+    fn alarm(&mut self) -> Option<Instant> {
+        let deadline = self.flight.first_deadline();
+        if self.is_full() {
+            return deadline;
+        }
+        let start = self.queue.first().map(|due| due.max(self.pace.earliest()));
+        match (deadline, start) {
+            (Some(deadline), Some(start)) => Some(deadline.min(start)),
+            (deadline, start) => deadline.or(start),
+        }
+    }
+
+    /// Whether no further attempt may start.
+    fn is_full(&self) -> bool {
+        self.flight.len() + self.handed_over.load(Ordering::Acquire) >= self.in_flight_max
+    }
+
+    /// Takes all commands that wait. A sender that is gone without a word means the same as a stop.
+    fn obey(&mut self, commands: &mpsc::Receiver<Command>) -> Next {
+        loop {
+            match commands.try_recv() {
+                Ok(Command::Add(work)) => {
+                    let run = work.run.clone();
+                    let refused = self.queue.add(work, self.clock.now());
+                    if refused > 0 {
+                        warn!(%run, refused, "more probes than may wait; the rest is not made");
+                    }
+                }
+                Ok(Command::Cancel(run)) => {
+                    self.queue.cancel(&run);
+                    self.flight.cancel(&run);
+                }
+                Err(mpsc::TryRecvError::Empty) => return Next::Turn,
+                Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => return Next::Stop,
+            }
+        }
+    }
+
+    /// Takes the answer of an attempt that the kernel has news about.
+    fn answered(&mut self, key: usize) {
+        let now = self.clock.now();
+        let Some(attempt) = self.flight.find(key) else {
+            return;
+        };
+        let judged = judge(
+            &attempt.socket,
+            now.saturating_duration_since(attempt.started_at),
+        );
+        if judged.outcome.is_some() {
+            self.end(key, judged, now);
+        }
+    }
+
+    /// Ends the attempts whose deadline is over, after a last look at each.
+    fn end_overdue(&mut self) {
+        let now = self.clock.now();
+        while let Some(key) = self.flight.overdue(now) {
+            let Some(attempt) = self.flight.find(key) else {
+                continue;
+            };
+            let after = now.saturating_duration_since(attempt.started_at);
+            let judged = judge(&attempt.socket, after);
+            let starved =
+                self.lag.since(attempt.started_at) > attempt.running.probe.deadline / STARVED_PART;
+            let silent = if starved {
+                Outcome::Starved { after }
+            } else {
+                Outcome::TimedOut { after }
+            };
+            let outcome = Some(judged.outcome.unwrap_or(silent));
+            self.end(key, Judged { outcome, ..judged }, now);
+        }
+    }
+
+    /// Takes an attempt out of flight and hands it on.
+    fn end(&mut self, key: usize, judged: Judged, now: Instant) {
+        let Some(outcome) = judged.outcome else {
+            return;
+        };
+        let Some(attempt) = self.flight.take(key) else {
+            return;
+        };
+        let Attempt {
+            running,
+            socket,
+            local,
+            started_at,
+        } = attempt;
+        let finished = Finished {
+            syn_retransmissions: judged.syn_retransmissions,
+            ..finished(&running, outcome, Some(local), started_at)
+        };
+        match (running.probe.kind, outcome) {
+            (ProbeKind::Peer { nonce }, Outcome::Connected { .. })
+                if self.flight.unwatch(&socket).is_ok() =>
+            {
+                let close = match running.probe.attempts {
+                    Attempts::Random { .. } => Close::Normal,
+                    Attempts::Ports(_) => Close::Reset,
+                };
+                self.sink.connected(PeerConnection {
+                    stream: TcpStream::from(socket),
+                    attempt: finished,
+                    nonce,
+                    deadline: running.probe.deadline,
+                    close,
+                    place: self.take_place(),
+                });
+            }
+            (ProbeKind::TcpConnect | ProbeKind::Peer { .. }, _) => self.sink.finished(finished),
+        }
+        self.go_on(running, outcome, started_at, now);
+    }
+
+    /// Takes a place for a connection that others complete.
+    fn take_place(&self) -> Place {
+        self.handed_over.fetch_add(1, Ordering::AcqRel);
+        Place {
+            taken: Arc::clone(&self.handed_over),
+            waker: Arc::clone(&self.waker),
+        }
+    }
+
+    /// Queues the next attempt of a probe, if there is one.
+    fn go_on(&mut self, mut running: Running, outcome: Outcome, started_at: Instant, now: Instant) {
+        if !running.probe.goes_on_after(running.attempt, outcome) {
+            return;
+        }
+        let due = (started_at + running.probe.interval).max(now);
+        running.attempt += 1;
+        running.port_waits = 0;
+        self.queue.push(running, due);
+    }
+
+    /// Starts what is due, as far as limits and pace allow.
+    fn start_due(&mut self) {
+        while !self.is_full() {
+            let now = self.clock.now();
+            if self.pace.earliest() > now {
+                return;
+            }
+            let Some(running) = self.queue.pop(now) else {
+                return;
+            };
+            self.pace.count(now);
+            self.start(running, now);
+        }
+    }
+
+    /// Starts the next attempt of a probe.
+    fn start(&mut self, mut running: Running, now: Instant) {
+        let port = running.probe.planned_port(running.attempt);
+        match start(&running.probe, port, &running.ports_used) {
+            Ok(Started { socket, local }) => {
+                running.ports_used.push(local.port());
+                match self.flight.watch(&socket) {
+                    Ok(()) => self.flight.add(Attempt {
+                        running,
+                        socket,
+                        local,
+                        started_at: now,
+                    }),
+                    Err(error) => self.failed(running, Errno::of(&error), Some(local), now),
+                }
+            }
+            Err(StartFailure::PortBusy(_)) if running.port_waits < PORT_WAITS_MAX => {
+                running.port_waits += 1;
+                self.queue.push(running, now + PORT_WAIT);
+            }
+            Err(StartFailure::PortBusy(errno)) => self.failed(running, errno, None, now),
+            Err(StartFailure::Other { errno, local }) => self.failed(running, errno, local, now),
+        }
+    }
+
+    /// Reports an attempt that a system call ended.
+    fn failed(&mut self, running: Running, errno: Errno, local: Option<SocketAddr>, now: Instant) {
+        let outcome = Outcome::of_errno(errno, Stage::Starting, Duration::ZERO);
+        self.sink.finished(finished(&running, outcome, local, now));
+        self.go_on(running, outcome, now, now);
+    }
+
+    /// Tells the others how much is left.
+    fn publish(&self) {
+        let handed_over = self.handed_over.load(Ordering::Acquire);
+        let pending = self.queue.attempts_left() + self.flight.attempts_left() + handed_over;
+        self.pending.store(pending, Ordering::Release);
+    }
+}
+
+/// A finished attempt without anything that came after the handshake.
+fn finished(
+    running: &Running,
+    outcome: Outcome,
+    local: Option<SocketAddr>,
+    started_at: Instant,
+) -> Finished {
+    Finished {
+        run: running.run.clone(),
+        probe: running.probe.id,
+        attempt: running.attempt,
+        outcome,
+        local,
+        started_at,
+        syn_retransmissions: 0,
+        identification: None,
+    }
+}

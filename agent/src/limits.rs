@@ -1,0 +1,219 @@
+//! Every limit of the agent, with its unit and its reason.
+//!
+//! Hard caps are compiled in: neither flags nor the coordinator go beyond them (SECURITY D.3).
+
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit};
+use thiserror::Error;
+
+/// Attempts in flight unless the flags say otherwise: few enough for any node's connection tracking.
+pub const IN_FLIGHT_DEFAULT: u32 = 64;
+
+/// Hard cap of attempts in flight.
+pub const IN_FLIGHT_CAP: u32 = 256;
+
+/// Attempts started per second unless the flags say otherwise.
+pub const STARTS_PER_SECOND_DEFAULT: u32 = 20;
+
+/// Hard cap of attempts started per second.
+pub const STARTS_PER_SECOND_CAP: u32 = 100;
+
+/// Attempts that may start at once after a pause, so that a small plan is not stretched.
+pub const STARTS_BURST: u32 = 50;
+
+/// Most probes of one assignment, as in `control.proto`.
+pub const PROBES_MAX: usize = 10_000;
+
+/// Most probes that wait or run at once, over all runs: a coordinator cannot fill the memory with generations.
+pub const PROBES_WAITING_MAX: usize = 20_000;
+
+/// Most attempts of one probe, as in `control.proto`.
+pub const ATTEMPTS_MAX: u32 = 16;
+
+/// Longest wait for an answer, as in `control.proto`: the kernel gives up by itself after about two minutes.
+pub const DEADLINE_MAX: Duration = Duration::from_secs(60);
+
+/// Longest time between the starts of two attempts: a plan that waits longer belongs into two.
+pub const INTERVAL_MAX: Duration = Duration::from_secs(600);
+
+/// Longest life of an assignment: the longest run (SECURITY D.3).
+pub const EXPIRY_MAX: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// Longest name of a run, in bytes, as in `control.proto`.
+pub const RUN_NAME_MAX: usize = 64;
+
+/// Most runs whose assignments are remembered at once; a service has few at a time.
+pub const RUNS_MAX: usize = 64;
+
+/// Most ports that one assignment opens: the peer ports of DESIGN 5 are ten, and rule edges add some.
+pub const LISTEN_MAX: usize = 256;
+
+/// How long ports stay open after their assignment expired, for attempts that started just before: their longest wait.
+pub const LISTEN_GRACE: Duration = DEADLINE_MAX;
+
+/// Backlog of a listening socket: above what is in flight towards one agent, since a full queue looks like a drop
+/// (PERFORMANCE A, trap 3). The kernel cuts it to `net.core.somaxconn`.
+pub const BACKLOG: i32 = 4096;
+
+/// Most connections that one port serves at once; further ones are reported and closed.
+pub const CONNECTIONS_MAX: usize = 512;
+
+/// Longest life of a served connection, also of a silent one: a peer check takes milliseconds.
+pub const CONNECTION_LIFE_MAX: Duration = Duration::from_secs(10);
+
+/// How long accepting rests after an error of the host, such as no free descriptor, that would repeat at once.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Largest HTTP/1.1 head in bytes: a probe request has one short line.
+pub const HTTP_HEAD_MAX: usize = 16 * 1024;
+
+/// Most streams at once on one served HTTP/2 connection: a peer makes one call.
+pub const PEER_STREAMS_MAX: u32 = 4;
+
+/// Largest message of the coordinator in bytes: 10,000 probes fit (SECURITY D.3).
+pub const MESSAGE_MAX: usize = 1024 * 1024;
+
+/// Largest answer of a peer in bytes: an address, a port and a proof take less than 100.
+pub const PEER_MESSAGE_MAX: usize = 1024;
+
+/// Attempts in one batch, as in `control.proto`.
+pub const BATCH_ATTEMPTS_MAX: usize = 1_000;
+
+/// Accepted connections in one batch: as many as attempts.
+pub const BATCH_ACCEPTS_MAX: usize = 1_000;
+
+/// Longest time that a result waits for others before it is sent.
+pub const BATCH_WAIT: Duration = Duration::from_millis(200);
+
+/// Sent batches that wait for their acknowledgement: what is not sent has no number yet and can be dropped without a gap.
+pub const BATCHES_UNACKNOWLEDGED_MAX: usize = 4;
+
+/// Results in the spool: ten batches.
+pub const SPOOL_RESULTS_MAX: usize = 10_000;
+
+/// Size of the spool in bytes.
+pub const SPOOL_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Accepted connections that wait to be reported; further ones are only counted.
+pub const SPOOL_ACCEPTS_MAX: usize = 10_000;
+
+/// Longest wait for the coordinator's TCP handshake, and again for its TLS handshake.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest wait for `Welcome`: the coordinator may have to ask an API server about the token first.
+pub const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Silence after which HTTP/2 asks whether the coordinator is still there.
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Longest wait for that answer; with the interval a dead stream is noticed within 30 s (DESIGN 6).
+pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Messages that wait in the outbound stream; a coordinator that reads slower loses the stream, not a message.
+pub const OUTBOUND_MAX: usize = 64;
+
+/// Shortest heartbeat interval that is followed.
+pub const HEARTBEAT_MIN: Duration = Duration::from_millis(100);
+
+/// Longest heartbeat interval that is followed.
+pub const HEARTBEAT_MAX: Duration = Duration::from_secs(300);
+
+/// Longest window over which the first dial after a lost stream is spread.
+pub const RECONNECT_WINDOW_MAX: Duration = Duration::from_secs(600);
+
+/// First wait after a dial that failed.
+pub const RECONNECT_FIRST: Duration = Duration::from_secs(1);
+
+/// Longest wait after dials that failed, before it is varied by half.
+pub const RECONNECT_MAX: Duration = Duration::from_secs(60);
+
+/// Longest wait, at the end, for the acknowledgement of what was sent.
+pub const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// Largest CA or token file in bytes.
+pub const CREDENTIAL_MAX: u64 = 1024 * 1024;
+
+/// Descriptors that attempts leave to everything else: listeners, served connections, the stream, the event loops.
+const DESCRIPTORS_RESERVED: u64 = 128;
+
+/// What the agent can take at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Attempts in flight, 1 to [`IN_FLIGHT_CAP`].
+    pub in_flight_max: u32,
+    /// Attempts started per second, 1 to [`STARTS_PER_SECOND_CAP`].
+    pub starts_per_second_max: u32,
+}
+
+/// Limits that cannot be had.
+#[derive(Debug, Error)]
+pub enum LimitsError {
+    /// The limit on open files could not be read.
+    #[error("cannot read the limit on open files")]
+    Unreadable(#[source] std::io::Error),
+    /// Too few files may be open.
+    #[error(
+        "the limit on open files is {limit}, needs more than {DESCRIPTORS_RESERVED}: raise it with `ulimit -n`"
+    )]
+    TooFewFiles {
+        /// RLIMIT_NOFILE, soft.
+        limit: u64,
+    },
+}
+
+impl Limits {
+    /// Cuts what was asked for to the hard caps and to half of the descriptors that are free for attempts (RLIMIT_NOFILE);
+    /// the other half is for connections that are served.
+    ///
+    /// # Errors
+    /// [`LimitsError`] when the limit on open files is unreadable or leaves no descriptor.
+    pub fn within_host(asked: Limits) -> Result<Limits, LimitsError> {
+        let (soft, _hard) = getrlimit(Resource::RLIMIT_NOFILE)
+            .map_err(|errno| LimitsError::Unreadable(errno.into()))?;
+        asked.within_descriptors(soft)
+    }
+
+    /// Cuts to the hard caps and to what `limit` descriptors leave.
+    fn within_descriptors(self, limit: u64) -> Result<Limits, LimitsError> {
+        let free = limit.saturating_sub(DESCRIPTORS_RESERVED).div_ceil(2);
+        if free == 0 {
+            return Err(LimitsError::TooFewFiles { limit });
+        }
+        let free = u32::try_from(free).unwrap_or(IN_FLIGHT_CAP);
+        Ok(Limits {
+            in_flight_max: self.in_flight_max.min(IN_FLIGHT_CAP).min(free).max(1),
+            starts_per_second_max: self.starts_per_second_max.clamp(1, STARTS_PER_SECOND_CAP),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    const GREEDY: Limits = Limits {
+        in_flight_max: 1_000_000,
+        starts_per_second_max: 1_000_000,
+    };
+
+    #[test]
+    fn hard_caps_hold_whatever_is_asked_for() {
+        let limits = GREEDY.within_descriptors(1_000_000).unwrap();
+        assert_eq!(limits.in_flight_max, IN_FLIGHT_CAP);
+        assert_eq!(limits.starts_per_second_max, STARTS_PER_SECOND_CAP);
+    }
+
+    #[test]
+    fn attempts_in_flight_follow_the_limit_on_open_files() {
+        assert_eq!(GREEDY.within_descriptors(148).unwrap().in_flight_max, 10);
+    }
+
+    #[test]
+    fn too_few_open_files_are_an_error() {
+        let error = GREEDY.within_descriptors(128).unwrap_err();
+        assert!(matches!(error, LimitsError::TooFewFiles { limit: 128 }));
+    }
+}

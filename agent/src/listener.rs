@@ -1,0 +1,263 @@
+//! Ports that the agent listens on, and what it says there.
+//!
+//! Accepting has a task of its own for each socket, so that a full queue does not look like a drop (PERFORMANCE A, trap 3).
+
+mod serve;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Instant,
+};
+
+use reachproof_proto::net::ProofKey;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+    time::{sleep, sleep_until},
+};
+use tracing::warn;
+
+use crate::{
+    limits::{ACCEPT_PAUSE, BACKLOG, CONNECTIONS_MAX},
+    outcome::Errno,
+    probe::RunName,
+    seams::Clock,
+};
+
+/// One connection that a listener accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// The run that opened the port.
+    pub run: RunName,
+    /// Where it was connected to.
+    pub local: SocketAddr,
+    /// Who connected, by getpeername.
+    pub peer: SocketAddr,
+    /// When it was accepted.
+    pub accepted_at: Instant,
+}
+
+/// Takes what listeners accept. Must not wait.
+pub type AcceptSink = Arc<dyn Fn(Accepted) + Send + Sync>;
+
+/// A port to open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenOrder {
+    /// The port, 1024 or above.
+    pub port: u16,
+    /// Key for the proofs that are given on it.
+    pub key: ProofKey,
+}
+
+/// A port that could not be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenFailure {
+    /// The port.
+    pub port: u16,
+    /// What bind or listen said.
+    pub errno: Errno,
+}
+
+/// All open ports.
+pub struct Listeners {
+    addresses: Vec<IpAddr>,
+    clock: Arc<dyn Clock>,
+    sink: AcceptSink,
+    /// Invariant: a port belongs to one run.
+    open: BTreeMap<u16, Port>,
+    /// When the ports of each run close. A run whose sender is dropped has no port.
+    runs: BTreeMap<RunName, watch::Sender<tokio::time::Instant>>,
+}
+
+/// One open port: a task for each address.
+struct Port {
+    run: RunName,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// What a task needs to know about its port.
+#[derive(Clone)]
+struct Listening {
+    run: RunName,
+    key: ProofKey,
+    clock: Arc<dyn Clock>,
+    sink: AcceptSink,
+}
+
+impl Listeners {
+    /// No ports; they will be opened on all of `addresses`.
+    pub fn new(addresses: Vec<IpAddr>, clock: Arc<dyn Clock>, sink: AcceptSink) -> Listeners {
+        Listeners {
+            addresses,
+            clock,
+            sink,
+            open: BTreeMap::new(),
+            runs: BTreeMap::new(),
+        }
+    }
+
+    /// Opens ports for a run until `closes_at`, and returns those that could not be opened on every address.
+    ///
+    /// A port that an earlier run holds passes to this one: its coordinator may have died. Ports that this run already
+    /// holds stay open until the later of both times.
+    pub async fn open(
+        &mut self,
+        run: &RunName,
+        orders: &[ListenOrder],
+        closes_at: tokio::time::Instant,
+    ) -> Vec<ListenFailure> {
+        let closing = self
+            .runs
+            .entry(run.clone())
+            .or_insert_with(|| watch::Sender::new(closes_at));
+        closing.send_modify(|at| *at = closes_at.max(*at));
+        let closing = closing.subscribe();
+        let mut failures = Vec::new();
+        for order in orders {
+            if self
+                .open
+                .get(&order.port)
+                .is_some_and(|port| port.run != *run || port.is_over())
+            {
+                self.close_port(order.port).await;
+            }
+            let listening = Listening {
+                run: run.clone(),
+                key: order.key,
+                clock: Arc::clone(&self.clock),
+                sink: Arc::clone(&self.sink),
+            };
+            match self.bind_all(order.port) {
+                Ok(sockets) => {
+                    let start = |socket| {
+                        tokio::spawn(accept_all(socket, listening.clone(), closing.clone()))
+                    };
+                    let tasks = sockets.into_iter().map(start).collect();
+                    self.open.insert(
+                        order.port,
+                        Port {
+                            run: run.clone(),
+                            tasks,
+                        },
+                    );
+                }
+                Err(error) => failures.push(ListenFailure {
+                    port: order.port,
+                    errno: Errno::of(&error),
+                }),
+            }
+        }
+        failures
+    }
+
+    /// Closes all ports of a run, with the connections on them.
+    pub async fn close(&mut self, run: &RunName) {
+        self.runs.remove(run);
+        let ports: Vec<u16> = self
+            .open
+            .iter()
+            .filter(|(_, port)| port.run == *run)
+            .map(|(port, _)| *port)
+            .collect();
+        for port in ports {
+            self.close_port(port).await;
+        }
+    }
+
+    /// Closes all ports.
+    pub async fn close_all(&mut self) {
+        let runs: Vec<RunName> = self.runs.keys().cloned().collect();
+        for run in runs {
+            self.close(&run).await;
+        }
+    }
+
+    /// Closes one port and waits until its sockets are gone.
+    async fn close_port(&mut self, port: u16) {
+        let Some(open) = self.open.remove(&port) else {
+            return;
+        };
+        for task in open.tasks {
+            task.abort();
+            // It ends by the abort, or has ended before.
+            let _ = task.await;
+        }
+    }
+
+    /// Listens on one port of every address; all or none.
+    fn bind_all(&self, port: u16) -> io::Result<Vec<TcpListener>> {
+        self.addresses
+            .iter()
+            .map(|address| bind(SocketAddr::new(*address, port)))
+            .collect()
+    }
+}
+
+impl Port {
+    /// Whether it closed by itself.
+    fn is_over(&self) -> bool {
+        self.tasks.iter().all(JoinHandle::is_finished)
+    }
+}
+
+/// Listens on one address.
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let socket = Socket::new_raw(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts, reports and serves until the time in `closing`, or until its sender is gone.
+async fn accept_all(
+    socket: TcpListener,
+    listening: Listening,
+    mut closing: watch::Receiver<tokio::time::Instant>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        let closes_at = *closing.borrow_and_update();
+        tokio::select! {
+            accepted = socket.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    let Some(peer) = listening.report(&socket, peer) else { continue };
+                    if connections.len() < CONNECTIONS_MAX {
+                        connections.spawn(serve::serve(stream, listening.key, peer));
+                    }
+                }
+                Err(error) => {
+                    warn!(%error, "cannot accept a connection");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+            () = sleep_until(closes_at) => break,
+            changed = closing.changed() => if changed.is_err() { break },
+        }
+    }
+}
+
+impl Listening {
+    /// Reports an accepted connection; returns who connected, an IPv4 peer as IPv4.
+    fn report(&self, socket: &TcpListener, peer: SocketAddr) -> Option<SocketAddr> {
+        let local = socket.local_addr().ok()?;
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        (self.sink)(Accepted {
+            run: self.run.clone(),
+            local,
+            peer,
+            accepted_at: self.clock.now(),
+        });
+        Some(peer)
+    }
+}

@@ -1,0 +1,205 @@
+//! What an attempt ended with, and which errno means what.
+
+use std::time::Duration;
+
+/// An error number of the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Errno(pub i32);
+
+impl Errno {
+    /// An argument that the agent or the kernel does not take.
+    pub const INVALID: Errno = Errno(libc::EINVAL);
+
+    /// Takes the number out of an error; one without a number counts as [`Errno::INVALID`].
+    pub fn of(error: &std::io::Error) -> Errno {
+        error.raw_os_error().map_or(Errno::INVALID, Errno)
+    }
+}
+
+/// What the kernel said about one attempt. Says nothing about *why* (SEMANTICS F.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The handshake completed, also when a reset came after it.
+    Connected {
+        /// Round trip by `TCP_INFO`, or by the monotonic clock where the kernel has none.
+        handshake: Duration,
+    },
+    /// A reset or an ICMP port unreachable answered.
+    Refused {
+        /// By the monotonic clock: an upper bound of the round trip.
+        after: Duration,
+    },
+    /// No answer within the deadline.
+    TimedOut {
+        /// How long it was waited.
+        after: Duration,
+    },
+    /// An ICMP error, the neighbour table or the local routes said that there is no way.
+    Unreachable {
+        /// By the monotonic clock; 0 where nothing was sent.
+        after: Duration,
+        /// What the kernel said.
+        errno: Errno,
+    },
+    /// The attempt could not be made.
+    LocalError {
+        /// What the kernel said.
+        errno: Errno,
+    },
+    /// The agent ran late, so that its silence proves nothing.
+    Starved {
+        /// How long it was waited.
+        after: Duration,
+    },
+}
+
+/// How far an attempt was when an error came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// A system call failed: nothing was on the network.
+    Starting,
+    /// The socket reported it later, so that the network said it, or the kernel for it.
+    Waiting,
+}
+
+impl Outcome {
+    /// Whether the far end answered, which ends the attempts of a probe (SEMANTICS F.2).
+    pub fn is_answer(self) -> bool {
+        match self {
+            Outcome::Connected { .. } | Outcome::Refused { .. } => true,
+            Outcome::TimedOut { .. }
+            | Outcome::Unreachable { .. }
+            | Outcome::LocalError { .. }
+            | Outcome::Starved { .. } => false,
+        }
+    }
+
+    /// From connect() to the outcome; 0 where nothing was sent.
+    pub fn elapsed(self) -> Duration {
+        match self {
+            Outcome::Connected { handshake } => handshake,
+            Outcome::Refused { after }
+            | Outcome::TimedOut { after }
+            | Outcome::Unreachable { after, .. }
+            | Outcome::Starved { after } => after,
+            Outcome::LocalError { .. } => Duration::ZERO,
+        }
+    }
+
+    /// What the kernel said about an attempt that failed; none where it said nothing.
+    pub fn errno(self) -> Option<Errno> {
+        match self {
+            Outcome::Refused { .. } => Some(Errno(libc::ECONNREFUSED)),
+            Outcome::Unreachable { errno, .. } | Outcome::LocalError { errno } => Some(errno),
+            Outcome::Connected { .. } | Outcome::TimedOut { .. } | Outcome::Starved { .. } => None,
+        }
+    }
+
+    /// Reads an error as an outcome, as SEMANTICS F.1 maps them [LNX `icmp_err_convert`, `icmpv6_err_convert`].
+    ///
+    /// ECONNRESET and EPIPE prove a handshake: a reset in answer to a SYN is ECONNREFUSED. An EACCES that comes later is an
+    /// ICMPv6 "administratively prohibited"; one that comes at once is a local route.
+    pub fn of_errno(errno: Errno, stage: Stage, after: Duration) -> Outcome {
+        match (errno.0, stage) {
+            (libc::ECONNRESET | libc::EPIPE, Stage::Waiting) => {
+                Outcome::Connected { handshake: after }
+            }
+            (libc::ECONNREFUSED, _) => Outcome::Refused { after },
+            // The kernel gave up by itself, after fewer SYNs than the deadline has room for (net.ipv4.tcp_syn_retries).
+            (libc::ETIMEDOUT, Stage::Waiting) => Outcome::TimedOut { after },
+            (libc::EHOSTUNREACH | libc::ENETUNREACH, _)
+            | (
+                libc::EHOSTDOWN
+                | libc::ENONET
+                | libc::ENOPROTOOPT
+                | libc::EOPNOTSUPP
+                | libc::EACCES,
+                Stage::Waiting,
+            ) => Outcome::Unreachable { after, errno },
+            (_, Stage::Starting | Stage::Waiting) => Outcome::LocalError { errno },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AFTER: Duration = Duration::from_millis(7);
+
+    fn waiting(errno: i32) -> Outcome {
+        Outcome::of_errno(Errno(errno), Stage::Waiting, AFTER)
+    }
+
+    fn starting(errno: i32) -> Outcome {
+        Outcome::of_errno(Errno(errno), Stage::Starting, Duration::ZERO)
+    }
+
+    #[test]
+    fn a_reset_after_the_handshake_is_connected() {
+        for errno in [libc::ECONNRESET, libc::EPIPE] {
+            assert_eq!(waiting(errno), Outcome::Connected { handshake: AFTER });
+        }
+    }
+
+    #[test]
+    fn a_refused_connection_is_an_answer() {
+        assert_eq!(
+            waiting(libc::ECONNREFUSED),
+            Outcome::Refused { after: AFTER }
+        );
+        assert!(waiting(libc::ECONNREFUSED).is_answer());
+    }
+
+    #[test]
+    fn no_way_there_is_unreachable_and_no_answer() {
+        for errno in [
+            libc::EHOSTUNREACH,
+            libc::ENETUNREACH,
+            libc::EHOSTDOWN,
+            libc::EACCES,
+        ] {
+            let outcome = waiting(errno);
+            assert_eq!(
+                outcome,
+                Outcome::Unreachable {
+                    after: AFTER,
+                    errno: Errno(errno)
+                }
+            );
+            assert!(!outcome.is_answer());
+        }
+        let after = Duration::ZERO;
+        assert_eq!(
+            starting(libc::ENETUNREACH),
+            Outcome::Unreachable {
+                after,
+                errno: Errno(libc::ENETUNREACH)
+            }
+        );
+    }
+
+    #[test]
+    fn a_timeout_of_the_kernel_is_silence() {
+        assert_eq!(waiting(libc::ETIMEDOUT), Outcome::TimedOut { after: AFTER });
+    }
+
+    #[test]
+    fn everything_else_is_a_local_error_with_its_number() {
+        for errno in [
+            libc::EADDRNOTAVAIL,
+            libc::EADDRINUSE,
+            libc::EMFILE,
+            libc::ENOBUFS,
+            libc::EACCES,
+            4095,
+        ] {
+            assert_eq!(
+                starting(errno),
+                Outcome::LocalError {
+                    errno: Errno(errno)
+                }
+            );
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Asks a peer who it is, on a connection that is open already.
+
+use std::{
+    convert::Infallible,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use hyper_util::rt::TokioIo;
+use reachproof_proto::v1::{IdentifyRequest, IdentifyResponse, peer_client::PeerClient};
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+    time::timeout,
+};
+use tonic::{Code, Status, transport::Endpoint};
+use tracing::error;
+
+use crate::{
+    engine::{Close, PeerConnection},
+    limits::PEER_MESSAGE_MAX,
+    probe::{Finished, Identification},
+};
+
+/// Completes the attempts that come in on `connections`, and gives each to `complete`; ends when all senders are gone.
+///
+/// The number at once is bounded by the places that the engine gives out.
+pub async fn identify_all(
+    mut connections: mpsc::UnboundedReceiver<PeerConnection>,
+    complete: impl Fn(Finished),
+) {
+    let mut calls = JoinSet::new();
+    loop {
+        tokio::select! {
+            connection = connections.recv() => match connection {
+                Some(connection) => {
+                    calls.spawn(identify(connection));
+                }
+                None => break,
+            },
+            Some(finished) = calls.join_next() => match finished {
+                Ok(finished) => complete(finished),
+                Err(error) => error!(%error, "a peer call ended without a result"),
+            },
+        }
+    }
+}
+
+/// Calls `Peer.Identify` once on a connection and closes it.
+///
+/// Waits as long as the probe waits for the handshake. A peer that does not answer, or not in this protocol, is a
+/// failed identification; the attempt stays connected.
+pub async fn identify(connection: PeerConnection) -> Finished {
+    let PeerConnection {
+        stream,
+        mut attempt,
+        nonce,
+        deadline,
+        close,
+        place,
+    } = connection;
+    let request = IdentifyRequest {
+        nonce: nonce.to_vec(),
+    };
+    let identification = match TcpStream::from_std(stream) {
+        Ok(stream) => call(stream, request, deadline, close).await,
+        Err(error) => Err(Status::from_error(error.into())),
+    };
+    attempt.identification = Some(identification.unwrap_or_else(|status| failed(status.code())));
+    drop(place);
+    attempt
+}
+
+/// The call, within `deadline`.
+async fn call(
+    stream: TcpStream,
+    request: IdentifyRequest,
+    deadline: Duration,
+    close: Close,
+) -> Result<Identification, Status> {
+    match close {
+        Close::Normal => {}
+        Close::Reset => SockRef::from(&stream).set_linger(Some(Duration::ZERO))?,
+    }
+    let (closed, closes) = oneshot::channel();
+    let exchange = exchange(
+        PeerStream {
+            stream,
+            close,
+            _closed: closed,
+        },
+        request,
+    );
+    let response = timeout(deadline, exchange)
+        .await
+        .unwrap_or_else(|_| Err(Status::deadline_exceeded("the peer did not answer")));
+    // A task of the channel closes the socket: place and source port are free only then. A sender never sends.
+    let _ = timeout(deadline, closes).await;
+    let response = response?;
+    Ok(Identification::Answer {
+        observed_address: response.observed_address,
+        observed_port: response.observed_port,
+        proof: response.proof,
+    })
+}
+
+/// The call itself. The address is for the `:authority` header only, since the connection exists.
+async fn exchange(
+    stream: PeerStream,
+    request: IdentifyRequest,
+) -> Result<IdentifyResponse, Status> {
+    let mut connection = Some(TokioIo::new(stream));
+    let connector = tower::service_fn(move |_| {
+        let connection = connection
+            .take()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected));
+        std::future::ready(connection)
+    });
+    let channel = Endpoint::from_static("http://peer")
+        .connect_with_connector(connector)
+        .await
+        .map_err(|error| Status::unavailable(error.to_string()))?;
+    let mut client = PeerClient::new(channel).max_decoding_message_size(PEER_MESSAGE_MAX);
+    Ok(client.identify(request).await?.into_inner())
+}
+
+/// A failed call. Codes are 0 to 16.
+fn failed(code: Code) -> Identification {
+    let code = u32::try_from(i32::from(code)).unwrap_or_default();
+    Identification::Failed { code }
+}
+
+/// A connection that ends as `close` says.
+struct PeerStream {
+    stream: TcpStream,
+    close: Close,
+    /// Tells by its drop that the socket is closed.
+    _closed: oneshot::Sender<Infallible>,
+}
+
+impl AsyncRead for PeerStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for PeerStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    /// HTTP/2 ends a connection with FIN. A source port that is needed again must not: if the peer's FIN came before our
+    /// reset, the port would be in TIME_WAIT.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.close {
+            Close::Normal => Pin::new(&mut self.stream).poll_shutdown(cx),
+            Close::Reset => Poll::Ready(Ok(())),
+        }
+    }
+}

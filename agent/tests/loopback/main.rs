@@ -1,0 +1,16 @@
+//! The agent on this machine's loopback: real sockets, real kernel, no network beyond.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+mod control;
+mod coordinator;
+mod engine;
+mod peers;
+mod spool;
+mod support;
+mod wire;

@@ -1,0 +1,360 @@
+//! What the cluster needs, and whether it has it (DESIGN 5, "Expectations").
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use crate::finding::{Finding, FindingKind, FindingReason};
+use crate::flow::{EPHEMERAL_PORTS_DEFAULT, Flow, FlowProtocol};
+use crate::plan::{Roster, RosterAgent, control_plane_targets};
+use crate::prediction::Verdict;
+use crate::snapshot::Snapshot;
+
+use members::{
+    API_SERVER_PORT, ClusterMember, ClusterMembers, DNS_PORT, KUBELET_PORT, NodeBasis,
+    cluster_members, core_dns, host_of,
+};
+
+pub mod members;
+
+/// Most flows of one expectation: the largest cluster has 5,000 nodes and 4 control-plane interfaces (D.1).
+pub const FLOWS_PER_EXPECTATION_MAX: usize = 20_000;
+
+/// The wishes that are built in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum ExpectationName {
+    /// Every node reaches every control-plane interface on 443.
+    #[serde(rename = "node to control plane 443")]
+    NodeToControlPlane,
+    /// Every pod reaches every control-plane interface on 443.
+    #[serde(rename = "pod to control plane 443")]
+    PodToControlPlane,
+    /// Every control-plane interface reaches every kubelet on 10250.
+    #[serde(rename = "control plane to kubelet 10250")]
+    ControlPlaneToKubelet,
+    /// Every pod reaches CoreDNS on 53, over TCP and UDP.
+    #[serde(rename = "pod to coredns 53")]
+    PodToCoreDns,
+}
+
+impl ExpectationName {
+    /// Returns the name in JSON and for people.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NodeToControlPlane => "node to control plane 443",
+            Self::PodToControlPlane => "pod to control plane 443",
+            Self::ControlPlaneToKubelet => "control plane to kubelet 10250",
+            Self::PodToCoreDns => "pod to coredns 53",
+        }
+    }
+}
+
+/// Whether a wish is fulfilled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExpectationState {
+    /// Every flow is as wished.
+    Met,
+    /// Nobody knows for some flow, and none is broken.
+    Unverified,
+    /// Model or network says otherwise for some flow.
+    Broken,
+}
+
+impl ExpectationState {
+    /// Returns the word in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Met => "met",
+            Self::Unverified => "unverified",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+/// The flows of one wish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requirement {
+    /// Which wish.
+    pub name: ExpectationName,
+    /// Its flows, at most [`FLOWS_PER_EXPECTATION_MAX`]. Never empty, but for a cluster whose control plane is not known.
+    pub flows: Vec<Flow>,
+    /// Flows beyond that.
+    pub left_out: usize,
+}
+
+/// All wishes that apply to a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requirements {
+    /// The wishes, each once, in the order of their names.
+    pub requirements: Vec<Requirement>,
+    /// How the nodes were found.
+    pub basis: NodeBasis,
+}
+
+/// One wish with what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Expectation {
+    /// Which wish.
+    pub name: ExpectationName,
+    /// What became of it.
+    pub state: ExpectationState,
+    /// The findings that it rests on, by their place in the report.
+    pub findings: Vec<usize>,
+    /// Flows that are as wished.
+    pub met: usize,
+    /// Flows that are not.
+    pub broken: usize,
+    /// Flows that stayed inconclusive although somebody tried: they count for the exit code.
+    pub inconclusive: usize,
+    /// Flows that nobody can try, judged by the model alone.
+    pub by_model_alone: usize,
+    /// Flows that the limit kept out.
+    pub left_out: usize,
+    /// How the nodes were found, where nodes are part of the wish.
+    pub node_basis: NodeBasis,
+}
+
+/// Finds the flows that the cluster needs (D.4).
+///
+/// Where an agent runs on a node or in a pod, the flow is the one that the agent tries. A snapshot without a cluster has
+/// no wishes, and a wish without sources or destinations in the snapshot does not apply; only a cluster whose
+/// control-plane interfaces are not in the snapshot keeps its wish, with no flow.
+#[must_use]
+pub fn requirements(snapshot: &Snapshot, roster: &Roster) -> Requirements {
+    let members = cluster_members(snapshot, roster);
+    let basis = members.basis;
+    if snapshot.cluster().is_none() {
+        return Requirements {
+            requirements: Vec::new(),
+            basis,
+        };
+    }
+    let requirements = flows(snapshot, roster, &members)
+        .into_iter()
+        .map(|(name, mut flows)| {
+            flows.sort();
+            flows.dedup();
+            let left_out = flows.len().saturating_sub(FLOWS_PER_EXPECTATION_MAX);
+            flows.truncate(FLOWS_PER_EXPECTATION_MAX);
+            Requirement {
+                name,
+                flows,
+                left_out,
+            }
+        })
+        .collect();
+    Requirements {
+        requirements,
+        basis,
+    }
+}
+
+/// The flows of each wish that applies.
+fn flows(
+    snapshot: &Snapshot,
+    roster: &Roster,
+    members: &ClusterMembers,
+) -> Vec<(ExpectationName, Vec<Flow>)> {
+    let control_plane: Vec<IpAddr> = control_plane_targets(snapshot)
+        .map(|(address, _)| address)
+        .collect();
+    let dns = core_dns(snapshot);
+    let pods: Vec<&ClusterMember> = members.fargate.iter().chain(&members.pods).collect();
+    let nodes: Vec<&ClusterMember> = members.nodes.iter().collect();
+    let kubelets = members.nodes.iter().chain(&members.fargate);
+    let to = |sources: &[&ClusterMember], targets: &[IpAddr], protocol| -> Vec<Flow> {
+        let sources = sources
+            .iter()
+            .map(|member| source(snapshot, roster, member));
+        let ends = sources.flat_map(|source| targets.iter().map(move |to| (source.clone(), *to)));
+        ends.filter_map(|(source, target)| source.flow(target, protocol))
+            .collect()
+    };
+    let api_server = FlowProtocol::Tcp {
+        port: API_SERVER_PORT,
+    };
+    let dns_tcp = FlowProtocol::Tcp { port: DNS_PORT };
+    let dns_udp = FlowProtocol::Udp { port: DNS_PORT };
+    let mut wishes = Vec::new();
+    if !nodes.is_empty() {
+        let flows = to(&nodes, &control_plane, api_server);
+        wishes.push((ExpectationName::NodeToControlPlane, flows));
+    }
+    if !pods.is_empty() {
+        let flows = to(&pods, &control_plane, api_server);
+        wishes.push((ExpectationName::PodToControlPlane, flows));
+    }
+    let kubelet_flows = kubelet_flows(&control_plane, kubelets);
+    if !kubelet_flows.is_empty() {
+        wishes.push((ExpectationName::ControlPlaneToKubelet, kubelet_flows));
+    }
+    let mut dns_flows = to(&pods, &dns, dns_tcp);
+    dns_flows.extend(to(&pods, &dns, dns_udp));
+    dns_flows.retain(|flow| flow.source != flow.destination);
+    if !dns_flows.is_empty() {
+        wishes.push((ExpectationName::PodToCoreDns, dns_flows));
+    }
+    wishes
+}
+
+/// From every control-plane address to the kubelet of every member, over each family that both have.
+fn kubelet_flows<'a>(
+    control_plane: &[IpAddr],
+    members: impl Iterator<Item = &'a ClusterMember>,
+) -> Vec<Flow> {
+    members
+        .flat_map(|member| {
+            control_plane.iter().filter_map(|from| {
+                let target = family(&member.addresses, *from)?;
+                Some(Flow::tcp(*from, target, KUBELET_PORT))
+            })
+        })
+        .collect()
+}
+
+/// The first of `addresses` that is of the family of `like`.
+fn family(addresses: &[IpAddr], like: IpAddr) -> Option<IpAddr> {
+    addresses
+        .iter()
+        .copied()
+        .find(|address| address.is_ipv4() == like.is_ipv4())
+}
+
+/// Where the flows of a member start.
+#[derive(Clone)]
+struct Source {
+    addresses: Vec<IpAddr>,
+    template: Flow,
+}
+
+impl Source {
+    /// The flow to `target`, if the member has an address of its family.
+    fn flow(&self, target: IpAddr, protocol: FlowProtocol) -> Option<Flow> {
+        Some(Flow {
+            source: family(&self.addresses, target)?,
+            destination: target,
+            protocol,
+            ..self.template.clone()
+        })
+    }
+}
+
+/// Where the flows of `member` start: at the agent of its kind that runs there, else at its own addresses.
+fn source(snapshot: &Snapshot, roster: &Roster, member: &ClusterMember) -> Source {
+    let agent = agent_of(snapshot, roster, member);
+    let addresses = agent.map_or_else(|| member.addresses.clone(), |agent| agent.addresses.clone());
+    let first = addresses
+        .first()
+        .copied()
+        .unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+    Source {
+        template: Flow {
+            source_kind: member.kind.source_kind(),
+            ephemeral_ports: agent.map_or(EPHEMERAL_PORTS_DEFAULT, |agent| agent.ephemeral_ports),
+            ..Flow::tcp(first, first, API_SERVER_PORT)
+        },
+        addresses,
+    }
+}
+
+/// The agent that runs at `member`: the holder of one of its addresses, or for a node the agent on its host.
+#[must_use]
+pub fn agent_of<'a>(
+    snapshot: &Snapshot,
+    roster: &'a Roster,
+    member: &ClusterMember,
+) -> Option<&'a RosterAgent> {
+    let of_kind = |agent: &&RosterAgent| agent.kind == member.kind;
+    let holder = member
+        .addresses
+        .iter()
+        .find_map(|address| roster.holder(*address).filter(of_kind));
+    holder.or_else(|| {
+        if member.kind != crate::plan::AgentKind::Node {
+            return None;
+        }
+        let host = host_of(snapshot, *member.addresses.first()?)?;
+        roster.agents().filter(of_kind).find(|agent| {
+            agent
+                .addresses
+                .iter()
+                .any(|address| host_of(snapshot, *address).as_ref() == Some(&host))
+        })
+    })
+}
+
+/// Judges a wish by the findings of its flows; `findings` are those of the whole report, `places` the places of this
+/// wish's own in it.
+#[must_use]
+pub fn judge(
+    requirement: &Requirement,
+    basis: NodeBasis,
+    findings: &[Finding],
+    places: Vec<usize>,
+) -> Expectation {
+    let mut expectation = Expectation {
+        name: requirement.name,
+        state: ExpectationState::Met,
+        findings: places,
+        met: 0,
+        broken: 0,
+        inconclusive: 0,
+        by_model_alone: 0,
+        left_out: requirement.left_out,
+        node_basis: basis,
+    };
+    let found: Vec<&Finding> = expectation
+        .findings
+        .iter()
+        .filter_map(|place| findings.get(*place))
+        .collect();
+    for finding in &found {
+        let state = state(finding);
+        expectation.state = expectation.state.max(state);
+        let alone = finding.reason == Some(FindingReason::NoVantagePoint);
+        match state {
+            ExpectationState::Met => expectation.met += 1,
+            ExpectationState::Broken => expectation.broken += 1,
+            ExpectationState::Unverified if !alone => expectation.inconclusive += 1,
+            ExpectationState::Unverified => {}
+        }
+        if alone {
+            expectation.by_model_alone += 1;
+        }
+    }
+    if found.is_empty() || requirement.left_out > 0 {
+        expectation.state = expectation.state.max(ExpectationState::Unverified);
+    }
+    expectation
+}
+
+/// What a finding says of a flow that should work.
+fn state(finding: &Finding) -> ExpectationState {
+    if finding.reason == Some(FindingReason::Unstable) {
+        return ExpectationState::Unverified;
+    }
+    if finding.kind.is_contradiction() {
+        return ExpectationState::Broken;
+    }
+    match (&finding.prediction.verdict, finding.kind) {
+        // Connections from some source ports fail: a client cannot choose.
+        (Verdict::Deny(_) | Verdict::Partial { .. }, _) => ExpectationState::Broken,
+        (_, FindingKind::ConfirmedAllow | FindingKind::Bypass) => ExpectationState::Met,
+        (
+            Verdict::Allow { .. } | Verdict::Bypass(_) | Verdict::Exempt(_),
+            FindingKind::NotObserved,
+        ) if finding.reason == Some(FindingReason::NoVantagePoint) => ExpectationState::Met,
+        (
+            Verdict::Allow { .. } | Verdict::Bypass(_) | Verdict::Exempt(_) | Verdict::Unknown(_),
+            FindingKind::Inconclusive
+            | FindingKind::NotObserved
+            | FindingKind::ConfirmedDeny
+            | FindingKind::ConfirmedPartial
+            | FindingKind::ContradictionOpen
+            | FindingKind::ContradictionClosed,
+        ) => ExpectationState::Unverified,
+    }
+}

@@ -1,0 +1,334 @@
+//! From snapshot and roster to the flows of a run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::control::add_controls;
+use super::seed::Sequence;
+use super::{
+    PEER_PORT, PlannedFlow, PlannedProbe, PolicyFact, ProbeId, ProbeKind, ProbePlan, Purpose,
+    Roster, RosterAgent, SourcePorts, Target, judged_ports,
+};
+use crate::expectation::members::{API_SERVER_PORT, DNS_PORT, core_dns};
+use crate::flow::{Flow, FlowProtocol};
+use crate::observation::AgentName;
+use crate::plan::AgentKind;
+use crate::predict::predict;
+use crate::prediction::{Prediction, Verdict};
+use crate::snapshot::{EndpointListing, Snapshot};
+
+/// Most flows that one agent tries: at 20 attempts a second (SECURITY D.3) silence on all of them takes 5 minutes.
+pub const FLOWS_PER_AGENT_MAX: usize = 2_000;
+
+/// Most flows of one run (SECURITY D.3).
+pub const FLOWS_PER_RUN_MAX: usize = 200_000;
+
+/// Whether an optional file is in the snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileState {
+    /// It is.
+    Read,
+    /// It is not.
+    Absent,
+}
+
+/// What a plan depends on beside snapshot and roster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scope {
+    /// Whether `networkpolicies` was read.
+    pub network_policies: FileState,
+    /// Decides the order of the flows, what the limits keep out, and which control probe is chosen.
+    pub seed: u64,
+}
+
+/// Plans a run: every agent to every control-plane interface on 443 and to every other agent on the peer port and at the
+/// edges of the rules between them, with a control probe for every predicted deny.
+///
+/// Control-plane interfaces that the EndpointSlice does not list are left out, since they may be idle (D.1). Flows
+/// between agents on one host are planned and end as bypass. Two calls with equal arguments return equal plans.
+#[must_use]
+pub fn plan(snapshot: &Snapshot, roster: &Roster, scope: &Scope) -> ProbePlan {
+    let mut drafts = Drafts::new(snapshot, roster);
+    let mut sequence = Sequence::new(scope.seed);
+    for agent in roster.agents() {
+        add_control_plane(&mut drafts, agent);
+        add_core_dns(&mut drafts, agent);
+    }
+    let pairs = roster.agents().flat_map(|source| {
+        let others = roster
+            .agents()
+            .filter(move |other| other.name != source.name);
+        others.map(move |target| (source, target))
+    });
+    for (source, target) in sequence.shuffle(pairs.collect()) {
+        add_pair(&mut drafts, source, target);
+    }
+    add_controls(&mut drafts, &mut sequence);
+    drafts.finish(scope, &mut sequence)
+}
+
+/// A flow that may become part of the plan.
+#[derive(Debug, Clone)]
+pub(super) struct Draft {
+    source: AgentName,
+    target: Target,
+    kind: ProbeKind,
+    purposes: BTreeSet<Purpose>,
+    pub(super) prediction: Prediction,
+}
+
+impl Draft {
+    /// What stands at the destination.
+    pub(super) fn target(&self) -> Target {
+        self.target.clone()
+    }
+}
+
+/// The flows chosen so far.
+pub(super) struct Drafts<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) roster: &'a Roster,
+    flows: BTreeMap<Flow, Draft>,
+    per_agent: BTreeMap<AgentName, usize>,
+    left_out: usize,
+}
+
+/// A flow with what is known of its ends.
+pub(super) struct Candidate {
+    pub(super) flow: Flow,
+    pub(super) source: AgentName,
+    pub(super) target: Target,
+    pub(super) kind: ProbeKind,
+}
+
+impl<'a> Drafts<'a> {
+    fn new(snapshot: &'a Snapshot, roster: &'a Roster) -> Self {
+        Self {
+            snapshot,
+            roster,
+            flows: BTreeMap::new(),
+            per_agent: BTreeMap::new(),
+            left_out: 0,
+        }
+    }
+
+    /// The flows chosen so far, in their order.
+    pub(super) fn flows(&self) -> impl Iterator<Item = (&Flow, &Draft)> {
+        self.flows.iter()
+    }
+
+    /// The draft of a flow that was chosen.
+    pub(super) fn draft(&self, flow: &Flow) -> Option<&Draft> {
+        self.flows.get(flow)
+    }
+
+    /// Adds a flow, or another purpose to one that is there; beyond the limits it is counted only.
+    pub(super) fn add(&mut self, candidate: Candidate, purpose: Purpose) {
+        if let Some(draft) = self.flows.get_mut(&candidate.flow) {
+            draft.purposes.insert(purpose);
+            return;
+        }
+        let planned = self.per_agent.entry(candidate.source.clone()).or_default();
+        if *planned >= FLOWS_PER_AGENT_MAX || self.flows.len() >= FLOWS_PER_RUN_MAX {
+            self.left_out += 1;
+            return;
+        }
+        *planned += 1;
+        let draft = Draft {
+            source: candidate.source,
+            target: candidate.target,
+            kind: candidate.kind,
+            purposes: BTreeSet::from([purpose]),
+            prediction: predict(self.snapshot, &candidate.flow),
+        };
+        self.flows.insert(candidate.flow, draft);
+    }
+
+    /// Numbers the probes, in an order that the seed decides, and says who listens.
+    fn finish(self, scope: &Scope, sequence: &mut Sequence) -> ProbePlan {
+        let listens = self
+            .roster
+            .agents()
+            .map(|agent| (agent.name.clone(), BTreeSet::from([PEER_PORT])))
+            .collect();
+        let mut next = 0;
+        let (snapshot, roster) = (self.snapshot, self.roster);
+        let flows = sequence
+            .shuffle(self.flows.into_iter().collect())
+            .into_iter()
+            .map(|(flow, draft)| PlannedFlow {
+                policy: policy(snapshot, roster, scope, &flow),
+                translated: crate::predict::translated_source(snapshot, &flow),
+                probes: probes(&flow, &draft, &mut next),
+                flow,
+                source: draft.source,
+                target: draft.target,
+                purposes: draft.purposes,
+            })
+            .collect();
+        ProbePlan {
+            flows,
+            listens,
+            left_out: self.left_out,
+        }
+    }
+}
+
+/// A TCP flow from `source`, an address of `agent`.
+pub(super) fn flow_from(agent: &RosterAgent, source: IpAddr, target: IpAddr, port: u16) -> Flow {
+    Flow {
+        source,
+        destination: target,
+        protocol: FlowProtocol::Tcp { port },
+        source_kind: agent.kind.source_kind(),
+        ephemeral_ports: agent.ephemeral_ports,
+        source_interface: None,
+    }
+}
+
+/// The flow of an agent to an address, if one of its vantage points is of that family.
+pub(super) fn candidate(
+    agent: &RosterAgent,
+    (address, target): (IpAddr, Target),
+    port: u16,
+) -> Option<Candidate> {
+    let source = agent
+        .vantage_points()
+        .find(|source| source.is_ipv4() == address.is_ipv4())?;
+    let kind = match (&target, port) {
+        (Target::Agent(_), PEER_PORT) => ProbeKind::Identify,
+        (Target::Agent(_) | Target::ControlPlane(_) | Target::Pod, _) => ProbeKind::Connect,
+    };
+    Some(Candidate {
+        flow: flow_from(agent, source, address, port),
+        source: agent.name.clone(),
+        target,
+        kind,
+    })
+}
+
+/// Adds the flows of `agent` to the control plane.
+fn add_control_plane(drafts: &mut Drafts<'_>, agent: &RosterAgent) {
+    for (address, listing) in control_plane_targets(drafts.snapshot) {
+        let target = (address, Target::ControlPlane(listing));
+        if let Some(candidate) = candidate(agent, target, API_SERVER_PORT) {
+            drafts.add(candidate, Purpose::Required);
+        }
+    }
+}
+
+/// The first address of each family of every control-plane interface that may be assumed to listen.
+pub(crate) fn control_plane_targets(
+    snapshot: &Snapshot,
+) -> impl Iterator<Item = (IpAddr, EndpointListing)> {
+    let interfaces = snapshot.control_plane_interfaces().into_iter();
+    interfaces
+        .filter(|found| found.endpoint != EndpointListing::Unlisted)
+        .flat_map(|found| {
+            let addresses = &found.interface.addresses;
+            let first = |v4: bool| addresses.iter().copied().find(move |a| a.is_ipv4() == v4);
+            [first(true), first(false)]
+                .into_iter()
+                .flatten()
+                .map(move |address| (address, found.endpoint))
+        })
+}
+
+/// Adds the flows of an agent in a pod to CoreDNS over TCP.
+fn add_core_dns(drafts: &mut Drafts<'_>, agent: &RosterAgent) {
+    match agent.kind {
+        AgentKind::Node => return,
+        AgentKind::Pod | AgentKind::Fargate => {}
+    }
+    for address in core_dns(drafts.snapshot) {
+        let target = match drafts.roster.holder(address) {
+            Some(holder) if holder.name == agent.name => continue,
+            Some(holder) => Target::Agent(holder.name.clone()),
+            None => Target::Pod,
+        };
+        if let Some(candidate) = candidate(agent, (address, target), DNS_PORT) {
+            drafts.add(candidate, Purpose::Required);
+        }
+    }
+}
+
+/// Adds the flows from one agent to another, over each family that both have.
+fn add_pair(drafts: &mut Drafts<'_>, source: &RosterAgent, target: &RosterAgent) {
+    for address in target.vantage_points() {
+        let at = |port| candidate(source, (address, Target::Agent(target.name.clone())), port);
+        let Some(peer) = at(PEER_PORT) else {
+            continue;
+        };
+        let edges = drafts.snapshot.port_edges(peer.flow.source, address);
+        drafts.add(peer, Purpose::Peer);
+        for edge in edges.into_iter().filter_map(at) {
+            drafts.add(edge, Purpose::Edge);
+        }
+    }
+}
+
+/// The probes of a flow: one, or for a predicted partial one for each source port that is judged.
+fn probes(flow: &Flow, draft: &Draft, next: &mut u32) -> Vec<PlannedProbe> {
+    let mut numbered = |kind, source_ports| {
+        let id = ProbeId(*next);
+        *next += 1;
+        PlannedProbe {
+            id,
+            kind,
+            source_ports,
+        }
+    };
+    let ports = match &draft.prediction.verdict {
+        Verdict::Partial { open_ports, .. } => judged_ports(flow.ephemeral_ports, open_ports),
+        Verdict::Allow { .. }
+        | Verdict::Deny(_)
+        | Verdict::Unknown(_)
+        | Verdict::Bypass(_)
+        | Verdict::Exempt(_) => BTreeSet::new(),
+    };
+    if ports.is_empty() {
+        return vec![numbered(draft.kind, SourcePorts::Random)];
+    }
+    // A port is used again at once, so its connection must not linger: the probe does not stay to ask who answers.
+    ports
+        .into_iter()
+        .map(|port| numbered(ProbeKind::Connect, SourcePorts::Fixed(port)))
+        .collect()
+}
+
+/// Whether a NetworkPolicy may drop packets of `flow` (E.5).
+fn policy(snapshot: &Snapshot, roster: &Roster, scope: &Scope, flow: &Flow) -> PolicyFact {
+    let ends = [flow.source, flow.destination];
+    let selected = ends
+        .iter()
+        .find(|end| !snapshot.network_policies_selecting(**end).is_empty());
+    if let Some(end) = selected {
+        return PolicyFact::Selects(*end);
+    }
+    let pods = || {
+        ends.iter()
+            .filter(|end| may_be_pod(snapshot, roster, **end))
+    };
+    let doubt = match scope.network_policies {
+        FileState::Absent => pods().next().is_some(),
+        // A policy selects by labels; those of a pod that is not in the snapshot are not known.
+        FileState::Read => {
+            !snapshot.network_policies.is_empty()
+                && pods().any(|end| snapshot.pods_at(*end).next().is_none())
+        }
+    };
+    if doubt {
+        PolicyFact::Unread
+    } else {
+        PolicyFact::NoneSelects
+    }
+}
+
+/// Whether a policy could select what stands at `address`: neither hosts nor Fargate pods (E.5).
+fn may_be_pod(snapshot: &Snapshot, roster: &Roster, address: IpAddr) -> bool {
+    match roster.holder(address).map(|agent| agent.kind) {
+        Some(AgentKind::Pod) => true,
+        Some(AgentKind::Node | AgentKind::Fargate) => false,
+        None => snapshot.pods_at(address).next().is_some(),
+    }
+}

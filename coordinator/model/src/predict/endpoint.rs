@@ -1,0 +1,274 @@
+//! Who sends and who receives: owners, hosts, SNAT, source/destination check.
+
+use std::net::IpAddr;
+
+use super::route::{Path, hop};
+use super::{Receiver, Route, Sender, Walk};
+use crate::flow::{EPHEMERAL_PORTS_AFTER_SNAT, SourceKind};
+use crate::prediction::{BypassReason, Denial, Gate, Place, StepOutcome, UnknownReason, Verdict};
+use crate::snapshot::{
+    Completeness, EnforcingMode, Host, InterfaceEntry, Key, Reading, Snat, SourceDestCheck, Vpc,
+};
+
+/// Who owns the destination, as far as the way leads there.
+pub(super) enum Destination<'s> {
+    /// Nobody.
+    Nobody,
+    /// Somebody to whom the way does not lead.
+    Elsewhere,
+    /// This interface.
+    One(Receiver<'s>),
+}
+
+/// An address that several interfaces own.
+struct Ambiguous;
+
+impl<'s> Walk<'s> {
+    /// Everything before the first filter: exemptions, owners, hosts and SNAT.
+    pub(super) fn endpoints(&mut self) -> Result<Route<'s>, Verdict> {
+        let owner = self.source_interface();
+        let vpc = match owner {
+            Ok(Some(key)) => Some(self.vpc_of(key)),
+            Ok(None) | Err(Ambiguous) => None,
+        };
+        self.exemptions(vpc)?;
+        let key = match owner {
+            Ok(Some(key)) => key,
+            Ok(None) => return Err(self.unknown(UnknownReason::SrcOutsideModel)),
+            Err(Ambiguous) => return Err(self.unknown(UnknownReason::AmbiguousAddress)),
+        };
+        let sender = Sender {
+            key,
+            entry: self.snapshot.interfaces.at(key),
+            address: self.flow.source,
+            ports: self.flow.ephemeral_ports,
+        };
+        let mut route = self.lead(sender)?;
+        self.same_host(&route)?;
+        if let Some(sender) = self.translated(sender)? {
+            route = self.lead(sender)?;
+        }
+        self.note_endpoints(&route);
+        Ok(route)
+    }
+
+    /// The interface that emits: as the flow says, else the owner of the source (K.1 "Owners and VPCs").
+    fn source_interface(&self) -> Result<Option<Key<InterfaceEntry>>, Ambiguous> {
+        if let Some(id) = &self.flow.source_interface {
+            return Ok(self.snapshot.interface_keys.get(id).copied());
+        }
+        match self.snapshot.source_owners(self.flow.source).as_slice() {
+            [] => Ok(None),
+            [one] => Ok(Some(*one)),
+            [_, _, ..] => Err(Ambiguous),
+        }
+    }
+
+    fn vpc_of(&self, key: Key<InterfaceEntry>) -> &'s Vpc {
+        self.snapshot.vpcs.at(self.snapshot.interfaces.at(key).vpc)
+    }
+
+    /// Follows the route of a sender and finds who is at its end.
+    fn lead(&mut self, sender: Sender<'s>) -> Result<Route<'s>, Verdict> {
+        let hop = hop(self.snapshot, sender.entry, self.flow.destination);
+        let destination = self.destination(sender, &hop.path);
+        let Ok(destination) = destination else {
+            return Err(self.unknown(UnknownReason::AmbiguousAddress));
+        };
+        let is_doubtful = match &destination {
+            Destination::One(receiver) => receiver.entry.interface.reading == Reading::Doubtful,
+            Destination::Nobody | Destination::Elsewhere => false,
+        };
+        if is_doubtful || sender.entry.interface.reading == Reading::Doubtful {
+            return Err(self.unknown(UnknownReason::AmbiguousAddress));
+        }
+        Ok(Route {
+            sender,
+            hop,
+            destination,
+        })
+    }
+
+    /// The owner of the destination in the VPC to which the path leads (K.1 "Owners and VPCs").
+    fn destination(
+        &self,
+        sender: Sender<'s>,
+        path: &Path<'s>,
+    ) -> Result<Destination<'s>, Ambiguous> {
+        let owners = self.snapshot.addresses.owners(self.flow.destination);
+        let within = |wanted: &dyn Fn(&InterfaceEntry) -> bool| -> Vec<_> {
+            owners
+                .iter()
+                .copied()
+                .filter(|key| wanted(self.snapshot.interfaces.at(*key)))
+                .collect()
+        };
+        let own = |entry: &InterfaceEntry| entry.vpc == sender.entry.vpc;
+        let found = match path {
+            Path::Peering { far, .. } => within(&|entry| entry.interface.vpc == **far),
+            Path::TransitGateway(gateway) => {
+                let attached =
+                    within(&|entry| self.is_attached(&entry.interface.vpc, Some(gateway)));
+                if attached.is_empty() {
+                    within(&|entry| !self.is_attached(&entry.interface.vpc, None))
+                } else {
+                    attached
+                }
+            }
+            Path::SameSubnet
+            | Path::Local
+            | Path::Middlebox
+            | Path::None
+            | Path::Blackhole
+            | Path::Filtered
+            | Path::FarSide
+            | Path::Nat
+            | Path::InternetGateway
+            | Path::VpnGateway
+            | Path::Other
+            | Path::Unread => within(&own),
+        };
+        match found.as_slice() {
+            [] if path.may_lead_anywhere() && !owners.is_empty() => Ok(Destination::Elsewhere),
+            [] => Ok(Destination::Nobody),
+            [key] => Ok(Destination::One(Receiver {
+                entry: self.snapshot.interfaces.at(*key),
+                address: self.flow.destination,
+            })),
+            [_, _, ..] => Err(Ambiguous),
+        }
+    }
+
+    /// Ends the walk for two addresses of one host, unless a strict branch pod is one of them (E.3, E.4).
+    fn same_host(&mut self, route: &Route<'s>) -> Result<(), Verdict> {
+        let Destination::One(receiver) = &route.destination else {
+            return Ok(());
+        };
+        let (one, other) = (route.sender.entry, receiver.entry);
+        let has_branch = one.interface.is_branch() || other.interface.is_branch();
+        if one.host != other.host
+            || (has_branch && self.snapshot.cni.enforcing_mode == EnforcingMode::Strict)
+        {
+            return Ok(());
+        }
+        if has_branch && one.interface.groups != other.interface.groups {
+            return Err(self.unknown(UnknownReason::SameHostBranch));
+        }
+        let host = self.snapshot.hosts.at(one.host).to_string();
+        self.note(Gate::Endpoints, Place::Flow, StepOutcome::Skipped, |_| {
+            format!("both addresses are on {host}: packets never leave the host")
+        });
+        Err(Verdict::Bypass(BypassReason::SameHost))
+    }
+
+    /// The sender after the SNAT of the VPC CNI, where it applies (E.1).
+    fn translated(&mut self, sender: Sender<'s>) -> Result<Option<Sender<'s>>, Verdict> {
+        let IpAddr::V4(_) = self.flow.destination else {
+            return Ok(None);
+        };
+        let cni = &self.snapshot.cni;
+        let is_strict_branch =
+            sender.entry.interface.is_branch() && cni.enforcing_mode == EnforcingMode::Strict;
+        let Host::Instance(_) = self.snapshot.hosts.at(sender.entry.host) else {
+            return Ok(None);
+        };
+        if self.flow.source_kind == SourceKind::Host
+            || cni.snat == Snat::External
+            || is_strict_branch
+        {
+            return Ok(None);
+        }
+        let vpc = self.vpc_of(sender.key);
+        let destination = self.flow.destination;
+        let is_excluded = |network: &ipnet::IpNet| network.contains(&destination);
+        if vpc.contains(destination) || cni.snat_excluded.iter().any(is_excluded) {
+            return Ok(None);
+        }
+        if vpc.completeness == Completeness::Incomplete {
+            return Err(self.unknown(UnknownReason::Other));
+        }
+        self.primary(sender).map(Some)
+    }
+
+    fn primary(&mut self, sender: Sender<'s>) -> Result<Sender<'s>, Verdict> {
+        let primary = self.snapshot.primaries.get(&sender.entry.host);
+        let found = primary.and_then(|key| {
+            let entry = self.snapshot.interfaces.at(*key);
+            let address = entry.interface.primary_address()?;
+            address.is_ipv4().then_some(Sender {
+                key: *key,
+                entry,
+                address,
+                ports: EPHEMERAL_PORTS_AFTER_SNAT,
+            })
+        });
+        found.ok_or_else(|| self.unknown(UnknownReason::SrcOutsideModel))
+    }
+
+    /// Drops packets whose source the interface does not own (A.6).
+    pub(super) fn source_dest_check(&mut self, route: &Route<'s>) -> Result<(), Verdict> {
+        let interface = &route.sender.entry.interface;
+        let source = route.sender.address;
+        if interface.owns(source) {
+            return Ok(());
+        }
+        let place = Place::NetworkInterface {
+            interface: interface.id.clone(),
+            groups: Vec::new(),
+        };
+        let gate = Gate::SourceDestCheck;
+        match (interface.source_dest_check, interface.reading) {
+            (SourceDestCheck::Off, _) => {
+                self.note(gate, place, StepOutcome::Pass { rule: None }, |_| {
+                    "the check is off".to_owned()
+                });
+                Ok(())
+            }
+            (SourceDestCheck::On, Reading::Whole | Reading::GroupsUnread) => {
+                self.note(gate, place, StepOutcome::Drop, |_| {
+                    format!("the check is on and {source} is not an address of the interface")
+                });
+                Err(Verdict::Deny(Denial::SourceDestCheck {
+                    at: interface.id.clone(),
+                }))
+            }
+            (SourceDestCheck::On, Reading::AddressesUnread | Reading::Doubtful)
+            | (SourceDestCheck::Unread, _) => {
+                self.remembered.other = Some(UnknownReason::Other);
+                let outcome = StepOutcome::Unknown(UnknownReason::Other);
+                self.note(gate, place, outcome, |_| {
+                    "the check or the addresses of the interface could not be read".to_owned()
+                });
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends the walk among the endpoints.
+    fn unknown(&mut self, reason: UnknownReason) -> Verdict {
+        let flow = self.flow;
+        let word = reason.clone();
+        self.note(
+            Gate::Endpoints,
+            Place::Flow,
+            StepOutcome::Unknown(reason.clone()),
+            |_| super::words::outside(&word, flow),
+        );
+        Verdict::Unknown(reason)
+    }
+
+    fn note_endpoints(&mut self, route: &Route<'s>) {
+        let flow = self.flow;
+        let sender = route.sender;
+        let receiver = match &route.destination {
+            Destination::One(receiver) => Some(receiver.entry),
+            Destination::Nobody | Destination::Elsewhere => None,
+        };
+        self.note(
+            Gate::Endpoints,
+            Place::Flow,
+            StepOutcome::Pass { rule: None },
+            |snapshot| super::words::endpoints(snapshot, flow, sender, receiver),
+        );
+    }
+}

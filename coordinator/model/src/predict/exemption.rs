@@ -1,0 +1,73 @@
+//! Destinations that AWS does not filter, and packets that never leave the host (A.5).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use super::Walk;
+use crate::prediction::{BypassReason, ExemptReason, Gate, Place, StepOutcome, Verdict};
+use crate::snapshot::Vpc;
+
+/// Metadata, resolver, time and task metadata [VPC-SEC, VPC-DNS; SEMANTICS K].
+const LINK_LOCAL_V4: [Ipv4Addr; 4] = [
+    Ipv4Addr::new(169, 254, 169, 254),
+    Ipv4Addr::new(169, 254, 169, 253),
+    Ipv4Addr::new(169, 254, 169, 123),
+    Ipv4Addr::new(169, 254, 170, 2),
+];
+/// The same for IPv6 [VPC-DNS; SEMANTICS K].
+const LINK_LOCAL_V6: [Ipv6Addr; 3] = [
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253),
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x123),
+];
+
+impl Walk<'_> {
+    /// Ends the walk for what is exempt or never leaves the host; `vpc` is the source's.
+    pub(super) fn exemptions(&mut self, vpc: Option<&Vpc>) -> Result<(), Verdict> {
+        let destination = self.flow.destination;
+        if is_link_local(destination) {
+            return Err(self.exempt(ExemptReason::LinkLocal));
+        }
+        if vpc.and_then(resolver) == Some(destination) {
+            return Err(self.exempt(ExemptReason::VpcDns));
+        }
+        let source = self.flow.source;
+        if source == destination || destination.is_loopback() || source.is_loopback() {
+            self.note(Gate::Endpoints, Place::Flow, StepOutcome::Skipped, |_| {
+                format!("{destination} is the source itself: packets never leave the host")
+            });
+            return Err(Verdict::Bypass(BypassReason::Loopback));
+        }
+        Ok(())
+    }
+
+    fn exempt(&mut self, reason: ExemptReason) -> Verdict {
+        let destination = self.flow.destination;
+        self.note(Gate::Endpoints, Place::Flow, StepOutcome::Skipped, |_| {
+            let service = match reason {
+                ExemptReason::VpcDns => "the resolver of the VPC",
+                ExemptReason::LinkLocal => "a link-local service of AWS",
+            };
+            format!("{destination} is {service}, which no group or ACL filters")
+        });
+        Verdict::Exempt(reason)
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => LINK_LOCAL_V4.contains(&address),
+        IpAddr::V6(address) => LINK_LOCAL_V6.contains(&address),
+    }
+}
+
+/// The resolver: base of the primary network plus two [VPC-DNS].
+fn resolver(vpc: &Vpc) -> Option<IpAddr> {
+    match vpc.primary? {
+        IpNet::V4(network) => u32::from(network.network())
+            .checked_add(2)
+            .map(|address| IpAddr::V4(Ipv4Addr::from(address))),
+        IpNet::V6(_) => None,
+    }
+}

@@ -1,0 +1,244 @@
+//! Replies through the network ACLs: which source ports get an answer (B.3).
+
+use std::collections::BTreeSet;
+
+use super::network_acl::{AclAnswer, ask};
+use super::{Receiver, Route, Walk};
+use crate::flow::FlowProtocol;
+use crate::net::PortRange;
+use crate::prediction::{Denial, Gate, Place, StepOutcome, UnknownReason, Verdict};
+use crate::snapshot::{Direction, NetworkAcl, Readable, Traffic};
+
+/// A range of source ports on which both lists give one answer each.
+struct Segment {
+    ports: PortRange,
+    out: AclAnswer,
+    back: AclAnswer,
+}
+
+/// The two lists on the way back: out of the receiver's subnet and into the sender's.
+struct Lists<'s> {
+    out: Option<&'s NetworkAcl>,
+    back: Option<&'s NetworkAcl>,
+}
+
+impl<'s> Walk<'s> {
+    /// The gates `nacl-return-out` and `nacl-return-in`.
+    pub(super) fn replies(
+        &mut self,
+        route: &Route<'s>,
+        receiver: Receiver<'s>,
+    ) -> Result<(), Verdict> {
+        let lists = Lists {
+            out: self.acl_of(receiver.entry),
+            back: self.acl_of(route.sender.entry),
+        };
+        let segments = self.segments(route, receiver, &lists);
+        let is_open = |segment: &&Segment| segment.is_open();
+        let open_ports = merge(segments.iter().filter(is_open).map(|segment| segment.ports));
+        let is_unsure = segments.iter().any(Segment::is_unsure);
+        let blame = blame(&segments, route, receiver, &lists);
+        self.note_replies(route, receiver, &lists, (&segments, &open_ports));
+        match (blame, is_unsure) {
+            (_, true) => {
+                self.remembered.other = Some(UnknownReason::Other);
+                Ok(())
+            }
+            (None, false) => Ok(()),
+            (Some(denial), false) if open_ports.is_empty() => Err(Verdict::Deny(denial)),
+            (Some(denial), false) => {
+                self.remembered.partial = partial(denial, open_ports);
+                Ok(())
+            }
+        }
+    }
+
+    /// Cuts the source ports where an entry begins or ends, and asks both lists about each piece.
+    fn segments(
+        &self,
+        route: &Route<'s>,
+        receiver: Receiver<'s>,
+        lists: &Lists<'s>,
+    ) -> Vec<Segment> {
+        let range = route.sender.ports;
+        let mut starts = BTreeSet::from([range.first()]);
+        add_starts(lists.out, Direction::Egress, range, &mut starts);
+        add_starts(lists.back, Direction::Ingress, range, &mut starts);
+        let starts: Vec<u16> = starts.into_iter().collect();
+        let next = starts.iter().skip(1).map(|start| start.saturating_sub(1));
+        let ends = next.chain([range.last()]);
+        starts
+            .iter()
+            .zip(ends)
+            .map(|(first, last)| {
+                let reply = reply(self.flow.protocol, *first);
+                Segment {
+                    ports: PortRange::between(*first, last),
+                    out: ask(lists.out, Direction::Egress, reply, route.sender.address),
+                    back: ask(lists.back, Direction::Ingress, reply, receiver.address),
+                }
+            })
+            .collect()
+    }
+
+    fn note_replies(
+        &mut self,
+        route: &Route<'s>,
+        receiver: Receiver<'s>,
+        lists: &Lists<'s>,
+        (segments, open_ports): (&[Segment], &[PortRange]),
+    ) {
+        if self.steps.is_none() {
+            return;
+        }
+        let ends = [
+            (Gate::NaclReturnOut, lists.out, receiver.entry),
+            (Gate::NaclReturnIn, lists.back, route.sender.entry),
+        ];
+        for (gate, acl, entry) in ends {
+            let answers = segments.iter().map(|segment| match gate {
+                Gate::NaclReturnOut => (segment.ports, segment.out),
+                _ => (segment.ports, segment.back),
+            });
+            let answers: Vec<_> = answers.collect();
+            let outcome = outcome(&answers, open_ports);
+            let place = Place::NetworkAcl {
+                subnet: entry.interface.subnet.clone(),
+                acl: acl.map(|acl| acl.id.clone()),
+            };
+            let is_final = outcome == StepOutcome::Drop;
+            let ports = route.sender.ports;
+            self.note(gate, place, outcome, |_| {
+                super::words::replies(ports, &answers)
+            });
+            if is_final {
+                break;
+            }
+        }
+    }
+}
+
+impl Segment {
+    fn is_open(&self) -> bool {
+        matches!(
+            (self.out, self.back),
+            (AclAnswer::Allow(_), AclAnswer::Allow(_))
+        )
+    }
+
+    /// Neither open nor denied by either list.
+    fn is_unsure(&self) -> bool {
+        let denied = |answer| matches!(answer, AclAnswer::Deny(_));
+        !self.is_open() && !denied(self.out) && !denied(self.back)
+    }
+}
+
+/// What one list says about the whole range.
+fn outcome(answers: &[(PortRange, AclAnswer)], open_ports: &[PortRange]) -> StepOutcome {
+    let count = |wanted: fn(AclAnswer) -> bool| {
+        answers.iter().filter(|(_, answer)| wanted(*answer)).count()
+    };
+    let denied = count(|answer| matches!(answer, AclAnswer::Deny(_)));
+    if count(|answer| answer == AclAnswer::Unsure) > 0 {
+        StepOutcome::Unknown(UnknownReason::Other)
+    } else if denied == 0 {
+        StepOutcome::Pass { rule: None }
+    } else if open_ports.is_empty() {
+        StepOutcome::Drop
+    } else {
+        StepOutcome::Partly {
+            open_ports: open_ports.to_vec(),
+        }
+    }
+}
+
+/// Who is named for ports without replies: the receiver's list if it denies any of the range, else the sender's (K).
+fn blame(
+    segments: &[Segment],
+    route: &Route<'_>,
+    receiver: Receiver<'_>,
+    lists: &Lists<'_>,
+) -> Option<Denial> {
+    let out = segments.iter().find_map(|segment| denied_by(segment.out));
+    let back = segments.iter().find_map(|segment| denied_by(segment.back));
+    let (gate, acl, entry, rule_number) = match (out, back) {
+        (Some(number), _) => (Gate::NaclReturnOut, lists.out, receiver.entry, number),
+        (None, Some(number)) => (Gate::NaclReturnIn, lists.back, route.sender.entry, number),
+        (None, None) => return None,
+    };
+    Some(Denial::NetworkAcl {
+        gate,
+        at: acl?.id.clone(),
+        subnet: entry.interface.subnet.clone(),
+        rule_number,
+    })
+}
+
+fn denied_by(answer: AclAnswer) -> Option<u32> {
+    match answer {
+        AclAnswer::Deny(number) => Some(number),
+        AclAnswer::Allow(_) | AclAnswer::Unsure => None,
+    }
+}
+
+fn partial(denial: Denial, open_ports: Vec<PortRange>) -> Option<Verdict> {
+    match denial {
+        Denial::NetworkAcl {
+            gate, at, subnet, ..
+        } => Some(Verdict::Partial {
+            gate,
+            at,
+            subnet,
+            open_ports,
+        }),
+        Denial::SecurityGroup { .. } | Denial::SourceDestCheck { .. } | Denial::Route { .. } => {
+            None
+        }
+    }
+}
+
+/// The reply to a source port, of the same protocol.
+fn reply(protocol: FlowProtocol, port: u16) -> FlowProtocol {
+    match protocol {
+        FlowProtocol::Udp { .. } => FlowProtocol::Udp { port },
+        FlowProtocol::Tcp { .. }
+        | FlowProtocol::Icmp { .. }
+        | FlowProtocol::IcmpV6 { .. }
+        | FlowProtocol::Other(_) => FlowProtocol::Tcp { port },
+    }
+}
+
+fn add_starts(
+    acl: Option<&NetworkAcl>,
+    direction: Direction,
+    range: PortRange,
+    starts: &mut BTreeSet<u16>,
+) {
+    let entries = acl.map_or(&[][..], |acl| acl.entries(direction));
+    for entry in entries {
+        if let Traffic::Tcp(Readable::Is(ports)) | Traffic::Udp(Readable::Is(ports)) =
+            &entry.traffic
+        {
+            let cuts = [Some(ports.first()), ports.last().checked_add(1)];
+            starts.extend(
+                cuts.into_iter()
+                    .flatten()
+                    .filter(|cut| range.contains(*cut)),
+            );
+        }
+    }
+}
+
+/// Joins neighbours.
+fn merge(ranges: impl Iterator<Item = PortRange>) -> Vec<PortRange> {
+    let mut merged: Vec<PortRange> = Vec::new();
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if last.last().checked_add(1) == Some(range.first()) => {
+                *last = PortRange::between(last.first(), range.last());
+            }
+            Some(_) | None => merged.push(range),
+        }
+    }
+    merged
+}

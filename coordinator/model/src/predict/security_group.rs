@@ -1,0 +1,215 @@
+//! Security groups: the union of all rules of an interface (A.1, A.3).
+
+use std::net::IpAddr;
+
+use super::endpoint::Destination;
+use super::route::Path;
+use super::{Route, Walk, transit_gateway};
+use crate::id::{RuleId, VpcId};
+use crate::prediction::{Denial, Gate, Place, StepOutcome, UnknownReason, Verdict};
+use crate::snapshot::{
+    Completeness, Direction, Freshness, GroupEntry, GroupReference, GroupState, InterfaceEntry,
+    Key, Match, Members, Reading, RulePeer, SecurityGroupRule,
+};
+
+/// What the groups of an interface say; that they refuse ends the walk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// This rule admits: of several the one with the lowest name.
+    By(RuleId),
+    /// No rule admits for certain; these might.
+    Unresolved(Vec<RuleId>),
+    /// There are no groups to ask (A.5).
+    NoGroups,
+}
+
+/// What is asked of a rule.
+struct Question {
+    peer: IpAddr,
+    /// Whether references to groups work on the path.
+    references: Match,
+}
+
+impl<'s> Walk<'s> {
+    /// The gate `sg-egress` or `sg-ingress`.
+    pub(super) fn security_group(
+        &mut self,
+        route: &Route<'s>,
+        direction: Direction,
+    ) -> Result<Admission, Verdict> {
+        let receiver = match &route.destination {
+            Destination::One(receiver) => Some(receiver.entry),
+            Destination::Nobody | Destination::Elsewhere => None,
+        };
+        let (gate, entry, peer) = match direction {
+            Direction::Egress => (Gate::SgEgress, route.sender.entry, self.flow.destination),
+            Direction::Ingress => (
+                Gate::SgIngress,
+                receiver.unwrap_or(route.sender.entry),
+                route.sender.address,
+            ),
+        };
+        let far = receiver.map(|entry| &entry.interface.vpc);
+        let references = self.references(route, direction, far);
+        let admission = self.admission(entry, direction, &Question { peer, references });
+        self.note_admission(gate, entry, peer, &admission);
+        admission.ok_or_else(|| {
+            Verdict::Deny(Denial::SecurityGroup {
+                gate,
+                at: entry.interface.id.clone(),
+            })
+        })
+    }
+
+    /// Whether references to groups work on a path; where the way ends they are judged as on a local one (K.1).
+    fn references(&self, route: &Route<'s>, direction: Direction, far: Option<&VpcId>) -> Match {
+        match &route.hop.path {
+            Path::SameSubnet
+            | Path::Local
+            | Path::None
+            | Path::Blackhole
+            | Path::Filtered
+            | Path::FarSide => Match::Yes,
+            Path::Peering { references, .. } => *references,
+            Path::TransitGateway(gateway) => match direction {
+                // Outbound references over a transit gateway are not supported [TGW-SG].
+                Direction::Egress => Match::No,
+                Direction::Ingress => {
+                    let near = Some(&route.sender.entry.interface.vpc);
+                    transit_gateway::references(self.snapshot, gateway, [near, far])
+                }
+            },
+            Path::Middlebox
+            | Path::Nat
+            | Path::InternetGateway
+            | Path::VpnGateway
+            | Path::Other => Match::No,
+            Path::Unread => Match::Unsure,
+        }
+    }
+
+    /// What the groups of an interface say; nothing if they refuse.
+    fn admission(
+        &self,
+        entry: &InterfaceEntry,
+        direction: Direction,
+        question: &Question,
+    ) -> Option<Admission> {
+        if entry.groups.is_empty() || entry.interface.reading == Reading::GroupsUnread {
+            return Some(Admission::NoGroups);
+        }
+        let mut admitted: Option<&RuleId> = None;
+        let mut unresolved = Vec::new();
+        for key in &entry.groups {
+            let group = self.snapshot.groups.at(*key);
+            if group.state != GroupState::Described {
+                unresolved.push(RuleId::from(group.group.id.as_str()));
+                continue;
+            }
+            for rule in group.group.rules(direction) {
+                match self.matches(rule, question) {
+                    Match::No => {}
+                    Match::Unsure => unresolved.push(rule.id.clone()),
+                    Match::Yes => {
+                        let lowest = admitted.is_none_or(|known| rule.id < *known);
+                        admitted = if lowest { Some(&rule.id) } else { admitted };
+                    }
+                }
+            }
+        }
+        if let Some(rule) = admitted {
+            return Some(Admission::By(rule.clone()));
+        }
+        unresolved.sort();
+        (!unresolved.is_empty()).then_some(Admission::Unresolved(unresolved))
+    }
+
+    fn matches(&self, rule: &SecurityGroupRule, question: &Question) -> Match {
+        let traffic = rule.traffic.matches(self.flow.protocol);
+        if traffic == Match::No {
+            return Match::No;
+        }
+        traffic.and(match &rule.peer {
+            RulePeer::Network(network) => Match::from_fact(network.contains(&question.peer)),
+            RulePeer::PrefixList(id) => self
+                .snapshot
+                .prefix_list(id)
+                .map_or(Match::Unsure, |list| list.matches(question.peer)),
+            RulePeer::Group(reference) => self.reference(reference, question),
+            RulePeer::Unread => Match::Unsure,
+        })
+    }
+
+    /// Whether the peer is a private address of an interface that wears the group (A.3).
+    fn reference(&self, reference: &GroupReference, question: &Question) -> Match {
+        if reference.freshness == Freshness::Stale || question.references == Match::No {
+            return Match::No;
+        }
+        let membership = match self.snapshot.members(reference) {
+            Members::Nobody => Match::No,
+            Members::Invisible => Match::Unsure,
+            Members::Of(group) => self.membership(group, reference, question.peer),
+        };
+        question.references.and(membership)
+    }
+
+    fn membership(
+        &self,
+        group: Key<GroupEntry>,
+        reference: &GroupReference,
+        peer: IpAddr,
+    ) -> Match {
+        let mut answer = Match::No;
+        let owners = self.snapshot.addresses.owners(peer);
+        for owner in &owners {
+            let entry = self.snapshot.interfaces.at(*owner);
+            match entry.interface.reading {
+                Reading::Whole | Reading::AddressesUnread if entry.groups.contains(&group) => {
+                    return Match::Yes;
+                }
+                Reading::Whole | Reading::AddressesUnread => {}
+                Reading::GroupsUnread | Reading::Doubtful => answer = Match::Unsure,
+            }
+        }
+        // An address that nobody owns may be one of an interface that could not be read, or that nobody here sees.
+        let is_foreign = self.snapshot.groups.at(group).state == GroupState::Undescribed
+            && reference
+                .account
+                .as_ref()
+                .is_some_and(|account| !self.snapshot.own_accounts.contains(account));
+        let has_unread = self.snapshot.interfaces_read == Completeness::Incomplete;
+        if owners.is_empty() && (is_foreign || has_unread) {
+            return Match::Unsure;
+        }
+        answer
+    }
+
+    fn note_admission(
+        &mut self,
+        gate: Gate,
+        entry: &'s InterfaceEntry,
+        peer: IpAddr,
+        admission: &Option<Admission>,
+    ) {
+        let outcome = match admission {
+            Some(Admission::By(rule)) => StepOutcome::Pass {
+                rule: Some(rule.clone()),
+            },
+            Some(Admission::Unresolved(rules)) => {
+                StepOutcome::Unknown(UnknownReason::UnresolvedRule {
+                    rules: rules.clone(),
+                })
+            }
+            Some(Admission::NoGroups) => StepOutcome::Unknown(UnknownReason::NoGroups),
+            None => StepOutcome::Drop,
+        };
+        let place = Place::NetworkInterface {
+            interface: entry.interface.id.clone(),
+            groups: entry.interface.groups.clone(),
+        };
+        let flow = self.flow;
+        self.note(gate, place, outcome, |snapshot| {
+            super::words::admission(snapshot, gate, entry, (flow, peer), admission.as_ref())
+        });
+    }
+}

@@ -1,0 +1,204 @@
+//! Transit gateways (C.7, K.1 "TGW").
+
+use std::net::IpAddr;
+
+use super::endpoint::Destination;
+use super::{Route, Walk};
+use crate::id::{TransitGatewayId, VpcId};
+use crate::prediction::{RouteReason, UnknownReason};
+use crate::snapshot::{
+    DefaultTables, InterfaceEntry, Match, ReferenceSupport, RouteState, Snapshot, TableRole,
+    TransitGatewayRouteTable, VpcAttachment,
+};
+
+/// What a transit gateway does with a packet.
+pub(super) enum Crossing {
+    /// It delivers it.
+    Open,
+    /// It has no attachment subnet in the sender's zone.
+    OtherZone,
+    /// Nobody can tell.
+    Unknown,
+}
+
+impl<'s> Walk<'s> {
+    /// Whether a VPC is attached to a transit gateway, or to any.
+    pub(super) fn is_attached(&self, vpc: &VpcId, gateway: Option<&TransitGatewayId>) -> bool {
+        self.snapshot.attachments.iter().any(|attachment| {
+            attachment.vpc == *vpc && gateway.is_none_or(|gateway| attachment.gateway == *gateway)
+        })
+    }
+
+    /// The forward path over a transit gateway: a deny, or something to remember.
+    pub(super) fn cross(
+        &mut self,
+        route: &Route<'s>,
+        gateway: &TransitGatewayId,
+    ) -> Option<RouteReason> {
+        let to = match &route.destination {
+            Destination::One(receiver) => Some(&receiver.entry.interface.vpc),
+            Destination::Nobody | Destination::Elsewhere => None,
+        };
+        let from = route.sender.entry;
+        self.remember_crossing(crossing(
+            self.snapshot,
+            gateway,
+            from,
+            to,
+            self.flow.destination,
+        ))
+    }
+
+    /// Turns a crossing into a deny or a remembered unknown.
+    pub(super) fn remember_crossing(&mut self, crossing: Crossing) -> Option<RouteReason> {
+        match crossing {
+            Crossing::Open => None,
+            Crossing::OtherZone => Some(RouteReason::TgwZone),
+            Crossing::Unknown => {
+                self.remembered.transit_gateway = Some(UnknownReason::Tgw);
+                None
+            }
+        }
+    }
+}
+
+/// What a transit gateway does with a packet of an interface to an address in another VPC.
+pub(super) fn crossing(
+    snapshot: &Snapshot,
+    gateway: &TransitGatewayId,
+    from: &InterfaceEntry,
+    to: Option<&VpcId>,
+    address: IpAddr,
+) -> Crossing {
+    let Some(attachment) = attachment(snapshot, gateway, &from.interface.vpc) else {
+        return Crossing::Unknown;
+    };
+    match serves_zone(snapshot, attachment, from) {
+        Match::No => return Crossing::OtherZone,
+        Match::Unsure => return Crossing::Unknown,
+        Match::Yes => {}
+    }
+    let far = to.and_then(|vpc| self::attachment(snapshot, gateway, vpc));
+    match far {
+        Some(far) if is_routed(snapshot, attachment, far, address) => Crossing::Open,
+        Some(_) | None => Crossing::Unknown,
+    }
+}
+
+fn attachment<'s>(
+    snapshot: &'s Snapshot,
+    gateway: &TransitGatewayId,
+    vpc: &VpcId,
+) -> Option<&'s VpcAttachment> {
+    snapshot
+        .attachments
+        .iter()
+        .find(|attachment| attachment.gateway == *gateway && attachment.vpc == *vpc)
+}
+
+/// Whether the attachment has a subnet in the zone of the sender's subnet.
+fn serves_zone(snapshot: &Snapshot, attachment: &VpcAttachment, from: &InterfaceEntry) -> Match {
+    let Some(zone) = &snapshot.subnets.at(from.subnet).subnet.zone else {
+        return Match::Unsure;
+    };
+    let mut answer = if attachment.subnets.is_empty() {
+        Match::Unsure
+    } else {
+        Match::No
+    };
+    for id in &attachment.subnets {
+        match snapshot.subnet(id).and_then(|subnet| subnet.zone.as_ref()) {
+            Some(served) if served == zone => return Match::Yes,
+            Some(_) => {}
+            None => answer = Match::Unsure,
+        }
+    }
+    answer
+}
+
+/// Whether the gateway's tables are known to lead from one attachment to another.
+fn is_routed(
+    snapshot: &Snapshot,
+    from: &VpcAttachment,
+    to: &VpcAttachment,
+    address: IpAddr,
+) -> bool {
+    let tables: Vec<_> = snapshot
+        .transit_gateway_tables
+        .iter()
+        .flatten()
+        .filter(|table| table.gateway.as_ref().is_none_or(|id| *id == from.gateway))
+        .collect();
+    if tables.is_empty() {
+        return snapshot
+            .transit_gateways
+            .get(&from.gateway)
+            .is_some_and(|gateway| gateway.default_tables == DefaultTables::Both);
+    }
+    associated(snapshot, &tables, from).is_some_and(|table| leads(table, to, address))
+}
+
+/// The table of an attachment: its own, the one that names it, else the default one.
+fn associated<'t>(
+    snapshot: &Snapshot,
+    tables: &[&'t TransitGatewayRouteTable],
+    attachment: &VpcAttachment,
+) -> Option<&'t TransitGatewayRouteTable> {
+    let by_id = |id: &crate::id::TransitGatewayRouteTableId| {
+        tables.iter().copied().find(|table| table.id == *id)
+    };
+    if let Some(id) = &attachment.table {
+        return by_id(id);
+    }
+    let naming = tables
+        .iter()
+        .copied()
+        .find(|table| table.attachments.contains(&attachment.id));
+    let default = snapshot
+        .transit_gateways
+        .get(&attachment.gateway)
+        .and_then(|gateway| gateway.default_association.as_ref());
+    naming.or_else(|| default.and_then(by_id)).or_else(|| {
+        tables
+            .iter()
+            .copied()
+            .find(|table| table.role == TableRole::Default)
+    })
+}
+
+/// Whether the longest prefix is an active route to the attachment.
+fn leads(table: &TransitGatewayRouteTable, to: &VpcAttachment, address: IpAddr) -> bool {
+    table
+        .routes
+        .iter()
+        .flatten()
+        .filter(|route| route.destination.contains(&address))
+        .min_by_key(|route| {
+            let length = std::cmp::Reverse(route.destination.prefix_len());
+            (length, route.origin)
+        })
+        .is_some_and(|route| {
+            route.state == RouteState::Active && route.attachments.contains(&to.id)
+        })
+}
+
+/// Whether references to groups cross a transit gateway between two VPCs (A.3, K.1 "TGW").
+pub(super) fn references(
+    snapshot: &Snapshot,
+    gateway: &TransitGatewayId,
+    ends: [Option<&VpcId>; 2],
+) -> Match {
+    let Some(described) = snapshot.transit_gateways.get(gateway) else {
+        return Match::Unsure;
+    };
+    let mut answer = supports(described.references);
+    for end in ends {
+        let attachment = end.and_then(|vpc| attachment(snapshot, gateway, vpc));
+        answer = answer.and(attachment.map_or(Match::Unsure, |found| supports(found.references)));
+    }
+    answer
+}
+
+fn supports(support: ReferenceSupport) -> Match {
+    Match::from_fact(support == ReferenceSupport::Enabled)
+}

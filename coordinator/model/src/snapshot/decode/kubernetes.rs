@@ -1,0 +1,292 @@
+//! Kubernetes objects.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::Decoder;
+use crate::describe::{Fault, Node};
+use crate::id::{InstanceId, NodeName};
+use crate::snapshot::{
+    Consequence, LabelSelector, NetworkPolicy, Node as KubernetesNode, Platform, Pod, PodNetwork,
+    PodPhase, SelectorTerm,
+};
+
+/// Label of a node and its value on Fargate [E.6].
+const COMPUTE_TYPE: &str = "eks.amazonaws.com/compute-type";
+/// Label of a pod that a Fargate profile took [E.6].
+const FARGATE_PROFILE: &str = "eks.amazonaws.com/fargate-profile";
+/// Start of the name of a Fargate node (UNSOURCED pattern, E.6).
+const FARGATE_NODE: &str = "fargate-";
+
+impl<'a> Decoder<'a> {
+    pub(super) fn kubernetes(&mut self) {
+        for object in self.objects("nodes") {
+            let node = self.read(node(&object), Consequence::NoKubernetes);
+            self.snapshot.nodes.extend(node);
+        }
+        for object in self.objects("pods") {
+            let pod = self.read(pod(&object), Consequence::NoKubernetes);
+            self.snapshot.pods.extend(pod);
+        }
+        for object in self.objects("networkpolicies") {
+            self.network_policy(&object);
+        }
+        self.api_endpoints();
+        self.sort_objects();
+    }
+
+    /// The objects of a file: the items of a list, or the one object that it is.
+    pub(super) fn objects(&mut self, stem: &'a str) -> Vec<Node<'a>> {
+        let mut objects = Vec::new();
+        for file in self.described.family(stem) {
+            if file.field("items").is_some() {
+                let items = self.read(file.list("items"), Consequence::NoKubernetes);
+                objects.extend(items.unwrap_or_default());
+            } else {
+                objects.push(file);
+            }
+        }
+        objects
+    }
+
+    fn network_policy(&mut self, object: &Node<'a>) {
+        let named = self.read(namespaced_name(object), Consequence::NoKubernetes);
+        let Some((namespace, name)) = named else {
+            return;
+        };
+        let selector = object.field("spec").map_or_else(
+            || Err(object.missing("spec")),
+            |spec| match spec.field("podSelector") {
+                Some(selector) => label_selector(&selector),
+                None => Ok(LabelSelector::default()),
+            },
+        );
+        let selector = self.read(selector, Consequence::PolicySelectsAll);
+        self.snapshot.network_policies.push(NetworkPolicy {
+            namespace,
+            name,
+            selector,
+        });
+    }
+
+    /// Addresses in the slices of Service `default/kubernetes` that are ready (D.1).
+    fn api_endpoints(&mut self) {
+        let mut addresses = None;
+        for object in self.objects("endpointslices") {
+            let found = self.read(api_addresses(&object), Consequence::NoKubernetes);
+            if let Some(found) = found.flatten() {
+                addresses.get_or_insert_with(BTreeSet::new).extend(found);
+            }
+        }
+        self.snapshot.api_endpoints = addresses;
+    }
+
+    fn sort_objects(&mut self) {
+        let snapshot = &mut self.snapshot;
+        snapshot
+            .nodes
+            .sort_by(|one, other| one.name.cmp(&other.name));
+        snapshot.network_policies.sort_by(|one, other| {
+            (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name))
+        });
+        let fargate: BTreeSet<_> = snapshot
+            .nodes
+            .iter()
+            .filter(|node| node.platform == Platform::Fargate)
+            .map(|node| node.name.clone())
+            .collect();
+        for pod in &mut snapshot.pods {
+            if pod.node.as_ref().is_some_and(|node| fargate.contains(node)) {
+                pod.platform = Platform::Fargate;
+            }
+        }
+        snapshot.pods.sort_by(|one, other| {
+            (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name))
+        });
+        for (place, pod) in snapshot.pods.iter().enumerate() {
+            for address in &pod.addresses {
+                snapshot
+                    .pods_by_address
+                    .entry(*address)
+                    .or_default()
+                    .push(place);
+            }
+        }
+    }
+}
+
+fn metadata<'a>(object: &Node<'a>) -> Result<Node<'a>, Fault> {
+    object
+        .field("metadata")
+        .ok_or_else(|| object.missing("metadata"))
+}
+
+fn namespaced_name(object: &Node<'_>) -> Result<(String, String), Fault> {
+    let metadata = metadata(object)?;
+    let namespace = metadata.required("namespace")?;
+    Ok((namespace.to_owned(), metadata.required("name")?.to_owned()))
+}
+
+fn text_map(node: &Node<'_>, name: &str) -> Result<BTreeMap<String, String>, Fault> {
+    let Some(field) = node.field(name) else {
+        return Ok(BTreeMap::new());
+    };
+    let object = field
+        .value()
+        .as_object()
+        .ok_or_else(|| field.malformed("an object"))?;
+    object
+        .iter()
+        .map(|(key, value)| {
+            let text = value
+                .as_str()
+                .ok_or_else(|| field.malformed("an object of texts"))?;
+            Ok((key.clone(), text.to_owned()))
+        })
+        .collect()
+}
+
+fn address(node: &Node<'_>) -> Result<IpAddr, Fault> {
+    node.parse("an IP address", str::parse::<IpAddr>)
+}
+
+fn node(object: &Node<'_>) -> Result<KubernetesNode, Fault> {
+    let metadata = metadata(object)?;
+    let name = metadata.required("name")?;
+    let labels = text_map(&metadata, "labels")?;
+    let provider = match object.field("spec") {
+        Some(spec) => spec.text("providerID")?,
+        None => None,
+    };
+    let mut addresses = Vec::new();
+    if let Some(status) = object.field("status") {
+        for item in status.list("addresses")? {
+            if item.text("type")? == Some("InternalIP")
+                && let Some(field) = item.field("address")
+            {
+                addresses.push(address(&field)?);
+            }
+        }
+    }
+    let is_fargate = labels
+        .get(COMPUTE_TYPE)
+        .is_some_and(|value| value == "fargate")
+        || name.starts_with(FARGATE_NODE);
+    Ok(KubernetesNode {
+        name: NodeName::from(name),
+        instance: provider
+            .and_then(|provider| provider.rsplit('/').next())
+            .filter(|last| last.starts_with("i-"))
+            .map(InstanceId::from),
+        addresses,
+        platform: if is_fargate {
+            Platform::Fargate
+        } else {
+            Platform::Ec2
+        },
+    })
+}
+
+fn pod(object: &Node<'_>) -> Result<Pod, Fault> {
+    let (namespace, name) = namespaced_name(object)?;
+    let labels = text_map(&metadata(object)?, "labels")?;
+    let mut pod = Pod {
+        namespace,
+        name,
+        node: None,
+        addresses: Vec::new(),
+        platform: Platform::Ec2,
+        labels,
+        network: PodNetwork::Pod,
+        phase: PodPhase::Live,
+    };
+    if let Some(spec) = object.field("spec") {
+        pod.node = spec.text("nodeName")?.map(NodeName::from);
+        if spec.flag("hostNetwork")? == Some(true) {
+            pod.network = PodNetwork::Host;
+        }
+    }
+    if pod.labels.contains_key(FARGATE_PROFILE)
+        || pod
+            .node
+            .as_ref()
+            .is_some_and(|node| node.as_str().starts_with(FARGATE_NODE))
+    {
+        pod.platform = Platform::Fargate;
+    }
+    if let Some(status) = object.field("status") {
+        if matches!(status.text("phase")?, Some("Succeeded" | "Failed")) {
+            pod.phase = PodPhase::Finished;
+        }
+        pod.addresses = pod_addresses(&status)?;
+    }
+    Ok(pod)
+}
+
+fn pod_addresses(status: &Node<'_>) -> Result<Vec<IpAddr>, Fault> {
+    let mut addresses = Vec::new();
+    if let Some(field) = status.field("podIP").filter(|field| field.value() != "") {
+        addresses.push(address(&field)?);
+    }
+    for item in status.list("podIPs")? {
+        if let Some(field) = item.field("ip").filter(|field| field.value() != "") {
+            addresses.push(address(&field)?);
+        }
+    }
+    addresses.sort();
+    addresses.dedup();
+    Ok(addresses)
+}
+
+fn label_selector(node: &Node<'_>) -> Result<LabelSelector, Fault> {
+    if !node.value().is_object() {
+        return Err(node.malformed("an object"));
+    }
+    let mut terms: Vec<_> = text_map(node, "matchLabels")?
+        .into_iter()
+        .map(|(key, value)| SelectorTerm::In(key, vec![value]))
+        .collect();
+    for expression in node.list("matchExpressions")? {
+        let key = expression.required("key")?.to_owned();
+        let values = expression
+            .list("values")?
+            .iter()
+            .map(|value| value.as_text().map(str::to_owned))
+            .collect::<Result<Vec<_>, _>>()?;
+        terms.push(match expression.required("operator")? {
+            "In" => SelectorTerm::In(key, values),
+            "NotIn" => SelectorTerm::NotIn(key, values),
+            "Exists" => SelectorTerm::Exists(key),
+            "DoesNotExist" => SelectorTerm::DoesNotExist(key),
+            _ => return Err(expression.malformed("an operator of a label selector")),
+        });
+    }
+    Ok(LabelSelector { terms })
+}
+
+/// Addresses of a slice of `default/kubernetes`; nothing of any other slice.
+fn api_addresses(object: &Node<'_>) -> Result<Option<Vec<IpAddr>>, Fault> {
+    let metadata = metadata(object)?;
+    let labels = text_map(&metadata, "labels")?;
+    let is_service = match labels.get("kubernetes.io/service-name") {
+        Some(service) => service == "kubernetes",
+        None => metadata.text("name")? == Some("kubernetes"),
+    };
+    if !is_service || metadata.text("namespace")? != Some("default") {
+        return Ok(None);
+    }
+    let mut addresses = Vec::new();
+    for endpoint in object.list("endpoints")? {
+        let ready = match endpoint.field("conditions") {
+            Some(conditions) => conditions.flag("ready")?,
+            None => None,
+        };
+        if ready == Some(false) {
+            continue;
+        }
+        for item in endpoint.list("addresses")? {
+            addresses.push(address(&item)?);
+        }
+    }
+    Ok(Some(addresses))
+}

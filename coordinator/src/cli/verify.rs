@@ -1,0 +1,283 @@
+//! `reachproof verify`: one run, from a snapshot to a report.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, TOKEN_FILE};
+use reachproof_verify::report::human::{Colour, Terminal, render};
+use reachproof_verify::report::json;
+use reachproof_verify::{
+    Credentials, ExpectedAgents, Progress, Random, Report, RunConfig, SnapshotContent,
+    SystemRandomness,
+};
+use tokio::net::TcpListener;
+
+/// Width of a report that does not go to a terminal, in columns.
+const FILE_WIDTH: u16 = 120;
+
+/// Longest `--wait`: a day. Whoever waits longer has forgotten it.
+const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What `verify` is told.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArguments {
+    /// Directory of answers of the AWS CLI and kubectl, or one JSON file with their stems as keys
+    #[arg(long, value_name = "PATH")]
+    snapshot: PathBuf,
+    /// Address and port on which agents are awaited, like 0.0.0.0:7443
+    #[arg(long, value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// Number of agents to wait for, or a file with one agent name a line [default: one on every node and Fargate pod]
+    #[arg(long, value_name = "N|FILE")]
+    expect: Option<String>,
+    /// Longest wait for them, like 500ms, 60s or 5m
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    wait: Duration,
+    /// Directory with ca.crt, ca.key and token; made if there is none. Agents need ca.crt and token
+    #[arg(long, value_name = "DIRECTORY", default_value = "reachproof-credentials")]
+    credentials: PathBuf,
+    /// Format of the report on standard output
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Format,
+    /// Writes the report to a file as well; may be repeated
+    #[arg(long, value_name = "KIND=FILE", value_parser = report_file)]
+    report: Vec<ReportFile>,
+    /// Required flows that may stay inconclusive before the exit code is 3
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    max_inconclusive: usize,
+    /// Leaves the world out of the report, all but its digest
+    #[arg(long)]
+    no_snapshot: bool,
+    /// Seed of the plan; the report names it [default: drawn]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+/// How a report is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// For programs, as one object
+    Json,
+}
+
+/// A file that gets the report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ReportFile {
+    format: Format,
+    path: PathBuf,
+}
+
+/// Does one run and returns the exit code of its report.
+///
+/// # Errors
+/// When the run could not be done; the exit code is then 2.
+pub(crate) fn verify(arguments: &VerifyArguments) -> anyhow::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let report = runtime.block_on(run(arguments))?;
+    for file in &arguments.report {
+        let text = text(&report, file.format, file_terminal())?;
+        fs::write(&file.path, text)
+            .with_context(|| format!("cannot write the report to `{}`", file.path.display()))?;
+    }
+    let text = text(&report, arguments.output, terminal())?;
+    io::stdout()
+        .write_all(text.as_bytes())
+        .context("cannot write the report")?;
+    Ok(report.exit_code(arguments.max_inconclusive))
+}
+
+/// Listens and runs until the report is there, or until somebody presses Ctrl-C.
+async fn run(arguments: &VerifyArguments) -> anyhow::Result<Report> {
+    let random = Arc::new(SystemRandomness::default());
+    let config = RunConfig {
+        snapshot: arguments.snapshot.clone(),
+        credentials: Credentials::in_directory(&arguments.credentials, random.as_ref())?,
+        expected: expected(arguments.expect.as_deref())?,
+        wait: arguments.wait,
+        seed: match arguments.seed {
+            Some(seed) => seed,
+            None => drawn_seed(random.as_ref())?,
+        },
+        content: if arguments.no_snapshot {
+            SnapshotContent::LeftOut
+        } else {
+            SnapshotContent::Included
+        },
+        started_at: SystemTime::now(),
+        random,
+    };
+    let listener = TcpListener::bind(arguments.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", arguments.listen))?;
+    hint(&listener, &arguments.credentials);
+    let report = reachproof_verify::run(config, listener, show, interrupted()).await?;
+    Ok(report)
+}
+
+/// Completes at Ctrl-C.
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        // Without a signal handler the process ends at Ctrl-C by itself.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Reads `--expect`: a number, or a file with one name a line.
+fn expected(text: Option<&str>) -> anyhow::Result<ExpectedAgents> {
+    let Some(text) = text else {
+        return Ok(ExpectedAgents::Inventory);
+    };
+    if let Ok(count) = text.parse::<usize>() {
+        if count == 0 {
+            bail!("--expect needs at least one agent");
+        }
+        return Ok(ExpectedAgents::Count(count));
+    }
+    let names = fs::read_to_string(text)
+        .with_context(|| format!("cannot read `{text}`, --expect needs a number or a file"))?;
+    let names: BTreeSet<String> = names
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect();
+    if names.is_empty() {
+        bail!("`{text}` names no agent, write one name a line");
+    }
+    Ok(ExpectedAgents::Names(names))
+}
+
+/// Draws a seed.
+fn drawn_seed(random: &dyn Random) -> anyhow::Result<u64> {
+    let mut bytes = [0; 8];
+    random.fill(&mut bytes)?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
+/// Reads a duration like `500ms`, `60s` or `5m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+    let unit = text.get(digits.len()..).unwrap_or_default();
+    let wrong = || format!("`{text}` is not a duration, write it like 500ms, 60s or 5m");
+    let number: u32 = digits.parse().map_err(|_| wrong())?;
+    let duration = match unit {
+        "ms" => Duration::from_millis(u64::from(number)),
+        "s" => Duration::from_secs(u64::from(number)),
+        "m" => Duration::from_secs(u64::from(number) * 60),
+        "h" => Duration::from_secs(u64::from(number) * 60 * 60),
+        _ => return Err(wrong()),
+    };
+    if duration > WAIT_MAX {
+        return Err(format!("`{text}` is longer than a day"));
+    }
+    Ok(duration)
+}
+
+/// Reads `KIND=FILE`.
+fn report_file(text: &str) -> Result<ReportFile, String> {
+    let (kind, path) = text
+        .split_once('=')
+        .ok_or_else(|| format!("`{text}` is not KIND=FILE, write it like json=report.json"))?;
+    let format = Format::from_str(kind, false)
+        .map_err(|_| format!("`{kind}` is not a kind of report, choose table or json"))?;
+    if path.is_empty() {
+        return Err(format!("`{text}` names no file"));
+    }
+    Ok(ReportFile {
+        format,
+        path: PathBuf::from(path),
+    })
+}
+
+/// Writes a report in one format.
+fn text(report: &Report, format: Format, terminal: Terminal) -> anyhow::Result<String> {
+    match format {
+        Format::Table => Ok(render(report, terminal)),
+        Format::Json => json::render(report).context("cannot write the report as JSON"),
+    }
+}
+
+/// What standard output can show.
+fn terminal() -> Terminal {
+    if !io::stdout().is_terminal() {
+        return file_terminal();
+    }
+    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    Terminal {
+        width: terminal_size::terminal_size().map_or(FILE_WIDTH, |(width, _)| width.0),
+        colour: if no_colour {
+            Colour::Plain
+        } else {
+            Colour::Shown
+        },
+    }
+}
+
+/// What a file can show.
+fn file_terminal() -> Terminal {
+    Terminal {
+        width: FILE_WIDTH,
+        colour: Colour::Plain,
+    }
+}
+
+/// Says on a terminal how agents are started.
+fn hint(listener: &TcpListener, credentials: &Path) {
+    if let (true, Ok(address)) = (io::stderr().is_terminal(), listener.local_addr()) {
+        eprintln!(
+            "agents: reachproof-agent run --coordinator https://{address} --ca {} --token-file {} ...",
+            credentials.join(CA_CERTIFICATE_FILE).display(),
+            credentials.join(TOKEN_FILE).display()
+        );
+    }
+}
+
+/// Shows progress on standard error, if somebody watches.
+fn show(progress: Progress) {
+    if io::stderr().is_terminal() {
+        eprintln!("{progress}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("60s"), Ok(Duration::from_secs(60)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for bad in ["", "60", "s", "-1s", "1.5s", "60 s", "25h", "4294967296s"] {
+            assert!(duration(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_report_file_has_a_known_kind_and_a_path() {
+        assert!(report_file("json=a=b.json").is_ok_and(|file| file.path == Path::new("a=b.json")));
+        for bad in ["json", "json=", "html=a", "=a"] {
+            assert!(report_file(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_can_be_waited_for_is_an_error() {
+        assert!(expected(Some("0")).is_err());
+        assert!(expected(Some("/nonexistent")).is_err());
+        assert!(matches!(expected(Some("3")), Ok(ExpectedAgents::Count(3))));
+        assert!(matches!(expected(None), Ok(ExpectedAgents::Inventory)));
+    }
+}

@@ -1,0 +1,370 @@
+//! Who has dialled in: one live stream for each agent, and what was counted of its batches.
+//!
+//! Knows no plan and judges nothing. Time is passed in.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use reachproof_model::observation::{Accept, AgentName};
+use reachproof_model::plan::RosterAgent;
+use reachproof_proto::v1;
+use reachproof_proto::v1::agent_message::Body;
+use reachproof_proto::v1::coordinator_message::Body as Reply;
+use tokio::time::Instant;
+use tonic::Status;
+use tracing::{info, warn};
+
+use crate::control::Outgoing;
+use crate::wire::observations::{ReportedAttempt, attempts};
+use crate::wire::{Greeting, InvalidMessage, accepts, listen_failures};
+
+/// Longest silence of an agent, in milliseconds: short, since the end of a run waits for one message of each.
+pub const HEARTBEAT_INTERVAL_MS: u32 = 1_000;
+
+/// Agents that may dial back per second after the coordinator was away (SECURITY R-05); sets the window in `Welcome`.
+pub const RECONNECTS_PER_SECOND: usize = 50;
+
+/// Names one stream of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u64);
+
+/// What a message means for the run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum News {
+    /// An agent dialled in for the first time.
+    Arrived(AgentName),
+    /// An agent came back over a new stream; it is the same process.
+    Resumed(AgentName),
+    /// An agent came back as a new process: what the old one held is lost.
+    Restarted(AgentName),
+    /// An agent lives.
+    Heard(AgentName),
+    /// New attempts.
+    Attempts {
+        /// Who made them.
+        agent: AgentName,
+        /// Run that they belong to.
+        run: String,
+        /// The attempts.
+        attempts: Vec<ReportedAttempt>,
+    },
+    /// New connections at an agent's listeners.
+    Accepts {
+        /// Whose listeners.
+        agent: AgentName,
+        /// Run that they belong to.
+        run: String,
+        /// The connections.
+        accepts: Vec<Accept>,
+        /// How many more there were.
+        dropped: u64,
+    },
+    /// An agent listens.
+    Listening {
+        /// Who.
+        agent: AgentName,
+        /// Run that it listens for.
+        run: String,
+        /// Ports that it could not open, with errno.
+        failures: Vec<(u16, u32)>,
+    },
+}
+
+/// One agent.
+#[derive(Debug)]
+pub struct Member {
+    /// What it says of itself.
+    pub greeting: Greeting,
+    /// Where its stream came from.
+    pub remote: Option<IpAddr>,
+    /// When its last message came.
+    pub heard: Instant,
+    /// Results that it dropped since it started, by its own count.
+    pub results_lost: u64,
+    /// Batches that were skipped or could not be read.
+    pub batches_lost: u64,
+    link: Option<(StreamId, Outgoing)>,
+    sequence: u64,
+}
+
+impl Member {
+    /// The agent with the address of its stream, for a roster.
+    pub fn roster_agent(&self) -> RosterAgent {
+        RosterAgent {
+            stream_address: self.remote,
+            ..self.greeting.agent.clone()
+        }
+    }
+}
+
+/// Streams and agents.
+#[derive(Debug, Default)]
+pub struct Registry {
+    members: BTreeMap<AgentName, Member>,
+    streams: BTreeMap<StreamId, Stream>,
+}
+
+/// One open stream.
+#[derive(Debug)]
+enum Stream {
+    /// `Hello` has not come.
+    New {
+        outgoing: Outgoing,
+        remote: Option<IpAddr>,
+    },
+    /// It is the live stream of this agent.
+    Attached(AgentName),
+}
+
+impl Registry {
+    /// The agents, by name.
+    pub fn members(&self) -> &BTreeMap<AgentName, Member> {
+        &self.members
+    }
+
+    /// Takes note of a new stream; its first message must be `Hello`.
+    pub fn opened(&mut self, stream: StreamId, outgoing: Outgoing, remote: Option<IpAddr>) {
+        self.streams
+            .insert(stream, Stream::New { outgoing, remote });
+    }
+
+    /// Takes note that a stream ended. Its agent stays: it may come back.
+    pub fn closed(&mut self, stream: StreamId) {
+        let Some(Stream::Attached(name)) = self.streams.remove(&stream) else {
+            return;
+        };
+        if let Some(member) = self.members.get_mut(&name) {
+            info!(agent = %name, "stream ended");
+            member.link.take_if(|(live, _)| *live == stream);
+        }
+    }
+
+    /// Takes one message. A stream that breaks the rules is ended with a status that says why.
+    pub fn message(
+        &mut self,
+        stream: StreamId,
+        message: v1::AgentMessage,
+        now: Instant,
+    ) -> Option<News> {
+        match self.take(stream, message, now) {
+            Ok(news) => news,
+            Err(status) => {
+                self.end(stream, status);
+                None
+            }
+        }
+    }
+
+    /// Sends `body` to `agent`, if it has a live stream.
+    pub fn send(&mut self, agent: &AgentName, body: Reply) {
+        let Some(member) = self.members.get_mut(agent) else {
+            return;
+        };
+        let message = v1::CoordinatorMessage { body: Some(body) };
+        if let Some((stream, outgoing)) = &member.link
+            && outgoing.try_send(Ok(message)).is_err()
+        {
+            // A full queue is a reader that is too slow: it loses the stream, and with it no message, since what was
+            // not acknowledged is sent again (SECURITY E).
+            warn!(agent = %agent, "stream dropped, it does not take messages");
+            self.streams.remove(stream);
+            member.link = None;
+        }
+    }
+
+    /// Ends every stream.
+    pub fn close(&mut self) {
+        self.streams.clear();
+        for member in self.members.values_mut() {
+            member.link = None;
+        }
+    }
+
+    /// What [`Self::message`] does, with the status that ends the stream.
+    fn take(
+        &mut self,
+        stream: StreamId,
+        message: v1::AgentMessage,
+        now: Instant,
+    ) -> Result<Option<News>, Status> {
+        let body = message.body.ok_or_else(|| refusal(&InvalidMessage::Body))?;
+        match (self.streams.get(&stream), body) {
+            // The stream was ended here and its last messages are still under way.
+            (None, _) => Ok(None),
+            (Some(Stream::New { .. }), Body::Hello(hello)) => {
+                let greeting = Greeting::try_from(hello).map_err(|error| refusal(&error))?;
+                Ok(self.greet(stream, greeting, now))
+            }
+            (Some(Stream::New { .. }), _) => {
+                Err(Status::invalid_argument("the first message must be hello"))
+            }
+            (Some(Stream::Attached(_)), Body::Hello(_)) => {
+                Err(Status::invalid_argument("hello may come once"))
+            }
+            (Some(Stream::Attached(name)), body) => {
+                let name = name.clone();
+                self.report(name, body, now)
+            }
+        }
+    }
+
+    /// Makes `stream` the live stream of the agent that greets; an older one is ended.
+    fn greet(&mut self, stream: StreamId, greeting: Greeting, now: Instant) -> Option<News> {
+        let name = greeting.agent.name.clone();
+        let Some(Stream::New { outgoing, remote }) =
+            self.streams.insert(stream, Stream::Attached(name.clone()))
+        else {
+            return None;
+        };
+        let mut older = self.members.remove(&name);
+        if let Some((old, link)) = older.as_mut().and_then(|member| member.link.take()) {
+            self.streams.remove(&old);
+            drop(link.try_send(Err(Status::aborted("a newer stream took over"))));
+        }
+        let news = match &older {
+            Some(member) if member.greeting.boot == greeting.boot => News::Resumed(name.clone()),
+            Some(_) => News::Restarted(name.clone()),
+            None => News::Arrived(name.clone()),
+        };
+        let same = older.filter(|member| member.greeting.boot == greeting.boot);
+        let member = Member {
+            results_lost: same.as_ref().map_or(0, |member| member.results_lost),
+            batches_lost: same.as_ref().map_or(0, |member| member.batches_lost),
+            sequence: same.as_ref().map_or(0, |member| member.sequence),
+            greeting,
+            remote,
+            heard: now,
+            link: Some((stream, outgoing)),
+        };
+        let welcome = welcome(&member, self.members.len() + 1);
+        self.members.insert(name.clone(), member);
+        self.send(&name, welcome);
+        Some(news)
+    }
+
+    /// Takes what an attached agent reports.
+    fn report(
+        &mut self,
+        agent: AgentName,
+        body: Body,
+        now: Instant,
+    ) -> Result<Option<News>, Status> {
+        let Some(member) = self.members.get_mut(&agent) else {
+            return Ok(None);
+        };
+        member.heard = now;
+        match body {
+            Body::Hello(_) => Ok(None),
+            Body::Heartbeat(heartbeat) => {
+                member.results_lost = member.results_lost.max(heartbeat.results_lost);
+                Ok(Some(News::Heard(agent)))
+            }
+            Body::Listening(report) => {
+                let failures = listen_failures(&report).map_err(|error| refusal(&error))?;
+                Ok(Some(News::Listening {
+                    agent,
+                    run: report.run,
+                    failures,
+                }))
+            }
+            Body::Observations(batch) => {
+                let read = attempts(&batch);
+                let run = batch.run;
+                Ok(
+                    self.counted(agent, batch.sequence, read, |agent, attempts| {
+                        News::Attempts {
+                            agent,
+                            run,
+                            attempts,
+                        }
+                    }),
+                )
+            }
+            Body::Accepts(batch) => {
+                let read = accepts(&batch);
+                let (run, dropped) = (batch.run, batch.accepts_dropped);
+                Ok(self.counted(agent, batch.sequence, read, |agent, accepts| {
+                    News::Accepts {
+                        agent,
+                        run,
+                        accepts,
+                        dropped,
+                    }
+                }))
+            }
+        }
+    }
+
+    /// Counts a batch once, by (agent, boot, sequence), and acknowledges it.
+    ///
+    /// A batch that cannot be read is acknowledged as well, or it would come back for ever; it counts as lost, and what
+    /// is lost makes silence inconclusive.
+    fn counted<T>(
+        &mut self,
+        agent: AgentName,
+        sequence: u64,
+        read: Result<T, InvalidMessage>,
+        news: impl FnOnce(AgentName, T) -> News,
+    ) -> Option<News> {
+        let member = self.members.get_mut(&agent)?;
+        let fresh = sequence > member.sequence;
+        if fresh {
+            member.batches_lost += sequence - member.sequence - 1;
+            member.sequence = sequence;
+        }
+        let sequence = member.sequence;
+        if let (true, Err(error)) = (fresh, &read) {
+            warn!(agent = %agent, %error, "batch not read");
+            member.batches_lost += 1;
+        }
+        self.send(&agent, Reply::Ack(v1::Ack { sequence }));
+        match (fresh, read) {
+            (true, Ok(content)) => Some(news(agent, content)),
+            (false, _) | (true, Err(_)) => Some(News::Heard(agent)),
+        }
+    }
+
+    /// Ends a stream with `status`.
+    fn end(&mut self, stream: StreamId, status: Status) {
+        warn!(code = ?status.code(), reason = status.message(), "stream refused");
+        match self.streams.remove(&stream) {
+            Some(Stream::New { outgoing, .. }) => drop(outgoing.try_send(Err(status))),
+            Some(Stream::Attached(name)) => {
+                let link = self
+                    .members
+                    .get_mut(&name)
+                    .and_then(|member| member.link.take_if(|(live, _)| *live == stream));
+                if let Some((_, outgoing)) = link {
+                    drop(outgoing.try_send(Err(status)));
+                }
+            }
+            None => {}
+        }
+    }
+}
+
+/// Says `Welcome` to `member`; the window grows with the fleet.
+fn welcome(member: &Member, fleet: usize) -> Reply {
+    let window = fleet.saturating_mul(1_000) / RECONNECTS_PER_SECOND;
+    Reply::Welcome(v1::Welcome {
+        heartbeat_interval_ms: HEARTBEAT_INTERVAL_MS,
+        reconnect_window_ms: u32::try_from(window).unwrap_or(u32::MAX),
+        sequence_acknowledged: member.sequence,
+    })
+}
+
+/// The status for a message that breaks the rules.
+fn refusal(error: &InvalidMessage) -> Status {
+    match error {
+        InvalidMessage::WireVersion { .. } => Status::failed_precondition(error.to_string()),
+        InvalidMessage::Body
+        | InvalidMessage::Name { .. }
+        | InvalidMessage::Address { .. }
+        | InvalidMessage::Port { .. }
+        | InvalidMessage::EphemeralPorts(_)
+        | InvalidMessage::Unknown { .. }
+        | InvalidMessage::Count { .. }
+        | InvalidMessage::Range { .. }
+        | InvalidMessage::Text { .. } => Status::invalid_argument(error.to_string()),
+    }
+}

@@ -1,0 +1,193 @@
+//! From what a run knows to its report.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use reachproof_model::expectation::{Expectation, Requirements, judge};
+use reachproof_model::finding::{Finding, FindingKind, FindingReason};
+use reachproof_model::flow::Flow;
+use reachproof_model::observation::Observation;
+use reachproof_model::plan::{AgentKind, ProbePlan, Roster};
+use reachproof_model::predict::predict;
+use reachproof_model::snapshot::{
+    ControlPlaneInterface, NetworkInterface, Owner, Platform, Snapshot,
+};
+
+use super::{Coverage, EndpointLabel};
+use crate::report::coverage::coverage;
+
+/// The judged half of a report.
+pub(crate) struct Judged {
+    pub(crate) summary: BTreeMap<&'static str, usize>,
+    pub(crate) expectations: Vec<Expectation>,
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) coverage: Coverage,
+    pub(crate) endpoints: BTreeMap<IpAddr, EndpointLabel>,
+}
+
+/// Adds what nobody could try to the findings of a run, orders them, and judges the expectations by them.
+pub(crate) fn judged(
+    snapshot: &Snapshot,
+    roster: &Roster,
+    plan: &ProbePlan,
+    requirements: &Requirements,
+    compared: Vec<Finding>,
+) -> Judged {
+    let coverage = coverage(snapshot, plan, &compared);
+    let mut findings = compared;
+    let tried: BTreeSet<&Flow> = plan.flows.iter().map(|flow| &flow.flow).collect();
+    let untried: BTreeSet<&Flow> = requirements
+        .requirements
+        .iter()
+        .flat_map(|requirement| &requirement.flows)
+        .filter(|flow| !tried.contains(flow))
+        .collect();
+    findings.extend(
+        untried
+            .into_iter()
+            .map(|flow| not_observed(snapshot, roster, flow)),
+    );
+    findings.sort_by(|one, other| (one.kind, &one.flow).cmp(&(other.kind, &other.flow)));
+    let expectations = expectations(requirements, &findings);
+    Judged {
+        summary: summary(&findings),
+        expectations,
+        coverage,
+        endpoints: endpoints(snapshot, roster, &findings),
+        findings,
+    }
+}
+
+/// A flow that nobody could try: the model alone.
+fn not_observed(snapshot: &Snapshot, roster: &Roster, flow: &Flow) -> Finding {
+    let name = |address| roster.holder(address).map(|agent| agent.name.clone());
+    Finding {
+        kind: FindingKind::NotObserved,
+        flow: flow.clone(),
+        source_agent: name(flow.source),
+        destination_agent: name(flow.destination),
+        prediction: predict(snapshot, flow),
+        observation: Observation::default(),
+        reason: Some(FindingReason::NoVantagePoint),
+        conditions: Vec::new(),
+        notes: Vec::new(),
+    }
+}
+
+/// Judges every wish by the findings of its flows.
+fn expectations(requirements: &Requirements, findings: &[Finding]) -> Vec<Expectation> {
+    let places: BTreeMap<&Flow, usize> = findings
+        .iter()
+        .enumerate()
+        .map(|(place, finding)| (&finding.flow, place))
+        .collect();
+    requirements
+        .requirements
+        .iter()
+        .map(|requirement| {
+            let own = requirement
+                .flows
+                .iter()
+                .filter_map(|flow| places.get(flow).copied())
+                .collect();
+            judge(requirement, requirements.basis, findings, own)
+        })
+        .collect()
+}
+
+/// Counts each kind, zero included.
+fn summary(findings: &[Finding]) -> BTreeMap<&'static str, usize> {
+    let mut summary: BTreeMap<_, _> = FindingKind::ALL
+        .into_iter()
+        .map(|kind| (kind.as_str(), 0))
+        .collect();
+    for finding in findings {
+        *summary.entry(finding.kind.as_str()).or_default() += 1;
+    }
+    summary
+}
+
+/// What people call the ends of the findings.
+fn endpoints(
+    snapshot: &Snapshot,
+    roster: &Roster,
+    findings: &[Finding],
+) -> BTreeMap<IpAddr, EndpointLabel> {
+    let addresses: BTreeSet<IpAddr> = findings
+        .iter()
+        .flat_map(|finding| [finding.flow.source, finding.flow.destination])
+        .collect();
+    let control_plane = snapshot.control_plane_interfaces();
+    addresses
+        .into_iter()
+        .map(|address| (address, label(snapshot, roster, &control_plane, address)))
+        .collect()
+}
+
+/// What people call one address.
+fn label(
+    snapshot: &Snapshot,
+    roster: &Roster,
+    control_plane: &[ControlPlaneInterface<'_>],
+    address: IpAddr,
+) -> EndpointLabel {
+    let agent = roster.holder(address);
+    let interface = match snapshot.owner(address) {
+        Owner::One(interface) => Some(interface),
+        Owner::Nobody | Owner::Several(_) => None,
+    };
+    let named = || {
+        snapshot
+            .address_name(address)
+            .or_else(|| Some(interface?.id.to_string()))
+    };
+    let name = match agent {
+        Some(agent) => agent.name.to_string(),
+        None => named().unwrap_or_else(|| "outside the snapshot".to_owned()),
+    };
+    let is_control_plane = control_plane
+        .iter()
+        .any(|found| found.interface.owns(address));
+    let role = match agent.map(|agent| agent.kind) {
+        Some(kind) => role(kind),
+        None if is_control_plane => "control plane",
+        None => silent_role(snapshot, address),
+    };
+    EndpointLabel {
+        name,
+        class: format!("{role} [{}]", groups(snapshot, interface)),
+    }
+}
+
+/// What an agent's kind is called.
+fn role(kind: AgentKind) -> &'static str {
+    match kind {
+        AgentKind::Node => "host",
+        AgentKind::Pod => "pod",
+        AgentKind::Fargate => "fargate",
+    }
+}
+
+/// What an address without an agent is called.
+fn silent_role(snapshot: &Snapshot, address: IpAddr) -> &'static str {
+    match snapshot.pods_at(address).next().map(|pod| pod.platform) {
+        Some(Platform::Fargate) => "fargate",
+        Some(Platform::Ec2) => "pod",
+        None => "host",
+    }
+}
+
+/// The names of an interface's security groups.
+fn groups(snapshot: &Snapshot, interface: Option<&NetworkInterface>) -> String {
+    let names: Vec<String> = interface
+        .into_iter()
+        .flat_map(|interface| &interface.groups)
+        .map(|id| {
+            snapshot
+                .security_group(id)
+                .and_then(|group| group.display_name())
+                .map_or_else(|| id.to_string(), str::to_owned)
+        })
+        .collect();
+    names.join(" + ")
+}

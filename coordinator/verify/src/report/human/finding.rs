@@ -1,0 +1,212 @@
+//! One finding for people: a line, or a block with gates and evidence.
+
+use std::time::Duration;
+
+use reachproof_model::finding::{
+    Basis, Condition, ConditionName, ConditionState, Finding, FindingKind, Note,
+};
+use reachproof_model::net::Printable;
+use reachproof_model::observation::{Attempt, Identification, Outcome};
+use reachproof_model::prediction::{Place, Step};
+
+use super::called;
+use super::page::Page;
+use crate::report::Report;
+
+/// One line: the flow, the model's word, the network's word.
+pub(super) fn line(report: &Report, finding: &Finding) -> String {
+    let verdict = finding.prediction.verdict.to_string();
+    format!(
+        "{}: model {}; network {}",
+        flow(report, finding),
+        Printable(&verdict),
+        seen(finding)
+    )
+}
+
+/// A block: what contradicts what, gate by gate and attempt by attempt.
+pub(super) fn block(report: &Report, finding: &Finding, page: &mut Page) {
+    let what = match finding.kind {
+        FindingKind::ContradictionOpen => "OPEN though the model says closed",
+        FindingKind::ContradictionClosed => "CLOSED though the model says open",
+        FindingKind::Inconclusive
+        | FindingKind::ConfirmedDeny
+        | FindingKind::ConfirmedPartial
+        | FindingKind::ConfirmedAllow
+        | FindingKind::Bypass
+        | FindingKind::NotObserved => finding.kind.as_str(),
+    };
+    page.kind(finding.kind, &format!("{what}: {}", flow(report, finding)));
+    let verdict = finding.prediction.verdict.to_string();
+    page.text(4, &format!("model    {}", Printable(&verdict)));
+    for step in &finding.prediction.steps {
+        page.text(13, &gate(step));
+    }
+    page.text(4, &format!("network  {}", seen(finding)));
+    for attempt in &finding.observation.attempts {
+        page.text(13, &attempted(attempt));
+    }
+    for note in &finding.notes {
+        page.text(13, &noted(note));
+    }
+    for condition in &finding.conditions {
+        page.text(4, &format!("because  {}", conditioned(condition)));
+    }
+}
+
+/// `name (address) -> name (address) tcp/port`.
+fn flow(report: &Report, finding: &Finding) -> String {
+    format!(
+        "{} -> {} {}",
+        called(report, finding.flow.source),
+        called(report, finding.flow.destination),
+        finding.flow.protocol
+    )
+}
+
+/// What the network said, in a few words.
+fn seen(finding: &Finding) -> String {
+    let attempts = &finding.observation.attempts;
+    let Some(last) = attempts.last() else {
+        return match &finding.reason {
+            Some(reason) => format!("not observed ({})", reason.as_str()),
+            None => "not observed".to_owned(),
+        };
+    };
+    let answered = attempts.iter().find(|attempt| {
+        matches!(
+            attempt.outcome,
+            Outcome::Connected { .. } | Outcome::Refused { .. }
+        )
+    });
+    match answered {
+        Some(attempt) => outcome(&attempt.outcome),
+        None => format!("{} ({} attempts)", outcome(&last.outcome), attempts.len()),
+    }
+}
+
+/// One outcome in words.
+fn outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Connected { handshake } => format!("connected after {}", short(*handshake)),
+        Outcome::Refused { after } => format!("refused after {}", short(*after)),
+        Outcome::TimedOut { after } => format!("silent for {}", short(*after)),
+        Outcome::Unreachable { errno } => format!("unreachable (errno {errno})"),
+        Outcome::LocalError { errno } => format!("could not try (errno {errno})"),
+        Outcome::Starved => "agent ran late".to_owned(),
+        Outcome::RefusedByPolicy => "refused by the agent's own policy".to_owned(),
+    }
+}
+
+/// One attempt in words.
+fn attempted(attempt: &Attempt) -> String {
+    let from = attempt
+        .local
+        .map_or_else(String::new, |local| format!(" from port {}", local.port()));
+    let who = match attempt.identification {
+        Identification::NotAsked => String::new(),
+        Identification::Verified { observed } => format!(", peer verified, it saw {observed}"),
+        Identification::Mismatch => ", somebody else answered".to_owned(),
+        Identification::Failed { code } => format!(", identification failed (code {code})"),
+    };
+    let number = attempt.number + 1;
+    format!("attempt {number}{from}: {}{who}", outcome(&attempt.outcome))
+}
+
+/// One note in words.
+fn noted(note: &Note) -> String {
+    match note {
+        Note::Lossy { silent } => format!("lossy: {silent} attempts were silent before the answer"),
+        Note::Translated { observed } => format!("source translated to {observed}, as predicted"),
+    }
+}
+
+/// One gate in words: what it is, where, what it says.
+fn gate(step: &Step) -> String {
+    let place = match &step.place {
+        Place::Flow => String::new(),
+        Place::NetworkInterface { interface, .. } => format!(" at {interface}"),
+        Place::NetworkAcl { subnet, acl } => match acl {
+            Some(acl) => format!(" at {acl} of {subnet}"),
+            None => format!(" of {subnet}"),
+        },
+        Place::RouteTable { subnet, table } => match table {
+            Some(table) => format!(" in {table} of {subnet}"),
+            None => format!(" of {subnet}"),
+        },
+    };
+    let text = format!(
+        "{}{place}: {}: {}",
+        step.gate,
+        step.outcome.as_str(),
+        step.detail
+    );
+    Printable(&text).to_string()
+}
+
+/// One condition in words.
+fn conditioned(condition: &Condition) -> String {
+    let name = match condition.name {
+        ConditionName::Alive => "alive",
+        ConditionName::Unseen => "unseen",
+        ConditionName::Known => "known",
+        ConditionName::NoPolicy => "no policy",
+        ConditionName::Control => "control",
+        ConditionName::Repeated => "repeated",
+    };
+    let weakly = match condition.state {
+        ConditionState::Met => "",
+        ConditionState::MetWeakly => " (weaker)",
+        ConditionState::Failed => " FAILED",
+    };
+    format!("{name}{weakly}: {}", basis(&condition.basis))
+}
+
+/// How a condition was met, in words.
+fn basis(basis: &Basis) -> String {
+    match basis {
+        Basis::Heartbeat { agent } => format!("{agent} at the target was heard"),
+        Basis::AnsweredProbe { agent, port } => format!("the target answered {agent} on {port}"),
+        Basis::EndpointSlice => "the target is in the EndpointSlice of the API server".to_owned(),
+        Basis::NothingHeard => "nothing was heard from the target".to_owned(),
+        Basis::NoTargetAgent => "the target has no agent that could have seen it".to_owned(),
+        Basis::NoAccept { agent } => format!("{agent} accepted no such connection"),
+        Basis::Accepted { agent, peer } => format!("{agent} accepted a connection from {peer}"),
+        Basis::ReportIncomplete { agent } => format!("{agent} did not report everything"),
+        Basis::EveryGateKnown => "the model knows every gate".to_owned(),
+        Basis::GateUnknown { gate } => format!("{gate} is unknown"),
+        Basis::NoPolicySelects => "no NetworkPolicy selects either end".to_owned(),
+        Basis::PolicySelects { address } => format!("a NetworkPolicy selects {address}"),
+        Basis::PoliciesUnread => "the policies that may select a pod are not known".to_owned(),
+        Basis::OtherPort { port } => format!("the same source was answered on {port}"),
+        Basis::OtherSourcePort { port } => {
+            format!("the same flow was answered from source port {port}")
+        }
+        Basis::OtherSourceAndTarget { agent, target } => format!(
+            "{agent} was answered on the same port, and the same source was answered by {target}"
+        ),
+        Basis::TargetStream { agent, target } => format!(
+            "{agent} is connected through the target's interface, and the same source was answered by {target}"
+        ),
+        Basis::NoControlAnswered => "no control probe was answered".to_owned(),
+        Basis::SilentAttempts {
+            attempts,
+            spread_ms,
+        } => format!("{attempts} silent attempts over {} s", spread_ms / 1_000),
+        Basis::TooFewAttempts {
+            attempts,
+            spread_ms,
+        } => format!(
+            "only {attempts} silent attempts over {} s",
+            spread_ms / 1_000
+        ),
+    }
+}
+
+/// A duration in milliseconds with one decimal, or in seconds.
+fn short(duration: Duration) -> String {
+    if duration >= Duration::from_secs(1) {
+        return format!("{:.1} s", duration.as_secs_f64());
+    }
+    format!("{:.1} ms", duration.as_secs_f64() * 1_000.0)
+}

@@ -1,0 +1,156 @@
+//! Text that keeps to a width.
+
+use reachproof_model::expectation::ExpectationState;
+use reachproof_model::finding::FindingKind;
+
+use super::{Colour, Terminal};
+
+/// Narrowest page: less would leave no room beside the indent.
+const WIDTH_MIN: usize = 60;
+
+/// Lines under headings, wrapped at the terminal's width.
+pub(super) struct Page {
+    text: String,
+    width: usize,
+    colour: Colour,
+}
+
+/// Escape sequences (ECMA-48 SGR): none of them carries the meaning alone, words do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ink {
+    /// Something is wrong.
+    Red,
+    /// Something is not known.
+    Yellow,
+    /// As wished.
+    Green,
+    /// A heading.
+    Bold,
+}
+
+impl Page {
+    pub(super) fn new(terminal: Terminal) -> Self {
+        Self {
+            text: String::new(),
+            width: usize::from(terminal.width).max(WIDTH_MIN),
+            colour: terminal.colour,
+        }
+    }
+
+    /// Width in columns.
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// A heading with an empty line before it.
+    pub(super) fn heading(&mut self, heading: &str) {
+        if !self.text.is_empty() {
+            self.text.push('\n');
+        }
+        let inked = self.inked(heading, Ink::Bold);
+        self.raw(&inked);
+    }
+
+    /// Text that is wrapped and indented; a continued line is indented by two more.
+    pub(super) fn text(&mut self, indent: usize, text: &str) {
+        for line in wrapped(text, indent, self.width) {
+            self.raw(&line);
+        }
+    }
+
+    /// Text with the colour of an expectation's state.
+    pub(super) fn mark(&mut self, state: ExpectationState, text: &str) {
+        let ink = match state {
+            ExpectationState::Met => Ink::Green,
+            ExpectationState::Unverified => Ink::Yellow,
+            ExpectationState::Broken => Ink::Red,
+        };
+        self.coloured(2, text, ink);
+    }
+
+    /// Text with the colour of a finding's kind.
+    pub(super) fn kind(&mut self, kind: FindingKind, text: &str) {
+        let ink = match kind {
+            FindingKind::ContradictionOpen | FindingKind::ContradictionClosed => Ink::Red,
+            FindingKind::Inconclusive | FindingKind::NotObserved => Ink::Yellow,
+            FindingKind::ConfirmedAllow
+            | FindingKind::ConfirmedDeny
+            | FindingKind::ConfirmedPartial
+            | FindingKind::Bypass => Ink::Green,
+        };
+        self.coloured(2, text, ink);
+    }
+
+    /// A line as it is.
+    pub(super) fn raw(&mut self, line: &str) {
+        self.text.push_str(line.trim_end());
+        self.text.push('\n');
+    }
+
+    /// The whole.
+    pub(super) fn finish(self) -> String {
+        self.text
+    }
+
+    /// Wrapped text in a colour.
+    fn coloured(&mut self, indent: usize, text: &str, ink: Ink) {
+        for line in wrapped(text, indent, self.width) {
+            let inked = self.inked(&line, ink);
+            self.raw(&inked);
+        }
+    }
+
+    /// `text` in a colour, where colours are shown.
+    fn inked(&self, text: &str, ink: Ink) -> String {
+        let code = match ink {
+            Ink::Red => "31",
+            Ink::Yellow => "33",
+            Ink::Green => "32",
+            Ink::Bold => "1",
+        };
+        match self.colour {
+            Colour::Shown => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+            Colour::Plain => text.to_owned(),
+        }
+    }
+}
+
+/// Breaks `text` at blanks. A word longer than a line stands alone and is not broken: ids stay whole.
+fn wrapped(text: &str, indent: usize, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = " ".repeat(indent);
+    let mut empty = true;
+    for word in text.split_whitespace() {
+        let longer = line.chars().count() + 1 + word.chars().count();
+        if !empty && longer > width {
+            lines.push(std::mem::replace(&mut line, " ".repeat(indent + 2)));
+            empty = true;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        empty = false;
+    }
+    lines.push(line);
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_broken_at_blanks_and_ids_stay_whole() {
+        let id = "x".repeat(30);
+        let text = format!("one two {id} three");
+        assert_eq!(
+            wrapped(&text, 2, 20),
+            [
+                "  one two".to_owned(),
+                format!("    {id}"),
+                "    three".to_owned()
+            ]
+        );
+    }
+}

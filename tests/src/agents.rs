@@ -1,0 +1,133 @@
+//! Agents as ordinary processes, each in the namespace of its endpoint.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use reachproof_lab::EndpointKind;
+use reachproof_lab::world::{AgentPlace, AgentPresence};
+
+use crate::error::RunnerError;
+use crate::stage::Stage;
+
+/// First argument by which the runner's program knows that it is to be an agent.
+pub const AGENT_ARGUMENT: &str = "agent";
+
+/// Which program runs as agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgentProgram<'a> {
+    /// The runner's own program, started again with [`AGENT_ARGUMENT`] in front.
+    Runner(&'a Path),
+    /// A program that is an agent.
+    Agent(&'a Path),
+}
+
+/// What agents need to attach to a coordinator.
+#[derive(Debug, Clone)]
+pub struct Dial {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// File with the certificate of its CA.
+    pub ca: PathBuf,
+    /// File with the run token.
+    pub token: PathBuf,
+}
+
+/// Agents that run until this is dropped, which kills them and waits for them.
+#[derive(Debug, Default)]
+pub struct Agents {
+    running: Vec<Child>,
+}
+
+impl Agents {
+    /// Starts an agent at every place of the world where one runs; their output goes to [`Stage::log`].
+    ///
+    /// # Errors
+    /// [`RunnerError::Agent`]; those started until then are ended.
+    pub fn start(
+        stage: &Stage,
+        program: AgentProgram<'_>,
+        dial: &Dial,
+    ) -> Result<Self, RunnerError> {
+        let mut agents = Agents::default();
+        for place in &stage.expanded.agents {
+            match place.presence {
+                AgentPresence::Running => agents.add(stage, program, dial, place)?,
+                AgentPresence::Missing | AgentPresence::None => {}
+            }
+        }
+        Ok(agents)
+    }
+
+    /// Starts one agent at `place`.
+    ///
+    /// # Errors
+    /// [`RunnerError::Agent`].
+    pub fn add(
+        &mut self,
+        stage: &Stage,
+        program: AgentProgram<'_>,
+        dial: &Dial,
+        place: &AgentPlace,
+    ) -> Result<(), RunnerError> {
+        let failed = |source| RunnerError::Agent {
+            agent: place.endpoint.clone(),
+            source,
+        };
+        let log = File::create(stage.log(&place.endpoint)).map_err(failed)?;
+        let mut command = stage.lab.command(&place.endpoint, program.path())?;
+        if let AgentProgram::Runner(_) = program {
+            command.arg(AGENT_ARGUMENT);
+        }
+        add_arguments(&mut command, dial, place);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        self.running.push(command.spawn().map_err(failed)?);
+        Ok(())
+    }
+}
+
+impl AgentProgram<'_> {
+    fn path(&self) -> &OsStr {
+        match self {
+            AgentProgram::Runner(path) | AgentProgram::Agent(path) => path.as_os_str(),
+        }
+    }
+}
+
+impl Drop for Agents {
+    fn drop(&mut self) {
+        for agent in &mut self.running {
+            // An agent that ended by itself cannot be killed; there is nobody to tell.
+            let _already_ended = agent.kill();
+            let _status = agent.wait();
+        }
+    }
+}
+
+fn add_arguments(command: &mut Command, dial: &Dial, place: &AgentPlace) {
+    let kind = match place.kind {
+        EndpointKind::Node | EndpointKind::ControlPlane => "node",
+        EndpointKind::Pod => "pod",
+        EndpointKind::Fargate => "fargate",
+    };
+    command
+        .arg("run")
+        .args(["--coordinator", &format!("https://{}", dial.address)])
+        .arg("--ca")
+        .arg(&dial.ca)
+        .arg("--token-file")
+        .arg(&dial.token)
+        .args(["--name", &place.endpoint])
+        .args(["--kind", kind]);
+    if let Some(node) = &place.node {
+        command.args(["--node", node]);
+    }
+    for address in &place.addresses {
+        command.args(["--address", &address.to_string()]);
+    }
+}

@@ -1,0 +1,160 @@
+//! The command `reachproof-lab`, which `cargo lab` runs.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use reachproof_lab::world::{BUILTIN, World};
+use reachproof_lab::{Isolation, isolate};
+
+use crate::agents::AGENT_ARGUMENT;
+use crate::error::RunnerError;
+use crate::harness::explain;
+use crate::runner::{Ending, Output, RunOptions, hints, run, say};
+use crate::stage::Stage;
+
+/// Exit code of a run that could not be done (DESIGN 5).
+const COULD_NOT_RUN: u8 = 2;
+
+/// Exit code of `--check` when the world ended otherwise than its file states.
+const NOT_AS_STATED: u8 = 1;
+
+/// Builds an EKS-shaped VPC on this machine and compares what its security groups say with what agents meet.
+///
+/// The network is made of namespaces and nftables rules: nothing is simulated in the program, and nothing is left
+/// afterwards. Needs no root. The exit code is that of `reachproof verify`: 0 as predicted and expected, 1 a
+/// contradiction or a broken expectation, 2 could not be done, 3 inconclusive.
+#[derive(Debug, Parser)]
+#[command(name = "reachproof-lab", version, max_term_width = 100)]
+struct Arguments {
+    /// List the worlds that come along.
+    #[arg(long)]
+    list: bool,
+    /// World to build: a name of the list, or a world file.
+    #[arg(long, value_name = "NAME|FILE", default_value = "default")]
+    world: String,
+    /// Leave the lab up after the report, and print how to enter a host, until Ctrl-C.
+    #[arg(long)]
+    keep: bool,
+    /// Shape of the report on stdout.
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Output,
+    /// Exit with 0 only if the world ended as its file states, and with 1 if not.
+    #[arg(long)]
+    check: bool,
+    /// Number from which the plan draws its choices.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Longest wait for agents, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    wait: u64,
+}
+
+/// Runs the command with these arguments, the first of which is the program's name.
+///
+/// With `agent` as first argument the program is an agent instead, with the arguments behind it.
+pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if arguments
+        .get(1)
+        .is_some_and(|argument| argument == AGENT_ARGUMENT)
+    {
+        return reachproof_agent::cli::main_from(arguments.into_iter().skip(1));
+    }
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = if error.use_stderr() { COULD_NOT_RUN } else { 0 };
+            // Where the help cannot be printed there is nobody to tell.
+            let _printed = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    if arguments.list {
+        list();
+        return ExitCode::SUCCESS;
+    }
+    match go(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            say(&explain(&error));
+            ExitCode::from(COULD_NOT_RUN)
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the list is what was asked for")]
+fn list() {
+    for builtin in BUILTIN {
+        let about = World::builtin(builtin.name)
+            .map(|world| world.about)
+            .unwrap_or_default();
+        println!("{:<28}  {about}", builtin.name);
+    }
+}
+
+/// Reads the world, before and after isolation: a wrong file needs no lab to be found.
+fn go(arguments: &Arguments) -> Result<ExitCode, RunnerError> {
+    let world = read(&arguments.world)?;
+    match isolate()? {
+        Isolation::Finished(code) => return Ok(code),
+        Isolation::Inside => {}
+    }
+    let program = std::env::current_exe().map_err(RunnerError::Program)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(RunnerError::Runtime)?;
+    runtime.block_on(play(&world, &program, arguments))
+}
+
+/// A world that comes along, or else a file.
+fn read(name: &str) -> Result<World, RunnerError> {
+    let path = PathBuf::from(name);
+    if BUILTIN.iter().any(|builtin| builtin.name == name) || !path.exists() {
+        return Ok(World::builtin(name)?);
+    }
+    let text = fs::read_to_string(&path).map_err(|source| RunnerError::Read { path, source })?;
+    Ok(World::parse(name, &text)?)
+}
+
+async fn play(
+    world: &World,
+    program: &Path,
+    arguments: &Arguments,
+) -> Result<ExitCode, RunnerError> {
+    let stage = Stage::up(world)?;
+    let options = RunOptions {
+        wait: Duration::from_secs(arguments.wait),
+        seed: arguments.seed,
+        output: arguments.output,
+    };
+    let interrupted = async {
+        // Without a handler the signal ends the program, and the kernel takes the lab away.
+        let _received = tokio::signal::ctrl_c().await;
+    };
+    let ending = run(&stage, &world.expect, program, &options, interrupted).await?;
+    for difference in &ending.differences {
+        say(&format!("world {}: {difference}", arguments.world));
+    }
+    if arguments.keep {
+        say(&hints(&stage, world));
+        let _received = tokio::signal::ctrl_c().await;
+    }
+    Ok(ExitCode::from(exit_code(
+        &ending,
+        arguments.check.then_some(NOT_AS_STATED),
+    )))
+}
+
+/// The run's own exit code; with `not_as_stated` that one or 0, by the differences.
+fn exit_code(ending: &Ending, not_as_stated: Option<u8>) -> u8 {
+    match not_as_stated {
+        None => ending.exit,
+        Some(_) if ending.differences.is_empty() => 0,
+        Some(code) => code,
+    }
+}

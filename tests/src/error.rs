@@ -1,0 +1,90 @@
+//! Why a world could not be run.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use reachproof_lab::world::WorldError;
+use reachproof_lab::{IsolateError, LabError};
+use thiserror::Error;
+
+/// A world could not be run.
+#[derive(Debug, Error)]
+pub enum RunnerError {
+    /// The world file is wrong.
+    #[error(transparent)]
+    World(#[from] WorldError),
+    /// The world file cannot be read.
+    #[error("cannot read world file `{}`: give an existing file, or a name that --list shows", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The program could not be isolated.
+    #[error(transparent)]
+    Isolate(#[from] IsolateError),
+    /// The lab could not be built.
+    #[error("cannot build the lab")]
+    Lab(#[from] LabError),
+    /// No directory for the files of the run.
+    #[error("cannot make a directory in the lab: run this inside `isolate`")]
+    Directory {
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
+    /// A file could not be written.
+    #[error("cannot write `{}`: check that its directory has room", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The coordinator's host has no address.
+    #[error("the coordinator's host `{name}` has no address: correct `coordinator` in the world")]
+    NoCoordinator {
+        /// Name of the host.
+        name: String,
+    },
+    /// The coordinator's socket could not be opened.
+    #[error("cannot listen on {address} in the lab")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
+    /// An agent could not be started.
+    #[error("cannot start the agent `{agent}`")]
+    Agent {
+        /// Its name.
+        agent: String,
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The program does not know its own file.
+    #[error("cannot tell where this program's file is")]
+    Program(#[source] io::Error),
+    /// The asynchronous runtime could not be started.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    /// Credentials for the run could not be made.
+    #[error(transparent)]
+    Credentials(#[from] reachproof_verify::credentials::CredentialsError),
+    /// The run could not be done.
+    #[error(transparent)]
+    Run(#[from] reachproof_verify::RunError),
+    /// The report could not be written as JSON.
+    #[error("cannot write the report as JSON")]
+    Json(#[from] serde_json::Error),
+    /// The report could not be printed.
+    #[error("cannot print the report")]
+    Print(#[source] io::Error),
+}

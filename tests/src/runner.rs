@@ -1,0 +1,173 @@
+//! Runs one world: brings it up, starts agents, lets `reachproof_verify::run` judge, prints, compares.
+
+use std::future::Future;
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use reachproof_lab::world::{Expect, World};
+use reachproof_verify::config::{ExpectedAgents, SnapshotContent};
+use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, TOKEN_FILE};
+use reachproof_verify::random::SystemRandomness;
+use reachproof_verify::report::human::{Colour, Terminal};
+use reachproof_verify::report::{human, json};
+use reachproof_verify::{Credentials, Progress, Report, RunConfig};
+
+use crate::agents::{AgentProgram, Agents, Dial};
+use crate::error::RunnerError;
+use crate::judge::differences;
+use crate::stage::Stage;
+
+/// Columns of a table where nobody looks at a terminal.
+const WIDTH_DEFAULT: u16 = 120;
+
+/// How a world is run.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// Longest wait for agents.
+    pub wait: Duration,
+    /// Decides the choices of the plan that chance may make.
+    pub seed: u64,
+    /// Shape of the report.
+    pub output: Output,
+}
+
+/// Shape of the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// For programs, one JSON object.
+    Json,
+}
+
+/// What a run ended with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// Exit code that `reachproof verify` would end with.
+    pub exit: u8,
+    /// Where the report is not what the world states; none if it is.
+    pub differences: Vec<String>,
+}
+
+/// Runs the agents of a stage that is up against a run of its own, and prints the report on stdout.
+///
+/// `program` is started again as agents. Agents are gone when this returns, however it returns.
+///
+/// # Errors
+/// [`RunnerError`] when the run could not be done. A contradiction is a result.
+pub async fn run(
+    stage: &Stage,
+    expect: &Expect,
+    program: &Path,
+    options: &RunOptions,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<Ending, RunnerError> {
+    let random = Arc::new(SystemRandomness::default());
+    let directory = stage.credentials();
+    let credentials = Credentials::in_directory(&directory, random.as_ref())?;
+    let address = stage.control_address()?;
+    let listener = stage.listener()?;
+    let listener = tokio::net::TcpListener::from_std(listener)
+        .map_err(|source| RunnerError::Listen { address, source })?;
+    let dial = Dial {
+        address,
+        ca: directory.join(CA_CERTIFICATE_FILE),
+        token: directory.join(TOKEN_FILE),
+    };
+    let agents = Agents::start(stage, AgentProgram::Runner(program), &dial)?;
+    let names = stage
+        .expanded
+        .agents
+        .iter()
+        .map(|agent| agent.endpoint.clone())
+        .collect();
+    let config = RunConfig {
+        snapshot: stage.snapshot(),
+        credentials,
+        expected: ExpectedAgents::Names(names),
+        wait: options.wait,
+        seed: options.seed,
+        content: SnapshotContent::Included,
+        started_at: SystemTime::now(),
+        random,
+    };
+    let report = reachproof_verify::run(config, listener, show, shutdown).await;
+    drop(agents);
+    finish(stage, expect, &report?, options.output)
+}
+
+fn finish(
+    stage: &Stage,
+    expect: &Expect,
+    report: &Report,
+    output: Output,
+) -> Result<Ending, RunnerError> {
+    let text = match output {
+        Output::Json => json::render(report)?,
+        Output::Table => human::render(report, terminal()),
+    };
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{}", text.trim_end()).map_err(RunnerError::Print)?;
+    let exit = report.exit_code(0);
+    let report = serde_json::to_value(report)?;
+    let differences = differences(expect, &report, exit, stage.lab.endpoints())?;
+    Ok(Ending { exit, differences })
+}
+
+/// The terminal that stdout is, if it is one.
+fn terminal() -> Terminal {
+    let width = std::env::var("COLUMNS")
+        .ok()
+        .and_then(|columns| columns.parse().ok());
+    let colour = if std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        Colour::Shown
+    } else {
+        Colour::Plain
+    };
+    Terminal {
+        width: width.unwrap_or(WIDTH_DEFAULT),
+        colour,
+    }
+}
+
+/// Says on stderr what happens, if somebody looks.
+fn show(progress: Progress) {
+    if std::io::stderr().is_terminal() {
+        say(&progress.to_string());
+    }
+}
+
+/// Says one line on stderr.
+#[expect(clippy::print_stderr, reason = "progress is for people who watch")]
+pub fn say(text: &str) {
+    eprintln!("{text}");
+}
+
+/// How to enter each endpoint by hand, for people.
+#[must_use]
+pub fn hints(stage: &Stage, world: &World) -> String {
+    let mut text = String::from("the lab is up; enter a host with the command behind its name\n");
+    for endpoint in stage.lab.endpoints() {
+        let addresses: Vec<String> = endpoint.addresses.iter().map(ToString::to_string).collect();
+        let hint = stage.lab.enter_hint(&endpoint.name).unwrap_or_default();
+        text.push_str(&format!(
+            "  {} ({}): {hint}\n",
+            endpoint.name,
+            addresses.join(", ")
+        ));
+    }
+    let target = world
+        .cluster
+        .control_plane
+        .values()
+        .find_map(|interface| interface.addresses.first());
+    if let Some(target) = target {
+        text.push_str(&format!(
+            "in there, try the API server: timeout 3 bash -c '</dev/tcp/{target}/443' && echo open || echo closed\n"
+        ));
+    }
+    text.push_str("Ctrl-C takes everything down");
+    text
+}

@@ -1,0 +1,114 @@
+//! A world that is up: its lab, its snapshot on disk, and the place where the coordinator listens.
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+
+use reachproof_lab::Lab;
+use reachproof_lab::world::{Expanded, World};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::error::RunnerError;
+
+/// Port of the control server (DESIGN 5).
+pub const CONTROL_PORT: u16 = 7443;
+
+/// File system that the lab's isolation makes for itself in memory: what is in there goes when the program ends, also
+/// when it is killed.
+const PRIVATE: &str = "/run/netns";
+
+/// A world that is up until this is dropped. Directory and network go with it.
+#[derive(Debug)]
+pub struct Stage {
+    /// The network.
+    pub lab: Lab,
+    /// What the world expanded to.
+    pub expanded: Expanded,
+    /// Host at which the coordinator listens; absent: in the lab's root namespace, at the end of the management links.
+    coordinator: Option<String>,
+    directory: TempDir,
+}
+
+impl Stage {
+    /// Builds the network of `world` and writes its snapshot as one file.
+    ///
+    /// # Errors
+    /// [`RunnerError`] if the world does not expand, the lab cannot be built or the file not written.
+    pub fn up(world: &World) -> Result<Self, RunnerError> {
+        let expanded = world.expand()?;
+        let directory = tempfile::Builder::new()
+            .prefix(".reachproof-")
+            .tempdir_in(PRIVATE)
+            .map_err(|source| RunnerError::Directory { source })?;
+        let lab = Lab::up(&expanded.plan)?;
+        let stage = Stage {
+            lab,
+            expanded,
+            coordinator: world.coordinator.clone(),
+            directory,
+        };
+        let snapshot = Value::Object(stage.expanded.plan.snapshot.clone());
+        let path = stage.snapshot();
+        fs::write(&path, snapshot.to_string())
+            .map_err(|source| RunnerError::Write { path, source })?;
+        Ok(stage)
+    }
+
+    /// The snapshot: one file with the stems as keys (DESIGN 5).
+    #[must_use]
+    pub fn snapshot(&self) -> PathBuf {
+        self.directory.path().join("snapshot.json")
+    }
+
+    /// Directory for the credentials of runs; it exists once somebody made some.
+    #[must_use]
+    pub fn credentials(&self) -> PathBuf {
+        self.directory.path().join("credentials")
+    }
+
+    /// Where the output of an agent goes.
+    #[must_use]
+    pub fn log(&self, agent: &str) -> PathBuf {
+        self.directory.path().join(format!("{agent}.log"))
+    }
+
+    /// Where the coordinator listens, as agents dial it.
+    ///
+    /// # Errors
+    /// [`RunnerError::NoCoordinator`] if the world names a host that has no address.
+    pub fn control_address(&self) -> Result<SocketAddr, RunnerError> {
+        Ok(SocketAddr::new(self.coordinator_address()?, CONTROL_PORT))
+    }
+
+    fn coordinator_address(&self) -> Result<IpAddr, RunnerError> {
+        let Some(name) = &self.coordinator else {
+            return Ok(self.lab.management_address());
+        };
+        let endpoint = self
+            .lab
+            .endpoints()
+            .iter()
+            .find(|endpoint| endpoint.name == *name);
+        endpoint
+            .and_then(|endpoint| endpoint.addresses.first().copied())
+            .ok_or_else(|| RunnerError::NoCoordinator { name: name.clone() })
+    }
+
+    /// Opens the coordinator's socket, in the namespace where the world wants it.
+    ///
+    /// # Errors
+    /// [`RunnerError::Listen`] if the address cannot be listened on.
+    pub fn listener(&self) -> Result<TcpListener, RunnerError> {
+        let address = self.control_address()?;
+        let bound = match &self.coordinator {
+            None => TcpListener::bind(address),
+            Some(name) => self.lab.within(name, || TcpListener::bind(address))?,
+        };
+        let listener = bound.map_err(|source| RunnerError::Listen { address, source })?;
+        listener
+            .set_nonblocking(true)
+            .map_err(|source| RunnerError::Listen { address, source })?;
+        Ok(listener)
+    }
+}
