@@ -76,7 +76,8 @@ pub async fn run<N: Net>(
     seams: Seams<N>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), AgentError> {
-    let limits = Limits::within_host(config.limits).map_err(AgentError::Limits)?;
+    let allowance = Limits::within_host(config.limits).map_err(AgentError::Limits)?;
+    let limits = allowance.attempts;
     let range = EphemeralRange::of_host().map_err(AgentError::EphemeralRange)?;
     let epoch = Epoch {
         monotonic: seams.clock.now(),
@@ -98,7 +99,12 @@ pub async fn run<N: Net>(
     let accept = Arc::new(move |connection| accepted.push_accept(connection));
     let mut agent = Agent {
         hello: hello(&config, limits, range, seams.rng.draw()),
-        listeners: Listeners::new(config.addresses.clone(), Arc::clone(&seams.clock), accept),
+        listeners: Listeners::new(
+            config.addresses.clone(),
+            Arc::clone(&seams.clock),
+            accept,
+            allowance.connections_max,
+        ),
         runs: Runs::default(),
         config,
         seams,

@@ -56,8 +56,9 @@ pub const LISTEN_GRACE: Duration = DEADLINE_MAX;
 /// (PERFORMANCE A, trap 3). The kernel cuts it to `net.core.somaxconn`.
 pub const BACKLOG: i32 = 4096;
 
-/// Most connections that one port serves at once; further ones are reported and closed.
-pub const CONNECTIONS_MAX: usize = 512;
+/// Most connections that are served at once, over all ports: as many as one peer may have in flight. Further ones are
+/// reported and closed.
+pub const CONNECTIONS_MAX: u32 = IN_FLIGHT_CAP;
 
 /// Longest life of a served connection, also of a silent one: a peer check takes milliseconds.
 pub const CONNECTION_LIFE_MAX: Duration = Duration::from_secs(10);
@@ -146,6 +147,15 @@ pub struct Limits {
     pub starts_per_second_max: u32,
 }
 
+/// What the agent can take at once on this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    /// For attempts.
+    pub attempts: Limits,
+    /// Connections that are served, 1 to [`CONNECTIONS_MAX`].
+    pub connections_max: u32,
+}
+
 /// Limits that cannot be had.
 #[derive(Debug, Error)]
 pub enum LimitsError {
@@ -168,22 +178,26 @@ impl Limits {
     ///
     /// # Errors
     /// [`LimitsError`] when the limit on open files is unreadable or leaves no descriptor.
-    pub fn within_host(asked: Limits) -> Result<Limits, LimitsError> {
+    pub fn within_host(asked: Limits) -> Result<Allowance, LimitsError> {
         let (soft, _hard) = getrlimit(Resource::RLIMIT_NOFILE)
             .map_err(|errno| LimitsError::Unreadable(errno.into()))?;
         asked.within_descriptors(soft)
     }
 
     /// Cuts to the hard caps and to what `limit` descriptors leave.
-    fn within_descriptors(self, limit: u64) -> Result<Limits, LimitsError> {
+    fn within_descriptors(self, limit: u64) -> Result<Allowance, LimitsError> {
         let free = limit.saturating_sub(DESCRIPTORS_RESERVED).div_ceil(2);
         if free == 0 {
             return Err(LimitsError::TooFewFiles { limit });
         }
         let free = u32::try_from(free).unwrap_or(IN_FLIGHT_CAP);
-        Ok(Limits {
+        let attempts = Limits {
             in_flight_max: self.in_flight_max.min(IN_FLIGHT_CAP).min(free).max(1),
             starts_per_second_max: self.starts_per_second_max.clamp(1, STARTS_PER_SECOND_CAP),
+        };
+        Ok(Allowance {
+            attempts,
+            connections_max: free.min(CONNECTIONS_MAX),
         })
     }
 }
@@ -201,14 +215,22 @@ mod tests {
 
     #[test]
     fn hard_caps_hold_whatever_is_asked_for() {
-        let limits = GREEDY.within_descriptors(1_000_000).unwrap();
+        let Allowance {
+            attempts: limits,
+            connections_max,
+        } = GREEDY.within_descriptors(1_000_000).unwrap();
+        assert_eq!(connections_max, CONNECTIONS_MAX);
         assert_eq!(limits.in_flight_max, IN_FLIGHT_CAP);
         assert_eq!(limits.starts_per_second_max, STARTS_PER_SECOND_CAP);
     }
 
     #[test]
-    fn attempts_in_flight_follow_the_limit_on_open_files() {
-        assert_eq!(GREEDY.within_descriptors(148).unwrap().in_flight_max, 10);
+    fn attempts_and_served_connections_share_the_open_files() {
+        let allowance = GREEDY.within_descriptors(148).unwrap();
+        assert_eq!(
+            (allowance.attempts.in_flight_max, allowance.connections_max),
+            (10, 10)
+        );
     }
 
     #[test]

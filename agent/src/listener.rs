@@ -16,14 +16,14 @@ use reachproof_proto::net::ProofKey;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::TcpListener,
-    sync::watch,
+    sync::{Semaphore, watch},
     task::{JoinHandle, JoinSet},
     time::{sleep, sleep_until},
 };
 use tracing::warn;
 
 use crate::{
-    limits::{ACCEPT_PAUSE, BACKLOG, CONNECTIONS_MAX},
+    limits::{ACCEPT_PAUSE, BACKLOG},
     outcome::Errno,
     probe::RunName,
     seams::Clock,
@@ -68,6 +68,8 @@ pub struct Listeners {
     addresses: Vec<IpAddr>,
     clock: Arc<dyn Clock>,
     sink: AcceptSink,
+    /// Places for connections that are served, shared by all ports.
+    places: Arc<Semaphore>,
     /// Invariant: a port belongs to one run.
     open: BTreeMap<u16, Port>,
     /// When the ports of each run close. A run whose sender is dropped has no port.
@@ -87,15 +89,24 @@ struct Listening {
     key: ProofKey,
     clock: Arc<dyn Clock>,
     sink: AcceptSink,
+    places: Arc<Semaphore>,
 }
 
 impl Listeners {
-    /// No ports; they will be opened on all of `addresses`.
-    pub fn new(addresses: Vec<IpAddr>, clock: Arc<dyn Clock>, sink: AcceptSink) -> Listeners {
+    /// No ports; they will be opened on all of `addresses`, and serve at most `connections_max` connections at once.
+    pub fn new(
+        addresses: Vec<IpAddr>,
+        clock: Arc<dyn Clock>,
+        sink: AcceptSink,
+        connections_max: u32,
+    ) -> Listeners {
         Listeners {
             addresses,
             clock,
             sink,
+            places: Arc::new(Semaphore::new(
+                usize::try_from(connections_max).unwrap_or(1),
+            )),
             open: BTreeMap::new(),
             runs: BTreeMap::new(),
         }
@@ -111,6 +122,8 @@ impl Listeners {
         orders: &[ListenOrder],
         closes_at: tokio::time::Instant,
     ) -> Vec<ListenFailure> {
+        self.runs
+            .retain(|_, closing| *closing.borrow() > tokio::time::Instant::now());
         let closing = self
             .runs
             .entry(run.clone())
@@ -131,6 +144,7 @@ impl Listeners {
                 key: order.key,
                 clock: Arc::clone(&self.clock),
                 sink: Arc::clone(&self.sink),
+                places: Arc::clone(&self.places),
             };
             match self.bind_all(order.port) {
                 Ok(sockets) => {
@@ -231,8 +245,13 @@ async fn accept_all(
             accepted = socket.accept() => match accepted {
                 Ok((stream, peer)) => {
                     let Some(peer) = listening.report(&socket, peer) else { continue };
-                    if connections.len() < CONNECTIONS_MAX {
-                        connections.spawn(serve::serve(stream, listening.key, peer));
+                    // Without a place the connection closes: it was reported, which is what a probe needs.
+                    if let Ok(place) = Arc::clone(&listening.places).try_acquire_owned() {
+                        let key = listening.key;
+                        connections.spawn(async move {
+                            serve::serve(stream, key, peer).await;
+                            drop(place);
+                        });
                     }
                 }
                 Err(error) => {

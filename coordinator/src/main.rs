@@ -1,3 +1,12 @@
-//! The `reachproof` command.
+//! The `reachproof` command: arguments, wiring, exit code.
+//!
+//! Decisions are in `reachproof-model`, waiting is in `reachproof-verify`. Nothing here prints to standard output but
+//! what the user asked for; progress, gaps and errors go to standard error.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

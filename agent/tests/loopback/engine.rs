@@ -97,9 +97,10 @@ fn ports(attempts: &[Finished]) -> Vec<u16> {
         .collect()
 }
 
-/// Two ports outside the ephemeral range that nobody uses.
-fn free_ports() -> Vec<u16> {
-    (20_000..32_000)
+/// Two ports outside the ephemeral range that nobody uses; each caller gets its own by its number.
+fn free_ports(number: u16) -> Vec<u16> {
+    let range = 20_000 + 100 * number..20_100 + 100 * number;
+    range
         .filter(|port| TcpListener::bind((loopback(), *port)).is_ok())
         .take(2)
         .collect()
@@ -227,7 +228,7 @@ fn an_address_that_is_not_ours_is_a_local_error() {
 #[test]
 fn planned_source_ports_are_all_tried_also_after_an_answer() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let planned = free_ports();
+    let planned = free_ports(0);
     let attempts = Attempts::Ports(planned.clone());
     let target = listener.local_addr().unwrap();
     let bench = Bench::new();
@@ -261,7 +262,7 @@ fn planned_source_ports_are_all_tried_also_after_an_answer() {
 #[test]
 fn a_planned_port_that_is_busy_is_waited_for() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let planned = free_ports();
+    let planned = free_ports(1);
     let holder = TcpListener::bind((loopback(), planned[0])).unwrap();
     let bench = Bench::new();
     let attempts = Attempts::Ports(vec![planned[0]]);
@@ -278,6 +279,40 @@ fn a_planned_port_that_is_busy_is_waited_for() {
         matches!(attempts[0].outcome, Outcome::Connected { .. }),
         "{attempts:?}"
     );
+}
+
+#[test]
+fn one_planned_port_reaches_several_targets_at_once() {
+    let silent = Silent::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let planned = free_ports(2)[0];
+    let bench = Bench::new();
+    let attempts = Attempts::Ports(vec![planned; 3]);
+    let probes = [
+        silent.address,
+        listener.local_addr().unwrap(),
+        closed_port(),
+    ]
+    .into_iter()
+    .zip(1..);
+    bench.add(
+        probes
+            .map(|(target, id)| Probe {
+                attempts: attempts.clone(),
+                ..patient(id, target, 1, 400)
+            })
+            .collect(),
+    );
+    for attempt in bench.take(9) {
+        let outcome = attempt.outcome;
+        match attempt.probe {
+            1 => assert!(matches!(outcome, Outcome::TimedOut { .. }), "{attempt:?}"),
+            2 => assert!(matches!(outcome, Outcome::Connected { .. }), "{attempt:?}"),
+            _ => assert!(matches!(outcome, Outcome::Refused { .. }), "{attempt:?}"),
+        }
+        assert_eq!(attempt.local.unwrap().port(), planned);
+        assert!(attempt.outcome.elapsed() < Duration::from_secs(1));
+    }
 }
 
 #[test]

@@ -29,6 +29,14 @@ const NONCE: [u8; 16] = [3; 16];
 
 /// Listeners on these addresses, and what they accept.
 fn listeners(addresses: &[&str]) -> (Listeners, mpsc::Receiver<Accepted>) {
+    few_listeners(addresses, 64)
+}
+
+/// Listeners on these addresses that serve few connections, and what they accept.
+fn few_listeners(
+    addresses: &[&str],
+    connections_max: u32,
+) -> (Listeners, mpsc::Receiver<Accepted>) {
     let (sender, receiver) = mpsc::channel();
     let addresses = addresses
         .iter()
@@ -36,7 +44,7 @@ fn listeners(addresses: &[&str]) -> (Listeners, mpsc::Receiver<Accepted>) {
         .collect();
     let sink = Arc::new(move |accepted| sender.send(accepted).unwrap_or_default());
     (
-        Listeners::new(addresses, Arc::new(SystemClock), sink),
+        Listeners::new(addresses, Arc::new(SystemClock), sink, connections_max),
         receiver,
     )
 }
@@ -266,6 +274,35 @@ async fn http_1_1_is_served_on_the_same_port() {
         .collect();
     let observed: IpAddr = body["observed_address"].as_str().unwrap().parse().unwrap();
     assert!(verify_proof(&KEY, &NONCE, (observed, local.port()), &proof));
+    listeners.close_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_too_many_is_reported_and_closed() {
+    let (first, second) = (free_port(11), free_port(12));
+    let (mut listeners, accepted) = few_listeners(&["127.0.0.1"], 1);
+    listeners
+        .open(
+            &RunName::new("run"),
+            &[order(first), order(second)],
+            never(),
+        )
+        .await;
+    let read = tokio::task::spawn_blocking(move || {
+        let held = TcpStream::connect(("127.0.0.1", first)).unwrap();
+        accepted.recv_timeout(PATIENCE).unwrap();
+        // The only place is taken, by a connection to another port.
+        let mut other = TcpStream::connect(("127.0.0.1", second)).unwrap();
+        let source = other.local_addr().unwrap();
+        assert_eq!(accepted.recv_timeout(PATIENCE).unwrap().peer, source);
+        other
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        let read = other.read(&mut [0; 1]).unwrap();
+        drop(held);
+        read
+    });
+    assert_eq!(read.await.unwrap(), 0);
     listeners.close_all().await;
 }
 

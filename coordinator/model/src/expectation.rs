@@ -312,7 +312,7 @@ pub fn judge(
         .filter_map(|place| findings.get(*place))
         .collect();
     for finding in &found {
-        let state = state(finding);
+        let state = flow_state(finding);
         expectation.state = expectation.state.max(state);
         let alone = finding.reason == Some(FindingReason::NoVantagePoint);
         match state {
@@ -331,8 +331,9 @@ pub fn judge(
     expectation
 }
 
-/// What a finding says of a flow that should work.
-fn state(finding: &Finding) -> ExpectationState {
+/// Judges one flow that should work by its finding.
+#[must_use]
+pub fn flow_state(finding: &Finding) -> ExpectationState {
     if finding.reason == Some(FindingReason::Unstable) {
         return ExpectationState::Unverified;
     }

@@ -130,6 +130,6 @@ pub struct ProbePlan {
     pub flows: Vec<PlannedFlow>,
     /// Ports to serve `Peer.Identify` on, by agent.
     pub listens: BTreeMap<AgentName, BTreeSet<u16>>,
-    /// Flows that the limits kept out.
+    /// Flows that the limits kept out; all flows between two agents that never had a turn count as one.
     pub left_out: usize,
 }

@@ -10,8 +10,8 @@ use reachproof_model::describe::Described;
 use reachproof_model::expectation::requirements;
 use reachproof_model::observation::{Presence, RunEvidence};
 use reachproof_model::plan::{
-    ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, FileState, ProbePlan, Roster, RosterAgent, Scope,
-    plan,
+    ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, FLOWS_PER_RUN_MAX, FileState, ProbePlan, Roster,
+    RosterAgent, Scope, plan,
 };
 use reachproof_model::predict::predict;
 use reachproof_model::prediction::Prediction;
@@ -104,6 +104,7 @@ async fn steps(
     let roster = gather(config, snapshot, address, &mut fleet, progress).await?;
     let scope = Scope {
         network_policies: file_state(&before.decoded.gaps, "networkpolicies"),
+        flows_max: FLOWS_PER_RUN_MAX,
         seed: config.seed,
     };
     let plan = plan(snapshot, &roster, &scope);

@@ -20,7 +20,7 @@ use crate::snapshot::{EndpointListing, Snapshot};
 /// Most flows that one agent tries: at 20 attempts a second (SECURITY D.3) silence on all of them takes 5 minutes.
 pub const FLOWS_PER_AGENT_MAX: usize = 2_000;
 
-/// Most flows of one run (SECURITY D.3).
+/// Most flows that any run may have (SECURITY D.3).
 pub const FLOWS_PER_RUN_MAX: usize = 200_000;
 
 /// Whether an optional file is in the snapshot.
@@ -37,6 +37,8 @@ pub enum FileState {
 pub struct Scope {
     /// Whether `networkpolicies` was read.
     pub network_policies: FileState,
+    /// Most flows of the run; above [`FLOWS_PER_RUN_MAX`] it counts as that. With many agents each gets its share.
+    pub flows_max: usize,
     /// Decides the order of the flows, what the limits keep out, and which control probe is chosen.
     pub seed: u64,
 }
@@ -48,20 +50,22 @@ pub struct Scope {
 /// between agents on one host are planned and end as bypass. Two calls with equal arguments return equal plans.
 #[must_use]
 pub fn plan(snapshot: &Snapshot, roster: &Roster, scope: &Scope) -> ProbePlan {
-    let mut drafts = Drafts::new(snapshot, roster);
+    let mut drafts = Drafts::new(snapshot, roster, scope);
     let mut sequence = Sequence::new(scope.seed);
     for agent in roster.agents() {
         add_control_plane(&mut drafts, agent);
         add_core_dns(&mut drafts, agent);
     }
-    let pairs = roster.agents().flat_map(|source| {
-        let others = roster
-            .agents()
-            .filter(move |other| other.name != source.name);
-        others.map(move |target| (source, target))
-    });
-    for (source, target) in sequence.shuffle(pairs.collect()) {
-        add_pair(&mut drafts, source, target);
+    for source in roster.agents() {
+        let others = roster.agents().filter(|other| other.name != source.name);
+        let mut targets = sequence.shuffle(others.collect()).into_iter();
+        while drafts.room(source) == Room::Left {
+            let Some(target) = targets.next() else {
+                break;
+            };
+            add_pair(&mut drafts, source, target);
+        }
+        drafts.left_out += targets.len();
     }
     add_controls(&mut drafts, &mut sequence);
     drafts.finish(scope, &mut sequence)
@@ -84,12 +88,22 @@ impl Draft {
     }
 }
 
+/// Whether an agent may try another flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// It may.
+    Left,
+    /// It has its share.
+    None,
+}
+
 /// The flows chosen so far.
 pub(super) struct Drafts<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) roster: &'a Roster,
     flows: BTreeMap<Flow, Draft>,
     per_agent: BTreeMap<AgentName, usize>,
+    per_agent_max: usize,
     left_out: usize,
 }
 
@@ -102,12 +116,14 @@ pub(super) struct Candidate {
 }
 
 impl<'a> Drafts<'a> {
-    fn new(snapshot: &'a Snapshot, roster: &'a Roster) -> Self {
+    fn new(snapshot: &'a Snapshot, roster: &'a Roster, scope: &Scope) -> Self {
+        let share = scope.flows_max.min(FLOWS_PER_RUN_MAX) / roster.len().max(1);
         Self {
             snapshot,
             roster,
             flows: BTreeMap::new(),
             per_agent: BTreeMap::new(),
+            per_agent_max: share.min(FLOWS_PER_AGENT_MAX),
             left_out: 0,
         }
     }
@@ -122,14 +138,14 @@ impl<'a> Drafts<'a> {
         self.flows.get(flow)
     }
 
-    /// Adds a flow, or another purpose to one that is there; beyond the limits it is counted only.
+    /// Adds a flow, or another purpose to one that is there, or counts it if its agent has no room left.
     pub(super) fn add(&mut self, candidate: Candidate, purpose: Purpose) {
         if let Some(draft) = self.flows.get_mut(&candidate.flow) {
             draft.purposes.insert(purpose);
             return;
         }
         let planned = self.per_agent.entry(candidate.source.clone()).or_default();
-        if *planned >= FLOWS_PER_AGENT_MAX || self.flows.len() >= FLOWS_PER_RUN_MAX {
+        if *planned >= self.per_agent_max {
             self.left_out += 1;
             return;
         }
@@ -142,6 +158,14 @@ impl<'a> Drafts<'a> {
             prediction: predict(self.snapshot, &candidate.flow),
         };
         self.flows.insert(candidate.flow, draft);
+    }
+
+    /// Whether `agent` may try another flow.
+    fn room(&self, agent: &RosterAgent) -> Room {
+        match self.per_agent.get(&agent.name) {
+            Some(planned) if *planned >= self.per_agent_max => Room::None,
+            Some(_) | None => Room::Left,
+        }
     }
 
     /// Numbers the probes, in an order that the seed decides, and says who listens.

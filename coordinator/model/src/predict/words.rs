@@ -29,7 +29,7 @@ pub(super) fn endpoints(
         format!("{from}; {to}")
     } else {
         format!(
-            "{} leaves the VPC and is translated to {}; {to}",
+            "{} leaves the VPC and is translated: {}; {to}",
             flow.source,
             whose(snapshot, sender.address, sender.entry)
         )

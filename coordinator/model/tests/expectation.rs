@@ -1,0 +1,301 @@
+//! What the cluster needs, and what becomes of it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::BTreeSet;
+
+use reachproof_model::describe::Described;
+use reachproof_model::expectation::members::{NodeBasis, cluster_members};
+use reachproof_model::expectation::{
+    Expectation, ExpectationName, ExpectationState, Requirement, judge, requirements,
+};
+use reachproof_model::finding::{Finding, FindingKind, FindingReason};
+use reachproof_model::flow::Flow;
+use reachproof_model::observation::Observation;
+use reachproof_model::plan::{AgentKind, Roster, RosterAgent};
+use reachproof_model::prediction::{Prediction, Verdict};
+use reachproof_model::snapshot::Snapshot;
+use serde_json::{Value, json};
+
+use judging::{address, allow, bypass, deny, name, partial, unknown};
+use world::{described, snapshot};
+
+mod judging;
+mod world;
+
+/// Decodes a world.
+fn decoded(world: &Described) -> Snapshot {
+    Snapshot::decode(world).unwrap().snapshot
+}
+
+/// A Kubernetes list.
+fn list(items: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "List", "items": items})
+}
+
+/// A pod of kube-system or default.
+fn pod(namespace: &str, pod_name: &str, ip: &str, labels: Value) -> Value {
+    json!({
+        "metadata": {"namespace": namespace, "name": pod_name, "labels": labels},
+        "spec": {"nodeName": "n2"},
+        "status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}]},
+    })
+}
+
+/// The world of A01 with CoreDNS and one more pod on n2.
+fn with_pods() -> Described {
+    let mut world = described("A01");
+    let dns = pod(
+        "kube-system",
+        "coredns-1",
+        "10.0.2.21",
+        json!({"k8s-app": "kube-dns"}),
+    );
+    let web = pod("default", "web", "10.0.2.70", json!({}));
+    world.insert("pods", list(json!([dns, web])));
+    world
+}
+
+/// The flows of one wish, as `source destination protocol`.
+fn flows(snapshot: &Snapshot, roster: &Roster, name: ExpectationName) -> BTreeSet<String> {
+    let all = requirements(snapshot, roster).requirements;
+    let wish = all.into_iter().find(|requirement| requirement.name == name);
+    wish.map(|requirement| requirement.flows.iter().map(ToString::to_string).collect())
+        .unwrap_or_default()
+}
+
+/// A finding of a flow.
+fn finding(
+    port: u16,
+    verdict: Verdict,
+    kind: FindingKind,
+    reason: Option<FindingReason>,
+) -> Finding {
+    let flow = Flow::tcp(address("10.0.1.20"), address("10.0.1.10"), port);
+    Finding {
+        kind,
+        flow: flow.clone(),
+        source_agent: None,
+        destination_agent: None,
+        prediction: Prediction {
+            flow,
+            verdict,
+            steps: Vec::new(),
+        },
+        observation: Observation::default(),
+        reason,
+        conditions: Vec::new(),
+        notes: Vec::new(),
+    }
+}
+
+/// Judges a wish that rests on these findings.
+fn judged(findings: &[Finding]) -> Expectation {
+    let requirement = Requirement {
+        name: ExpectationName::NodeToControlPlane,
+        flows: findings
+            .iter()
+            .map(|finding| finding.flow.clone())
+            .collect(),
+        left_out: 0,
+    };
+    let places = (0..findings.len()).collect();
+    judge(&requirement, NodeBasis::Kubernetes, findings, places)
+}
+
+#[test]
+fn each_finding_of_a_wished_flow_gives_the_state_of_design_5() {
+    use ExpectationState::{Broken, Met, Unverified};
+    use FindingKind::{
+        Bypass, ConfirmedAllow, ConfirmedDeny, ConfirmedPartial, ContradictionClosed,
+        ContradictionOpen, Inconclusive, NotObserved,
+    };
+    let alone = Some(FindingReason::NoVantagePoint);
+    let rows = [
+        (allow(), ConfirmedAllow, None, Met, 0),
+        (bypass(), Bypass, None, Met, 0),
+        (allow(), ContradictionClosed, None, Broken, 0),
+        (deny(), ContradictionOpen, None, Broken, 0),
+        (deny(), ConfirmedDeny, None, Broken, 0),
+        (
+            deny(),
+            Inconclusive,
+            Some(FindingReason::NoControl),
+            Broken,
+            0,
+        ),
+        (partial(), ConfirmedPartial, None, Broken, 0),
+        (
+            allow(),
+            Inconclusive,
+            Some(FindingReason::NoControl),
+            Unverified,
+            1,
+        ),
+        (
+            bypass(),
+            Inconclusive,
+            Some(FindingReason::BypassSilent),
+            Unverified,
+            1,
+        ),
+        (
+            deny(),
+            Inconclusive,
+            Some(FindingReason::Unstable),
+            Unverified,
+            1,
+        ),
+        (
+            allow(),
+            NotObserved,
+            Some(FindingReason::NotReported),
+            Unverified,
+            1,
+        ),
+        (allow(), NotObserved, alone.clone(), Met, 0),
+        (bypass(), NotObserved, alone.clone(), Met, 0),
+        (deny(), NotObserved, alone.clone(), Broken, 0),
+        (unknown(), NotObserved, alone, Unverified, 0),
+    ];
+    for (verdict, kind, reason, state, inconclusive) in rows {
+        let what = format!("{verdict:?} {kind:?} {reason:?}");
+        let expectation = judged(&[finding(443, verdict, kind, reason)]);
+        assert_eq!(
+            (expectation.state, expectation.inconclusive),
+            (state, inconclusive),
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn the_worst_flow_decides_and_a_wish_without_flows_is_unverified() {
+    let met = finding(443, allow(), FindingKind::ConfirmedAllow, None);
+    let doubt = finding(
+        443,
+        allow(),
+        FindingKind::Inconclusive,
+        Some(FindingReason::Starved),
+    );
+    let broken = finding(443, deny(), FindingKind::ConfirmedDeny, None);
+    assert_eq!(
+        judged(&[met.clone(), doubt.clone()]).state,
+        ExpectationState::Unverified
+    );
+    assert_eq!(
+        judged(&[doubt, broken, met]).state,
+        ExpectationState::Broken
+    );
+    assert_eq!(judged(&[]).state, ExpectationState::Unverified);
+}
+
+#[test]
+fn without_a_list_of_nodes_every_running_instance_counts_and_says_so() {
+    let snapshot = snapshot("A01");
+    let members = cluster_members(&snapshot, &Roster::default());
+    assert_eq!(members.basis, NodeBasis::EveryInstance);
+    let flows = flows(
+        &snapshot,
+        &Roster::default(),
+        ExpectationName::NodeToControlPlane,
+    );
+    assert!(
+        flows.contains("10.0.1.20 -> 10.0.2.10 tcp/443"),
+        "{flows:?}"
+    );
+    assert!(
+        !flows.iter().any(|flow| flow.starts_with("10.1.")),
+        "a peered VPC has no nodes"
+    );
+}
+
+#[test]
+fn tags_that_name_the_cluster_tell_nodes_from_other_instances() {
+    let mut world = described("A01");
+    let mut instances = world.get("describe-instances").unwrap().clone();
+    let instance = &mut instances["Reservations"][0]["Instances"][0];
+    instance["Tags"] = json!([{"Key": "eks:cluster-name", "Value": "demo"}]);
+    world.insert("describe-instances", instances);
+    let snapshot = decoded(&world);
+    let members = cluster_members(&snapshot, &Roster::default());
+    assert_eq!(members.basis, NodeBasis::InstanceTags);
+    assert_eq!(members.nodes.len(), 1);
+}
+
+#[test]
+fn the_nodes_file_rules_over_tags() {
+    let mut world = described("A01");
+    let node = json!({
+        "metadata": {"name": "ip-10-0-2-20"},
+        "spec": {},
+        "status": {"addresses": [{"type": "InternalIP", "address": "10.0.2.20"}]},
+    });
+    world.insert("nodes", list(json!([node])));
+    let snapshot = decoded(&world);
+    let members = cluster_members(&snapshot, &Roster::default());
+    assert_eq!(members.basis, NodeBasis::Kubernetes);
+    let flows = flows(
+        &snapshot,
+        &Roster::default(),
+        ExpectationName::ControlPlaneToKubelet,
+    );
+    let expected = [
+        "10.0.1.10 -> 10.0.2.20 tcp/10250",
+        "10.0.2.10 -> 10.0.2.20 tcp/10250",
+    ];
+    assert_eq!(flows, expected.map(str::to_owned).into());
+}
+
+#[test]
+fn pods_need_core_dns_over_tcp_and_udp_and_core_dns_does_not_need_itself() {
+    let snapshot = decoded(&with_pods());
+    let flows = flows(&snapshot, &Roster::default(), ExpectationName::PodToCoreDns);
+    let expected = [
+        "10.0.2.70 -> 10.0.2.21 tcp/53 (pod)",
+        "10.0.2.70 -> 10.0.2.21 udp/53 (pod)",
+    ];
+    assert_eq!(flows, expected.map(str::to_owned).into());
+}
+
+#[test]
+fn where_an_agent_runs_the_wish_is_about_the_flow_that_it_tries() {
+    let mut world = described("A01");
+    let node = json!({
+        "metadata": {"name": "n1"},
+        "spec": {},
+        "status": {"addresses": [{"type": "InternalIP", "address": "10.0.1.21"}]},
+    });
+    world.insert("nodes", list(json!([node])));
+    let agent = RosterAgent {
+        name: name("n1"),
+        node: None,
+        kind: AgentKind::Node,
+        addresses: vec![address("10.0.1.20")],
+        ephemeral_ports: reachproof_model::net::PortRange::between(1_024, 2_048),
+        stream_address: None,
+    };
+    let snapshot = decoded(&world);
+    let wishes = requirements(&snapshot, &Roster::new([agent])).requirements;
+    let flow = &wishes[0].flows[0];
+    assert_eq!(
+        flow.source,
+        address("10.0.1.20"),
+        "another address of the same host"
+    );
+    assert_eq!(flow.ephemeral_ports.last(), 2_048);
+}
+
+#[test]
+fn a_snapshot_without_a_cluster_has_no_wishes() {
+    let whole = described("A01");
+    let mut world = Described::default();
+    for (stem, answer) in whole.iter().filter(|(stem, _)| *stem != "describe-cluster") {
+        world.insert(stem, answer.clone());
+    }
+    let wishes = requirements(&decoded(&world), &Roster::default());
+    assert!(wishes.requirements.is_empty());
+}

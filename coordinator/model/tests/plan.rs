@@ -1,0 +1,320 @@
+//! What a plan holds, over the base world of SEMANTICS J.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use reachproof_model::flow::{EPHEMERAL_PORTS_DEFAULT, SourceKind};
+use reachproof_model::plan::{
+    AgentKind, FLOWS_PER_RUN_MAX, FileState, PEER_PORT, PlannedFlow, PolicyFact, ProbeKind,
+    ProbePlan, Purpose, Roster, RosterAgent, Scope, SourcePorts, Target, judged_ports, plan,
+};
+use reachproof_model::predict::predict;
+use reachproof_model::prediction::Verdict;
+use reachproof_model::snapshot::Snapshot;
+use serde_json::json;
+
+use judging::{address, name};
+use world::{described, snapshot};
+
+mod judging;
+mod world;
+
+/// What most tests plan with.
+const SCOPE: Scope = Scope {
+    network_policies: FileState::Read,
+    flows_max: FLOWS_PER_RUN_MAX,
+    seed: 1,
+};
+
+/// An agent.
+fn agent(text: &str, kind: AgentKind, addresses: &[&str]) -> RosterAgent {
+    RosterAgent {
+        name: name(text),
+        node: None,
+        kind,
+        addresses: addresses.iter().map(|text| address(text)).collect(),
+        ephemeral_ports: EPHEMERAL_PORTS_DEFAULT,
+        stream_address: None,
+    }
+}
+
+/// Agents on the hosts of the base world.
+fn roster() -> Roster {
+    Roster::new([
+        agent("n1", AgentKind::Node, &["10.0.1.20", "2600:1f14:abc:1::20"]),
+        agent("n2", AgentKind::Node, &["10.0.2.20", "2600:1f14:abc:2::20"]),
+        agent("n3", AgentKind::Node, &["10.0.1.40"]),
+        agent("pod", AgentKind::Pod, &["10.0.1.31"]),
+        agent("fargate", AgentKind::Fargate, &["10.0.2.50"]),
+    ])
+}
+
+/// The flow of a plan between two addresses.
+fn flow<'a>(plan: &'a ProbePlan, from: &str, to: &str, port: u16) -> Option<&'a PlannedFlow> {
+    plan.flows.iter().find(|planned| {
+        planned.flow.source == address(from)
+            && planned.flow.destination == address(to)
+            && planned.flow.protocol.port() == Some(port)
+    })
+}
+
+/// Sources, destinations and ports of the flows that the model allows.
+fn allowed(snapshot: &Snapshot, plan: &ProbePlan) -> BTreeSet<(IpAddr, IpAddr, u16)> {
+    plan.flows
+        .iter()
+        .filter(|planned| {
+            matches!(
+                predict(snapshot, &planned.flow).verdict,
+                Verdict::Allow { .. }
+            )
+        })
+        .map(|planned| {
+            let port = planned.flow.protocol.port().unwrap();
+            (planned.flow.source, planned.flow.destination, port)
+        })
+        .collect()
+}
+
+#[test]
+fn two_plans_with_one_seed_are_equal_and_another_seed_changes_their_order_only() {
+    let snapshot = snapshot("A01");
+    let first = plan(&snapshot, &roster(), &SCOPE);
+    assert_eq!(first, plan(&snapshot, &roster(), &SCOPE));
+    let second = plan(&snapshot, &roster(), &Scope { seed: 2, ..SCOPE });
+    assert_ne!(first, second);
+    let flows = |plan: &ProbePlan| -> BTreeSet<_> {
+        plan.flows
+            .iter()
+            .map(|planned| planned.flow.clone())
+            .collect()
+    };
+    assert_eq!(flows(&first), flows(&second));
+}
+
+#[test]
+fn every_agent_tries_every_control_plane_interface_on_443_without_a_byte() {
+    let plan = plan(&snapshot("A01"), &roster(), &SCOPE);
+    for source in [
+        "10.0.1.20",
+        "10.0.2.20",
+        "10.0.1.40",
+        "10.0.1.31",
+        "10.0.2.50",
+    ] {
+        for target in ["10.0.1.10", "10.0.2.10"] {
+            let planned = flow(&plan, source, target, 443).unwrap();
+            assert!(planned.purposes.contains(&Purpose::Required));
+            assert_eq!(planned.probes[0].kind, ProbeKind::Connect);
+        }
+    }
+    let dual = flow(&plan, "2600:1f14:abc:1::20", "2600:1f14:abc:2::10", 443);
+    assert!(
+        dual.is_some(),
+        "both families are tried where both ends have both"
+    );
+}
+
+#[test]
+fn an_interface_that_the_endpoint_slice_does_not_list_is_not_tried() {
+    let mut world = described("A01");
+    world.insert(
+        "endpointslices",
+        json!({"apiVersion": "v1", "kind": "List", "items": [{
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": "kubernetes", "namespace": "default",
+                "labels": {"kubernetes.io/service-name": "kubernetes"}},
+            "endpoints": [{"addresses": ["10.0.1.10"], "conditions": {"ready": true}}],
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP"}],
+        }]}),
+    );
+    let snapshot = Snapshot::decode(&world).unwrap().snapshot;
+    let plan = plan(&snapshot, &roster(), &SCOPE);
+    assert!(flow(&plan, "10.0.1.20", "10.0.1.10", 443).is_some());
+    assert!(flow(&plan, "10.0.1.20", "10.0.2.10", 443).is_none());
+}
+
+#[test]
+fn agents_try_each_other_on_the_peer_port_and_at_the_edges_of_the_rules() {
+    let plan = plan(&snapshot("A01"), &roster(), &SCOPE);
+    let peer = flow(&plan, "10.0.1.20", "10.0.2.20", PEER_PORT).unwrap();
+    assert_eq!(peer.probes[0].kind, ProbeKind::Identify);
+    assert_eq!(peer.target, Target::Agent(name("n2")));
+    for edge in [8_079, 8_080, 8_081] {
+        let planned = flow(&plan, "10.0.1.20", "10.0.2.20", edge).unwrap();
+        assert!(planned.purposes.contains(&Purpose::Edge));
+        assert_eq!(planned.probes[0].kind, ProbeKind::Connect);
+    }
+    let everyone: BTreeSet<_> = roster().agents().map(|agent| agent.name.clone()).collect();
+    assert_eq!(
+        plan.listens.keys().cloned().collect::<BTreeSet<_>>(),
+        everyone
+    );
+}
+
+#[test]
+fn every_deny_whose_source_reaches_anything_has_a_control() {
+    let mut denies = 0;
+    for vector in ["A01", "B01", "B03", "D06", "F05", "F07", "F16"] {
+        let snapshot = snapshot(vector);
+        let plan = plan(&snapshot, &roster(), &SCOPE);
+        let allowed = allowed(&snapshot, &plan);
+        for planned in &plan.flows {
+            let (source, target) = (planned.flow.source, planned.flow.destination);
+            let port = planned.flow.protocol.port().unwrap();
+            let denied = matches!(predict(&snapshot, &planned.flow).verdict, Verdict::Deny(_));
+            let reaches = allowed.iter().any(|(from, _, _)| *from == source);
+            let target_reached = allowed
+                .iter()
+                .any(|(_, to, on)| *to == target && *on == port);
+            let same = allowed
+                .iter()
+                .any(|(from, to, _)| *from == source && *to == target);
+            if denied && reaches && (target_reached || same) {
+                denies += 1;
+                let other = allowed
+                    .iter()
+                    .any(|(from, to, on)| *from != source && *to == target && *on == port);
+                let elsewhere = allowed
+                    .iter()
+                    .any(|(from, to, _)| *from == source && *to != target);
+                assert!(same || (other && elsewhere), "{vector}: {}", planned.flow);
+            }
+        }
+    }
+    assert!(denies > 20, "only {denies} denies were looked at");
+}
+
+#[test]
+fn a_control_is_added_where_no_other_flow_gives_one() {
+    // n1 and n2 wear G, which admits everything from itself; n3 may send to 9999 alone. So 9999 is an edge for n3 and
+    // for nobody else, and only a control probe of n1 shows that n2 can be reached on it.
+    let mut world = described("B01");
+    let mut groups = world.get("describe-security-groups").unwrap().clone();
+    for group in groups["SecurityGroups"].as_array_mut().unwrap() {
+        if group["Description"] == "D" {
+            group["IpPermissionsEgress"] = json!([{"IpProtocol": "tcp", "FromPort": 9_999,
+                "ToPort": 9_999, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]);
+        }
+    }
+    world.insert("describe-security-groups", groups);
+    let snapshot = Snapshot::decode(&world).unwrap().snapshot;
+    let plan = plan(&snapshot, &roster(), &SCOPE);
+    let denied = flow(&plan, "10.0.1.40", "10.0.2.20", 9_999).unwrap();
+    assert!(matches!(
+        predict(&snapshot, &denied.flow).verdict,
+        Verdict::Deny(_)
+    ));
+    let control = flow(&plan, "10.0.1.20", "10.0.2.20", 9_999).unwrap();
+    assert_eq!(control.purposes, BTreeSet::from([Purpose::Control]));
+    assert!(matches!(
+        predict(&snapshot, &control.flow).verdict,
+        Verdict::Allow { .. }
+    ));
+}
+
+#[test]
+fn co_located_agents_are_planned_and_predicted_as_bypass() {
+    let snapshot = snapshot("A01");
+    let plan = plan(&snapshot, &roster(), &SCOPE);
+    let planned = flow(&plan, "10.0.1.31", "10.0.1.20", PEER_PORT).unwrap();
+    assert_eq!(planned.flow.source_kind, SourceKind::Pod);
+    assert!(matches!(
+        predict(&snapshot, &planned.flow).verdict,
+        Verdict::Bypass(_)
+    ));
+}
+
+#[test]
+fn a_partial_is_planned_source_port_by_source_port() {
+    let mut found = 0;
+    for vector in ["D03", "D04", "D06", "D12", "D13"] {
+        let snapshot = snapshot(vector);
+        for planned in plan(&snapshot, &roster(), &SCOPE).flows {
+            let Verdict::Partial { open_ports, .. } = predict(&snapshot, &planned.flow).verdict
+            else {
+                continue;
+            };
+            found += 1;
+            let tried: BTreeSet<_> = planned
+                .probes
+                .iter()
+                .map(|probe| match probe.source_ports {
+                    SourcePorts::Fixed(port) => port,
+                    SourcePorts::Random => panic!("{} is tried from random ports", planned.flow),
+                })
+                .collect();
+            let wanted = judged_ports(planned.flow.ephemeral_ports, &open_ports);
+            assert!(wanted.len() >= 2);
+            assert_eq!(tried, wanted, "{vector}: {}", planned.flow);
+        }
+    }
+    assert!(found > 0);
+}
+
+#[test]
+fn probes_are_numbered_once() {
+    let plan = plan(&snapshot("D06"), &roster(), &SCOPE);
+    let ids: Vec<_> = plan
+        .flows
+        .iter()
+        .flat_map(|planned| &planned.probes)
+        .map(|probe| probe.id)
+        .collect();
+    let unique: BTreeSet<_> = ids.iter().copied().collect();
+    assert_eq!(unique.len(), ids.len());
+}
+
+#[test]
+fn policies_that_were_not_read_matter_for_pods_alone() {
+    let scope = Scope {
+        network_policies: FileState::Absent,
+        ..SCOPE
+    };
+    let plan = plan(&snapshot("A01"), &roster(), &scope);
+    let policy = |from, to| flow(&plan, from, to, PEER_PORT).unwrap().policy;
+    assert_eq!(policy("10.0.1.20", "10.0.2.20"), PolicyFact::NoneSelects);
+    assert_eq!(policy("10.0.1.20", "10.0.2.50"), PolicyFact::NoneSelects);
+    assert_eq!(policy("10.0.1.31", "10.0.2.20"), PolicyFact::Unread);
+    assert_eq!(policy("10.0.2.20", "10.0.1.31"), PolicyFact::Unread);
+}
+
+#[test]
+fn the_address_after_snat_is_part_of_the_plan() {
+    let snapshot = snapshot("F19");
+    let roster = Roster::new([
+        agent("pod", AgentKind::Pod, &["10.0.1.31"]),
+        agent("peered", AgentKind::Node, &["10.1.0.5"]),
+        agent("n2", AgentKind::Node, &["10.0.2.20"]),
+    ]);
+    let plan = plan(&snapshot, &roster, &SCOPE);
+    let translated = |to| flow(&plan, "10.0.1.31", to, PEER_PORT).unwrap().translated;
+    assert_eq!(translated("10.1.0.5"), Some(address("10.0.1.20")));
+    assert_eq!(translated("10.0.2.20"), None);
+}
+
+#[test]
+fn a_plan_stays_within_its_limit_and_says_what_it_left_out() {
+    let agents = (1..=30_u32).map(|index| {
+        let place = IpAddr::from((0xac10_0000 + index).to_be_bytes());
+        agent(
+            &format!("agent-{index}"),
+            AgentKind::Node,
+            &[&place.to_string()],
+        )
+    });
+    let scope = Scope {
+        flows_max: 200,
+        ..SCOPE
+    };
+    // Each agent gets 6 flows: 2 to the control plane and 4 to others.
+    let plan = plan(&snapshot("A01"), &Roster::new(agents), &scope);
+    assert_eq!(plan.flows.len(), 30 * 6);
+    assert_eq!(plan.left_out, 30 * (29 - 4));
+    let sources: BTreeSet<_> = plan.flows.iter().map(|planned| &planned.source).collect();
+    assert_eq!(sources.len(), 30, "every agent is a source");
+}

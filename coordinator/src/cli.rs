@@ -1,0 +1,168 @@
+//! Arguments and what they start.
+
+use std::error::Error;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use reachproof_model::describe::InvalidJson;
+use reachproof_model::flow::InvalidFlow;
+use reachproof_model::snapshot::{DecodeError, Decoded, Gap, Snapshot};
+use reachproof_verify::source::{self, SourceError};
+use thiserror::Error;
+
+use exit_code::ExitCode;
+
+mod exit_code;
+mod explain;
+mod predict;
+mod table;
+mod verify;
+
+/// Most gaps that are shown one by one, in lines: beyond, they are counted.
+const GAPS_SHOWN_MAX: usize = 20;
+
+/// Shows whether the network of an EKS cluster does what its security groups say.
+#[derive(Debug, Parser)]
+#[command(name = "reachproof", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Says what the VPC does with each flow of a list.
+    Predict(predict::Arguments),
+    /// Says gate by gate what the VPC does with one flow, and why.
+    Explain(explain::Arguments),
+    /// Does one run: predicts, lets agents probe, compares, reports.
+    Verify(verify::VerifyArguments),
+}
+
+/// How an answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A command could not be done.
+#[derive(Debug, Error)]
+pub(crate) enum CliError {
+    /// The snapshot could not be read.
+    #[error("cannot read the snapshot")]
+    Source(#[from] SourceError),
+    /// The snapshot is not one.
+    #[error("cannot use the snapshot `{}`", path.display())]
+    Decode {
+        /// Directory or file of the snapshot.
+        path: PathBuf,
+        /// What it lacks.
+        #[source]
+        source: DecodeError,
+    },
+    /// The file of flows could not be read.
+    #[error("cannot read the flows `{}`", path.display())]
+    Flows {
+        /// File of flows.
+        path: PathBuf,
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The file of flows is no JSON.
+    #[error("cannot use the flows `{}`", path.display())]
+    FlowsJson {
+        /// File of flows.
+        path: PathBuf,
+        /// Cause.
+        #[source]
+        source: InvalidJson,
+    },
+    /// The file of flows holds no list.
+    #[error("cannot use the flows `{}`: write a JSON list of flows", path.display())]
+    FlowsNoList {
+        /// File of flows.
+        path: PathBuf,
+    },
+    /// One flow of the file is wrong.
+    #[error("cannot use the flows `{}`: flow {index} (counted from 0)", path.display())]
+    FlowOfFile {
+        /// File of flows.
+        path: PathBuf,
+        /// Place in the list, from 0.
+        index: usize,
+        /// What is wrong.
+        #[source]
+        source: InvalidFlow,
+    },
+    /// The flow of the arguments is wrong.
+    #[error("cannot use these arguments")]
+    Flow(#[from] InvalidFlow),
+    /// The run could not be done.
+    #[error(transparent)]
+    Verify(anyhow::Error),
+    /// The answer could not be written.
+    #[error("cannot write the answer")]
+    Output(#[from] io::Error),
+}
+
+/// Runs the command that the arguments name.
+pub(crate) fn main() -> process::ExitCode {
+    let result = match Cli::parse().command {
+        Command::Predict(arguments) => predict::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Verify(arguments) => verify::verify(&arguments)
+            .map(ExitCode::Judged)
+            .map_err(CliError::Verify),
+    };
+    match result {
+        Ok(code) => code.into(),
+        // Somebody who reads the first lines and leaves has what he wanted.
+        Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::Answered.into()
+        }
+        Err(error) => {
+            eprintln!("error: {}", chain(&error));
+            ExitCode::Failed.into()
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Reads a snapshot and tells on standard error what it does not say.
+fn decoded(path: &Path) -> Result<Snapshot, CliError> {
+    let described = source::read(path)?;
+    let Decoded { snapshot, gaps } =
+        Snapshot::decode(&described).map_err(|source| CliError::Decode {
+            path: path.to_owned(),
+            source,
+        })?;
+    tell(&gaps);
+    Ok(snapshot)
+}
+
+fn tell(gaps: &[Gap]) {
+    for gap in gaps.iter().take(GAPS_SHOWN_MAX) {
+        eprintln!("gap: {gap}");
+    }
+    let more = gaps.len().saturating_sub(GAPS_SHOWN_MAX);
+    if more > 0 {
+        eprintln!("gap: and {more} more");
+    }
+}

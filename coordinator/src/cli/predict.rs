@@ -1,0 +1,104 @@
+//! `reachproof predict`: a list of flows, an answer each.
+
+use std::fs;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use reachproof_model::describe::parse;
+use reachproof_model::flow::Flow;
+use reachproof_model::predict::predict;
+use reachproof_model::prediction::Prediction;
+use reachproof_model::snapshot::Snapshot;
+use serde_json::Value;
+
+use super::exit_code::ExitCode;
+use super::{CliError, Format, decoded, table};
+
+/// Arguments of `predict`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Snapshot: a directory of answers (STEM.json), or one JSON file with the stems as keys
+    #[arg(long, value_name = "PATH")]
+    snapshot: PathBuf,
+    /// JSON list of flows
+    #[arg(long, value_name = "FILE")]
+    flows: PathBuf,
+    /// How to write the answers
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+/// Predicts every flow of the list, in its order. One bad flow and nothing is predicted.
+///
+/// # Errors
+/// [`CliError`] for a snapshot or a list that cannot be used.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
+    let flows = flows(&arguments.flows)?;
+    let snapshot = decoded(&arguments.snapshot)?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    match arguments.output {
+        Format::Json => {
+            for flow in &flows {
+                write_json(&mut out, &predict(&snapshot, flow))?;
+            }
+        }
+        Format::Table => {
+            let predictions: Vec<_> = flows.iter().map(|flow| predict(&snapshot, flow)).collect();
+            writeln!(out, "{}", overview(&snapshot, &predictions))?;
+        }
+    }
+    out.flush()?;
+    Ok(ExitCode::Answered)
+}
+
+/// Writes one answer in one line.
+pub(super) fn write_json(out: &mut impl Write, prediction: &Prediction) -> Result<(), CliError> {
+    serde_json::to_writer(&mut *out, prediction).map_err(io::Error::from)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+fn flows(path: &Path) -> Result<Vec<Flow>, CliError> {
+    let text = fs::read_to_string(path).map_err(|source| CliError::Flows {
+        path: path.to_owned(),
+        source,
+    })?;
+    let value = parse(&text).map_err(|source| CliError::FlowsJson {
+        path: path.to_owned(),
+        source,
+    })?;
+    let Value::Array(items) = value else {
+        return Err(CliError::FlowsNoList {
+            path: path.to_owned(),
+        });
+    };
+    items
+        .iter()
+        .enumerate()
+        .map(|(index, item)| {
+            Flow::from_json(item).map_err(|source| CliError::FlowOfFile {
+                path: path.to_owned(),
+                index,
+                source,
+            })
+        })
+        .collect()
+}
+
+fn overview(snapshot: &Snapshot, predictions: &[Prediction]) -> String {
+    let rows = predictions.iter().map(|prediction| {
+        let flow = &prediction.flow;
+        [
+            table::address(snapshot, flow.source),
+            table::address(snapshot, flow.destination),
+            flow.protocol.to_string(),
+            prediction.verdict.as_str().to_owned(),
+            table::decision(snapshot, &prediction.verdict),
+        ]
+    });
+    table::aligned(
+        ["source", "destination", "protocol", "verdict", "decided by"],
+        rows,
+    )
+}
