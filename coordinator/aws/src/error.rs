@@ -222,11 +222,11 @@ impl Failure {
         if cut {
             return Self::Cut { source };
         }
-        if timed_out || causes.contains("timeout") && source.code.is_none() {
-            return Self::TimedOut { source };
-        }
         if source.code.is_none() && no_credentials {
             return Self::CredentialsMissing { source };
+        }
+        if timed_out || causes.contains("timeout") && source.code.is_none() {
+            return Self::TimedOut { source };
         }
         if dispatch_failed {
             return Self::Unreachable { source };

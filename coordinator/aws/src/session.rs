@@ -1,6 +1,7 @@
 //! One reading's calls: how many at once, how pages are followed, what is written down.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -35,6 +36,23 @@ pub struct CallRecord {
     pub items: usize,
     /// From the first request to the last answer, waits for other calls included.
     pub took: Duration,
+}
+
+impl fmt::Display for CallRecord {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            call,
+            subject,
+            pages,
+            items,
+            took,
+        } = self;
+        write!(
+            formatter,
+            "{call} {subject}: {items} items in {pages} pages, {} ms",
+            took.as_millis()
+        )
+    }
 }
 
 /// Is told of every call that has ended well.

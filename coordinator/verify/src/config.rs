@@ -1,12 +1,12 @@
 //! What a run is told.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::credentials::Credentials;
 use crate::random::Random;
+use crate::source::WorldSource;
 
 /// Whom a run waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,8 +30,8 @@ pub enum SnapshotContent {
 
 /// Everything that a run is told; it reads no environment, no clock and no file beside these.
 pub struct RunConfig {
-    /// Directory or file of the snapshot, read before and after the probes (DESIGN 5).
-    pub snapshot: PathBuf,
+    /// The world, read before and after the probes: a saved snapshot by its path (DESIGN 5), or a cluster.
+    pub snapshot: Arc<dyn WorldSource>,
     /// CA, token and server certificate.
     pub credentials: Credentials,
     /// Whom to wait for.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -81,11 +81,12 @@ pub struct Replay {
     task: JoinHandle<()>,
 }
 
-/// How many requests are being answered, and the most that were at once.
+/// How many requests are being answered, the most that were at once, and the time spent.
 #[derive(Debug, Default)]
 struct InFlight {
     now: AtomicUsize,
     most: AtomicUsize,
+    busy_micros: AtomicU64,
 }
 
 impl Drop for Replay {
@@ -127,7 +128,10 @@ impl Replay {
                     async move {
                         let now = counter.now.fetch_add(1, Ordering::SeqCst) + 1;
                         counter.most.fetch_max(now, Ordering::SeqCst);
+                        let begun = Instant::now();
                         let answer = answer(&world, &script, &entries, request).await;
+                        let micros = u64::try_from(begun.elapsed().as_micros()).unwrap();
+                        counter.busy_micros.fetch_add(micros, Ordering::SeqCst);
                         counter.now.fetch_sub(1, Ordering::SeqCst);
                         Ok::<_, Infallible>(answer)
                     }
@@ -154,6 +158,11 @@ impl Replay {
     /// The most requests that were being answered at once.
     pub fn in_flight_max(&self) -> usize {
         self.in_flight.most.load(Ordering::SeqCst)
+    }
+
+    /// How long the server has worked on answers, deliberate delays included.
+    pub fn busy(&self) -> Duration {
+        Duration::from_micros(self.in_flight.busy_micros.load(Ordering::SeqCst))
     }
 
     /// Every request so far.

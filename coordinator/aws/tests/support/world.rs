@@ -209,9 +209,14 @@ fn filters(asked: &BTreeMap<String, String>) -> Vec<(String, Vec<String>)> {
         .collect()
 }
 
-/// Where the vectors are.
+/// Where the vectors are: in `tests/vectors` of the workspace that holds this package.
 pub fn vectors() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors")
+    let package = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    package
+        .ancestors()
+        .map(|above| above.join("tests/vectors"))
+        .find(|directory| directory.is_dir())
+        .unwrap()
 }
 
 /// The files of all vectors, sorted.
