@@ -194,6 +194,14 @@ def stale_groups(self):
     return ActionResult({"StaleSecurityGroupSet": found})
 
 
+# moto cuts a dictionary when it is told a page size, and names the answer otherwise than its own serialiser.
+def transit_gateway_routes(self):
+    table = self._get_param("TransitGatewayRouteTableId")
+    routes = self.ec2_backend.search_transit_gateway_routes(table, self._filters_from_querystring())
+    named = [{key[0].upper() + key[1:]: value for key, value in route.items()} for route in routes]
+    return ActionResult({"Routes": named, "AdditionalRoutesAvailable": False})
+
+
 call_action = BaseResponse.call_action
 
 
@@ -285,6 +293,7 @@ def replace():
     EC2Response.describe_security_group_vpc_associations = lambda self: ActionResult(
         {"SecurityGroupVpcAssociations": []}
     )
+    EC2Response.search_transit_gateway_routes = transit_gateway_routes
     EC2Response.call_action = call_or_refuse
     SecurityGroupRule.group_owner_id = property(lambda rule: rule.owner_id)
     SecurityGroupRule.description = property(
