@@ -1,7 +1,13 @@
 //! Arguments, logging and wiring of the `reachproof-agent` command.
 
 use std::{
-    error::Error, ffi::OsString, io, net::IpAddr, path::PathBuf, process::ExitCode, sync::Arc,
+    error::Error,
+    ffi::OsString,
+    io::{self, IsTerminal},
+    net::IpAddr,
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
 };
 
 use clap::{Args, Parser, Subcommand};
@@ -137,6 +143,7 @@ pub fn main_from<I: IntoIterator<Item = OsString>>(arguments: I) -> ExitCode {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .try_init();
     let result = match cli.command {
         Command::Run(arguments) => run_until_signal(arguments.into()),

@@ -1,7 +1,15 @@
 //! The command line from outside.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::process::{Command, Output};
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Output, Stdio},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 /// Runs the command with these arguments and without variables of its own.
 fn agent(arguments: &[&str]) -> Output {
@@ -47,4 +55,31 @@ fn every_flag_of_run_can_come_from_the_environment() {
         .count();
     assert!(flags >= 9, "{text}");
     assert_eq!(text.matches("[env: REACHPROOF_").count(), flags, "{text}");
+}
+
+#[test]
+fn a_log_that_is_no_terminal_has_no_colours_and_sigterm_ends_the_agent_with_0() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_reachproof-agent"))
+        .args([
+            "run",
+            "--coordinator",
+            "https://127.0.0.1:1",
+            "--ca",
+            "no-such-file",
+            "--token-file",
+            "no-such-file",
+        ])
+        .args(["--name", "a", "--kind", "node", "--address", "127.0.0.1"])
+        .env_clear()
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    log.read_line(&mut line).unwrap();
+    assert!(line.contains("cannot read `no-such-file`"), "{line}");
+    assert!(!line.contains('\u{1b}'), "{line}");
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    kill(pid, Signal::SIGTERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }

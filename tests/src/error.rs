@@ -72,6 +72,21 @@ pub enum RunnerError {
         #[source]
         source: io::Error,
     },
+    /// The coordinator's process could not be started or watched.
+    #[error("cannot run the coordinator as a process")]
+    Coordinator {
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The coordinator's process ended without a report.
+    #[error("the coordinator gave no report ({how}): {said}")]
+    CoordinatorEnded {
+        /// How it ended.
+        how: String,
+        /// What it said.
+        said: String,
+    },
     /// The program does not know its own file.
     #[error("cannot tell where this program's file is")]
     Program(#[source] io::Error),

@@ -7,10 +7,13 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use reachproof_lab::{Isolation, isolate};
+use reachproof_lab::{Isolation, is_isolating, isolate};
 
 /// What a case ends with.
 pub type CaseResult = Result<(), Box<dyn Error>>;
+
+/// What must be made before the program is isolated: there is no network and no cache afterwards.
+pub type Preparation = fn() -> CaseResult;
 
 /// One test.
 #[derive(Clone, Copy)]
@@ -72,15 +75,16 @@ impl Selection {
     }
 }
 
-/// Isolates the program and runs those of `cases` that its arguments ask for, one after the other.
+/// Prepares once, isolates the program, and runs those of `cases` that its arguments ask for, one after the other.
 ///
-/// To be called first thing in `main`. Ends with failure if a case fails or the program cannot be isolated.
+/// To be called first thing in `main`. Ends with failure if a case or the preparation fails, or the program cannot be
+/// isolated.
 #[expect(
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "a harness says what it runs"
 )]
-pub fn run_cases(cases: &[Case]) -> ExitCode {
+pub fn run_cases(prepare: Preparation, cases: &[Case]) -> ExitCode {
     let selection = Selection::read(std::env::args().skip(1));
     let named: Vec<&Case> = cases
         .iter()
@@ -92,6 +96,14 @@ pub fn run_cases(cases: &[Case]) -> ExitCode {
             .for_each(|case| println!("{}: test", case.name));
         return ExitCode::SUCCESS;
     }
+    let wanted = named.iter().any(|case| selection.runs(case));
+    if wanted
+        && !is_isolating()
+        && let Err(error) = prepare()
+    {
+        eprintln!("{}", explain(error.as_ref()));
+        return ExitCode::FAILURE;
+    }
     match isolate() {
         Ok(Isolation::Inside) => {}
         Ok(Isolation::Finished(code)) => return code,
@@ -100,9 +112,20 @@ pub fn run_cases(cases: &[Case]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
+    let failed = run_all(&named, &selection, cases.len() - named.len());
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Runs the cases and says so; returns how many failed. `filtered` counts those that no filter let pass.
+#[expect(clippy::print_stdout, reason = "a harness says what it runs")]
+fn run_all(named: &[&Case], selection: &Selection, filtered: usize) -> usize {
     let (mut passed, mut failed, mut ignored) = (0, 0, 0);
     println!("\nrunning {} tests", named.len());
-    for case in &named {
+    for case in named {
         if !selection.runs(case) {
             ignored += 1;
             println!(
@@ -128,16 +151,11 @@ pub fn run_cases(cases: &[Case]) -> ExitCode {
             }
         }
     }
-    let filtered = cases.len() - named.len();
     let word = if failed == 0 { "ok" } else { "FAILED" };
     println!(
         "\ntest result: {word}. {passed} passed; {failed} failed; {ignored} ignored; 0 measured; {filtered} filtered out\n"
     );
-    if failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    failed
 }
 
 /// An error with its causes, in one line.

@@ -4,12 +4,14 @@
 //! `reachproof_verify::run` as the binary judge, and holds the report against what the world states.
 //!
 //! * [`cli`]: arguments of `reachproof-lab`; [`runner`]: one run; [`judge`]: the report against the world
-//! * [`stage`]: a world that is up; [`agents`]: agents in it; [`error`]: what can go wrong
-//! * [`random`]: worlds drawn from a seed, to compare model and kernel
+//! * [`stage`]: a world that is up; [`agents`] and [`coordinator`]: processes in it; [`error`]: what can go wrong
+//! * [`random`]: worlds drawn from a seed; [`agreement`]: model and kernel, asked the same about them
 //! * [`harness`]: runs tests in namespaces of their own
 
 pub mod agents;
+pub mod agreement;
 pub mod cli;
+pub mod coordinator;
 pub mod error;
 pub mod harness;
 pub mod judge;

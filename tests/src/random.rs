@@ -99,7 +99,7 @@ impl Features {
             dual_stack: draw.chance(50),
             peered,
             custom_networking: draw.chance(25),
-            half_open_acls: !peered && draw.chance(50),
+            half_open_acls: !peered && draw.chance(70),
             branch: draw.chance(50),
         }
     }

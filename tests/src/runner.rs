@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use reachproof_lab::world::{Expect, World};
-use reachproof_verify::config::{ExpectedAgents, SnapshotContent};
+use reachproof_verify::config::{ExpectedAgents, RESUME_WAIT, SnapshotContent};
 use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, TOKEN_FILE};
 use reachproof_verify::random::SystemRandomness;
 use reachproof_verify::report::human::{Colour, Terminal};
@@ -88,6 +88,7 @@ pub async fn run(
         credentials,
         expected: ExpectedAgents::Names(names),
         wait: options.wait,
+        resume_wait: RESUME_WAIT,
         seed: options.seed,
         content: SnapshotContent::Included,
         started_at: SystemTime::now(),

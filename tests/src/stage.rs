@@ -99,6 +99,11 @@ impl Stage {
         self.directory.path().join(format!("{agent}.log"))
     }
 
+    /// Host at which the coordinator listens; absent: in the lab's root namespace.
+    pub(crate) fn coordinator_host(&self) -> Option<&str> {
+        self.coordinator.as_deref()
+    }
+
     /// Where the coordinator listens, as agents dial it.
     ///
     /// # Errors

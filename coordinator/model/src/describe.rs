@@ -35,23 +35,23 @@ pub struct Described {
 
 /// Text that is no usable JSON.
 #[derive(Debug, Error)]
-#[error("not JSON, or not all of it: {source}")]
+#[error("no usable JSON: {fault}")]
 pub struct InvalidJson {
     /// What the parser says, with line and column.
-    source: serde_json::Error,
+    fault: serde_json::Error,
 }
 
 impl InvalidJson {
     /// Returns the line of the fault, from 1.
     #[must_use]
     pub fn line(&self) -> usize {
-        self.source.line()
+        self.fault.line()
     }
 
     /// Returns the column of the fault, from 1.
     #[must_use]
     pub fn column(&self) -> usize {
-        self.source.column()
+        self.fault.column()
     }
 }
 
@@ -114,7 +114,7 @@ pub fn parse(text: &str) -> Result<Value, InvalidJson> {
     let parsed = Strict { depth: 0 }
         .deserialize(&mut reader)
         .and_then(|value| reader.end().map(|()| value));
-    parsed.map_err(|source| InvalidJson { source })
+    parsed.map_err(|fault| InvalidJson { fault })
 }
 
 /// Builds a value, counting levels and comparing keys.
@@ -215,7 +215,7 @@ mod tests {
     fn a_repeated_key_is_named_with_its_place() {
         assert_eq!(
             complaint("{\"a\": 1,\n \"b\": {\"c\": 1, \"c\": 2}}"),
-            "not JSON, or not all of it: key `c` appears twice in one object, keep one of them at line 2 column 18"
+            "no usable JSON: key `c` appears twice in one object, keep one of them at line 2 column 18"
         );
     }
 

@@ -67,16 +67,17 @@ pub enum Match {
 }
 
 impl Match {
-    /// Makes an answer out of something that is known.
-    #[must_use]
-    pub fn from_fact(fact: bool) -> Self {
-        if fact { Self::Yes } else { Self::No }
-    }
-
     /// Returns whether both match: one sure miss is a miss.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         self.min(other)
+    }
+}
+
+impl From<bool> for Match {
+    /// Makes an answer out of something that is known.
+    fn from(fact: bool) -> Self {
+        if fact { Self::Yes } else { Self::No }
     }
 }
 
@@ -96,7 +97,7 @@ pub struct Snapshot {
     pub(crate) vpc_keys: HashMap<VpcId, Key<Vpc>>,
     pub(crate) addresses: AddressIndex,
     pub(crate) instances: BTreeMap<InstanceId, Instance>,
-    pub(crate) primaries: HashMap<Key<Host>, Key<InterfaceEntry>>,
+    pub(crate) primaries: BTreeMap<Key<Host>, Key<InterfaceEntry>>,
     pub(crate) prefix_lists: BTreeMap<PrefixListId, PrefixList>,
     pub(crate) peerings: BTreeMap<PeeringId, Peering>,
     pub(crate) transit_gateways: BTreeMap<TransitGatewayId, TransitGateway>,
@@ -104,13 +105,15 @@ pub struct Snapshot {
     pub(crate) transit_gateway_tables: Option<Vec<TransitGatewayRouteTable>>,
     /// Accounts that own a described group: a reference into another one may have members that nobody here sees.
     pub(crate) own_accounts: BTreeSet<crate::id::AccountId>,
-    /// Whether every interface of the answer could be read.
-    pub(crate) interfaces_read: Completeness,
+    /// Whether the addresses of every interface could be read: if not, an address without an owner may have one.
+    pub(crate) addresses_read: Completeness,
     pub(crate) cluster: Option<Cluster>,
     pub(crate) cluster_vpc: Option<Key<Vpc>>,
     pub(crate) cni: CniSettings,
     pub(crate) fargate_profiles: Vec<FargateProfile>,
     pub(crate) nodes: Vec<Node>,
+    pub(crate) nodes_by_instance: HashMap<InstanceId, usize>,
+    pub(crate) nodes_by_address: HashMap<IpAddr, usize>,
     pub(crate) pods: Vec<Pod>,
     pub(crate) pods_by_address: HashMap<IpAddr, Vec<usize>>,
     pub(crate) network_policies: Vec<NetworkPolicy>,
@@ -362,12 +365,14 @@ impl Snapshot {
             return Some("control plane".to_owned());
         }
         let instance = interface.instance.as_ref();
-        self.nodes
-            .iter()
-            .find(|node| {
-                (node.instance.is_some() && node.instance.as_ref() == instance)
-                    || node.addresses.iter().any(|own| interface.owns(*own))
-            })
+        let place = instance
+            .and_then(|id| self.nodes_by_instance.get(id))
+            .or_else(|| {
+                let mut addresses = interface.addresses.iter();
+                addresses.find_map(|address| self.nodes_by_address.get(address))
+            });
+        place
+            .and_then(|place| self.nodes.get(*place))
             .map(|node| node.name.to_string())
             .or_else(|| interface.name.clone())
             .or_else(|| instance.and_then(|id| self.instance(id)?.name.clone()))

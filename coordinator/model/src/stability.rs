@@ -34,9 +34,17 @@ pub struct Stability {
     pub state: StabilityState,
     /// Files that differ, sorted.
     pub changed: BTreeSet<String>,
-    /// Flows of the plan that a change could touch, by their place in it.
-    #[serde(skip)]
+    /// Flows of the plan that a change could touch, by their place in it. JSON: how many.
+    #[serde(rename = "flows_touched", serialize_with = "count")]
     pub touched: BTreeSet<usize>,
+}
+
+/// Writes how many there are.
+fn count<S: serde::Serializer>(
+    touched: &BTreeSet<usize>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    touched.len().serialize(serializer)
 }
 
 /// Compares two readings of one world.

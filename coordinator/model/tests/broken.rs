@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::disallowed_methods,
     dead_code,
     reason = "a test says what it expects by failing; other tests use the rest of the common module"
 )]
@@ -36,12 +37,7 @@ fn gaps(world: &World) -> (String, Value) {
 /// Text of the error with which a flow is refused.
 fn bad_flow(field: &str, value: Value) -> String {
     let mut flow = tcp("10.0.1.20", "10.0.2.20");
-    match value {
-        Value::Null => {
-            flow.as_object_mut().unwrap().remove(field);
-        }
-        value => flow[field] = value,
-    }
+    flow[field] = value;
     Flow::from_json(&flow).unwrap_err().to_string()
 }
 
@@ -169,7 +165,7 @@ holes! {
     peers_that_are_no_list_are_unresolved: rule(json!({"IpProtocol": "-1", "IpRanges": "10.0.0.0/16"}))
         => "IpPermissions[0].IpRanges of `sg-14a6709cdfea6b7c6`: expected a list", rule_unresolved();
     a_permission_that_is_text_is_unresolved: rule(json!("all"))
-        => "IpPermissions[0] of `sg-14a6709cdfea6b7c6`: expected an object, found `\"all\"`", rule_unresolved();
+        => "IpPermissions[0] of `sg-14a6709cdfea6b7c6`: expected a permission with its peers, found `\"all\"`", rule_unresolved();
     permissions_that_are_missing_are_unresolved: World::base().unset("describe-security-groups", D, "IpPermissions")
         => "SecurityGroups[5].IpPermissions of `sg-14a6709cdfea6b7c6`: field is missing", rule_unresolved();
     contradicting_groups_are_unresolved: World::base().push("describe-security-groups", "SecurityGroups",
@@ -237,7 +233,7 @@ holes! {
         => "NetworkAcls[0].Entries of `acl-15dc45697764cfea9`: field is missing", unknown("other");
     two_lists_of_one_subnet_are_none: World::base().push("describe-network-acls", "NetworkAcls",
         json!({"NetworkAclId": "acl-2", "VpcId": V, "Entries": [], "Associations": [{"SubnetId": A2}]}))
-        => "describe-network-acls of `subnet-e8939e979649a582e`: field is missing; flows that leave the subnet are unknown",
+        => "describe-network-acls of `subnet-e8939e979649a582e`: neither one list of its own nor one default list holds; flows that leave the subnet are unknown",
         unknown("other");
     a_route_with_a_bad_network_is_unknown: World::base().routes(RT_V, json!([
         {"DestinationCidrBlock": "10.300.0.0/16", "NatGatewayId": "nat-1", "State": "active"}]))
@@ -251,8 +247,8 @@ holes! {
         => "Routes[2].GatewayId of `rtb-82dfeec2d7cd50ffa`: field is missing", unknown("other");
     a_subnet_in_no_vpc_has_no_main_table: World::base().unset("describe-subnets", A2, "VpcId")
         => "Subnets[1].VpcId of `subnet-e8939e979649a582e`: field is missing", unknown("other");
-    a_cni_setting_of_another_kind_is_assumed: World::base().cni("AWS_VPC_K8S_CNI_EXTERNALSNAT", "yes please")
-        => "unknown word `yes please`; defaults of the VPC CNI are assumed", allowed();
+    a_cni_setting_of_another_kind_is_unread: World::base().cni("AWS_VPC_K8S_CNI_EXTERNALSNAT", "yes please")
+        => "found `{\"name\":\"AWS_VPC_K8S_CNI_EXTERNALSNAT\",\"value\":\"yes please\"}`; flows for which a setting of the VPC CNI decides are unknown", allowed();
     an_unknown_file_is_noted: World::base().file("describe-instance", json!({}))
         => "describe-instance: unknown word `describe-instance`; no prediction depends on it", allowed();
     a_file_that_is_absent_has_its_consequence: World::base().without("describe-stale-security-groups")
@@ -325,5 +321,56 @@ fn a_member_that_could_not_be_read_does_not_make_a_deny() {
     assert_eq!(
         world.tcp("10.0.1.20", "10.0.2.20"),
         unknown("dst-outside-model")
+    );
+}
+
+#[test]
+fn unread_settings_of_the_cni_make_pods_unknown_and_hosts_not() {
+    let world = World::base().cni("AWS_VPC_K8S_CNI_EXTERNALSNAT", "perhaps");
+    assert_eq!(world.says(pod("10.0.1.31", "10.1.0.5")), unknown("other"));
+    assert_eq!(world.tcp("10.0.1.31", "10.1.0.5"), allowed());
+    let world = World::base().cni("AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS", "10.1.0.0/16, all");
+    assert_eq!(world.says(pod("10.0.1.31", "10.1.0.5")), unknown("other"));
+    let world = World::base().cni("POD_SECURITY_GROUP_ENFORCING_MODE", "lax");
+    assert_eq!(
+        world.tcp("10.0.1.20", "10.0.1.90"),
+        unknown("same-host-branch")
+    );
+    assert_eq!(world.says(pod("10.0.1.90", "10.1.0.5")), unknown("other"));
+}
+
+#[test]
+fn an_empty_setting_of_the_cni_is_the_default() {
+    let world = World::base().cni("AWS_VPC_K8S_CNI_EXTERNALSNAT", "");
+    let rule = json!([network("10.0.1.31/32")]);
+    assert_eq!(
+        world.ingress(D, rule).says(pod("10.0.1.31", "10.1.0.5")),
+        denied("sg-ingress", W1)
+    );
+}
+
+#[test]
+fn an_unknown_state_of_a_peering_is_no_deny() {
+    let world = World::base().set(
+        "describe-vpc-peering-connections",
+        PCX,
+        "Status",
+        json!({"Code": "dreaming"}),
+    );
+    assert_eq!(world.tcp("10.0.1.20", "10.1.0.5"), unknown("other"));
+}
+
+#[test]
+fn an_absent_setting_of_the_cni_is_noted_as_an_assumption() {
+    let mut world = World::base();
+    *world.variables() = json!([]);
+    let (lines, _) = gaps(&world);
+    assert!(
+        lines.contains("aws-node: assumed `POD_SECURITY_GROUP_ENFORCING_MODE=strict`"),
+        "{lines}"
+    );
+    assert!(
+        lines.contains("aws-node: assumed `AWS_VPC_K8S_CNI_EXTERNALSNAT=false`"),
+        "{lines}"
     );
 }

@@ -2,6 +2,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "a test fails by panicking"
 )]
 
@@ -40,10 +41,13 @@ fn basis(finding: &Finding, name: ConditionName) -> &Basis {
     &found.unwrap().basis
 }
 
+/// What the model said, what was seen, and what follows.
+type Row = (Verdict, Vec<Outcome>, (FindingKind, Option<&'static str>));
+
 #[test]
 fn every_row_of_the_table_ends_as_it_says() {
     use FindingKind::{Bypass, ConfirmedAllow, ContradictionOpen, Inconclusive};
-    let rows: Vec<(Verdict, Vec<Outcome>, (FindingKind, Option<&str>))> = vec![
+    let rows: Vec<Row> = vec![
         (allow(), vec![connected()], (ConfirmedAllow, None)),
         (allow(), vec![refused()], (ConfirmedAllow, None)),
         (deny(), vec![connected()], (ContradictionOpen, None)),

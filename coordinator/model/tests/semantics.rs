@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::disallowed_methods,
     dead_code,
     reason = "a test says what it expects by failing; other tests use the rest of the common module"
 )]

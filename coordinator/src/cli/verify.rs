@@ -14,7 +14,7 @@ use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, TOKEN_FILE};
 use reachproof_verify::report::human::{Colour, Terminal, render};
 use reachproof_verify::report::json;
 use reachproof_verify::{
-    Credentials, ExpectedAgents, Progress, Random, Report, RunConfig, SnapshotContent,
+    Credentials, ExpectedAgents, Progress, RESUME_WAIT, Random, Report, RunConfig, SnapshotContent,
     SystemRandomness,
 };
 use tokio::net::TcpListener;
@@ -111,6 +111,7 @@ async fn run(arguments: &VerifyArguments) -> anyhow::Result<Report> {
         credentials: Credentials::in_directory(&arguments.credentials, random.as_ref())?,
         expected: expected(arguments.expect.as_deref())?,
         wait: arguments.wait,
+        resume_wait: RESUME_WAIT,
         seed: match arguments.seed {
             Some(seed) => seed,
             None => drawn_seed(random.as_ref())?,

@@ -8,6 +8,10 @@ use crate::credentials::Credentials;
 use crate::random::Random;
 use crate::source::WorldSource;
 
+/// Default of [`RunConfig::resume_wait`]: a dead stream is noticed within 25 s, and the first dial after it comes within
+/// the window of `Welcome`.
+pub const RESUME_WAIT: Duration = Duration::from_secs(45);
+
 /// Whom a run waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExpectedAgents {
@@ -38,6 +42,9 @@ pub struct RunConfig {
     pub expected: ExpectedAgents,
     /// Longest wait for them.
     pub wait: Duration,
+    /// How long a cut stream may take to come back before what its agent still holds counts as lost; [`RESUME_WAIT`]
+    /// unless somebody knows better.
+    pub resume_wait: Duration,
     /// Decides every choice of the plan that chance may make; two runs with one seed, snapshot and roster plan the same.
     pub seed: u64,
     /// Whether the report carries the snapshot.

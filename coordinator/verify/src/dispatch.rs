@@ -5,58 +5,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use reachproof_model::observation::{
-    AgentName, AgentRecord, Attempt, Identification, Observation, Outcome, Presence, RunEvidence,
-};
+use reachproof_model::observation::{AgentName, AgentRecord, Observation, Presence, RunEvidence};
 use reachproof_model::plan::{
-    ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, PlannedProbe, ProbeId, ProbePlan, SourcePorts,
-    Target,
+    ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, ProbeId, ProbePlan, Target,
 };
-use reachproof_proto::net::{Nonce, ProofKey, verify_proof};
+use reachproof_proto::net::ProofKey;
 use reachproof_proto::v1;
 use reachproof_proto::v1::coordinator_message::Body as Reply;
 use tracing::warn;
 
+use probe::{ProbeState, identified};
+
 use crate::random::{Random, RandomError};
 use crate::registry::{Member, News, Registry};
 use crate::wire::assignment::{listens, milliseconds, probe as wire_probe};
-use crate::wire::observations::{ReportedAttempt, ReportedIdentity};
+use crate::wire::observations::ReportedAttempt;
+
+mod probe;
 
 /// Most probes in one assignment (`control.proto`).
 pub const PROBES_PER_ASSIGNMENT_MAX: usize = 10_000;
 
-/// What probing may take longer than its own attempts need: time for a cut stream to be noticed (25 s) and to come back.
-pub const PROBING_SLACK: Duration = Duration::from_secs(45);
-
 /// Generation of the assignment that asks for listening ports.
 const LISTEN_GENERATION: u32 = 1;
-
-/// One probe and what was reported of it.
-struct ProbeState {
-    agent: AgentName,
-    flow: usize,
-    planned: PlannedProbe,
-    nonce: Nonce,
-    attempts: BTreeMap<u32, Attempt>,
-}
-
-impl ProbeState {
-    /// Whether nothing more is to come.
-    fn finished(&self) -> bool {
-        let planned = usize::try_from(ATTEMPTS).unwrap_or(usize::MAX);
-        let random = matches!(self.planned.source_ports, SourcePorts::Random);
-        let ended = |attempt: &Attempt| match attempt.outcome {
-            Outcome::Connected { .. } | Outcome::Refused { .. } => random,
-            Outcome::RefusedByPolicy => true,
-            Outcome::LocalError { errno } => errno == ERRNO_INVALID,
-            Outcome::TimedOut { .. } | Outcome::Unreachable { .. } | Outcome::Starved => false,
-        };
-        self.attempts.len() >= planned || self.attempts.values().any(ended)
-    }
-}
-
-/// `EINVAL`: stands for a probe that the agent does not make (`control.proto`).
-const ERRNO_INVALID: u32 = 22;
 
 /// What one agent does in the run.
 struct Part {
@@ -71,29 +42,35 @@ struct Part {
 /// A plan on its way.
 pub struct Dispatch<'plan> {
     run: String,
+    slack: Duration,
     plan: &'plan ProbePlan,
     probes: BTreeMap<ProbeId, ProbeState>,
     parts: BTreeMap<AgentName, Part>,
     probing: bool,
+    finished: usize,
 }
 
 impl<'plan> Dispatch<'plan> {
-    /// Draws keys and nonces for `plan`.
+    /// Draws keys and nonces for `plan`. Probing may take `slack` longer than its own attempts need, so that a cut stream
+    /// can come back.
     ///
     /// # Errors
     /// [`RandomError`] when they cannot be drawn.
     pub fn new(
         run: String,
+        slack: Duration,
         plan: &'plan ProbePlan,
         registry: &Registry,
         random: &dyn Random,
     ) -> Result<Self, RandomError> {
         let mut dispatch = Self {
             run,
+            slack,
             plan,
             probes: BTreeMap::new(),
             parts: BTreeMap::new(),
             probing: false,
+            finished: 0,
         };
         for (agent, ports) in &plan.listens {
             let part = dispatch.part(agent, registry);
@@ -144,10 +121,7 @@ impl<'plan> Dispatch<'plan> {
 
     /// How many probes ended.
     pub fn finished(&self) -> usize {
-        self.probes
-            .values()
-            .filter(|probe| probe.finished())
-            .count()
+        self.finished
     }
 
     /// How many probes there are.
@@ -345,7 +319,7 @@ impl<'plan> Dispatch<'plan> {
 
     /// Milliseconds after which an agent starts nothing new.
     fn expires_after(&self, registry: &Registry) -> u32 {
-        milliseconds(self.silence(registry) + PROBING_SLACK)
+        milliseconds(self.silence(registry) + self.slack)
     }
 
     /// Counts one attempt: of a planned probe, by the agent that was asked, once.
@@ -371,7 +345,11 @@ impl<'plan> Dispatch<'plan> {
         let mut attempt = reported.attempt;
         attempt.identification = identified(probe, key.as_ref(), reported.identity);
         if let Some(probe) = self.probes.get_mut(&reported.probe) {
+            let before = probe.finished();
             probe.attempts.entry(number).or_insert(attempt);
+            if !before && probe.finished() {
+                self.finished += 1;
+            }
         }
     }
 }
@@ -379,28 +357,6 @@ impl<'plan> Dispatch<'plan> {
 /// Attempts that an agent starts per second at most.
 fn rate(member: &Member) -> u32 {
     member.greeting.attempts_per_second_max
-}
-
-/// Checks what a peer said: only the holder of the listener's key can make the proof.
-fn identified(
-    probe: &ProbeState,
-    key: Option<&ProofKey>,
-    identity: ReportedIdentity,
-) -> Identification {
-    match identity {
-        ReportedIdentity::NotAsked => Identification::NotAsked,
-        ReportedIdentity::Failed(code) => Identification::Failed { code },
-        ReportedIdentity::Unreadable => Identification::Mismatch,
-        ReportedIdentity::Answered { observed, proof } => {
-            let said = (observed.ip(), observed.port());
-            match key {
-                Some(key) if verify_proof(key, &probe.nonce, said, &proof) => {
-                    Identification::Verified { observed }
-                }
-                Some(_) | None => Identification::Mismatch,
-            }
-        }
-    }
 }
 
 /// Draws bytes.

@@ -1,15 +1,17 @@
 //! The agents' streams and the registry together: one place to wait for the next news.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::time::Duration;
 
 use reachproof_proto::v1;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
-use tonic::Streaming;
+use tonic::{Code, Status, Streaming};
 
 use crate::control::Arrival;
+use crate::error::RunError;
 use crate::registry::{News, Registry, StreamId};
 
 /// How long the first message of a stream may take: a stream that says nothing holds memory for nothing.
@@ -25,14 +27,15 @@ pub const ARRIVALS_MAX: usize = 64;
 enum Event {
     /// A message came.
     Message(StreamId, Box<v1::AgentMessage>),
-    /// The stream ended.
-    Ended(StreamId),
+    /// The stream ended; with a status if the agent is to hear why.
+    Ended(StreamId, Option<Status>),
 }
 
 /// Every stream and every agent of a run.
-pub struct Fleet {
+pub struct Fleet<'a> {
     /// The agents.
     pub registry: Registry,
+    shutdown: Pin<Box<dyn Future<Output = ()> + Send + 'a>>,
     arrivals: mpsc::Receiver<Arrival>,
     events: mpsc::Receiver<Event>,
     sender: mpsc::Sender<Event>,
@@ -40,13 +43,14 @@ pub struct Fleet {
     streams: u64,
 }
 
-impl Fleet {
-    /// A fleet without agents, and where the control server sends them.
-    pub fn new() -> (Self, mpsc::Sender<Arrival>) {
+impl<'a> Fleet<'a> {
+    /// A fleet without agents, and where the control server sends them. It waits for nobody once `shutdown` completed.
+    pub fn new(shutdown: impl Future<Output = ()> + Send + 'a) -> (Self, mpsc::Sender<Arrival>) {
         let (arrive, arrivals) = mpsc::channel(ARRIVALS_MAX);
         let (sender, events) = mpsc::channel(INCOMING_MESSAGES_MAX);
         let fleet = Self {
             registry: Registry::default(),
+            shutdown: Box::pin(shutdown),
             arrivals,
             events,
             sender,
@@ -57,17 +61,20 @@ impl Fleet {
     }
 
     /// Waits for the next news of any agent. Dropping the future loses nothing.
-    pub async fn news(&mut self) -> News {
+    ///
+    /// # Errors
+    /// [`RunError::Interrupted`] when the caller asked to stop; then nothing more is to be asked.
+    pub async fn news(&mut self) -> Result<News, RunError> {
         loop {
             tokio::select! {
+                () = &mut self.shutdown => return Err(RunError::Interrupted),
                 Some(arrival) = self.arrivals.recv() => self.take(arrival),
                 Some(event) = self.events.recv() => {
                     if let Some(news) = self.happened(event) {
-                        return news;
+                        return Ok(news);
                     }
                 }
                 Some(_) = self.readers.join_next() => {}
-                else => std::future::pending().await,
             }
         }
     }
@@ -96,8 +103,8 @@ impl Fleet {
             Event::Message(stream, message) => {
                 self.registry.message(stream, *message, Instant::now())
             }
-            Event::Ended(stream) => {
-                self.registry.closed(stream);
+            Event::Ended(stream, status) => {
+                self.registry.closed(stream, status);
                 None
             }
         }
@@ -110,19 +117,26 @@ async fn read(
     mut incoming: Streaming<v1::AgentMessage>,
     events: mpsc::Sender<Event>,
 ) {
+    let late = |_| Err(Status::deadline_exceeded("hello did not come in time"));
     let mut next = timeout(HELLO_TIMEOUT, incoming.message())
         .await
-        .unwrap_or(Ok(None));
+        .unwrap_or_else(late);
     while let Ok(Some(message)) = next {
-        if events
-            .send(Event::Message(stream, Box::new(message)))
-            .await
-            .is_err()
-        {
+        let event = Event::Message(stream, Box::new(message));
+        if events.send(event).await.is_err() {
             return;
         }
         next = incoming.message().await;
     }
+    let ended = Event::Ended(stream, next.err().map(said));
     // The receiver lives as long as the readers; were it gone, nobody would ask for the end of the stream.
-    drop(events.send(Event::Ended(stream)).await);
+    drop(events.send(ended).await);
+}
+
+/// The status that an agent hears: a message above the limit is `RESOURCE_EXHAUSTED` (SECURITY S-24).
+fn said(status: Status) -> Status {
+    if status.code() == Code::OutOfRange {
+        return Status::resource_exhausted(status.message());
+    }
+    status
 }

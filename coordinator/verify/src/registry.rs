@@ -128,14 +128,22 @@ impl Registry {
             .insert(stream, Stream::New { outgoing, remote });
     }
 
-    /// Takes note that a stream ended. Its agent stays: it may come back.
-    pub fn closed(&mut self, stream: StreamId) {
-        let Some(Stream::Attached(name)) = self.streams.remove(&stream) else {
-            return;
+    /// Takes note that a stream ended; an agent that may still listen hears `status`. It stays known: it may come back.
+    pub fn closed(&mut self, stream: StreamId, status: Option<Status>) {
+        let outgoing = match self.streams.remove(&stream) {
+            Some(Stream::New { outgoing, .. }) => Some(outgoing),
+            Some(Stream::Attached(name)) => {
+                info!(agent = %name, "stream ended");
+                let member = self.members.get_mut(&name);
+                let link =
+                    member.and_then(|member| member.link.take_if(|(live, _)| *live == stream));
+                link.map(|(_, outgoing)| outgoing)
+            }
+            None => None,
         };
-        if let Some(member) = self.members.get_mut(&name) {
-            info!(agent = %name, "stream ended");
-            member.link.take_if(|(live, _)| *live == stream);
+        if let (Some(outgoing), Some(status)) = (outgoing, status) {
+            // A full queue belongs to an agent that does not listen.
+            drop(outgoing.try_send(Err(status)));
         }
     }
 
@@ -149,7 +157,8 @@ impl Registry {
         match self.take(stream, message, now) {
             Ok(news) => news,
             Err(status) => {
-                self.end(stream, status);
+                warn!(code = ?status.code(), reason = status.message(), "stream refused");
+                self.closed(stream, Some(status));
                 None
             }
         }
@@ -321,24 +330,6 @@ impl Registry {
         match (fresh, read) {
             (true, Ok(content)) => Some(news(agent, content)),
             (false, _) | (true, Err(_)) => Some(News::Heard(agent)),
-        }
-    }
-
-    /// Ends a stream with `status`.
-    fn end(&mut self, stream: StreamId, status: Status) {
-        warn!(code = ?status.code(), reason = status.message(), "stream refused");
-        match self.streams.remove(&stream) {
-            Some(Stream::New { outgoing, .. }) => drop(outgoing.try_send(Err(status))),
-            Some(Stream::Attached(name)) => {
-                let link = self
-                    .members
-                    .get_mut(&name)
-                    .and_then(|member| member.link.take_if(|(live, _)| *live == stream));
-                if let Some((_, outgoing)) = link {
-                    drop(outgoing.try_send(Err(status)));
-                }
-            }
-            None => {}
         }
     }
 }

@@ -26,7 +26,7 @@ use tracing::{info, warn};
 use crate::config::{RunConfig, SnapshotContent};
 use crate::control::{ControlConfig, serve};
 use crate::credentials::hexadecimal;
-use crate::dispatch::{Dispatch, PROBING_SLACK};
+use crate::dispatch::Dispatch;
 use crate::error::RunError;
 use crate::fleet::Fleet;
 use crate::inventory::{expected_count, is_complete, missing};
@@ -39,9 +39,6 @@ use crate::wire::assignment::milliseconds;
 
 /// How long agents may take to open their ports.
 pub const LISTEN_WAIT: Duration = Duration::from_secs(10);
-
-/// How long after the last probe a message of every agent is waited for.
-pub const DRAIN_WAIT: Duration = Duration::from_secs(30);
 
 /// What an agent may still be holding back when a probe ends: it sends results at least every 200 ms.
 pub const FLUSH: Duration = Duration::from_millis(500);
@@ -66,7 +63,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<Report, RunError> {
     let address = listener.local_addr().map_err(RunError::Listener)?;
-    let (fleet, arrivals) = Fleet::new();
+    let (fleet, arrivals) = Fleet::new(shutdown);
     let control = ControlConfig::new(&config.credentials, config.random.as_ref(), arrivals)?;
     let (stop, stopped) = oneshot::channel::<()>();
     let server = serve(listener, control, async {
@@ -76,7 +73,6 @@ pub async fn run(
     let mut server = tokio::spawn(server);
     let report = tokio::select! {
         report = steps(&config, address, fleet, &progress) => report,
-        () = shutdown => Err(RunError::Interrupted),
         _ = &mut server => Err(RunError::ServerEnded),
     };
     drop(stop);
@@ -91,7 +87,7 @@ pub async fn run(
 async fn steps(
     config: &RunConfig,
     address: SocketAddr,
-    mut fleet: Fleet,
+    mut fleet: Fleet<'_>,
     progress: &(impl Fn(Progress) + Send + Sync),
 ) -> Result<Report, RunError> {
     let began = Instant::now();
@@ -110,8 +106,33 @@ async fn steps(
     let plan = plan(snapshot, &roster, &scope);
     let predictions = predictions(snapshot, &plan);
     let name = run_name(config)?;
-    let dispatch = Dispatch::new(name.clone(), &plan, &fleet.registry, config.random.as_ref())?;
-    let evidence = probe(dispatch, &mut fleet, &roster, progress).await;
+    let mut dispatch = Dispatch::new(
+        name.clone(),
+        config.resume_wait,
+        &plan,
+        &fleet.registry,
+        config.random.as_ref(),
+    )?;
+    let probed = probe(
+        &mut dispatch,
+        &mut fleet,
+        &roster,
+        config.resume_wait,
+        progress,
+    )
+    .await;
+    dispatch.cancel(&mut fleet.registry);
+    let ended = match probed {
+        Ok(ended) => ended,
+        Err(error) => {
+            fleet.close().await;
+            return Err(error);
+        }
+    };
+    let evidence = dispatch.evidence(&fleet.registry, |member| match member {
+        Some(member) if member.heard >= ended => Presence::HeardToTheEnd,
+        Some(_) | None => Presence::Lost,
+    });
     let present = present(&roster, &fleet.registry, &evidence);
     fleet.close().await;
     let after = World::read(&config.snapshot).await;
@@ -182,7 +203,7 @@ async fn gather(
     config: &RunConfig,
     snapshot: &Snapshot,
     address: SocketAddr,
-    fleet: &mut Fleet,
+    fleet: &mut Fleet<'_>,
     progress: &(impl Fn(Progress) + Send + Sync),
 ) -> Result<Roster, RunError> {
     progress(Progress::Gathering {
@@ -201,7 +222,7 @@ async fn gather(
         let news = if complete {
             None
         } else {
-            timeout_at(deadline, fleet.news()).await.ok()
+            timeout_at(deadline, fleet.news()).await.ok().transpose()?
         };
         match news {
             Some(News::Arrived(name)) => progress(Progress::AgentArrived {
@@ -228,13 +249,15 @@ fn predictions(snapshot: &Snapshot, plan: &ProbePlan) -> Vec<Prediction> {
         .collect()
 }
 
-/// Lets every agent listen, then probe, and collects what they report.
+/// Lets every agent listen, then probe, and collects what they report; gives the instant after which a message of an
+/// agent shows that it has reported everything.
 async fn probe(
-    mut dispatch: Dispatch<'_>,
-    fleet: &mut Fleet,
+    dispatch: &mut Dispatch<'_>,
+    fleet: &mut Fleet<'_>,
     roster: &Roster,
+    resume_wait: Duration,
     progress: &(impl Fn(Progress) + Send + Sync),
-) -> RunEvidence {
+) -> Result<Instant, RunError> {
     let silence = dispatch.silence(&fleet.registry);
     progress(Progress::Planned {
         flows: dispatch.flows(),
@@ -244,15 +267,15 @@ async fn probe(
     });
     dispatch.listen(&mut fleet.registry);
     let deadline = Instant::now() + LISTEN_WAIT;
-    collect(&mut dispatch, fleet, deadline, |dispatch, _| {
+    collect(dispatch, fleet, deadline, |dispatch, _| {
         dispatch.listening()
     })
-    .await;
+    .await?;
 
     dispatch.probe(&mut fleet.registry);
-    let deadline = Instant::now() + silence + PROBING_SLACK;
+    let deadline = Instant::now() + silence + resume_wait;
     let mut shown = 0;
-    collect(&mut dispatch, fleet, deadline, |dispatch, _| {
+    collect(dispatch, fleet, deadline, |dispatch, _| {
         let (finished, total) = (dispatch.finished(), dispatch.total());
         if finished != shown {
             shown = finished;
@@ -260,43 +283,40 @@ async fn probe(
         }
         finished == total
     })
-    .await;
+    .await?;
 
     progress(Progress::Comparing);
     let ended = Instant::now() + FLUSH;
     let heard = |registry: &Registry| {
-        let mut members = registry.members().values();
-        members.all(|member| {
-            roster.agent(&member.greeting.agent.name).is_none() || member.heard >= ended
-        })
+        registry
+            .members()
+            .iter()
+            .all(|(name, member)| roster.agent(name).is_none() || member.heard >= ended)
     };
-    collect(&mut dispatch, fleet, ended + DRAIN_WAIT, |_, registry| {
+    collect(dispatch, fleet, ended + resume_wait, |_, registry| {
         heard(registry)
     })
-    .await;
-    dispatch.cancel(&mut fleet.registry);
-    dispatch.evidence(&fleet.registry, |member| match member {
-        Some(member) if member.heard >= ended => Presence::HeardToTheEnd,
-        Some(_) | None => Presence::Lost,
-    })
+    .await?;
+    Ok(ended)
 }
 
 /// Takes news until `done` or the deadline.
 async fn collect(
     dispatch: &mut Dispatch<'_>,
-    fleet: &mut Fleet,
+    fleet: &mut Fleet<'_>,
     deadline: Instant,
     mut done: impl FnMut(&Dispatch<'_>, &Registry) -> bool,
-) {
+) -> Result<(), RunError> {
     while !done(dispatch, &fleet.registry) {
         match timeout_at(deadline, fleet.news()).await {
-            Ok(news) => dispatch.take(news, &mut fleet.registry),
+            Ok(news) => dispatch.take(news?, &mut fleet.registry),
             Err(_) => {
                 warn!("a deadline passed before every agent had reported");
-                return;
+                break;
             }
         }
     }
+    Ok(())
 }
 
 /// Compares the two readings; a second one that failed counts as none.

@@ -52,7 +52,7 @@ pub enum SourceError {
         bytes: u64,
     },
     /// A file is no JSON.
-    #[error("`{}` is not JSON at line {}, column {}", path.display(), source.line(), source.column())]
+    #[error("cannot use `{}`", path.display())]
     Json {
         /// File.
         path: PathBuf,
@@ -139,5 +139,94 @@ fn unreadable(path: &Path, source: io::Error) -> SourceError {
     SourceError::Read {
         path: path.to_owned(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "a test says what it expects by failing"
+    )]
+
+    use std::error::Error;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A directory with one file.
+    fn directory_with(name: &str, text: &str) -> TempDir {
+        let directory = TempDir::new().unwrap();
+        fs::write(directory.path().join(name), text).unwrap();
+        directory
+    }
+
+    /// The error with its cause, without the path of the directory.
+    fn complaint(directory: &TempDir, path: &Path) -> String {
+        let error = read(path).expect_err("the snapshot is broken");
+        let cause = error.source().map(ToString::to_string).unwrap_or_default();
+        let place = format!("{}/", directory.path().display());
+        format!("{error}: {cause}").replace(&place, "")
+    }
+
+    #[test]
+    fn a_directory_and_a_file_give_the_same_answers() {
+        let directory = directory_with("describe-vpcs.json", "{\"Vpcs\": []}");
+        fs::write(directory.path().join("notes.txt"), "not an answer").unwrap();
+        let whole = directory_with("whole.json", "{\"describe-vpcs\": {\"Vpcs\": []}}");
+        let file = whole.path().join("whole.json");
+        assert_eq!(read(directory.path()).unwrap(), read(&file).unwrap());
+    }
+
+    #[test]
+    fn an_answer_for_one_id_keeps_its_id_in_the_stem() {
+        let name = "get-managed-prefix-list-entries.pl-1.json";
+        let directory = directory_with(name, "{\"Entries\": []}");
+        let described = read(directory.path()).unwrap();
+        let stems: Vec<_> = described.iter().map(|(stem, _)| stem.to_owned()).collect();
+        assert_eq!(stems, ["get-managed-prefix-list-entries.pl-1"]);
+    }
+
+    #[test]
+    fn a_truncated_file_is_named_with_line_and_column() {
+        let directory = directory_with("describe-vpcs.json", "{\"Vpcs\": [\n");
+        assert_eq!(
+            complaint(&directory, directory.path()),
+            "cannot use `describe-vpcs.json`: no usable JSON: EOF while parsing a list at line 2 column 0"
+        );
+    }
+
+    #[test]
+    fn a_repeated_key_is_named() {
+        let directory = directory_with("describe-vpcs.json", "{\"Vpcs\": [], \"Vpcs\": []}");
+        let text = complaint(&directory, directory.path());
+        assert!(text.contains("key `Vpcs` appears twice"), "{text}");
+    }
+
+    #[test]
+    fn a_directory_without_answers_is_refused() {
+        let directory = directory_with("notes.txt", "");
+        let text = complaint(&directory, directory.path());
+        assert!(text.contains("holds no STEM.json"), "{text}");
+    }
+
+    #[test]
+    fn a_list_is_no_snapshot() {
+        let directory = directory_with("whole.json", "[]");
+        let text = complaint(&directory, &directory.path().join("whole.json"));
+        assert_eq!(
+            text,
+            "`whole.json` is not a JSON object with the stems of the answers as keys: "
+        );
+    }
+
+    #[test]
+    fn a_place_that_does_not_exist_is_named() {
+        let directory = TempDir::new().unwrap();
+        let text = complaint(&directory, &directory.path().join("nowhere"));
+        assert!(text.starts_with("cannot read `nowhere`"), "{text}");
     }
 }

@@ -262,3 +262,6 @@ fn text<'a>(field: &'static str, content: &'a str, most: usize) -> Result<&'a st
     }
     Err(InvalidMessage::Text { field, most })
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,6 +101,11 @@ pub fn isolate() -> Result<Isolation, IsolateError> {
     }
 }
 
+/// Whether [`isolate`] started this process: whatever must come before, somebody did.
+pub fn is_isolating() -> bool {
+    env::var_os(STAGE).is_some()
+}
+
 /// Whether this process runs inside namespaces of its own.
 pub(crate) fn is_inside() -> bool {
     env::var(STAGE).as_deref() == Ok("inside")

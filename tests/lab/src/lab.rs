@@ -39,7 +39,7 @@ impl Lab {
     /// Interfaces of the control plane get a listener on 443 on each of their addresses.
     ///
     /// # Errors
-    /// [`LabError::NotIsolated`] outside [`isolate`](crate::isolate); what the plan lacks or contradicts; what the
+    /// [`LabError::NotIsolated`] outside [`isolate`](crate::isolate()); what the plan lacks or contradicts; what the
     /// kernel, `ip` or `nft` refuse. What was built until then is taken down.
     pub fn up(plan: &LabPlan) -> Result<Self, LabError> {
         if !is_inside() {

@@ -61,7 +61,7 @@ pub mod world;
 
 pub use endpoint_slice::add_endpoint_slices;
 pub use error::LabError;
-pub use isolate::{IsolateError, Isolation, isolate};
+pub use isolate::{IsolateError, Isolation, is_isolating, isolate};
 pub use lab::Lab;
 pub use plan::{Endpoint, EndpointKind, LabPlan, Management};
 pub use probe::{Answer, Probe, Traffic};

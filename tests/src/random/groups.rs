@@ -85,6 +85,17 @@ fn security_group(
     for _ in 0..draw.number(1..5) {
         add_rule(&mut group.ingress, Direction::Ingress, known, draw);
     }
+    // What a group stops, no network ACL gets to see.
+    if features.half_open_acls && draw.chance(60) {
+        let everything = rule(
+            Direction::Ingress,
+            Traffic::Tcp(0..=u16::MAX),
+            v4_peer(0, 0, 16),
+        );
+        if !group.ingress.contains(&everything) {
+            group.ingress.push(everything);
+        }
+    }
     if draw.chance(60) {
         group.egress.push(rule(
             Direction::Egress,
@@ -148,14 +159,13 @@ fn traffic(draw: &mut Draw) -> Traffic {
 }
 
 fn peer(known: &[&str], draw: &mut Draw) -> Peer {
-    let v4 = |a, b, length| Peer::Cidr(cidr(Ipv4Addr::new(10, a, b, 0).into(), length));
     match draw.number(0..20) {
         0..3 => Peer::Cidr(everywhere_v4()),
         3 => Peer::Cidr(everywhere_v6()),
-        4..8 => v4(0, 0, 16),
-        8 => v4(0, 1, 24),
-        9 => v4(0, 2, 25),
-        10 => v4(1, 0, 16),
+        4..8 => v4_peer(0, 0, 16),
+        8 => v4_peer(0, 1, 24),
+        9 => v4_peer(0, 2, 25),
+        10 => v4_peer(1, 0, 16),
         11 => Peer::Cidr(cidr(super::v6(0, 0, 0), 56)),
         12 => Peer::PrefixList("offices".to_owned()),
         _ => Peer::Group(
@@ -165,15 +175,21 @@ fn peer(known: &[&str], draw: &mut Draw) -> Peer {
     }
 }
 
+/// Addresses of `10.SECOND.THIRD.0/LENGTH`.
+fn v4_peer(second: u8, third: u8, length: u8) -> Peer {
+    Peer::Cidr(cidr(Ipv4Addr::new(10, second, third, 0).into(), length))
+}
+
 /// Gives some subnets a list of their own.
 fn add_acls(world: &mut World, features: &Features, draw: &mut Draw) {
+    let chance = if features.half_open_acls { 60 } else { 35 };
     let mut named = Vec::new();
     for (name, subnet) in world
         .vpcs
         .values_mut()
         .flat_map(|vpc| vpc.subnets.iter_mut())
     {
-        if draw.chance(35) {
+        if draw.chance(chance) {
             subnet.acl = Some(name.clone());
             named.push(name.clone());
         }
@@ -201,13 +217,13 @@ fn entries(direction: Direction, features: &Features, draw: &mut Draw) -> Vec<Ac
             from,
         ));
     }
-    if draw.chance(50) {
+    if draw.chance(40) {
         lines.push(AclLine::Open);
         return lines;
     }
     let replies = match draw.number(0..6) {
-        0 | 1 if features.half_open_acls => Some(32768..=50000),
-        2 if features.half_open_acls => Some(46001..=60999),
+        0..3 if features.half_open_acls => Some(32768..=50000),
+        3 | 4 if features.half_open_acls => Some(46001..=60999),
         0..5 => Some(1024..=u16::MAX),
         _ => None,
     };
@@ -230,13 +246,16 @@ fn entries(direction: Direction, features: &Features, draw: &mut Draw) -> Vec<Ac
                 cidr,
             ));
         }
-        lines.push(entry(
-            130 + step,
-            AclAction::Allow,
-            direction,
-            Traffic::Tcp(1024..=32767),
-            cidr,
-        ));
+        // Without replies but with these, the ports that the CNI chooses after SNAT would be half open.
+        if replies.is_some() || features.half_open_acls {
+            lines.push(entry(
+                130 + step,
+                AclAction::Allow,
+                direction,
+                Traffic::Tcp(1024..=32767),
+                cidr,
+            ));
+        }
     }
     lines
 }

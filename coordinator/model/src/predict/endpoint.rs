@@ -48,6 +48,12 @@ impl<'s> Walk<'s> {
         if let Some(sender) = self.translated(sender)? {
             route = self.lead(sender)?;
         }
+        // Whoever owns the destination may not have been readable: nothing about it can be judged, not even egress.
+        if matches!(route.destination, Destination::Nobody)
+            && self.snapshot.addresses_read == Completeness::Incomplete
+        {
+            return Err(self.unknown(UnknownReason::DstOutsideModel));
+        }
         self.note_endpoints(&route);
         Ok(route)
     }
@@ -151,7 +157,8 @@ impl<'s> Walk<'s> {
         {
             return Ok(());
         }
-        if has_branch && one.interface.groups != other.interface.groups {
+        let is_unread = self.snapshot.cni.enforcing_mode == EnforcingMode::Unread;
+        if has_branch && (is_unread || one.interface.groups != other.interface.groups) {
             return Err(self.unknown(UnknownReason::SameHostBranch));
         }
         let host = self.snapshot.hosts.at(one.host).to_string();
@@ -184,7 +191,11 @@ impl<'s> Walk<'s> {
         if vpc.contains(destination) || cni.snat_excluded.iter().any(is_excluded) {
             return Ok(None);
         }
-        if vpc.completeness == Completeness::Incomplete {
+        let is_branch = sender.entry.interface.is_branch();
+        if vpc.completeness == Completeness::Incomplete
+            || cni.snat == Snat::Unread
+            || (is_branch && cni.enforcing_mode == EnforcingMode::Unread)
+        {
             return Err(self.unknown(UnknownReason::Other));
         }
         self.primary(sender).map(Some)

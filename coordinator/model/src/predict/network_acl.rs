@@ -76,7 +76,7 @@ fn final_rule_number(remote: IpAddr) -> u32 {
 
 fn matches(entry: &NetworkAclEntry, protocol: FlowProtocol, remote: IpAddr) -> Match {
     let network = match entry.remote {
-        Readable::Is(network) => Match::from_fact(network.contains(&remote)),
+        Readable::Is(network) => Match::from(network.contains(&remote)),
         Readable::Unread => Match::Unsure,
     };
     entry.traffic.matches(protocol).and(network)

@@ -91,16 +91,19 @@ impl<'s> Walk<'s> {
         if self.steps.is_none() {
             return;
         }
+        let out: Vec<_> = segments
+            .iter()
+            .map(|segment| (segment.ports, segment.out))
+            .collect();
+        let back: Vec<_> = segments
+            .iter()
+            .map(|segment| (segment.ports, segment.back))
+            .collect();
         let ends = [
-            (Gate::NaclReturnOut, lists.out, receiver.entry),
-            (Gate::NaclReturnIn, lists.back, route.sender.entry),
+            (Gate::NaclReturnOut, lists.out, receiver.entry, out),
+            (Gate::NaclReturnIn, lists.back, route.sender.entry, back),
         ];
-        for (gate, acl, entry) in ends {
-            let answers = segments.iter().map(|segment| match gate {
-                Gate::NaclReturnOut => (segment.ports, segment.out),
-                _ => (segment.ports, segment.back),
-            });
-            let answers: Vec<_> = answers.collect();
+        for (gate, acl, entry, answers) in ends {
             let outcome = outcome(&answers, open_ports);
             let place = Place::NetworkAcl {
                 subnet: entry.interface.subnet.clone(),

@@ -276,7 +276,7 @@ fn peering<'s>(
     }
     Path::Peering {
         far,
-        references: Match::from_fact(is_within_region(snapshot, peering)),
+        references: Match::from(is_within_region(snapshot, peering)),
     }
 }
 

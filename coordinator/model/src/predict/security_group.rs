@@ -52,7 +52,7 @@ impl<'s> Walk<'s> {
         let far = receiver.map(|entry| &entry.interface.vpc);
         let references = self.references(route, direction, far);
         let admission = self.admission(entry, direction, &Question { peer, references });
-        self.note_admission(gate, entry, peer, &admission);
+        self.note_admission(direction, entry, peer, &admission);
         admission.ok_or_else(|| {
             Verdict::Deny(Denial::SecurityGroup {
                 gate,
@@ -130,7 +130,7 @@ impl<'s> Walk<'s> {
             return Match::No;
         }
         traffic.and(match &rule.peer {
-            RulePeer::Network(network) => Match::from_fact(network.contains(&question.peer)),
+            RulePeer::Network(network) => Match::from(network.contains(&question.peer)),
             RulePeer::PrefixList(id) => self
                 .snapshot
                 .prefix_list(id)
@@ -177,7 +177,7 @@ impl<'s> Walk<'s> {
                 .account
                 .as_ref()
                 .is_some_and(|account| !self.snapshot.own_accounts.contains(account));
-        let has_unread = self.snapshot.interfaces_read == Completeness::Incomplete;
+        let has_unread = self.snapshot.addresses_read == Completeness::Incomplete;
         if owners.is_empty() && (is_foreign || has_unread) {
             return Match::Unsure;
         }
@@ -186,7 +186,7 @@ impl<'s> Walk<'s> {
 
     fn note_admission(
         &mut self,
-        gate: Gate,
+        direction: Direction,
         entry: &'s InterfaceEntry,
         peer: IpAddr,
         admission: &Option<Admission>,
@@ -208,8 +208,12 @@ impl<'s> Walk<'s> {
             groups: entry.interface.groups.clone(),
         };
         let flow = self.flow;
+        let gate = match direction {
+            Direction::Egress => Gate::SgEgress,
+            Direction::Ingress => Gate::SgIngress,
+        };
         self.note(gate, place, outcome, |snapshot| {
-            super::words::admission(snapshot, gate, entry, (flow, peer), admission.as_ref())
+            super::words::admission(snapshot, direction, entry, (flow, peer), admission.as_ref())
         });
     }
 }

@@ -200,5 +200,5 @@ pub(super) fn references(
 }
 
 fn supports(support: ReferenceSupport) -> Match {
-    Match::from_fact(support == ReferenceSupport::Enabled)
+    Match::from(support == ReferenceSupport::Enabled)
 }

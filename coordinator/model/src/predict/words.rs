@@ -8,7 +8,7 @@ use super::route::{Hop, Path};
 use super::security_group::Admission;
 use crate::flow::Flow;
 use crate::net::PortRange;
-use crate::prediction::{Gate, RouteReason, UnknownReason};
+use crate::prediction::{RouteReason, UnknownReason};
 use crate::snapshot::{
     Direction, InterfaceEntry, NetworkAcl, NetworkPolicy, Owner, SecurityGroupRule, Snapshot,
 };
@@ -100,15 +100,12 @@ pub(super) fn unreachable(reason: &UnknownReason, destination: IpAddr) -> String
 /// The rule that admits, or what was missing.
 pub(super) fn admission(
     snapshot: &Snapshot,
-    gate: Gate,
+    direction: Direction,
     entry: &InterfaceEntry,
     (flow, peer): (&Flow, IpAddr),
     admission: Option<&Admission>,
 ) -> String {
-    let (direction, preposition) = match gate {
-        Gate::SgEgress => (Direction::Egress, "to"),
-        _ => (Direction::Ingress, "from"),
-    };
+    let preposition = preposition(direction);
     match admission {
         Some(Admission::By(id)) => rule_of(snapshot, entry, direction, id.as_str()).map_or_else(
             || format!("admitted by {id}"),
@@ -126,6 +123,13 @@ pub(super) fn admission(
             "the interface has no security group that the model could ask".to_owned()
         }
         None => refused(snapshot, entry, direction, (flow, peer)),
+    }
+}
+
+fn preposition(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Egress => "to",
+        Direction::Ingress => "from",
     }
 }
 
@@ -153,10 +157,7 @@ fn refused(
     direction: Direction,
     (flow, peer): (&Flow, IpAddr),
 ) -> String {
-    let preposition = match direction {
-        Direction::Egress => "to",
-        Direction::Ingress => "from",
-    };
+    let preposition = preposition(direction);
     let groups: Vec<_> = entry
         .interface
         .groups

@@ -37,7 +37,8 @@ pub struct FargateProfile {
 pub struct CniSettings {
     /// Who translates the source of pod traffic that leaves the VPC (`AWS_VPC_K8S_CNI_EXTERNALSNAT`).
     pub snat: Snat,
-    /// Further destinations without SNAT (`AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS`).
+    /// Further destinations without SNAT, as far as they were understood: if not all were, `snat` is unread
+    /// (`AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS`).
     pub snat_excluded: Vec<IpNet>,
     /// How branch interfaces are enforced (`POD_SECURITY_GROUP_ENFORCING_MODE`).
     pub enforcing_mode: EnforcingMode,
@@ -61,6 +62,8 @@ pub enum Snat {
     OnNode,
     /// Something outside: the pod's address is kept.
     External,
+    /// The setting is there in a form that is not understood.
+    Unread,
 }
 
 /// How branch interfaces are enforced (E.4).
@@ -70,4 +73,6 @@ pub enum EnforcingMode {
     Strict,
     /// Traffic inside the node does not, and SNAT applies.
     Standard,
+    /// The setting is there in a form that is not understood.
+    Unread,
 }

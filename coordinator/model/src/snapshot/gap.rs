@@ -45,6 +45,8 @@ pub enum GapKind {
         /// The id.
         id: String,
     },
+    /// Nothing that could be read holds for it: neither one list of its own nor a default one.
+    NoneHolds,
     /// Two descriptions under one id contradict each other.
     Conflict,
     /// Two things claim the same addresses.
@@ -100,6 +102,8 @@ pub enum Consequence {
     NoCluster,
     /// Defaults of the VPC CNI are assumed.
     CniAssumed,
+    /// Flows for which a setting of the VPC CNI decides are unknown.
+    CniUnread,
     /// Nodes and pods have no names, and network policies select nobody.
     NoKubernetes,
     /// The policy counts as selecting every pod of its namespace.
@@ -133,6 +137,7 @@ impl Consequence {
             Self::HostsFromAttachments => "hosts are known from attachments alone",
             Self::NoCluster => "no control-plane interfaces are known, and all VPCs are equal",
             Self::CniAssumed => "defaults of the VPC CNI are assumed",
+            Self::CniUnread => "flows for which a setting of the VPC CNI decides are unknown",
             Self::NoKubernetes => "Kubernetes objects of this kind count as absent",
             Self::PolicySelectsAll => "the policy counts as selecting every pod of its namespace",
         }
@@ -162,6 +167,9 @@ impl fmt::Display for GapKind {
             Self::UnknownWord { found } => write!(formatter, "unknown word `{}`", Printable(found)),
             Self::Dangling { id } => {
                 write!(formatter, "`{}` is not in the snapshot", Printable(id))
+            }
+            Self::NoneHolds => {
+                formatter.write_str("neither one list of its own nor one default list holds")
             }
             Self::Conflict => formatter.write_str("two descriptions contradict each other"),
             Self::Overlap { with } => write!(formatter, "overlaps `{}`", Printable(with)),

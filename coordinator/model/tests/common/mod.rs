@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use reachproof_model::describe::{Described, parse};
 use reachproof_model::flow::Flow;
@@ -54,12 +55,23 @@ pub(crate) struct World {
 impl World {
     /// The base world with D admitting tcp/8080 from the VPC; rules are named by group and position.
     pub(crate) fn base() -> Self {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/A01.json");
-        let mut vector = parse(&fs::read_to_string(file).unwrap()).unwrap();
-        let answers = vector["snapshot"].as_object_mut().unwrap();
-        answers.remove("describe-security-group-rules");
+        static BASE: OnceLock<Map<String, Value>> = OnceLock::new();
+        let answers = BASE.get_or_init(|| {
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/A01.json");
+            let mut vector = parse(&fs::read_to_string(file).unwrap()).unwrap();
+            let answers = vector["snapshot"].as_object_mut().unwrap();
+            answers.remove("describe-security-group-rules");
+            std::mem::take(answers)
+        });
         Self {
-            answers: std::mem::take(answers),
+            answers: answers.clone(),
+        }
+    }
+
+    /// No answer at all.
+    pub(crate) fn empty() -> Self {
+        Self {
+            answers: Map::new(),
         }
     }
 
@@ -177,11 +189,14 @@ impl World {
         self.push("describe-network-acls", "NetworkAcls", acl)
     }
 
+    /// The variables of the VPC CNI, to change them.
+    pub(crate) fn variables(&mut self) -> &mut Value {
+        &mut self.answers["aws-node"]["spec"]["template"]["spec"]["containers"][0]["env"]
+    }
+
     /// Sets a variable of the VPC CNI.
     pub(crate) fn cni(mut self, name: &str, value: &str) -> Self {
-        let variables =
-            &mut self.answers["aws-node"]["spec"]["template"]["spec"]["containers"][0]["env"];
-        let variables = variables.as_array_mut().unwrap();
+        let variables = self.variables().as_array_mut().unwrap();
         variables.retain(|variable| variable["name"] != name);
         variables.push(json!({"name": name, "value": value}));
         self

@@ -1,5 +1,12 @@
 //! Worlds of the vectors, for tests that need a whole one.
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(
+    dead_code,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "each test file uses its own part, and a test reads its files and fails by panicking"
+)]
 
 use reachproof_model::describe::{Described, parse};
 use reachproof_model::snapshot::Snapshot;

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use reachproof_model::expectation::{Expectation, Requirements, judge};
 use reachproof_model::finding::{Finding, FindingKind, FindingReason};
 use reachproof_model::flow::Flow;
+use reachproof_model::id::SecurityGroupId;
 use reachproof_model::observation::Observation;
 use reachproof_model::plan::{AgentKind, ProbePlan, Roster};
 use reachproof_model::predict::predict;
@@ -177,17 +178,23 @@ fn silent_role(snapshot: &Snapshot, address: IpAddr) -> &'static str {
     }
 }
 
-/// The names of an interface's security groups.
+/// The names of an interface's security groups; the cluster security group has a generated one and is called so.
 fn groups(snapshot: &Snapshot, interface: Option<&NetworkInterface>) -> String {
-    let names: Vec<String> = interface
+    let cluster = snapshot
+        .cluster()
+        .and_then(|cluster| cluster.cluster_group.as_ref());
+    let name = |id: &SecurityGroupId| {
+        if Some(id) == cluster {
+            return "cluster SG".to_owned();
+        }
+        let group = snapshot.security_group(id);
+        group
+            .and_then(|group| group.display_name())
+            .map_or_else(|| id.to_string(), str::to_owned)
+    };
+    let groups = interface
         .into_iter()
-        .flat_map(|interface| &interface.groups)
-        .map(|id| {
-            snapshot
-                .security_group(id)
-                .and_then(|group| group.display_name())
-                .map_or_else(|| id.to_string(), str::to_owned)
-        })
-        .collect();
+        .flat_map(|interface| &interface.groups);
+    let names: Vec<String> = groups.map(name).collect();
     names.join(" + ")
 }

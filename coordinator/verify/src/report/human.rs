@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use reachproof_model::expectation::{Expectation, ExpectationState, members::NodeBasis};
+use reachproof_model::expectation::members::NodeBasis;
+use reachproof_model::expectation::{Expectation, ExpectationState, flow_state};
 use reachproof_model::finding::{Finding, FindingKind};
 use reachproof_model::net::Printable;
 use reachproof_model::stability::StabilityState;
@@ -13,7 +14,7 @@ use reachproof_model::stability::StabilityState;
 use crate::inventory::Explanation;
 use crate::report::Report;
 
-use finding::{block, line};
+use finding::{block, dropped, line};
 use page::Page;
 use table::confirmed;
 
@@ -42,6 +43,12 @@ pub enum Colour {
 /// Most findings of one reason that are listed one by one; the rest is counted.
 pub const LISTED_MAX: usize = 10;
 
+/// Most contradictions that are explained gate by gate; the rest gets a line each.
+pub const EXPLAINED_MAX: usize = 20;
+
+/// Most flows that are listed under a broken expectation, each with the gate that breaks it; the rest is counted.
+pub const BROKEN_LISTED_MAX: usize = 4;
+
 /// Most gaps that are listed; the rest is counted.
 pub const GAPS_LISTED_MAX: usize = 10;
 
@@ -59,7 +66,7 @@ pub fn render(report: &Report, terminal: Terminal) -> String {
     page.finish()
 }
 
-/// Every contradiction with its gates and its evidence.
+/// Every contradiction, the first ones with their gates and their evidence.
 fn contradictions(report: &Report, page: &mut Page) {
     let found: Vec<&Finding> = report
         .findings
@@ -70,8 +77,11 @@ fn contradictions(report: &Report, page: &mut Page) {
         return;
     }
     page.heading(&format!("Contradictions ({})", found.len()));
-    for finding in found {
+    for finding in found.iter().take(EXPLAINED_MAX) {
         block(report, finding, page);
+    }
+    for finding in found.iter().skip(EXPLAINED_MAX) {
+        page.kind(finding.kind, &line(report, finding));
     }
 }
 
@@ -132,18 +142,15 @@ fn broken_flows(report: &Report, expectation: &Expectation, page: &mut Page) {
         .findings
         .iter()
         .filter_map(|place| report.findings.get(*place))
-        .filter(|finding| {
-            !matches!(
-                finding.kind,
-                FindingKind::ConfirmedAllow | FindingKind::Bypass | FindingKind::Inconclusive
-            )
-        })
-        .filter(|finding| finding.prediction.verdict.as_str() != "allow")
+        .filter(|finding| flow_state(finding) == ExpectationState::Broken)
         .collect();
-    for finding in broken.iter().take(LISTED_MAX) {
+    for finding in broken.iter().take(BROKEN_LISTED_MAX) {
         page.text(4, &line(report, finding));
+        if let Some(dropped) = dropped(finding) {
+            page.text(6, &dropped);
+        }
     }
-    more(broken.len(), page);
+    more(broken.len(), BROKEN_LISTED_MAX, page);
 }
 
 /// Inconclusive findings, grouped by their reason.
@@ -166,14 +173,14 @@ fn inconclusive(report: &Report, page: &mut Page) {
         for finding in findings.iter().take(LISTED_MAX) {
             page.text(4, &line(report, finding));
         }
-        more(findings.len(), page);
+        more(findings.len(), LISTED_MAX, page);
     }
 }
 
-/// Says how many were not listed.
-fn more(count: usize, page: &mut Page) {
-    if count > LISTED_MAX {
-        page.text(4, &format!("and {} more", count - LISTED_MAX));
+/// Says how many of `count` were not listed, where `listed` are.
+fn more(count: usize, listed: usize, page: &mut Page) {
+    if count > listed {
+        page.text(4, &format!("and {} more", count - listed));
     }
 }
 

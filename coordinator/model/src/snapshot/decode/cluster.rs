@@ -1,11 +1,20 @@
 //! The cluster, its Fargate profiles and the settings of the VPC CNI.
 
 use super::{Decoder, Item};
-use crate::describe::Node;
+use crate::describe::{Fault, Node};
 use crate::id::{SecurityGroupId, SubnetId, VpcId};
 use crate::net::network_v4;
-use crate::snapshot::{Cluster, Consequence, EnforcingMode, FargateProfile, GapKind, Snat};
+use crate::snapshot::{
+    Cluster, CniSettings, Consequence, EnforcingMode, FargateProfile, GapKind, Snat,
+};
 
+/// Settings whose absence is noted, with their defaults [CNI-R].
+const DEFAULTS: [(&str, &str); 2] = [
+    ("AWS_VPC_K8S_CNI_EXTERNALSNAT", "false"),
+    ("POD_SECURITY_GROUP_ENFORCING_MODE", "strict"),
+];
+/// Variable with the destinations that are never translated [CNI-R].
+const EXCLUDED: &str = "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS";
 /// Spellings of Go's `strconv.ParseBool` for true.
 const TRUE: [&str; 6] = ["1", "t", "T", "TRUE", "true", "True"];
 /// Spellings of Go's `strconv.ParseBool` for false.
@@ -108,94 +117,119 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Settings of container `aws-node` (K.1 "CNI settings"); what is absent is assumed to be the default.
+    /// Settings of container `aws-node` (K.1 "CNI settings"): absent ones are the defaults, unreadable ones unread.
     fn cni(&mut self) {
         for object in self.objects("aws-node") {
-            for variable in self.cni_variables(&object) {
-                let name = self.plain_text(&variable, "name").unwrap_or_default();
-                match name {
-                    "AWS_VPC_K8S_CNI_EXTERNALSNAT" => self.external_snat(&variable),
-                    "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS" => self.excluded_cidrs(&variable),
-                    "POD_SECURITY_GROUP_ENFORCING_MODE" => self.enforcing_mode(&variable),
-                    _ => {}
+            let Some(variables) = self.read(cni_variables(&object), Consequence::CniUnread) else {
+                self.snapshot.cni.snat = Snat::Unread;
+                self.snapshot.cni.enforcing_mode = EnforcingMode::Unread;
+                continue;
+            };
+            let settings = &mut self.snapshot.cni;
+            let mut faults = Vec::new();
+            let mut excluded_is_unread = false;
+            let defaults = DEFAULTS
+                .iter()
+                .filter(|(wanted, _)| variables.iter().all(|(name, _, _)| name != wanted));
+            for (name, value) in defaults {
+                let value = format!("{name}={value}");
+                faults.push((object.fault(GapKind::Assumed { value }), Consequence::None));
+            }
+            for (name, variable, value) in variables {
+                let is_understood = match name {
+                    "AWS_VPC_K8S_CNI_EXTERNALSNAT" => set_snat(settings, value),
+                    EXCLUDED => set_excluded(settings, value),
+                    "POD_SECURITY_GROUP_ENFORCING_MODE" => set_mode(settings, value),
+                    _ => continue,
+                };
+                excluded_is_unread |= name == EXCLUDED && !is_understood;
+                if !is_understood {
+                    let fault = variable.malformed("a value that the VPC CNI understands");
+                    faults.push((fault, Consequence::CniUnread));
                 }
             }
-        }
-    }
-
-    fn cni_variables(&mut self, object: &Node<'a>) -> Vec<Node<'a>> {
-        let spec = object
-            .field("spec")
-            .and_then(|spec| spec.field("template"))
-            .and_then(|template| template.field("spec"));
-        let Some(spec) = spec else {
-            self.note(
-                object.missing("spec.template.spec"),
-                Consequence::CniAssumed,
-            );
-            return Vec::new();
-        };
-        let containers = self.read(spec.list("containers"), Consequence::CniAssumed);
-        let mut variables = Vec::new();
-        for container in containers.unwrap_or_default() {
-            if self.plain_text(&container, "name") == Some("aws-node") {
-                let env = self.read(container.list("env"), Consequence::CniAssumed);
-                variables.extend(env.unwrap_or_default());
+            if excluded_is_unread && settings.snat == Snat::OnNode {
+                settings.snat = Snat::Unread;
             }
-        }
-        variables
-    }
-
-    /// Value of a variable; one that comes from elsewhere is a gap.
-    fn variable(&mut self, variable: &Node<'a>) -> Option<&'a str> {
-        self.read(variable.required("value"), Consequence::CniAssumed)
-    }
-
-    fn external_snat(&mut self, variable: &Node<'a>) {
-        match self.variable(variable) {
-            Some(word) if TRUE.contains(&word) => self.snapshot.cni.snat = Snat::External,
-            Some(word) if FALSE.contains(&word) => self.snapshot.cni.snat = Snat::OnNode,
-            Some(word) => self.unknown_setting(variable, word),
-            None => {}
-        }
-    }
-
-    fn excluded_cidrs(&mut self, variable: &Node<'a>) {
-        let text = self.variable(variable).unwrap_or_default();
-        for word in text
-            .split(',')
-            .map(str::trim)
-            .filter(|word| !word.is_empty())
-        {
-            match network_v4(word) {
-                Ok(network) => self.snapshot.cni.snat_excluded.push(network),
-                Err(_) => self.unknown_setting(variable, word),
+            for (fault, consequence) in faults {
+                self.note(fault, consequence);
             }
         }
     }
+}
 
-    fn enforcing_mode(&mut self, variable: &Node<'a>) {
-        match self.variable(variable) {
-            Some("strict") => self.snapshot.cni.enforcing_mode = EnforcingMode::Strict,
-            Some("standard") => self.snapshot.cni.enforcing_mode = EnforcingMode::Standard,
-            Some(word) => self.unknown_setting(variable, word),
-            None => {}
+/// A variable of the CNI: its name, where it is, and its value; no value if it comes from elsewhere.
+type Variable<'a> = (&'a str, Node<'a>, Option<&'a str>);
+
+fn cni_variables<'a>(object: &Node<'a>) -> Result<Vec<Variable<'a>>, Fault> {
+    let spec = object
+        .field("spec")
+        .and_then(|spec| spec.field("template"))
+        .and_then(|template| template.field("spec"))
+        .ok_or_else(|| object.missing("spec.template.spec"))?;
+    let mut found = None;
+    for container in spec.list("containers")? {
+        if container.required("name")? == "aws-node" {
+            found = Some(container);
         }
     }
+    found
+        .ok_or_else(|| spec.missing("containers"))?
+        .list("env")?
+        .into_iter()
+        .map(|variable| {
+            let name = variable.required("name")?;
+            let value = match variable.field("valueFrom") {
+                Some(_) => None,
+                // Kubernetes leaves an empty value out.
+                None => Some(variable.text("value")?.unwrap_or_default()),
+            };
+            Ok((name, variable, value))
+        })
+        .collect()
+}
 
-    fn unknown_setting(&mut self, variable: &Node<'a>, word: &str) {
-        let kind = GapKind::UnknownWord {
-            found: word.to_owned(),
-        };
-        self.note(variable.fault(kind), Consequence::CniAssumed);
+/// Sets who translates; returns whether the value was understood. An empty one is the default.
+fn set_snat(settings: &mut CniSettings, value: Option<&str>) -> bool {
+    settings.snat = match value {
+        Some(word) if TRUE.contains(&word) => Snat::External,
+        Some(word) if FALSE.contains(&word) || word.is_empty() => Snat::OnNode,
+        Some(_) | None => Snat::Unread,
+    };
+    settings.snat != Snat::Unread
+}
+
+/// Sets the excluded networks; returns whether all of them were understood.
+fn set_excluded(settings: &mut CniSettings, value: Option<&str>) -> bool {
+    let words = value.unwrap_or_default().split(',').map(str::trim);
+    let networks: Result<Vec<_>, _> = words
+        .filter(|word| !word.is_empty())
+        .map(network_v4)
+        .collect();
+    match (value, networks) {
+        (Some(_), Ok(networks)) => {
+            settings.snat_excluded = networks;
+            true
+        }
+        (Some(_), Err(_)) | (None, _) => false,
     }
+}
+
+/// Sets how branch interfaces are enforced; returns whether the value was understood. An empty one is the default.
+fn set_mode(settings: &mut CniSettings, value: Option<&str>) -> bool {
+    let mode = match value {
+        Some("strict" | "") => EnforcingMode::Strict,
+        Some("standard") => EnforcingMode::Standard,
+        Some(_) | None => EnforcingMode::Unread,
+    };
+    settings.enforcing_mode = mode;
+    mode != EnforcingMode::Unread
 }
 
 /// Keeps the defaults next to the code that replaces them.
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::CniSettings;
 
     #[test]
     fn the_cni_translates_on_the_node_and_is_strict_by_default() {

@@ -89,6 +89,14 @@ impl<'a> Decoder<'a> {
         snapshot.network_policies.sort_by(|one, other| {
             (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name))
         });
+        for (place, node) in snapshot.nodes.iter().enumerate() {
+            if let Some(instance) = &node.instance {
+                snapshot.nodes_by_instance.insert(instance.clone(), place);
+            }
+            for address in &node.addresses {
+                snapshot.nodes_by_address.insert(*address, place);
+            }
+        }
         let fargate: BTreeSet<_> = snapshot
             .nodes
             .iter()

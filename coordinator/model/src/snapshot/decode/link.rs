@@ -51,7 +51,7 @@ impl Decoder<'_> {
                 file: file.to_owned(),
                 path: String::new(),
                 id: Some(id),
-                kind: GapKind::Missing,
+                kind: GapKind::NoneHolds,
                 consequence: Consequence::SubnetUnknown,
             });
         }
@@ -108,7 +108,7 @@ impl Decoder<'_> {
 
     /// Primary interface: device 0 on card 0, else the one with the instance's address (K.1 "Hosts").
     fn link_primaries(&mut self) {
-        let mut found: HashMap<_, (u8, Key<InterfaceEntry>)> = HashMap::new();
+        let mut found: BTreeMap<_, (u8, Key<InterfaceEntry>)> = BTreeMap::new();
         for (key, entry) in self.snapshot.interfaces.entries() {
             let Host::Instance(instance) = self.snapshot.hosts.at(entry.host) else {
                 continue;

@@ -5,7 +5,8 @@ use crate::describe::Node;
 use crate::id::{NetworkAclId, SubnetId, VpcId};
 use crate::net::{network_v4, network_v6};
 use crate::snapshot::{
-    AclAction, Completeness, Consequence, NetworkAcl, NetworkAclEntry, Readable, Traffic,
+    AclAction, Completeness, Consequence, FINAL_RULE_NUMBER_V6, NetworkAcl, NetworkAclEntry,
+    Readable, Traffic,
 };
 
 impl<'a> Decoder<'a> {
@@ -96,7 +97,13 @@ impl<'a> Decoder<'a> {
         let number = match node.integer("RuleNumber") {
             Ok(number) => number
                 .and_then(|number| u32::try_from(number).ok())
-                .ok_or_else(|| node.missing("RuleNumber")),
+                .filter(|number| (1..=FINAL_RULE_NUMBER_V6).contains(number))
+                .ok_or_else(|| {
+                    node.field("RuleNumber").map_or_else(
+                        || node.missing("RuleNumber"),
+                        |field| field.malformed("a number from 1 to 32768"),
+                    )
+                }),
             Err(fault) => Err(fault),
         };
         let action = match node.required("RuleAction") {

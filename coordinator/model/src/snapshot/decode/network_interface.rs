@@ -69,16 +69,29 @@ impl<'a> Decoder<'a> {
         let (items, mut completeness) = self.things(rows, "NetworkInterfaceId", consequence);
         for item in items {
             match self.network_interface(&item) {
-                Some(interface) => {
-                    if interface.reading != Reading::Whole {
-                        completeness = Completeness::Incomplete;
-                    }
+                Some(mut interface) => {
+                    self.compare_vpcs(&item, &mut interface);
                     self.add_interface(interface);
                 }
                 None => completeness = Completeness::Incomplete,
             }
         }
-        self.snapshot.interfaces_read = completeness;
+        if completeness == Completeness::Incomplete {
+            self.snapshot.addresses_read = Completeness::Incomplete;
+        }
+    }
+
+    /// Marks an interface whose VPC is not that of its subnet.
+    fn compare_vpcs(&mut self, item: &Item<'a>, interface: &mut NetworkInterface) {
+        let subnet = self.snapshot.subnet(&interface.subnet);
+        let vpc = subnet.and_then(|subnet| subnet.vpc.as_ref());
+        if vpc.is_some_and(|vpc| *vpc != interface.vpc) {
+            interface.reading = Reading::Doubtful;
+            if let Some(node) = item.descriptions.first() {
+                let fault = node.fault(GapKind::Conflict);
+                self.note(fault, Consequence::InterfaceUnknown);
+            }
+        }
     }
 
     /// Puts an interface where its ids lead; host and members are linked later.
@@ -178,12 +191,18 @@ impl<'a> Decoder<'a> {
         let consequence = Consequence::InterfaceUnknown;
         match self.read(addresses(node), consequence) {
             Some(addresses) => interface.addresses = addresses,
-            None => interface.reading = Reading::AddressesUnread,
+            None => self.miss_addresses(interface),
         }
         match self.read(prefixes(node), consequence) {
             Some(prefixes) => interface.prefixes = prefixes,
-            None => interface.reading = Reading::AddressesUnread,
+            None => self.miss_addresses(interface),
         }
+    }
+
+    /// Notes that an address without an owner may have one.
+    fn miss_addresses(&mut self, interface: &mut NetworkInterface) {
+        interface.reading = Reading::AddressesUnread;
+        self.snapshot.addresses_read = Completeness::Incomplete;
     }
 
     fn groups(&mut self, node: &Node<'a>, interface: &mut NetworkInterface) {
@@ -293,7 +312,9 @@ fn addresses(node: &Node<'_>) -> Result<Vec<IpAddr>, Fault> {
         ("PrivateIpAddresses", "PrivateIpAddress"),
         ("Ipv6Addresses", "Ipv6Address"),
     ] {
-        for item in node.list(list)? {
+        let mut items = node.list(list)?;
+        items.sort_by_key(|item| item.flag("Primary").ok().flatten() != Some(true));
+        for item in items {
             let address = item
                 .parsed(field, "an IP address", parse)?
                 .ok_or_else(|| item.missing(field))?;

@@ -137,12 +137,11 @@ impl<'a> Decoder<'a> {
                 add_rule(place, name, traffic.clone(), peer, rules);
             }
         }
-        if !permission.value().is_object() {
-            self.note(
-                permission.malformed("an object"),
-                Consequence::RuleUnresolved,
-            );
-            add_rule(place, None, Traffic::Unread, RulePeer::Unread, rules);
+        // Empty lists are a permission without peers; no list at all is one that was not understood.
+        if PEERS.iter().all(|list| permission.field(list).is_none()) {
+            let fault = permission.malformed("a permission with its peers");
+            self.note(fault, Consequence::RuleUnresolved);
+            add_rule(place, None, traffic, RulePeer::Unread, rules);
         }
     }
 

@@ -10,6 +10,19 @@ use crate::snapshot::{
     Completeness, Consequence, GapKind, Key, Peering, PeeringSide, Subnet, SubnetEntry, Vpc,
 };
 
+/// States of a peering [EC2M VpcPeeringConnectionStateReasonCode].
+const PEERING_STATES: [&str; 9] = [
+    "initiating-request",
+    "pending-acceptance",
+    "provisioning",
+    "active",
+    "deleting",
+    "deleted",
+    "rejected",
+    "failed",
+    "expired",
+];
+
 /// States of an associated network in which it carries no traffic [EC2M VpcCidrBlockState, SubnetCidrBlockState].
 const UNASSOCIATED: [&str; 4] = ["disassociating", "disassociated", "failing", "failed"];
 
@@ -258,9 +271,13 @@ impl<'a> Decoder<'a> {
                 self.peering_side(node, "RequesterVpcInfo"),
                 self.peering_side(node, "AccepterVpcInfo"),
             );
+            let status = status.filter(|word| self.is_peering_status(node, word));
             // Without its state or a side a peering is as good as absent: UNKNOWN(other), K.1.
             let (Some(status), (Some(requester), Some(accepter))) = (status, sides) else {
-                self.note(node.missing("Status"), consequence);
+                self.note(
+                    node.malformed("a peering with its state and both sides"),
+                    consequence,
+                );
                 continue;
             };
             let id = PeeringId::from(item.id);
@@ -274,6 +291,18 @@ impl<'a> Decoder<'a> {
                 },
             );
         }
+    }
+
+    /// Whether a state is one that the API has; another one is noted.
+    fn is_peering_status(&mut self, node: &Node<'a>, word: &str) -> bool {
+        let is_known = PEERING_STATES.contains(&word);
+        if !is_known {
+            let kind = GapKind::UnknownWord {
+                found: word.to_owned(),
+            };
+            self.note(node.fault(kind), Consequence::PeeringUnknown);
+        }
+        is_known
     }
 
     fn peering_side(&mut self, node: &Node<'a>, name: &str) -> Option<PeeringSide> {

@@ -7,7 +7,7 @@ use reachproof_model::finding::{
 };
 use reachproof_model::net::Printable;
 use reachproof_model::observation::{Attempt, Identification, Outcome};
-use reachproof_model::prediction::{Place, Step};
+use reachproof_model::prediction::{Place, Step, StepOutcome};
 
 use super::called;
 use super::page::Page;
@@ -22,6 +22,19 @@ pub(super) fn line(report: &Report, finding: &Finding) -> String {
         Printable(&verdict),
         seen(finding)
     )
+}
+
+/// What the gate that drops the flow says, where one does.
+pub(super) fn dropped(finding: &Finding) -> Option<String> {
+    let step = finding
+        .prediction
+        .steps
+        .iter()
+        .find(|step| match step.outcome {
+            StepOutcome::Drop | StepOutcome::Partly { .. } => true,
+            StepOutcome::Pass { .. } | StepOutcome::Unknown(_) | StepOutcome::Skipped => false,
+        })?;
+    Some(gate(step))
 }
 
 /// A block: what contradicts what, gate by gate and attempt by attempt.

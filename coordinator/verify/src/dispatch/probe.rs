@@ -1,0 +1,58 @@
+//! One probe of a dispatched plan: what was reported of it, and when nothing more is to come.
+
+use std::collections::BTreeMap;
+
+use reachproof_model::observation::{AgentName, Attempt, Identification, Outcome};
+use reachproof_model::plan::{ATTEMPTS, PlannedProbe, SourcePorts};
+use reachproof_proto::net::{Nonce, ProofKey, verify_proof};
+
+use crate::wire::observations::ReportedIdentity;
+
+/// `EINVAL`: stands for a probe that the agent does not make (`control.proto`).
+const ERRNO_INVALID: u32 = 22;
+
+/// One probe and what was reported of it.
+pub(super) struct ProbeState {
+    pub(super) agent: AgentName,
+    pub(super) flow: usize,
+    pub(super) planned: PlannedProbe,
+    pub(super) nonce: Nonce,
+    pub(super) attempts: BTreeMap<u32, Attempt>,
+}
+
+impl ProbeState {
+    /// Whether nothing more is to come.
+    pub(super) fn finished(&self) -> bool {
+        let planned = usize::try_from(ATTEMPTS).unwrap_or(usize::MAX);
+        let random = matches!(self.planned.source_ports, SourcePorts::Random);
+        let ended = |attempt: &Attempt| match attempt.outcome {
+            Outcome::Connected { .. } | Outcome::Refused { .. } => random,
+            Outcome::RefusedByPolicy => true,
+            Outcome::LocalError { errno } => errno == ERRNO_INVALID,
+            Outcome::TimedOut { .. } | Outcome::Unreachable { .. } | Outcome::Starved => false,
+        };
+        self.attempts.len() >= planned || self.attempts.values().any(ended)
+    }
+}
+
+/// Checks what a peer said: only the holder of the listener's key can make the proof.
+pub(super) fn identified(
+    probe: &ProbeState,
+    key: Option<&ProofKey>,
+    identity: ReportedIdentity,
+) -> Identification {
+    match identity {
+        ReportedIdentity::NotAsked => Identification::NotAsked,
+        ReportedIdentity::Failed(code) => Identification::Failed { code },
+        ReportedIdentity::Unreadable => Identification::Mismatch,
+        ReportedIdentity::Answered { observed, proof } => {
+            let said = (observed.ip(), observed.port());
+            match key {
+                Some(key) if verify_proof(key, &probe.nonce, said, &proof) => {
+                    Identification::Verified { observed }
+                }
+                Some(_) | None => Identification::Mismatch,
+            }
+        }
+    }
+}

@@ -1,0 +1,448 @@
+//! Every message: there and back, and each field missing, out of range and unknown.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use reachproof_model::flow::Flow;
+use reachproof_model::observation::{Attempt, Identification, Outcome, ProbeId};
+use reachproof_model::plan::{
+    AgentKind, PlannedFlow, PlannedProbe, PolicyFact, ProbeKind, SourcePorts, Target,
+};
+use reachproof_proto::net::{NONCE_LENGTH, PROOF_KEY_LENGTH, PROOF_LENGTH, address_to_wire};
+use reachproof_proto::v1;
+
+use super::assignment::{listens, probe};
+use super::observations::{ATTEMPTS_PER_BATCH_MAX, ReportedAttempt, ReportedIdentity, attempts};
+use super::*;
+
+/// A greeting that is right.
+fn hello() -> v1::Hello {
+    v1::Hello {
+        agent: "node-a".to_owned(),
+        node: "ip-10-0-1-20".to_owned(),
+        kind: v1::AgentKind::Node.into(),
+        addresses: vec![vec![10, 0, 1, 20], vec![10, 0, 1, 20], vec![0xfd; 16]],
+        ephemeral_port_first: 32_768,
+        ephemeral_port_last: 60_999,
+        version: "0.1.0".to_owned(),
+        boot: 7,
+        limits: Some(v1::AgentLimits {
+            attempts_in_flight_max: 64,
+            attempts_per_second_max: 20,
+        }),
+        wire_version: 1,
+    }
+}
+
+#[test]
+fn a_greeting_is_taken_and_a_repeated_address_counts_once() {
+    let greeting = Greeting::try_from(hello()).unwrap();
+    assert_eq!(greeting.agent.name.as_str(), "node-a");
+    assert_eq!(greeting.agent.kind, AgentKind::Node);
+    assert_eq!(greeting.agent.addresses.len(), 2);
+    assert_eq!(
+        greeting.agent.ephemeral_ports,
+        PortRange::between(32_768, 60_999)
+    );
+    assert_eq!((greeting.boot, greeting.attempts_per_second_max), (7, 20));
+    let outside = v1::Hello {
+        node: String::new(),
+        ..hello()
+    };
+    assert_eq!(Greeting::try_from(outside).unwrap().agent.node, None);
+}
+
+#[test]
+fn each_bad_field_of_a_greeting_is_named() {
+    type Spoil = fn(&mut v1::Hello);
+    let limits = |flight, second| {
+        Some(v1::AgentLimits {
+            attempts_in_flight_max: flight,
+            attempts_per_second_max: second,
+        })
+    };
+    let table: Vec<(&str, Spoil)> = vec![
+        ("wire version 0", |hello| hello.wire_version = 0),
+        ("wire version 2", |hello| hello.wire_version = 2),
+        ("`agent`", |hello| hello.agent.clear()),
+        ("`agent`", |hello| hello.agent = "a".repeat(254)),
+        ("`agent`", |hello| hello.agent = "a\u{1b}[2J".to_owned()),
+        ("`node`", |hello| hello.node = "n\n".to_owned()),
+        ("`kind`", |hello| hello.kind = 0),
+        ("`kind`", |hello| hello.kind = 4),
+        ("`addresses`", |hello| hello.addresses.clear()),
+        ("`addresses`", |hello| {
+            hello.addresses = vec![vec![10, 0, 0, 1]; 751]
+        }),
+        ("`addresses`", |hello| {
+            hello.addresses = vec![vec![10, 0, 0]]
+        }),
+        ("`ephemeral_port_first`", |hello| {
+            hello.ephemeral_port_first = 0
+        }),
+        ("`ephemeral_port_last`", |hello| {
+            hello.ephemeral_port_last = 65_979
+        }),
+        ("upside down", |hello| hello.ephemeral_port_first = 61_000),
+        ("`version`", |hello| hello.version = "v".repeat(129)),
+        ("`limits`", |hello| hello.limits = None),
+    ];
+    for (expected, spoil) in table {
+        let mut bad = hello();
+        spoil(&mut bad);
+        let error = Greeting::try_from(bad).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    for (flight, second) in [(0, 20), (64, 0)] {
+        let bad = v1::Hello {
+            limits: limits(flight, second),
+            ..hello()
+        };
+        assert!(Greeting::try_from(bad).is_err());
+    }
+}
+
+/// Two attempts: one silent, one connected with an answer.
+fn batch() -> v1::ObservationBatch {
+    v1::ObservationBatch {
+        run: "run-1".to_owned(),
+        sequence: 1,
+        first_start_unix_us: 0,
+        first_start_us: 1_000_000,
+        local_addresses: vec![vec![10, 0, 1, 20]],
+        probe_id_delta: vec![5, -2],
+        attempt: vec![1, 0],
+        outcome: vec![v1::Outcome::TimedOut.into(), v1::Outcome::Connected.into()],
+        local_ports: vec![0x9c, 0x40, 0x9c, 0x41],
+        start_delta_us: vec![0, -500_000],
+        elapsed_us: vec![3_000_000, 250],
+        errno: vec![],
+        syn_retransmissions: vec![2, 0],
+        local_address: vec![],
+        identifications: vec![v1::Identification {
+            index: 1,
+            result: Some(v1::identification::Result::Answer(
+                v1::IdentificationAnswer {
+                    observed_address: vec![10, 0, 1, 20],
+                    observed_port: 40_001,
+                    proof: vec![9; PROOF_LENGTH],
+                },
+            )),
+        }],
+    }
+}
+
+#[test]
+fn columns_become_attempts() {
+    let rows = attempts(&batch()).unwrap();
+    let [silent, connected] = rows.as_slice() else {
+        panic!("{rows:?}");
+    };
+    assert_eq!(silent.probe, ProbeId(5));
+    assert_eq!(silent.attempt.number, 1);
+    assert_eq!(
+        silent.attempt.local,
+        Some("10.0.1.20:40000".parse().unwrap())
+    );
+    assert_eq!(silent.attempt.started, Duration::from_secs(1));
+    assert_eq!(silent.attempt.syn_retransmissions, 2);
+    let after = Duration::from_secs(3);
+    assert_eq!(silent.attempt.outcome, Outcome::TimedOut { after });
+    assert_eq!(silent.identity, ReportedIdentity::NotAsked);
+
+    assert_eq!(connected.probe, ProbeId(3));
+    assert_eq!(connected.attempt.started, Duration::from_millis(500));
+    let observed: SocketAddr = "10.0.1.20:40001".parse().unwrap();
+    let proof = [9; PROOF_LENGTH];
+    assert_eq!(
+        connected.identity,
+        ReportedIdentity::Answered { observed, proof }
+    );
+}
+
+#[test]
+fn each_bad_column_of_a_batch_is_named() {
+    type Spoil = fn(&mut v1::ObservationBatch);
+    let table: Vec<(&str, Spoil)> = vec![
+        ("`outcome`", |batch| batch.outcome[0] = 0),
+        ("`outcome`", |batch| batch.outcome[0] = 8),
+        ("`outcome`", |batch| {
+            batch.outcome = vec![1; ATTEMPTS_PER_BATCH_MAX + 1]
+        }),
+        ("`probe_id_delta`", |batch| batch.probe_id_delta.truncate(1)),
+        ("`probe_id_delta`", |batch| batch.probe_id_delta[0] = -1),
+        ("`start_delta_us`", |batch| batch.start_delta_us.push(0)),
+        ("`start_delta_us`", |batch| {
+            batch.start_delta_us[1] = -1_000_001
+        }),
+        ("`start_delta_us`", |batch| {
+            batch.start_delta_us = vec![i64::MAX, i64::MAX]
+        }),
+        ("`elapsed_us`", |batch| batch.elapsed_us.clear()),
+        ("`local_ports`", |batch| batch.local_ports.truncate(3)),
+        ("`local_addresses`", |batch| {
+            batch.local_addresses[0] = vec![1; 5]
+        }),
+        ("`local_address`", |batch| batch.local_address = vec![0, 1]),
+        ("`local_address`", |batch| batch.local_address = vec![0]),
+        ("`attempt`", |batch| batch.attempt = vec![0]),
+        ("`errno`", |batch| batch.errno = vec![1, 2, 3]),
+        ("`syn_retransmissions`", |batch| {
+            batch.syn_retransmissions = vec![1]
+        }),
+        ("`identifications.index`", |batch| {
+            batch.identifications[0].index = 2
+        }),
+        ("`identifications.result`", |batch| {
+            batch.identifications[0].result = None
+        }),
+    ];
+    for (expected, spoil) in table {
+        let mut bad = batch();
+        spoil(&mut bad);
+        let error = attempts(&bad).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error} does not name {expected}");
+    }
+}
+
+#[test]
+fn an_answer_of_a_stranger_spoils_its_own_attempt_only() {
+    type Spoil = fn(&mut v1::IdentificationAnswer);
+    let table: [Spoil; 4] = [
+        |answer| answer.observed_address = vec![1],
+        |answer| answer.observed_port = 0,
+        |answer| answer.observed_port = 65_979,
+        |answer| answer.proof = vec![9; PROOF_LENGTH - 1],
+    ];
+    for spoil in table {
+        let mut batch = batch();
+        if let Some(v1::identification::Result::Answer(answer)) =
+            &mut batch.identifications[0].result
+        {
+            spoil(answer);
+        }
+        let rows = attempts(&batch).unwrap();
+        assert_eq!(rows[1].identity, ReportedIdentity::Unreadable);
+        assert_eq!(rows[0].identity, ReportedIdentity::NotAsked);
+    }
+}
+
+#[test]
+fn a_failed_identification_keeps_its_code() {
+    let mut batch = batch();
+    batch.identifications[0].result = Some(v1::identification::Result::FailedCode(14));
+    assert_eq!(
+        attempts(&batch).unwrap()[1].identity,
+        ReportedIdentity::Failed(14)
+    );
+}
+
+#[test]
+fn accepts_are_read_and_each_bad_field_is_named() {
+    let good = v1::AcceptBatch {
+        run: "run-1".to_owned(),
+        sequence: 1,
+        accepts: vec![v1::Accept {
+            local_port: 7_500,
+            local_address: vec![10, 0, 2, 20],
+            peer_address: vec![10, 0, 1, 20],
+            peer_port: 40_000,
+            at_unix_us: 0,
+        }],
+        accepts_dropped: 0,
+    };
+    let read = accepts(&good).unwrap();
+    assert_eq!(read[0].local, "10.0.2.20:7500".parse().unwrap());
+    assert_eq!(read[0].peer, "10.0.1.20:40000".parse().unwrap());
+
+    type Spoil = fn(&mut v1::AcceptBatch);
+    let table: [(&str, Spoil); 5] = [
+        ("`accepts.local_port`", |batch| {
+            batch.accepts[0].local_port = 0
+        }),
+        ("`accepts.peer_port`", |batch| {
+            batch.accepts[0].peer_port = 65_536
+        }),
+        ("`accepts.local_address`", |batch| {
+            batch.accepts[0].local_address.clear()
+        }),
+        ("`accepts.peer_address`", |batch| {
+            batch.accepts[0].peer_address = vec![0; 8]
+        }),
+        ("`accepts`", |batch| {
+            batch.accepts = vec![batch.accepts[0].clone(); ACCEPTS_MAX + 1];
+        }),
+    ];
+    for (expected, spoil) in table {
+        let mut bad = good.clone();
+        spoil(&mut bad);
+        let error = accepts(&bad).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_port_that_could_not_be_opened_is_a_port() {
+    let report = |port| v1::ListenReport {
+        run: "run-1".to_owned(),
+        generation: 1,
+        failures: vec![v1::ListenFailure { port, errno: 98 }],
+    };
+    assert_eq!(listen_failures(&report(7_500)), Ok(vec![(7_500, 98)]));
+    assert!(listen_failures(&report(65_979)).is_err());
+}
+
+#[test]
+fn a_planned_probe_goes_out_as_it_is() {
+    let flow = PlannedFlow {
+        flow: Flow::tcp(
+            "10.0.1.20".parse().unwrap(),
+            "10.0.2.20".parse().unwrap(),
+            7_500,
+        ),
+        source: AgentName::try_from("a").unwrap(),
+        target: Target::Pod,
+        purposes: BTreeSet::new(),
+        policy: PolicyFact::NoneSelects,
+        translated: None,
+        probes: Vec::new(),
+    };
+    let planned = |kind, source_ports| PlannedProbe {
+        id: ProbeId(3),
+        kind,
+        source_ports,
+    };
+    let nonce = [1; NONCE_LENGTH];
+    let asked = probe(
+        &flow,
+        &planned(ProbeKind::Identify, SourcePorts::Random),
+        &nonce,
+    )
+    .unwrap();
+    assert_eq!((asked.id, asked.port, asked.attempts), (3, 7_500, 3));
+    assert_eq!((asked.deadline_ms, asked.interval_ms), (3_000, 5_100));
+    assert_eq!(asked.target, address_to_wire(flow.flow.destination));
+    assert_eq!(asked.kind, i32::from(v1::ProbeKind::Peer));
+    assert_eq!((asked.nonce, asked.source_ports), (nonce.to_vec(), vec![]));
+
+    let fixed = planned(ProbeKind::Connect, SourcePorts::Fixed(40_000));
+    let silent = probe(&flow, &fixed, &nonce).unwrap();
+    assert_eq!(silent.source_ports, [40_000; 3]);
+    assert!(
+        silent.nonce.is_empty(),
+        "a probe that asks nobody carries no nonce"
+    );
+
+    let keys = [(7_500, [2; PROOF_KEY_LENGTH])].into();
+    assert_eq!(listens(&keys)[0].port, 7_500);
+}
+
+/// Writes attempts as an agent does: deltas, and sparse columns left out when they are all 0.
+fn columns(rows: &[ReportedAttempt], first_start_us: u64) -> v1::ObservationBatch {
+    let us = |duration: Duration| i64::try_from(duration.as_micros()).unwrap();
+    let mut batch = v1::ObservationBatch {
+        first_start_us,
+        ..v1::ObservationBatch::default()
+    };
+    let (mut probe, mut start) = (0_i64, i64::try_from(first_start_us).unwrap());
+    for row in rows {
+        let ProbeId(id) = row.probe;
+        batch
+            .probe_id_delta
+            .push(i32::try_from(i64::from(id) - probe).unwrap());
+        probe = i64::from(id);
+        batch.start_delta_us.push(us(row.attempt.started) - start);
+        start = us(row.attempt.started);
+        batch.attempt.push(row.attempt.number);
+        let (outcome, elapsed, errno) = match row.attempt.outcome {
+            Outcome::Connected { handshake } => (v1::Outcome::Connected, handshake, 0),
+            Outcome::Refused { after } => (v1::Outcome::Refused, after, 0),
+            Outcome::TimedOut { after } => (v1::Outcome::TimedOut, after, 0),
+            Outcome::Unreachable { errno } => (v1::Outcome::Unreachable, Duration::ZERO, errno),
+            Outcome::LocalError { errno } => (v1::Outcome::LocalError, Duration::ZERO, errno),
+            Outcome::Starved => (v1::Outcome::Starved, Duration::ZERO, 0),
+            Outcome::RefusedByPolicy => (v1::Outcome::RefusedByPolicy, Duration::ZERO, 0),
+        };
+        batch.outcome.push(outcome.into());
+        batch
+            .elapsed_us
+            .push(u32::try_from(elapsed.as_micros()).unwrap());
+        batch.errno.push(errno);
+        batch
+            .syn_retransmissions
+            .push(row.attempt.syn_retransmissions);
+        let port = row.attempt.local.map_or(0, |local| local.port());
+        batch.local_ports.extend(port.to_be_bytes());
+        let index = row.attempt.local.map_or(0, |local| {
+            let bytes = address_to_wire(local.ip());
+            let found = batch
+                .local_addresses
+                .iter()
+                .position(|known| *known == bytes);
+            found.unwrap_or_else(|| {
+                batch.local_addresses.push(bytes);
+                batch.local_addresses.len() - 1
+            })
+        });
+        batch.local_address.push(u32::try_from(index).unwrap());
+    }
+    for column in [
+        &mut batch.attempt,
+        &mut batch.errno,
+        &mut batch.syn_retransmissions,
+        &mut batch.local_address,
+    ] {
+        if column.iter().all(|entry| *entry == 0) {
+            column.clear();
+        }
+    }
+    batch
+}
+
+/// Any attempt.
+fn row() -> impl Strategy<Value = ReportedAttempt> {
+    let micros = (0..4_000_000_u64).prop_map(Duration::from_micros);
+    let outcome = prop_oneof![
+        micros
+            .clone()
+            .prop_map(|handshake| Outcome::Connected { handshake }),
+        micros.clone().prop_map(|after| Outcome::Refused { after }),
+        micros.clone().prop_map(|after| Outcome::TimedOut { after }),
+        (0..200_u32).prop_map(|errno| Outcome::Unreachable { errno }),
+        (0..200_u32).prop_map(|errno| Outcome::LocalError { errno }),
+        Just(Outcome::Starved),
+        Just(Outcome::RefusedByPolicy),
+    ];
+    let local =
+        prop::option::of((any::<std::net::Ipv4Addr>(), 1..=u16::MAX).prop_map(SocketAddr::from));
+    (0..100_000_u32, 0..3_u32, micros, outcome, local, 0..5_u32).prop_map(
+        |(id, number, started, outcome, local, syn_retransmissions)| ReportedAttempt {
+            probe: ProbeId(id),
+            attempt: Attempt {
+                number,
+                local,
+                started,
+                outcome,
+                syn_retransmissions,
+                identification: Identification::NotAsked,
+            },
+            identity: ReportedIdentity::NotAsked,
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn any_batch_comes_back_as_it_was_sent(rows in vec(row(), 0..40), first in 0..9_000_000_u64) {
+        let batch = columns(&rows, first);
+        prop_assert_eq!(attempts(&batch).unwrap(), rows);
+    }
+}

@@ -1,0 +1,156 @@
+//! The report as programs and people get it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use fake::{Agent, Fate, Habit, Network, coordinator};
+use reachproof_model::expectation::ExpectationState;
+use reachproof_verify::Report;
+use reachproof_verify::report::human::{Colour, Terminal, render};
+use reachproof_verify::report::json;
+use serde_json::{Value, json};
+
+mod fake;
+
+/// A page of 110 columns without colours.
+const PAGE: Terminal = Terminal {
+    width: 110,
+    colour: Colour::Plain,
+};
+
+/// Drift: n2 answers on a port that nothing admits, n3 is silent on one that is admitted.
+fn drift(source: IpAddr, target: IpAddr, port: u16) -> Fate {
+    let ends = (source.to_string(), target.to_string());
+    match (ends.0.as_str(), ends.1.as_str(), port) {
+        ("10.0.1.20", "10.0.2.20", 7_500 | 8_080) => Fate::Open,
+        _ => Fate::Silent,
+    }
+}
+
+/// A run over A01 with agents on n1, n2 and n3, over a network with drift; a fourth agent never comes.
+async fn report() -> Report {
+    let coordinator = coordinator("A01", 3).await;
+    let site = Arc::new(coordinator.site);
+    let network = Network::new(drift);
+    let mut agents = tokio::task::JoinSet::new();
+    for (name, address) in [
+        ("n1", "10.0.1.20"),
+        ("n2", "10.0.2.20"),
+        ("n3", "10.0.1.40"),
+    ] {
+        let agent = Agent {
+            name,
+            address: address.parse().unwrap(),
+            habit: Habit::Faithful,
+            network: network.clone(),
+        };
+        agents.spawn(agent.live(Arc::clone(&site)));
+    }
+    let mut report = coordinator.run.await.unwrap().unwrap();
+    report.run.duration_ms = 14_000;
+    report.run.id = "run-0".to_owned();
+    report
+}
+
+/// The schema that is published.
+fn schema() -> Value {
+    let path = format!(
+        "{}/../../deploy/schemas/report.json",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_report_is_as_its_schema_says_and_the_schema_refuses_what_is_not() {
+    let report: Value = serde_json::from_str(&json::render(&report().await).unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema()).unwrap();
+    let errors: Vec<_> = validator
+        .iter_errors(&report)
+        .map(|error| error.to_string())
+        .collect();
+    assert_eq!(errors, Vec::<String>::new());
+
+    type Spoil = fn(&mut Value);
+    let spoils: [Spoil; 7] = [
+        |report| report["schema"] = json!("reachproof.report/v2"),
+        |report| report["findings"][0]["kind"] = json!("confirmed"),
+        |report| report["findings"][0]["reason"] = json!("because"),
+        |report| report["findings"][0]["flow"]["port"] = json!(65_979),
+        |report| report["summary"]["confirmed_allow"] = json!(-1),
+        |report| report["surprise"] = json!(1),
+        |report| drop(report.as_object_mut().unwrap().remove("stability")),
+    ];
+    for (index, spoil) in spoils.iter().enumerate() {
+        let mut bad = report.clone();
+        spoil(&mut bad);
+        assert!(!validator.is_valid(&bad), "spoil {index}");
+    }
+}
+
+#[tokio::test]
+async fn people_read_contradictions_first_and_every_line_fits() {
+    let report = report().await;
+    let text = render(&report, PAGE);
+    assert!(text.starts_with("Contradictions"), "{text}");
+    for line in text.lines() {
+        assert!(line.chars().count() <= 110, "{line}");
+        assert!(!line.contains('\u{1b}'), "{line}");
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[tokio::test]
+async fn names_from_the_snapshot_cannot_move_the_cursor() {
+    let mut report = report().await;
+    let hostile = "\u{1b}[2J\u{202e}evil\nline";
+    for label in report.endpoints.values_mut() {
+        label.name = hostile.to_owned();
+        label.class = hostile.to_owned();
+    }
+    let steps = report
+        .findings
+        .iter_mut()
+        .flat_map(|finding| &mut finding.prediction.steps);
+    for step in steps {
+        step.detail = hostile.to_owned();
+    }
+    let text = render(&report, PAGE);
+    assert!(text.contains("evil"));
+    for character in ['\u{1b}', '\u{202e}'] {
+        assert!(!text.contains(character));
+    }
+    assert!(!text.lines().any(|line| line.starts_with("line")));
+    let coloured = render(
+        &report,
+        Terminal {
+            colour: Colour::Shown,
+            ..PAGE
+        },
+    );
+    assert!(!coloured.contains("\u{1b}[2J"), "only our own colours");
+}
+
+#[tokio::test]
+async fn the_exit_code_counts_contradictions_then_wishes_then_doubts() {
+    let mut report = report().await;
+    assert_eq!(report.exit_code(usize::MAX), 1, "contradictions");
+    report
+        .findings
+        .retain(|finding| !finding.kind.is_contradiction());
+    assert_eq!(report.exit_code(usize::MAX), 1, "a broken expectation");
+    for expectation in &mut report.expectations {
+        expectation.state = ExpectationState::Unverified;
+        expectation.inconclusive = 1;
+    }
+    let doubts = report.expectations.len();
+    assert!(doubts > 0);
+    assert_eq!(report.exit_code(doubts - 1), 3);
+    assert_eq!(report.exit_code(doubts), 0);
+}

@@ -1,0 +1,192 @@
+//! Whole runs over real sockets, with agents that see what the test says.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use fake::{Agent, Fate, Habit, Network, coordinator};
+use reachproof_model::finding::FindingKind;
+use reachproof_proto::v1::agent_message::Body;
+use reachproof_proto::v1::coordinator_message::Body as Order;
+use reachproof_verify::{Report, RunError};
+
+mod fake;
+
+/// Host n1 of the base world of SEMANTICS J: its groups let everything out and nothing in.
+const N1: &str = "10.0.1.20";
+/// Host n2: tcp/8080 from the VPC in, nothing out (vector A01).
+const N2: &str = "10.0.2.20";
+/// Host n3: as n2.
+const N3: &str = "10.0.1.40";
+
+/// What the security groups of A01 make the network do.
+fn as_predicted(source: IpAddr, target: IpAddr, port: u16) -> Fate {
+    let from_n1 = source.to_string() == N1;
+    let to_d = [N2, N3].contains(&target.to_string().as_str());
+    if from_n1 && to_d && port == 8_080 {
+        Fate::Open
+    } else {
+        Fate::Silent
+    }
+}
+
+/// Runs A01 with three agents, of which the first has a habit.
+async fn run(habit: Habit, network: Network) -> Report {
+    let coordinator = coordinator("A01", 3).await;
+    let site = Arc::new(coordinator.site);
+    let mut agents = tokio::task::JoinSet::new();
+    for (name, address, habit) in [
+        ("n1", N1, habit),
+        ("n2", N2, Habit::Faithful),
+        ("n3", N3, Habit::Faithful),
+    ] {
+        let agent = Agent {
+            name,
+            address: address.parse().unwrap(),
+            habit,
+            network: network.clone(),
+        };
+        agents.spawn(agent.live(Arc::clone(&site)));
+    }
+    let report = coordinator.run.await.unwrap().unwrap();
+    while agents.join_next().await.is_some() {}
+    report
+}
+
+/// The kind, and the reason where there is one, of every flow.
+fn kinds(report: &Report) -> BTreeMap<String, (FindingKind, Option<&'static str>)> {
+    let findings = report.findings.iter();
+    findings
+        .map(|finding| {
+            let reason = finding.reason.as_ref().map(|reason| reason.as_str());
+            (finding.flow.to_string(), (finding.kind, reason))
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_network_that_does_as_predicted_is_confirmed() {
+    let report = run(Habit::Faithful, Network::new(as_predicted)).await;
+    let kinds = kinds(&report);
+    let kind = |port: u16| kinds[&format!("{N1} -> {N2} tcp/{port}")];
+    assert_eq!(kind(8_080), (FindingKind::ConfirmedAllow, None));
+    assert_eq!(kind(8_079), (FindingKind::ConfirmedDeny, None));
+    assert_eq!(kind(7_500), (FindingKind::ConfirmedDeny, None));
+    // n2 reaches nothing at all, so its silence proves nothing.
+    let silent = kinds[&format!("{N2} -> {N3} tcp/7500")];
+    assert_eq!(silent, (FindingKind::Inconclusive, Some("no-control")));
+    assert_eq!(report.count(FindingKind::ContradictionOpen), 0);
+    assert_eq!(report.agents.present.len(), 3);
+}
+
+#[tokio::test]
+async fn drift_in_both_directions_is_found() {
+    let drift = |source: IpAddr, target: IpAddr, port| match (target.to_string().as_str(), port) {
+        (N2, 7_500) => Fate::Open,
+        (N3, 8_080) => Fate::Silent,
+        (N3, 8_079) => Fate::Open,
+        _ => as_predicted(source, target, port),
+    };
+    let report = run(Habit::Faithful, Network::new(drift)).await;
+    let kinds = kinds(&report);
+    let to = |target, port: u16| kinds[&format!("{N1} -> {target} tcp/{port}")].0;
+    assert_eq!(to(N2, 7_500), FindingKind::ContradictionOpen);
+    assert_eq!(to(N3, 8_079), FindingKind::ContradictionOpen);
+    assert_eq!(to(N3, 8_080), FindingKind::ContradictionClosed);
+    assert_eq!(report.exit_code(usize::MAX), 1);
+}
+
+#[tokio::test]
+async fn a_stream_cut_in_the_middle_changes_no_verdict_and_counts_nothing_twice() {
+    let faithful = run(Habit::Faithful, Network::new(as_predicted)).await;
+    let cut = run(Habit::Cut, Network::new(as_predicted)).await;
+    assert_eq!(kinds(&cut), kinds(&faithful));
+    for finding in &cut.findings {
+        assert!(finding.observation.attempts.len() <= 3, "{}", finding.flow);
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_starts_anew_in_the_middle_confirms_no_deny_of_its_own_half() {
+    let report = run(Habit::Restart, Network::new(as_predicted)).await;
+    // As a target it may have forgotten connections; as a source it tried everything that was unfinished again.
+    let kinds = kinds(&report);
+    let to_restarted = kinds[&format!("{N2} -> {N1} tcp/7500")];
+    assert_ne!(to_restarted.0, FindingKind::ConfirmedDeny);
+    assert_eq!(
+        kinds[&format!("{N1} -> {N2} tcp/8080")].0,
+        FindingKind::ConfirmedAllow
+    );
+}
+
+#[tokio::test]
+async fn what_an_agent_did_not_report_before_it_vanished_is_not_observed() {
+    let report = run(Habit::Vanish, Network::new(as_predicted)).await;
+    let unreported = report.findings.iter().filter(|finding| {
+        finding
+            .reason
+            .as_ref()
+            .is_some_and(|r| r.as_str() == "not-reported")
+    });
+    assert!(unreported.count() > 0);
+    for finding in &report.findings {
+        let to_lost = finding.flow.destination.to_string() == N1;
+        if to_lost {
+            assert_ne!(finding.kind, FindingKind::ConfirmedDeny, "{}", finding.flow);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_the_right_proof_confirms_nothing() {
+    let all_open = |_: IpAddr, _: IpAddr, _: u16| Fate::Open;
+    let report = run(Habit::Stranger, Network::new(all_open)).await;
+    let kinds = kinds(&report);
+    let peer = kinds[&format!("{N1} -> {N2} tcp/7500")];
+    assert_eq!(peer, (FindingKind::Inconclusive, Some("peer-mismatch")));
+}
+
+#[tokio::test]
+async fn results_of_another_run_are_dropped() {
+    let report = run(Habit::Forger, Network::new(as_predicted)).await;
+    for finding in &report.findings {
+        if finding.flow.source.to_string() == N1 {
+            assert!(finding.observation.attempts.is_empty(), "{}", finding.flow);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_is_interrupted_cancels_at_its_agents_and_judges_nothing() {
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let coordinator = fake::coordinator_until("A01", 1, async {
+        stopped.await.unwrap();
+    })
+    .await;
+    let site = coordinator.site;
+    let mut link = fake::attach(&site, &fake::bearer(&site)).await.unwrap();
+    let hello = fake::hello("n1", N1.parse().unwrap(), 1);
+    link.say(Body::Hello(hello)).await;
+    loop {
+        let message = link.receive.message().await.unwrap().unwrap();
+        if let Some(Order::Assignment(_)) = message.body {
+            break;
+        }
+    }
+    stop.send(()).unwrap();
+    loop {
+        let message = link.receive.message().await.unwrap().unwrap();
+        if let Some(Order::Cancel(_)) = message.body {
+            break;
+        }
+    }
+    drop(link);
+    let error = coordinator.run.await.unwrap().unwrap_err();
+    assert!(matches!(error, RunError::Interrupted), "{error}");
+}

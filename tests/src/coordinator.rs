@@ -1,0 +1,156 @@
+//! The binary `reachproof` as an ordinary process in a lab.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, TOKEN_FILE};
+use serde_json::Value;
+
+use crate::agents::Dial;
+use crate::error::RunnerError;
+use crate::stage::Stage;
+
+/// Longest wait for the coordinator to write its credentials: it does so first, and a busy machine is slow.
+const START_MAX: Duration = Duration::from_secs(20);
+
+/// Longest run: gathering, three rounds of silence, and room for a busy machine.
+const RUN_MAX: Duration = Duration::from_secs(120);
+
+/// Time between two looks at a process.
+const STEP: Duration = Duration::from_millis(50);
+
+/// `reachproof verify` on its way to a report. Killed and waited for when dropped.
+#[derive(Debug)]
+pub struct Coordinator {
+    process: Child,
+    report: PathBuf,
+    log: PathBuf,
+}
+
+impl Coordinator {
+    /// Starts `program verify` where the world wants its coordinator, and waits until agents can be told how to dial.
+    ///
+    /// It waits for all of the world's agents, at most `wait`.
+    ///
+    /// # Errors
+    /// [`RunnerError::Coordinator`] if it cannot be started or writes no credentials.
+    pub fn start(
+        stage: &Stage,
+        program: &Path,
+        wait: Duration,
+    ) -> Result<(Self, Dial), RunnerError> {
+        let failed = |source| RunnerError::Coordinator { source };
+        let names: Vec<&str> = stage
+            .expanded
+            .agents
+            .iter()
+            .map(|agent| agent.endpoint.as_str())
+            .collect();
+        let expected = stage.log("expected");
+        let (report, log) = (stage.log("report"), stage.log("coordinator"));
+        fs::write(&expected, names.join("\n")).map_err(failed)?;
+        let address = stage.control_address()?;
+        let mut command = stage.coordinator_command(program)?;
+        command
+            .arg("verify")
+            .arg("--snapshot")
+            .arg(stage.snapshot())
+            .args(["--listen", &address.to_string()])
+            .arg("--expect")
+            .arg(&expected)
+            .args(["--wait", &format!("{}s", wait.as_secs())])
+            .arg("--credentials")
+            .arg(stage.credentials())
+            .args(["--output", "json", "--seed", "1"])
+            .stdin(Stdio::null())
+            .stdout(File::create(&report).map_err(failed)?)
+            .stderr(File::create(&log).map_err(failed)?);
+        let process = command.spawn().map_err(failed)?;
+        let mut coordinator = Coordinator {
+            process,
+            report,
+            log,
+        };
+        let dial = Dial {
+            address,
+            ca: stage.credentials().join(CA_CERTIFICATE_FILE),
+            token: stage.credentials().join(TOKEN_FILE),
+        };
+        coordinator.until(START_MAX, || dial.ca.exists() && dial.token.exists())?;
+        Ok((coordinator, dial))
+    }
+
+    /// Waits for the end of the run: exit code and report.
+    ///
+    /// # Errors
+    /// [`RunnerError::CoordinatorEnded`] without a report; [`RunnerError::Coordinator`].
+    pub fn finish(mut self) -> Result<(u8, Value), RunnerError> {
+        let failed = |source| RunnerError::Coordinator { source };
+        let end = Instant::now() + RUN_MAX;
+        let status = loop {
+            match self.process.try_wait().map_err(failed)? {
+                Some(status) => break status,
+                None if Instant::now() > end => return Err(self.ended("took too long".to_owned())),
+                None => std::thread::sleep(STEP),
+            }
+        };
+        let text = fs::read_to_string(&self.report).map_err(failed)?;
+        match (
+            status.code().and_then(|code| u8::try_from(code).ok()),
+            text.is_empty(),
+        ) {
+            (Some(code), false) => Ok((code, serde_json::from_str(&text)?)),
+            (_, true) | (None, false) => Err(self.ended(status.to_string())),
+        }
+    }
+
+    /// Waits until `there`, unless the process ends before.
+    fn until(&mut self, most: Duration, there: impl Fn() -> bool) -> Result<(), RunnerError> {
+        let end = Instant::now() + most;
+        while !there() {
+            let status = self
+                .process
+                .try_wait()
+                .map_err(|source| RunnerError::Coordinator { source })?;
+            if let Some(status) = status {
+                return Err(self.ended(status.to_string()));
+            }
+            if Instant::now() > end {
+                return Err(self.ended("wrote no credentials".to_owned()));
+            }
+            std::thread::sleep(STEP);
+        }
+        Ok(())
+    }
+
+    fn ended(&self, how: String) -> RunnerError {
+        let said = fs::read_to_string(&self.log).unwrap_or_default();
+        RunnerError::CoordinatorEnded {
+            how,
+            said: said.trim().to_owned(),
+        }
+    }
+}
+
+impl Drop for Coordinator {
+    fn drop(&mut self) {
+        // One that ended by itself cannot be killed; there is nobody to tell.
+        let _already_ended = self.process.kill();
+        let _status = self.process.wait();
+    }
+}
+
+impl Stage {
+    /// A command that runs `program` where the coordinator belongs.
+    ///
+    /// # Errors
+    /// [`RunnerError::Lab`] if the world names a host that the lab does not have.
+    fn coordinator_command(&self, program: &Path) -> Result<Command, RunnerError> {
+        match self.coordinator_host() {
+            None => Ok(Command::new(program)),
+            Some(host) => Ok(self.lab.command(host, program.as_os_str())?),
+        }
+    }
+}

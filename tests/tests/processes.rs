@@ -1,0 +1,287 @@
+//! The real binaries `reachproof` and `reachproof-agent` as processes in a lab.
+
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use reachproof_lab::world::World;
+use reachproof_tests::agents::{AgentProgram, Agents, Dial};
+use reachproof_tests::coordinator::Coordinator;
+use reachproof_tests::harness::{Case, CaseResult, run_cases};
+use reachproof_tests::judge::differences;
+use reachproof_tests::stage::Stage;
+use reachproof_verify::credentials::CA_CERTIFICATE_FILE;
+use reachproof_verify::{Credentials, SystemRandomness};
+use serde_json::Value;
+
+/// Longest wait for agents where all of them come.
+const WAIT: Duration = Duration::from_secs(60);
+
+/// Wait for agents where some never come.
+const WAIT_IN_VAIN: Duration = Duration::from_secs(6);
+
+/// How long the cut lasts: longer than an agent's first attempts to come back.
+const CUT: Duration = Duration::from_secs(3);
+
+/// Longest wait until the agents listen for each other.
+const LISTENING_MAX: Duration = Duration::from_secs(30);
+
+/// The first peer port, as `/proc/net/tcp` writes it, in state LISTEN.
+const LISTENING: &str = ":1D4C 00000000:0000 0A";
+
+fn main() -> ExitCode {
+    run_cases(
+        build,
+        &[
+            Case {
+                name: "the_binaries_end_as_the_world_states",
+                ignored: None,
+                run: end_as_stated,
+            },
+            Case {
+                name: "an_agent_with_a_wrong_token_a_wrong_ca_or_none_is_refused",
+                ignored: None,
+                run: refuse,
+            },
+            Case {
+                name: "a_stream_cut_in_the_middle_of_a_run_changes_no_verdict",
+                ignored: None,
+                run: cut,
+            },
+            Case {
+                name: "an_agent_that_never_came_is_explained_by_the_way_to_the_coordinator",
+                ignored: None,
+                run: explain_absence,
+            },
+        ],
+    )
+}
+
+/// Builds the two binaries beside this test, as `cargo build` does.
+fn build() -> CaseResult {
+    let status = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "reachproof",
+            "--package",
+            "reachproof-agent",
+        ])
+        .args(["--bin", "reachproof", "--bin", "reachproof-agent"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("CARGO_TARGET_DIR", target()?)
+        .status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("cargo build: {status}").into())
+    }
+}
+
+/// The target directory: this test is in `TARGET/PROFILE/deps`.
+fn target() -> Result<PathBuf, Box<dyn Error>> {
+    let program = std::env::current_exe()?;
+    program
+        .ancestors()
+        .nth(3)
+        .map(Path::to_owned)
+        .ok_or_else(|| "no target directory".into())
+}
+
+/// A binary that [`build`] built.
+fn binary(name: &str) -> Result<PathBuf, Box<dyn Error>> {
+    Ok(target()?.join("debug").join(name))
+}
+
+/// Runs a world to its end with the binaries; `during` is called once the agents are started.
+fn play(
+    world: &World,
+    wait: Duration,
+    during: impl FnOnce(&Stage) -> CaseResult,
+) -> Result<(u8, Value, Stage), Box<dyn Error>> {
+    let stage = Stage::up(world)?;
+    let (coordinator, dial) = Coordinator::start(&stage, &binary("reachproof")?, wait)?;
+    let agent = binary("reachproof-agent")?;
+    let agents = Agents::start(&stage, AgentProgram::Agent(&agent), &dial)?;
+    during(&stage)?;
+    let (exit, report) = coordinator.finish()?;
+    drop(agents);
+    Ok((exit, report, stage))
+}
+
+/// Fails if a report is not as its world states.
+fn judge(world: &World, exit: u8, report: &Value, stage: &Stage) -> CaseResult {
+    let found = differences(&world.expect, report, exit, stage.lab.endpoints())?;
+    if found.is_empty() {
+        Ok(())
+    } else {
+        Err(found.join("\n").into())
+    }
+}
+
+fn end_as_stated() -> CaseResult {
+    let world = World::builtin("node-sg")?;
+    let (exit, report, stage) = play(&world, WAIT, |_| Ok(()))?;
+    judge(&world, exit, &report, &stage)
+}
+
+/// Three agents try to attach with something that is not right; the others attach.
+fn refuse() -> CaseResult {
+    let world = World::builtin("default")?;
+    let stage = Stage::up(&world)?;
+    let (coordinator, dial) = Coordinator::start(&stage, &binary("reachproof")?, WAIT_IN_VAIN)?;
+    let agent = binary("reachproof-agent")?;
+    let other = stage.log("other-credentials");
+    Credentials::in_directory(&other, &SystemRandomness::default())?;
+    let (wrong, empty) = (stage.log("wrong-token"), stage.log("empty"));
+    fs::write(&wrong, "0".repeat(64))?;
+    fs::write(&empty, "")?;
+    let bad = [
+        (
+            "node-1",
+            Dial {
+                token: wrong,
+                ..dial.clone()
+            },
+        ),
+        (
+            "node-2",
+            Dial {
+                ca: other.join(CA_CERTIFICATE_FILE),
+                ..dial.clone()
+            },
+        ),
+        (
+            "web",
+            Dial {
+                token: empty,
+                ..dial.clone()
+            },
+        ),
+        (
+            "fargate-b",
+            Dial {
+                token: stage.log("no-such-file"),
+                ..dial.clone()
+            },
+        ),
+    ];
+    let mut agents = Agents::default();
+    for place in &stage.expanded.agents {
+        let own = bad.iter().find(|(name, _)| *name == place.endpoint);
+        let dial = own.map_or(&dial, |(_, dial)| dial);
+        agents.add(&stage, AgentProgram::Agent(&agent), dial, place)?;
+    }
+    let (exit, report) = coordinator.finish()?;
+    drop(agents);
+    let present = names(&report, "present")?;
+    let missing = names(&report, "missing")?;
+    if present != ["fargate-a", "outsider-a", "outsider-b"] {
+        return Err(format!("present: {present:?}, exit {exit}").into());
+    }
+    if missing != ["fargate-b", "node-1", "node-2", "web"] {
+        return Err(format!("missing: {missing:?}").into());
+    }
+    Ok(())
+}
+
+/// Names of the agents that a report lists as `present` or `missing`, sorted.
+fn names(report: &Value, list: &str) -> Result<Vec<String>, Box<dyn Error>> {
+    let list = report
+        .pointer(&format!("/agents/{list}"))
+        .and_then(Value::as_array);
+    let list = list.ok_or("the report lists no agents")?;
+    let names = list
+        .iter()
+        .filter_map(|agent| agent.get("name")?.as_str().map(str::to_owned));
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Resets every stream once the agents listen for each other, and lets none come back for a while.
+fn cut() -> CaseResult {
+    let world = World::builtin("default")?;
+    let (exit, report, stage) = play(&world, WAIT, |stage| {
+        wait_for_listeners(stage)?;
+        nft(CUT_RULES)?;
+        std::thread::sleep(CUT);
+        let rules = nft("list table inet cut")?;
+        nft("delete table inet cut")?;
+        let packets = rules
+            .split("counter packets ")
+            .nth(1)
+            .and_then(|rest| rest.split(' ').next());
+        match packets.map(str::parse::<u64>) {
+            Some(Ok(packets)) if packets > 0 => Ok(()),
+            Some(_) | None => Err(format!("the cut met no packet: {rules}").into()),
+        }
+    })?;
+    judge(&world, exit, &report, &stage)
+}
+
+/// Rules that reset what comes to the control port over the management links.
+const CUT_RULES: &str = "add table inet cut
+add chain inet cut input { type filter hook input priority 0; }
+add rule inet cut input tcp dport 7443 counter reject with tcp reset";
+
+/// Gives `nft` a script in the lab's root namespace, where this test runs.
+fn nft(script: &str) -> Result<String, Box<dyn Error>> {
+    let output = Command::new("nft").arg(script).output()?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(String::from_utf8_lossy(&output.stderr).into_owned().into())
+}
+
+/// Waits until every agent of the stage listens on its peer port: from then on the probes are under way.
+fn wait_for_listeners(stage: &Stage) -> CaseResult {
+    let end = Instant::now() + LISTENING_MAX;
+    for place in &stage.expanded.agents {
+        loop {
+            let sockets = stage.lab.within(&place.endpoint, || {
+                fs::read_to_string("/proc/thread-self/net/tcp")
+            })??;
+            if sockets.contains(LISTENING) {
+                break;
+            }
+            if Instant::now() > end {
+                return Err(format!("{} does not listen", place.endpoint).into());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    Ok(())
+}
+
+/// Agents reach the coordinator through the VPC, and the group of its host admits none of them on 7443.
+fn explain_absence() -> CaseResult {
+    let mut world = World::builtin("default")?;
+    world.coordinator = Some("outsider-a".to_owned());
+    let (_, report, _stage) = play(&world, WAIT_IN_VAIN, |_| Ok(()))?;
+    let present = names(&report, "present")?;
+    if present != ["outsider-a"] {
+        return Err(format!("present: {present:?}").into());
+    }
+    let missing = report.pointer("/agents/missing").and_then(Value::as_array);
+    for name in ["web", "fargate-a", "fargate-b"] {
+        let agent = missing
+            .into_iter()
+            .flatten()
+            .find(|agent| agent.get("name").and_then(Value::as_str) == Some(name));
+        let predicted = |field: &str| {
+            let path = format!("/explanation/prediction/{field}");
+            agent
+                .and_then(|agent| agent.pointer(&path))
+                .and_then(Value::as_str)
+        };
+        let (verdict, gate, at) = (predicted("verdict"), predicted("gate"), predicted("at"));
+        if (verdict, gate, at) != (Some("deny"), Some("sg-ingress"), Some("eni-outsider-a")) {
+            return Err(format!("{name} is not explained: {agent:?}").into());
+        }
+    }
+    Ok(())
+}
