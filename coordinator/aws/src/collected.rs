@@ -168,8 +168,8 @@ fn layout(call: Call) -> Option<(&'static str, &'static [&'static str])> {
 
 /// The item's id; an item without one stands for itself, so that it is neither lost nor taken for another.
 fn key_of(call: Call, item: &Value) -> String {
-    let keys = layout(call).map_or(&[] as &[&str], |(_, keys)| keys);
-    let parts: Vec<&str> = keys.iter().filter_map(|key| text(item, key)).collect();
+    let keys = layout(call).into_iter().flat_map(|(_, keys)| keys);
+    let parts: Vec<&str> = keys.filter_map(|key| text(item, key)).collect();
     if parts.is_empty() {
         item.to_string()
     } else {

@@ -94,36 +94,24 @@ pub async fn examine(settings: &Settings, cluster: &str) -> Vec<Check> {
     checks.push(match &answer {
         Ok(Some(answer)) => found(answer),
         Ok(None) => Check::unknown("cluster", "the answer is empty", "try again later"),
-        Err(error) => match error.failure {
-            Failure::NotFound { .. } => Check::missing(
-                "cluster",
-                format!("`{cluster}` is not in `{}`", connection.region()),
-                "check --cluster, --region and --profile",
-            ),
-            _ => Check::unknown(
-                "cluster",
-                error.to_string(),
-                "mend what is missing above and below first",
-            ),
-        },
+        Err(error) if matches!(error.failure, Failure::NotFound { .. }) => Check::missing(
+            "cluster",
+            format!("`{cluster}` is not in `{}`", connection.region()),
+            "check --cluster, --region and --profile",
+        ),
+        Err(error) => Check::unknown(
+            "cluster",
+            error.to_string(),
+            "mend what is missing above and below first",
+        ),
     });
     let described = answer.as_ref().ok().and_then(Option::as_ref);
     let vpc = described
         .and_then(|cluster| cluster.pointer("/resourcesVpcConfig/vpcId"))
         .and_then(Value::as_str);
     for call in Call::ALL {
-        let outcome = match (call, &answer) {
-            (Call::Cluster, Err(error)) => permission_of(call, Err(&error.failure)),
-            (Call::Cluster, Ok(_)) => permission_of(call, Ok(())),
-            _ => permission_of(
-                call,
-                permission::try_call(call, &connection, &eks, vpc)
-                    .await
-                    .as_ref()
-                    .map(|()| ()),
-            ),
-        };
-        checks.push(outcome);
+        let tried = permission::try_call(call, &connection, &eks, vpc).await;
+        checks.push(permission_of(call, tried.as_ref().copied()));
     }
     checks.push(control_plane(&connection, &session, cluster, described).await);
     checks

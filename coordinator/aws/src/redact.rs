@@ -57,13 +57,12 @@ fn find(value: &Value, accounts: &mut BTreeSet<String>) {
     match value {
         Value::Object(fields) => {
             for (key, field) in fields {
-                match field {
-                    Value::String(text)
-                        if ACCOUNT_KEYS.contains(&key.as_str()) && is_account(text) =>
-                    {
-                        accounts.insert(text.clone());
+                let account = field.as_str().filter(|text| is_account(text));
+                match account.filter(|_| ACCOUNT_KEYS.contains(&key.as_str())) {
+                    Some(account) => {
+                        accounts.insert(account.to_owned());
                     }
-                    _ => find(field, accounts),
+                    None => find(field, accounts),
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use clap::Args;
-use reachproof_aws::{CallRecord, Connection, Settings};
+use reachproof_aws::{Connection, Settings};
 use reachproof_kube::{ApiServer, Entry, Limits};
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -131,7 +131,7 @@ pub(crate) fn runtime() -> io::Result<tokio::runtime::Runtime> {
 
 async fn read_both(cluster: &str, access: &Access) -> Result<LiveReading, LiveError> {
     let connection = Connection::open(&access.settings()).await?;
-    let reading = reachproof_aws::read(&connection, cluster, &show).await?;
+    let reading = reachproof_aws::read(&connection, cluster, &progress).await?;
     let mut answers = reading.answers;
     let mut gaps: Vec<String> = reading.gaps.iter().map(ToString::to_string).collect();
     let mut cost = Cost {
@@ -141,7 +141,7 @@ async fn read_both(cluster: &str, access: &Access) -> Result<LiveReading, LiveEr
     if let Some(entry) = access.entry() {
         let server = ApiServer::connect(&entry, Limits::default()).await?;
         same_cluster(&entry, server.url(), &answers)?;
-        let kubernetes = reachproof_kube::read(&server, |call| progress(call)).await?;
+        let kubernetes = reachproof_kube::read(&server, progress).await?;
         gaps.extend(kubernetes.gaps.iter().map(ToString::to_string));
         cost.calls += kubernetes.calls.len();
         cost.pages += kubernetes
@@ -182,10 +182,6 @@ fn same_cluster(
         }
         Entry::Kubeconfig { .. } | Entry::Pod => Ok(()),
     }
-}
-
-fn show(call: &CallRecord) {
-    progress(call);
 }
 
 /// Shows one call on a terminal.

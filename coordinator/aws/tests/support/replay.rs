@@ -185,7 +185,7 @@ async fn answer(
     let body = body.collect().await.unwrap().to_bytes();
     let of_ec2 = parts.method == Method::POST;
     let (action, parameters) = if of_ec2 {
-        let parameters = form(&String::from_utf8(body.to_vec()).unwrap());
+        let parameters = form(std::str::from_utf8(&body).unwrap());
         (format!("ec2:{}", parameters["Action"]), parameters)
     } else {
         eks_request(parts.uri.path(), parts.uri.query().unwrap_or_default())
@@ -219,8 +219,21 @@ async fn answer(
             "text/html",
             "<html><body>500 Internal Server Error</body>".to_owned(),
         ),
-        _ if of_ec2 => ec2(world, &asked, &fault),
-        _ => eks(world, &asked, &fault),
+        Fault::None
+        | Fault::Cut
+        | Fault::Late(_)
+        | Fault::Pages(_)
+        | Fault::EmptyPages(_)
+        | Fault::Reversed(_)
+        | Fault::RepeatedToken(_)
+        | Fault::TokenCycle(_)
+        | Fault::LastPageMissing(_) => {
+            if of_ec2 {
+                ec2(world, &asked, &fault)
+            } else {
+                eks(world, &asked, &fault)
+            }
+        }
     }
 }
 
@@ -347,12 +360,20 @@ fn page(
     }
     let end = start.saturating_add(size).min(items.len());
     let more = end < items.len();
+    let following = more.then(|| format!("next-{end}"));
     let next = match fault {
         Fault::RepeatedToken(_) => Some(format!("next-{size}")),
-        Fault::TokenCycle(_) if !more => Some("next-0".to_owned()),
-        Fault::LastPageMissing(_) if end.saturating_add(size) >= items.len() => None,
-        _ if more => Some(format!("next-{end}")),
-        _ => None,
+        Fault::TokenCycle(_) => following.or_else(|| Some("next-0".to_owned())),
+        Fault::LastPageMissing(_) => following.filter(|_| end.saturating_add(size) < items.len()),
+        Fault::None
+        | Fault::Error(..)
+        | Fault::Html(_)
+        | Fault::Hang
+        | Fault::Cut
+        | Fault::Late(_)
+        | Fault::Pages(_)
+        | Fault::EmptyPages(_)
+        | Fault::Reversed(_) => following,
     };
     (items.get(start..end).unwrap_or_default().to_vec(), next)
 }
