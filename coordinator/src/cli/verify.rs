@@ -11,11 +11,11 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, TOKEN_FILE};
-use reachproof_verify::report::human::{Colour, Terminal, render};
+use reachproof_verify::report::human::{Colour, Terminal, render, render_missing};
 use reachproof_verify::report::json;
 use reachproof_verify::{
-    Credentials, ExpectedAgents, Progress, RESUME_WAIT, Random, Report, RunConfig, SnapshotContent,
-    SystemRandomness,
+    Credentials, ExpectedAgents, Progress, RESUME_WAIT, Random, Report, RunConfig, RunError,
+    SnapshotContent, SystemRandomness,
 };
 use tokio::net::TcpListener;
 
@@ -128,8 +128,11 @@ async fn run(arguments: &VerifyArguments) -> anyhow::Result<Report> {
         .await
         .with_context(|| format!("cannot listen on {}", arguments.listen))?;
     hint(&listener, &arguments.credentials);
-    let report = reachproof_verify::run(config, listener, show, interrupted()).await?;
-    Ok(report)
+    let report = reachproof_verify::run(config, listener, show, interrupted()).await;
+    if let Err(RunError::NoAgents { missing, .. }) = &report {
+        eprint!("{}", render_missing(missing, file_terminal()));
+    }
+    Ok(report?)
 }
 
 /// Completes at Ctrl-C.

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use reachproof_model::snapshot::DecodeError;
 
+use crate::inventory::MissingAgent;
 use crate::random::RandomError;
 use crate::source::WorldError;
 
@@ -31,6 +32,8 @@ pub enum RunError {
         wait_s: u64,
         /// Where it listened.
         address: std::net::SocketAddr,
+        /// Those who were expected, each explained as far as the model can tell.
+        missing: Vec<MissingAgent>,
     },
     /// The server's certificate or its settings were not accepted.
     #[error("cannot serve TLS with these credentials")]

@@ -3,27 +3,25 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use reachproof_model::compare::Comparison;
 use reachproof_model::describe::Described;
 use reachproof_model::expectation::requirements;
-use reachproof_model::observation::{Presence, RunEvidence};
+use reachproof_model::observation::{AgentName, Presence};
 use reachproof_model::plan::{
-    ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, FLOWS_PER_RUN_MAX, FileState, ProbePlan, Roster,
-    RosterAgent, Scope, plan,
+    FLOWS_PER_RUN_MAX, FileState, ProbePlan, Roster, RosterAgent, Scope, plan,
 };
 use reachproof_model::predict::predict;
 use reachproof_model::prediction::Prediction;
 use reachproof_model::snapshot::{Decoded, Gap, GapKind, Snapshot};
 use reachproof_model::stability::{Reading, Stability, stability};
-use ring::digest::{SHA256, digest};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
-use crate::config::{RunConfig, SnapshotContent};
+use crate::config::RunConfig;
 use crate::control::{ControlConfig, serve};
 use crate::credentials::hexadecimal;
 use crate::dispatch::Dispatch;
@@ -31,11 +29,14 @@ use crate::error::RunError;
 use crate::fleet::Fleet;
 use crate::inventory::{expected_count, is_complete, missing};
 use crate::progress::Progress;
-use crate::registry::{News, Registry};
+use crate::registry::{Member, News, Registry};
 use crate::report::build::judged;
-use crate::report::{Agents, PresentAgent, REPORT_SCHEMA, Report, RunRecord, SnapshotRecord};
+use crate::report::{Agents, REPORT_SCHEMA, Report};
 use crate::source::WorldSource;
-use crate::wire::assignment::milliseconds;
+
+use record::{present, run_record, snapshot_record};
+
+mod record;
 
 /// How long agents may take to open their ports.
 pub const LISTEN_WAIT: Duration = Duration::from_secs(10);
@@ -211,34 +212,39 @@ async fn gather(
         wait: config.wait,
     });
     let deadline = Instant::now() + config.wait;
-    loop {
-        let agents: Vec<RosterAgent> = fleet
-            .registry
-            .members()
-            .values()
-            .map(|member| member.roster_agent())
-            .collect();
-        let complete = is_complete(&config.expected, snapshot, &agents);
-        let news = if complete {
-            None
-        } else {
-            timeout_at(deadline, fleet.news()).await.ok().transpose()?
+    while !is_complete(&config.expected, snapshot, &dialled_in(&fleet.registry)) {
+        let Ok(arrived) = timeout_at(deadline, arrival(fleet)).await else {
+            break;
         };
-        match news {
-            Some(News::Arrived(name)) => progress(Progress::AgentArrived {
-                name: name.to_string(),
-                present: fleet.registry.members().len(),
-            }),
-            Some(_) => {}
-            None if agents.is_empty() => {
-                return Err(RunError::NoAgents {
-                    wait_s: config.wait.as_secs(),
-                    address,
-                });
-            }
-            None => return Ok(Roster::new(agents)),
+        progress(Progress::AgentArrived {
+            name: arrived?.to_string(),
+            present: fleet.registry.members().len(),
+        });
+    }
+    let roster = Roster::new(dialled_in(&fleet.registry));
+    if roster.is_empty() {
+        return Err(RunError::NoAgents {
+            wait_s: config.wait.as_secs(),
+            address,
+            missing: missing(&config.expected, snapshot, &roster, address),
+        });
+    }
+    Ok(roster)
+}
+
+/// Waits for an agent that was not here before.
+async fn arrival(fleet: &mut Fleet<'_>) -> Result<AgentName, RunError> {
+    loop {
+        if let News::Arrived(name) = fleet.news().await? {
+            return Ok(name);
         }
     }
+}
+
+/// The agents that dialled in.
+fn dialled_in(registry: &Registry) -> Vec<RosterAgent> {
+    let members = registry.members().values();
+    members.map(Member::roster_agent).collect()
 }
 
 /// Predicts every flow of the plan. From here on nothing changes a prediction.
@@ -335,64 +341,9 @@ fn compare_worlds(
     stability
 }
 
-/// Those who took part, with what is known of each.
-fn present(roster: &Roster, registry: &Registry, evidence: &RunEvidence) -> Vec<PresentAgent> {
-    roster
-        .agents()
-        .map(|agent| {
-            let record = evidence.records.get(&agent.name);
-            let member = registry.members().get(&agent.name);
-            PresentAgent {
-                name: agent.name.clone(),
-                kind: agent.kind,
-                addresses: agent.addresses.clone(),
-                version: member.map_or_else(String::new, |member| member.greeting.version.clone()),
-                presence: record.map_or(Presence::Lost, |record| record.presence),
-                results_lost: record.map_or(0, |record| record.results_lost),
-                ports_refused: record
-                    .map(|record| record.ports_refused.keys().copied().collect())
-                    .unwrap_or_default(),
-            }
-        })
-        .collect()
-}
-
 /// Draws the name of a run.
 fn run_name(config: &RunConfig) -> Result<String, RunError> {
     let mut bytes = [0; RUN_NAME_BYTES];
     config.random.fill(&mut bytes)?;
     Ok(format!("run-{}", hexadecimal(&bytes)))
-}
-
-/// When and how a run was done.
-fn run_record(config: &RunConfig, id: String, took: Duration) -> RunRecord {
-    RunRecord {
-        id,
-        started_at_unix_ms: unix_milliseconds(config.started_at),
-        duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        version: env!("CARGO_PKG_VERSION"),
-        seed: config.seed,
-        attempts: ATTEMPTS,
-        deadline_ms: milliseconds(ATTEMPT_DEADLINE),
-        interval_ms: milliseconds(ATTEMPT_INTERVAL),
-    }
-}
-
-/// Milliseconds since 1970; 0 for a clock before that.
-fn unix_milliseconds(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The world with its digest.
-fn snapshot_record(described: &Described, content: SnapshotContent) -> SnapshotRecord {
-    let world = described.to_json();
-    let sha256 = hexadecimal(digest(&SHA256, world.to_string().as_bytes()).as_ref());
-    SnapshotRecord {
-        sha256,
-        content: match content {
-            SnapshotContent::Included => Some(world),
-            SnapshotContent::LeftOut => None,
-        },
-    }
 }

@@ -14,6 +14,7 @@ use fake::{Agent, Fate, Habit, Network, coordinator};
 use reachproof_model::finding::FindingKind;
 use reachproof_proto::v1::agent_message::Body;
 use reachproof_proto::v1::coordinator_message::Body as Order;
+use reachproof_verify::report::human::{Colour, Terminal, render_missing};
 use reachproof_verify::{Report, RunError};
 
 mod fake;
@@ -189,4 +190,22 @@ async fn a_run_that_is_interrupted_cancels_at_its_agents_and_judges_nothing() {
     drop(link);
     let error = coordinator.run.await.unwrap().unwrap_err();
     assert!(matches!(error, RunError::Interrupted), "{error}");
+}
+
+#[tokio::test]
+async fn a_run_without_agents_names_those_who_should_have_come() {
+    let coordinator = coordinator("A01", 2).await;
+    let error = coordinator.run.await.unwrap().unwrap_err();
+    let RunError::NoAgents { missing, .. } = error else {
+        panic!("{error}");
+    };
+    assert_eq!(missing.len(), 2);
+    let text = render_missing(
+        &missing,
+        Terminal {
+            width: 200,
+            colour: Colour::Plain,
+        },
+    );
+    assert!(text.contains("is outside the snapshot"), "{text}");
 }

@@ -11,7 +11,7 @@ use reachproof_model::finding::{Finding, FindingKind};
 use reachproof_model::net::Printable;
 use reachproof_model::stability::StabilityState;
 
-use crate::inventory::Explanation;
+use crate::inventory::{Explanation, MissingAgent};
 use crate::report::Report;
 
 use finding::{block, dropped, line};
@@ -191,10 +191,7 @@ fn agents(report: &Report, page: &mut Page) {
         return;
     }
     page.heading("Agents that did not take part");
-    for missing in &agents.missing {
-        let name = Printable(&missing.name);
-        page.text(2, &format!("{name}: {}", explanation(&missing.explanation)));
-    }
+    absent(&agents.missing, page);
     for conflict in &agents.conflicts {
         let (out, kept) = (&conflict.left_out, &conflict.kept);
         page.text(
@@ -205,6 +202,22 @@ fn agents(report: &Report, page: &mut Page) {
             ),
         );
     }
+}
+
+/// Writes why each of `missing` did not come, as far as the model can tell: for a run that nobody took part in.
+pub fn render_missing(missing: &[MissingAgent], terminal: Terminal) -> String {
+    let mut page = Page::new(terminal);
+    absent(missing, &mut page);
+    page.finish()
+}
+
+/// One line for each agent that did not come.
+fn absent(missing: &[MissingAgent], page: &mut Page) {
+    for missing in missing.iter().take(LISTED_MAX) {
+        let name = Printable(&missing.name);
+        page.text(2, &format!("{name}: {}", explanation(&missing.explanation)));
+    }
+    more(missing.len(), LISTED_MAX, page);
 }
 
 /// Why an agent did not come.

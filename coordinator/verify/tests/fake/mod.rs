@@ -124,7 +124,7 @@ pub(crate) async fn coordinator_until(
         snapshot: Arc::new(snapshot),
         credentials,
         expected: ExpectedAgents::Count(agents),
-        wait: Duration::from_secs(10),
+        wait: Duration::from_secs(3),
         resume_wait: Duration::from_secs(2),
         seed: 1,
         content: SnapshotContent::LeftOut,
