@@ -61,7 +61,7 @@ fn text(bytes: &[u8]) -> String {
 #[tokio::test]
 async fn two_snapshots_of_one_cluster_are_the_same_bytes_and_predict_what_the_cluster_predicts() {
     let replay = serve(|asked| {
-        if asked.earlier_of_all % 2 == 0 {
+        if asked.earlier_of_all.is_multiple_of(2) {
             Fault::Reversed(3)
         } else {
             Fault::Reversed(5)

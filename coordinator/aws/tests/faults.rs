@@ -48,7 +48,7 @@ fn failure(outcome: Result<Reading, ReadError>) -> Failure {
 #[tokio::test]
 async fn throttling_of_four_calls_in_five_delays_a_whole_reading() {
     let throttled = |asked: &Asked| {
-        if asked.earlier_of_all % 5 == 0 {
+        if asked.earlier_of_all.is_multiple_of(5) {
             Fault::None
         } else if asked.action.starts_with("ec2:") {
             Fault::Error(503, "RequestLimitExceeded", "Request limit exceeded.")
