@@ -84,7 +84,7 @@ pub async fn run(
         .map(|agent| agent.endpoint.clone())
         .collect();
     let config = RunConfig {
-        snapshot: stage.snapshot(),
+        snapshot: Arc::new(stage.snapshot()),
         credentials,
         expected: ExpectedAgents::Names(names),
         wait: options.wait,

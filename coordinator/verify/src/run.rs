@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reachproof_model::compare::Comparison;
@@ -32,7 +32,7 @@ use crate::progress::Progress;
 use crate::registry::{Member, News, Registry};
 use crate::report::build::judged;
 use crate::report::{Agents, REPORT_SCHEMA, Report};
-use crate::source;
+use crate::source::WorldSource;
 
 use record::{present, run_record, snapshot_record};
 
@@ -168,10 +168,10 @@ struct World {
 
 impl World {
     /// Reads and decodes the snapshot, off the threads that serve agents.
-    async fn read(path: &Path) -> Result<Self, RunError> {
-        let path = path.to_owned();
+    async fn read(source: &Arc<dyn WorldSource>) -> Result<Self, RunError> {
+        let source = Arc::clone(source);
         let read = tokio::task::spawn_blocking(move || {
-            let described = source::read(&path)?;
+            let described = source.read()?;
             let decoded = Snapshot::decode(&described)?;
             Ok(Self { described, decoded })
         });

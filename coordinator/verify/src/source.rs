@@ -11,6 +11,26 @@ use thiserror::Error;
 /// Largest file that is read, in bytes: the answers for 5,000 nodes have less than 200 MB.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
+/// A world that a run reads before and after its probes.
+pub trait WorldSource: Send + Sync {
+    /// Reads the world as it is now. May block: a run calls it off the threads that serve agents.
+    ///
+    /// # Errors
+    /// [`WorldError`] when there is no whole world to be had.
+    fn read(&self) -> Result<Described, WorldError>;
+}
+
+/// Why a world could not be read, as its source says it.
+#[derive(Debug, Error)]
+#[error(transparent)]
+pub struct WorldError(#[from] Box<dyn std::error::Error + Send + Sync>);
+
+impl WorldSource for PathBuf {
+    fn read(&self) -> Result<Described, WorldError> {
+        read(self).map_err(|error| WorldError(error.into()))
+    }
+}
+
 /// A snapshot could not be read.
 #[derive(Debug, Error)]
 pub enum SourceError {

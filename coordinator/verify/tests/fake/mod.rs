@@ -121,7 +121,7 @@ pub(crate) async fn coordinator_until(
         ca: credentials.ca_certificate.clone(),
     };
     let config = RunConfig {
-        snapshot,
+        snapshot: Arc::new(snapshot),
         credentials,
         expected: ExpectedAgents::Count(agents),
         wait: Duration::from_secs(3),
