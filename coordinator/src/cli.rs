@@ -14,10 +14,12 @@ use thiserror::Error;
 use crate::source::{SourceArguments, WorldFailure};
 use exit_code::ExitCode;
 
+mod diff;
 #[cfg(feature = "live")]
 mod doctor;
 mod exit_code;
 mod explain;
+mod matrix;
 mod predict;
 #[cfg(feature = "live")]
 mod snapshot;
@@ -41,6 +43,10 @@ enum Command {
     Predict(predict::Arguments),
     /// Says gate by gate what the VPC does with one flow, and why.
     Explain(explain::Arguments),
+    /// Shows who can reach whom on which TCP ports, and which rules decide.
+    Matrix(matrix::Arguments),
+    /// Says what changed in reachability between two snapshots; exit code 1 if anything did.
+    Diff(diff::Arguments),
     /// Does one run: predicts, lets agents probe, compares, reports.
     Verify(verify::VerifyArguments),
     /// Reads a cluster into a directory that every other command takes.
@@ -130,6 +136,8 @@ pub(crate) fn main() -> process::ExitCode {
     let result = match Cli::parse().command {
         Command::Predict(arguments) => predict::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Matrix(arguments) => matrix::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
         Command::Verify(arguments) => verify::verify(&arguments)
             .map(ExitCode::Judged)
             .map_err(CliError::Verify),

@@ -6,7 +6,7 @@
 pub(crate) mod live;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use reachproof_model::describe::Described;
@@ -49,6 +49,17 @@ pub(crate) enum WorldFailure {
 }
 
 impl SourceArguments {
+    /// The saved snapshot at `path`.
+    pub(crate) fn saved(path: &Path) -> Self {
+        Self {
+            snapshot: Some(path.to_owned()),
+            #[cfg(feature = "live")]
+            cluster: None,
+            #[cfg(feature = "live")]
+            access: live::Access::default(),
+        }
+    }
+
     /// Reads the world; what a cluster did not tell is told on standard error.
     ///
     /// # Errors

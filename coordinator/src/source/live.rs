@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 /// How AWS and the API server are reached.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Access {
     /// Region of the cluster [default: that of the environment or the profile]
     #[arg(long, value_name = "REGION", requires = "cluster")]
