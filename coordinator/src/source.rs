@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use reachproof_model::describe::Described;
-use reachproof_verify::source::{self, SourceError, WorldError, WorldSource};
+use reachproof_verify::source::{self, SourceError, WorldError, WorldReading, WorldSource};
 use thiserror::Error;
 
 /// A snapshot, or the cluster to read.
@@ -65,20 +65,29 @@ impl SourceArguments {
     /// # Errors
     /// [`WorldFailure`] when there is no whole world to be had.
     pub(crate) fn described(&self) -> Result<Described, WorldFailure> {
+        Ok(self.reading()?.described)
+    }
+
+    fn reading(&self) -> Result<WorldReading, WorldFailure> {
         if let Some(path) = &self.snapshot {
-            return Ok(source::read(path)?);
+            return Ok(WorldReading::saved(source::read(path)?));
         }
         #[cfg(feature = "live")]
         if let Some(cluster) = &self.cluster {
-            return Ok(Described::from(live::read(cluster, &self.access)?.answers));
+            let live::LiveReading { answers, cost, .. } = live::read(cluster, &self.access)?;
+            return Ok(WorldReading {
+                described: Described::from(answers),
+                calls: cost.calls,
+                pages: cost.pages,
+            });
         }
         Err(WorldFailure::Unnamed)
     }
 }
 
 impl WorldSource for SourceArguments {
-    fn read(&self) -> Result<Described, WorldError> {
-        self.described()
+    fn read(&self) -> Result<WorldReading, WorldError> {
+        self.reading()
             .map_err(|failure| WorldError::from(Box::from(failure)))
     }
 }

@@ -31,10 +31,10 @@ use crate::inventory::{expected_count, is_complete, missing};
 use crate::progress::Progress;
 use crate::registry::{Member, News, Registry};
 use crate::report::build::judged;
-use crate::report::{Agents, REPORT_SCHEMA, Report};
+use crate::report::{Agents, REPORT_SCHEMA, ReadingRecord, Report};
 use crate::source::WorldSource;
 
-use record::{present, run_record, snapshot_record};
+use record::{present, reading_record, run_record, snapshot_record};
 
 mod record;
 
@@ -137,13 +137,16 @@ async fn steps(
     let present = present(&roster, &fleet.registry, &evidence);
     fleet.close().await;
     let after = World::read(&config.snapshot).await;
-    let stability = compare_worlds(&before, after, &plan, &predictions);
+    let after = after
+        .inspect_err(|error| warn!(%error, "the snapshot could not be read again"))
+        .ok();
+    let stability = compare_worlds(&before, after.as_ref(), &plan, &predictions);
     let findings = Comparison::new(&plan, &predictions, &roster, &evidence, &stability).findings();
     let wishes = requirements(snapshot, &roster);
     let judged = judged(snapshot, &roster, &plan, &wishes, findings);
     Ok(Report {
         schema: REPORT_SCHEMA,
-        run: run_record(config, name, began.elapsed()),
+        run: run_record(config, name, began.elapsed(), readings(&before, after)),
         summary: judged.summary,
         expectations: judged.expectations,
         findings: judged.findings,
@@ -164,6 +167,7 @@ async fn steps(
 struct World {
     described: Described,
     decoded: Decoded,
+    cost: ReadingRecord,
 }
 
 impl World {
@@ -171,9 +175,15 @@ impl World {
     async fn read(source: &Arc<dyn WorldSource>) -> Result<Self, RunError> {
         let source = Arc::clone(source);
         let read = tokio::task::spawn_blocking(move || {
-            let described = source.read()?;
-            let decoded = Snapshot::decode(&described)?;
-            Ok(Self { described, decoded })
+            let began = Instant::now();
+            let reading = source.read()?;
+            let cost = reading_record(&reading, began.elapsed());
+            let decoded = Snapshot::decode(&reading.described)?;
+            Ok(Self {
+                described: reading.described,
+                decoded,
+                cost,
+            })
         });
         read.await.map_err(|_| RunError::Interrupted)?
     }
@@ -325,17 +335,20 @@ async fn collect(
     Ok(())
 }
 
+/// What the readings cost that came about.
+fn readings(before: &World, after: Option<World>) -> Vec<ReadingRecord> {
+    let after = after.map(|world| world.cost);
+    std::iter::once(before.cost).chain(after).collect()
+}
+
 /// Compares the two readings; a second one that failed counts as none.
 fn compare_worlds(
     before: &World,
-    after: Result<World, RunError>,
+    after: Option<&World>,
     plan: &ProbePlan,
     predictions: &[Prediction],
 ) -> Stability {
-    let after = after
-        .inspect_err(|error| warn!(%error, "the snapshot could not be read again"))
-        .ok();
-    let after = after.as_ref().map(World::reading);
+    let after = after.map(World::reading);
     let stability = stability(before.reading(), after, plan, predictions);
     info!(state = ?stability.state, touched = stability.touched.len(), "readings compared");
     stability

@@ -17,7 +17,29 @@ pub trait WorldSource: Send + Sync {
     ///
     /// # Errors
     /// [`WorldError`] when there is no whole world to be had.
-    fn read(&self) -> Result<Described, WorldError>;
+    fn read(&self) -> Result<WorldReading, WorldError>;
+}
+
+/// A world as its source told it, with what the telling cost.
+#[derive(Debug)]
+pub struct WorldReading {
+    /// The answers.
+    pub described: Described,
+    /// Calls made.
+    pub calls: usize,
+    /// Pages received in answer to them.
+    pub pages: usize,
+}
+
+impl WorldReading {
+    /// A world that nobody had to be asked for.
+    pub fn saved(described: Described) -> Self {
+        Self {
+            described,
+            calls: 0,
+            pages: 0,
+        }
+    }
 }
 
 /// Why a world could not be read, as its source says it.
@@ -26,8 +48,10 @@ pub trait WorldSource: Send + Sync {
 pub struct WorldError(#[from] Box<dyn std::error::Error + Send + Sync>);
 
 impl WorldSource for PathBuf {
-    fn read(&self) -> Result<Described, WorldError> {
-        read(self).map_err(|error| WorldError(error.into()))
+    fn read(&self) -> Result<WorldReading, WorldError> {
+        read(self)
+            .map(WorldReading::saved)
+            .map_err(|error| WorldError(error.into()))
     }
 }
 
