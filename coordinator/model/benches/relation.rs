@@ -13,6 +13,7 @@
 mod second;
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::collections::BTreeMap;
 use std::fs;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,9 +21,11 @@ use std::time::Duration;
 
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use reachproof_model::coverage::relation_coverage;
 use reachproof_model::matrix::Matrix;
+use reachproof_model::plan::{Depth, FLOWS_PER_RUN_MAX, FileState, Purpose, Scope, plan_rules};
 use reachproof_model::snapshot::Snapshot;
-use second::cluster::{Shape, cluster, flows};
+use second::cluster::{PROBED_PORTS, Shape, agents, cluster, flows};
 
 /// Counts bytes that are allocated now, and the most that there were.
 struct Counting;
@@ -165,9 +168,67 @@ fn relation(criterion: &mut Criterion<ProcessorTime>) {
     group.finish();
 }
 
+fn planning(criterion: &mut Criterion<ProcessorTime>) {
+    let files = cluster(1, Shape::FULL);
+    let snapshot = second::decode(&files);
+    let roster = agents(&files);
+    drop(files);
+    let matrix = Matrix::new(&snapshot);
+    let scope = Scope {
+        network_policies: FileState::Read,
+        flows_max: FLOWS_PER_RUN_MAX,
+        depth: Depth::Rules,
+        seed: 1,
+    };
+    let plan = plan_rules(&matrix, &roster, &scope, &PROBED_PORTS);
+    let of_rules = plan
+        .flows
+        .iter()
+        .filter(|flow| !flow.purposes.contains(&Purpose::Required));
+    let chosen: Vec<_> = of_rules.map(|flow| &flow.flow).collect();
+    let count = |purpose| {
+        plan.flows
+            .iter()
+            .filter(|flow| flow.purposes.contains(&purpose))
+            .count()
+    };
+    let found = relation_coverage(&matrix, &roster, &PROBED_PORTS, chosen.iter().copied());
+    println!(
+        "plan: {} flows beyond {} required, {} at edges, {} controls, {} left out",
+        chosen.len(),
+        plan.flows.len() - chosen.len(),
+        count(Purpose::Edge),
+        count(Purpose::Control),
+        plan.left_out,
+    );
+    println!(
+        "coverage: tuples {:?}, class pairs {:?}, rules {} shown, {} missing, {} cannot decide",
+        found.tuples,
+        found.class_pairs,
+        found.rules.shown.len(),
+        found.rules.missing.len(),
+        found.rules.cannot_decide.len(),
+    );
+    let mut loads = BTreeMap::new();
+    for flow in &chosen {
+        *loads.entry(flow.source).or_insert(0_usize) += 1;
+    }
+    println!(
+        "load: {:?} at most of {} agents",
+        loads.values().max(),
+        roster.len()
+    );
+    let mut group = criterion.benchmark_group("plan");
+    group.sample_size(10);
+    group.bench_function("5000x60", |bencher| {
+        bencher.iter(|| black_box(plan_rules(&matrix, &roster, &scope, &PROBED_PORTS)));
+    });
+    group.finish();
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().with_measurement(ProcessorTime(WallTime));
-    targets = relation
+    targets = relation, planning
 }
 criterion_main!(benches);

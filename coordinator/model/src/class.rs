@@ -225,11 +225,27 @@ impl Classes {
         &self.facts[index(id.0)]
     }
 
+    /// Returns what look-ups need of each place: of its subnet and zone, that is.
+    pub(crate) fn by_place(&self) -> Vec<Facts> {
+        let mut facts: Vec<Facts> = self.facts.clone();
+        facts.sort_by_key(|facts| facts.place);
+        facts.dedup_by_key(|facts| facts.place);
+        facts
+    }
+
     /// Returns the class of an address; absent of one that nobody owns, that several own, or that AWS exempts.
     #[must_use]
     pub fn of(&self, address: IpAddr) -> Option<ClassId> {
         match self.locate(address) {
             Located::At(endpoint) => Some(endpoint.class),
+            Located::Nobody | Located::Apart => None,
+        }
+    }
+
+    /// Returns the class of an address and the number of its host.
+    pub(crate) fn endpoint(&self, address: IpAddr) -> Option<(ClassId, u32)> {
+        match self.locate(address) {
+            Located::At(endpoint) => Some((endpoint.class, endpoint.host)),
             Located::Nobody | Located::Apart => None,
         }
     }

@@ -47,6 +47,7 @@
 pub mod change;
 pub mod class;
 pub mod compare;
+pub mod coverage;
 pub mod describe;
 pub mod expectation;
 pub mod finding;

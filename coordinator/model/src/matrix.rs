@@ -11,6 +11,7 @@
 //! | `row` | rows of security groups |
 //! | `acl` | rows of network ACLs |
 //! | `answer` | verdicts of pairs and of flows |
+//! | `decisive` | what settles flows, each once |
 //! | `edit` | rows of one edited group, laid over the others |
 //! | `count` | one pass over every pair and interval |
 //! | `relation` | what people read: port ranges with verdict and deciding tuple |
@@ -24,18 +25,20 @@ use crate::class::{Classes, Facts, Zones, index, number};
 use crate::flow::EPHEMERAL_PORTS_DEFAULT;
 use crate::net::PortRange;
 use crate::predict::Way;
-use crate::snapshot::{Match, Snapshot};
+use crate::snapshot::{Direction, Match, Snapshot};
 
 pub use answer::{Decision, VerdictKind};
 pub use count::Counts;
 pub use relation::{Filter, RelationEntry, Tuple};
 
+pub(crate) use decisive::{Layer, Live, Seen};
 pub(crate) use ports::Ports;
 
 mod acl;
 mod answer;
 mod atom;
 mod count;
+mod decisive;
 mod edit;
 mod ports;
 mod relation;
@@ -53,10 +56,8 @@ pub struct Matrix<'s> {
     groups: row::GroupRows,
     acls: acl::AclRows,
     ways: Vec<Way>,
-    /// What most look-ups need of a way.
+    /// What most look-ups need, for every pair of places.
     briefs: Vec<Brief>,
-    /// Number of a way for every pair of places.
-    way_of: Vec<u32>,
 }
 
 impl<'s> Matrix<'s> {
@@ -72,15 +73,15 @@ impl<'s> Matrix<'s> {
         let (ways, way_of) = ways(snapshot, &classes);
         let acls = acl::AclRows::new(snapshot, &classes, &ports);
         let groups = row::GroupRows::new(snapshot, &classes, &ports, &ways);
+        let briefs = briefs(&classes, &acls, (&ways, &way_of));
         Self {
             snapshot,
             classes,
             ports,
             groups,
             acls,
-            briefs: ways.iter().map(Brief::from).collect(),
             ways,
-            way_of,
+            briefs,
         }
     }
 
@@ -108,16 +109,20 @@ impl<'s> Matrix<'s> {
         self.groups.len()
     }
 
-    /// The place of the way between two classes; past the end for two families.
-    fn way(&self, from: &Facts, to: &Facts) -> usize {
+    /// What most look-ups need of the way between two classes; absent of two families.
+    fn brief(&self, from: &Facts, to: &Facts) -> Option<&Brief> {
         let place = index(from.place) * self.classes.places.len() + index(to.place);
-        self.way_of.get(place).map_or(usize::MAX, |way| index(*way))
+        self.briefs.get(place).filter(|brief| brief.way != u32::MAX)
     }
 }
 
-/// What most look-ups need of a way.
+/// What most look-ups need of the way between two places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Brief {
+    /// Number of the way.
+    way: u32,
+    /// Rows of the two lists.
+    acls: (u32, u32),
     /// Nothing on the way but rules and entries decides.
     is_plain: bool,
     is_same_subnet: bool,
@@ -125,25 +130,29 @@ struct Brief {
     ingress: Option<Match>,
 }
 
-impl From<&Way> for Brief {
-    fn from(way: &Way) -> Self {
-        let verdicts = [
-            &way.endpoints,
-            &way.route,
-            &way.receiver,
-            &way.replies,
-            &way.return_route,
-            &way.partial,
-        ];
-        Self {
-            is_plain: verdicts.iter().all(|verdict| verdict.is_none())
-                && way.before_rules.is_none()
-                && way.after_rules.is_none(),
-            is_same_subnet: way.is_same_subnet,
-            egress: way.egress,
-            ingress: way.ingress,
-        }
-    }
+/// What most look-ups need of every way, pair of places after pair of places.
+fn briefs(classes: &Classes, acls: &acl::AclRows, (ways, way_of): (&[Way], &[u32])) -> Vec<Brief> {
+    let facts: Vec<Facts> = classes.by_place();
+    let pairs = facts
+        .iter()
+        .flat_map(|from| facts.iter().map(move |to| (from, to)));
+    pairs
+        .zip(way_of)
+        .map(|((from, to), number)| {
+            let way = ways.get(index(*number));
+            Brief {
+                way: *number,
+                acls: (
+                    acls.row(from.acl, Direction::Egress, to.zone),
+                    acls.row(to.acl, Direction::Ingress, from.zone),
+                ),
+                is_plain: way.is_some_and(Way::is_plain),
+                is_same_subnet: way.is_some_and(|way| way.is_same_subnet),
+                egress: way.and_then(|way| way.egress),
+                ingress: way.and_then(|way| way.ingress),
+            }
+        })
+        .collect()
 }
 
 /// The ways between all pairs of places, each once.

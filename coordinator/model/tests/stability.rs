@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use reachproof_model::describe::Described;
 use reachproof_model::flow::EPHEMERAL_PORTS_DEFAULT;
 use reachproof_model::plan::{
-    AgentKind, FLOWS_PER_RUN_MAX, FileState, ProbePlan, Roster, RosterAgent, Scope, plan,
+    AgentKind, Depth, FLOWS_PER_RUN_MAX, FileState, ProbePlan, Roster, RosterAgent, Scope, plan,
 };
 use reachproof_model::predict::predict;
 use reachproof_model::snapshot::Snapshot;
@@ -37,6 +37,7 @@ fn planned(snapshot: &Snapshot) -> ProbePlan {
     let scope = Scope {
         network_policies: FileState::Read,
         flows_max: FLOWS_PER_RUN_MAX,
+        depth: Depth::Rules,
         seed: 1,
     };
     plan(snapshot, &Roster::new(agents), &scope)

@@ -113,6 +113,11 @@ impl AclRows {
         row
     }
 
+    /// Returns how many rows there are.
+    pub(super) fn len(&self) -> usize {
+        self.bits.len() / (2 * self.words.max(1))
+    }
+
     /// Returns the row of a list for remote addresses of a zone; `acl` is [`crate::class::Facts::acl`].
     pub(super) fn row(&self, acl: u32, direction: Direction, remote: ZoneId) -> AclRowId {
         let list = 2 * index(acl) + direction_number(direction);

@@ -1,6 +1,6 @@
 //! Verdicts out of rows: of a pair of classes at a port interval, and of a flow.
 
-use crate::class::{Class, ClassId, Endpoint, HostRole, Located, Policed};
+use crate::class::{Class, ClassId, Endpoint, HostRole, Located, Policed, index};
 use crate::flow::{EPHEMERAL_PORTS_DEFAULT, Flow, FlowProtocol, SourceKind};
 use crate::id::RuleId;
 use crate::predict::{RouteTaken, Way, verdict};
@@ -143,18 +143,15 @@ impl<'s> Matrix<'s> {
     /// The rows and the way of a pair; absent of two families.
     pub(super) fn pair(&self, source: ClassId, destination: ClassId) -> Option<Pair<'_>> {
         let (from, to) = (self.classes.facts(source), self.classes.facts(destination));
-        let way = self.ways.get(self.way(from, to))?;
-        let acls = (!way.is_same_subnet).then(|| {
-            (
-                self.acls.row(from.acl, Direction::Egress, to.zone),
-                self.acls.row(to.acl, Direction::Ingress, from.zone),
-            )
-        });
+        let brief = self.brief(from, to)?;
+        let way = self.ways.get(index(brief.way))?;
         Some(Pair {
             way,
-            egress: self.groups.row((from, Direction::Egress), to, way.egress),
-            ingress: self.groups.row((to, Direction::Ingress), from, way.ingress),
-            acls,
+            egress: self.groups.row((from, Direction::Egress), to, brief.egress),
+            ingress: self
+                .groups
+                .row((to, Direction::Ingress), from, brief.ingress),
+            acls: (!brief.is_same_subnet).then_some(brief.acls),
             policed: from.policed.max(to.policed),
         })
     }
@@ -259,10 +256,7 @@ impl<'s> Matrix<'s> {
     /// The kind of most cells: on a plain way any miss is a deny, and what all rows let pass is an allow.
     fn quick(&self, source: ClassId, destination: ClassId, interval: usize) -> Option<VerdictKind> {
         let (from, to) = (self.classes.facts(source), self.classes.facts(destination));
-        let brief = self
-            .briefs
-            .get(self.way(from, to))
-            .filter(|brief| brief.is_plain)?;
+        let brief = self.brief(from, to).filter(|brief| brief.is_plain)?;
         let egress = self.groups.row((from, Direction::Egress), to, brief.egress);
         let ingress = self
             .groups
@@ -270,8 +264,7 @@ impl<'s> Matrix<'s> {
         let mut answer = self.groups.answer(egress, interval);
         answer = answer.and(self.groups.answer(ingress, interval));
         if !brief.is_same_subnet {
-            let out = self.acls.row(from.acl, Direction::Egress, to.zone);
-            let back = self.acls.row(to.acl, Direction::Ingress, from.zone);
+            let (out, back) = brief.acls;
             answer = answer.and(self.acls.answer(out, interval));
             answer = answer.and(self.acls.answer(back, interval));
         }

@@ -86,6 +86,21 @@ impl Way {
         }
     }
 
+    /// Returns whether nothing on the way but rules and entries decides.
+    pub(crate) fn is_plain(&self) -> bool {
+        let verdicts = [
+            &self.endpoints,
+            &self.route,
+            &self.receiver,
+            &self.replies,
+            &self.return_route,
+            &self.partial,
+        ];
+        verdicts.iter().all(|verdict| verdict.is_none())
+            && self.before_rules.is_none()
+            && self.after_rules.is_none()
+    }
+
     fn open() -> Self {
         Self {
             endpoints: None,

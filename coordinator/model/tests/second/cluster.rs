@@ -33,6 +33,9 @@ impl Shape {
     };
 }
 
+/// Ports that plans ask for: those that rules often mention.
+pub const PROBED_PORTS: [u16; 6] = [443, 53, 10250, 8080, 9443, 7500];
+
 /// Rules of a group in one direction.
 const RULES: usize = 12;
 /// Interfaces of the control plane.
@@ -186,11 +189,10 @@ fn rule(dice: &mut Dice, shape: Shape) -> (Value, Value) {
 
 /// Well-known ports, single ones of a pool, and ranges of a pool.
 fn ports(dice: &mut Dice) -> (u16, u16) {
-    let known = [443, 53, 10250, 8080, 9443, 7500];
     let drawn = u16::try_from(dice.below(63)).unwrap();
     match dice.below(10) {
         0..4 => {
-            let port = *dice.pick(&known);
+            let port = *dice.pick(&PROBED_PORTS);
             (port, port)
         }
         4..8 => (3000 + 37 * drawn, 3000 + 37 * drawn),
@@ -288,7 +290,7 @@ fn interface(id: &str, (subnet, address): (usize, &str), groups: &[String]) -> V
 
 /// A number below `bound` by Zipf's law.
 fn zipf(dice: &mut Dice, bound: usize) -> usize {
-    let weight = |place: usize| 1_000_000 / (place + 1);
+    let weight = |place: usize| 1_000_000 / (place + 2);
     let total: usize = (0..bound).map(weight).sum();
     let mut drawn = dice.below(total);
     for place in 0..bound {
@@ -351,4 +353,25 @@ pub fn flows(seed: u64, shape: Shape, count: usize) -> Vec<reachproof_model::flo
             reachproof_model::flow::Flow::tcp(source, destination, port)
         })
         .collect()
+}
+
+/// An agent on the primary interface of every node of a cluster.
+pub fn agents(files: &Map<String, Value>) -> reachproof_model::plan::Roster {
+    let enis = files["describe-network-interfaces"]["NetworkInterfaces"]
+        .as_array()
+        .unwrap();
+    let primaries = enis
+        .iter()
+        .filter(|eni| eni["Attachment"]["DeviceIndex"] == 0);
+    reachproof_model::plan::Roster::new(primaries.map(|eni| {
+        let name = eni["Attachment"]["InstanceId"].as_str().unwrap();
+        reachproof_model::plan::RosterAgent {
+            name: reachproof_model::observation::AgentName::try_from(name).unwrap(),
+            node: None,
+            kind: reachproof_model::plan::AgentKind::Node,
+            addresses: vec![eni["PrivateIpAddress"].as_str().unwrap().parse().unwrap()],
+            ephemeral_ports: reachproof_model::flow::EPHEMERAL_PORTS_DEFAULT,
+            stream_address: None,
+        }
+    }))
 }
