@@ -186,10 +186,25 @@ async fn a_cluster_that_cannot_be_read_whole_leaves_no_directory_and_exit_code_2
 
 #[tokio::test]
 async fn doctor_prints_a_line_for_each_permission_and_its_exit_code_tells_whether_one_is_missing() {
-    let arguments = ["doctor", "--cluster", "demo", "--no-kubernetes"];
+    let arguments = [
+        "doctor",
+        "--cluster",
+        "demo",
+        "--no-kubernetes",
+        "--listen",
+        "127.0.0.1:0",
+    ];
     let replay = serve(|_| Fault::None).await;
     let output = reachproof(&replay, &arguments).await;
-    assert!(output.status.success(), "{}", text(&output.stdout));
+    let lines = text(&output.stdout);
+    assert!(output.status.success(), "{lines}");
+    for (state, subject) in [("ok", "control port"), ("unknown", "agents reachable")] {
+        let found = lines.lines().find(|line| line.contains(subject)).unwrap();
+        assert!(
+            found.starts_with(state) && found.contains("127.0.0.1"),
+            "{found}"
+        );
+    }
     let replay = serve(|asked| match asked.action.as_str() {
         "ec2:DescribeSubnets" => {
             Fault::Error(403, "UnauthorizedOperation", "You are not authorized.")

@@ -1,6 +1,9 @@
-//! `reachproof doctor`: whether everything is there that reading a cluster needs.
+//! `reachproof doctor`: whether everything is there that a run over a cluster needs.
+
+mod agents;
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 
 use clap::Args;
 use reachproof_aws::doctor::{CheckState, examine};
@@ -18,6 +21,9 @@ pub(crate) struct Arguments {
     /// Cluster to examine, by its name
     #[arg(long, value_name = "NAME")]
     cluster: String,
+    /// Address and port on which `verify` shall await agents
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:7443")]
+    listen: SocketAddr,
     #[command(flatten)]
     access: Access,
 }
@@ -31,7 +37,7 @@ struct Line {
     mend: String,
 }
 
-/// Examines AWS and the API server and prints a line for each thing that a reading needs.
+/// Examines AWS, the API server and the way of agents to this machine, and prints a line for each thing that a run needs.
 ///
 /// Everything is looked at, whatever is missing. The exit code is 0 when nothing is missing, else 2; what could not be
 /// found out does not count.
@@ -80,17 +86,22 @@ async fn lines(arguments: &Arguments) -> Vec<Line> {
         })
         .collect();
     lines.extend(kubernetes(&arguments.access).await);
+    lines.extend(agents::lines(&arguments.cluster, &arguments.access, arguments.listen).await);
     lines
 }
 
-/// The API server and the rights of the account there; one line when Kubernetes is left out.
-async fn kubernetes(access: &Access) -> Vec<Line> {
-    let line = |state, subject: &str, detail: String, mend: &str| Line {
+/// One line; `mend` is empty when nothing is to be done.
+fn line(state: CheckState, subject: &str, detail: String, mend: &str) -> Line {
+    Line {
         state,
         subject: subject.to_owned(),
         detail,
         mend: mend.to_owned(),
-    };
+    }
+}
+
+/// The API server and the rights of the account there; one line when Kubernetes is left out.
+async fn kubernetes(access: &Access) -> Vec<Line> {
     let Some(entry) = access.entry() else {
         return vec![line(
             CheckState::Unknown,

@@ -129,7 +129,11 @@ pub(crate) fn runtime() -> io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-async fn read_both(cluster: &str, access: &Access) -> Result<LiveReading, LiveError> {
+/// Reads `cluster` on the runtime of the caller; gaps are in the reading and told to nobody.
+///
+/// # Errors
+/// [`LiveError`] when one of the two sides cannot be read whole.
+pub(crate) async fn read_both(cluster: &str, access: &Access) -> Result<LiveReading, LiveError> {
     let connection = Connection::open(&access.settings()).await?;
     let reading = reachproof_aws::read(&connection, cluster, &progress).await?;
     let mut answers = reading.answers;
