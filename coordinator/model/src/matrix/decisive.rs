@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::answer::Cell;
 use super::row::RowId;
 use super::{Brief, Matrix};
-use crate::class::{ClassId, Facts, SetId, ZoneId, index};
+use crate::class::{ClassId, Facts, Policed, SetId, ZoneId, index};
 use crate::id::RuleId;
 use crate::net::PortRange;
 use crate::prediction::Verdict;
@@ -35,7 +35,9 @@ const PAIRS_MAX: usize = 4;
 /// How often layers were seen, port after port, up to [`PAIRS_MAX`].
 #[derive(Debug)]
 pub(crate) struct Seen {
-    rules: usize,
+    /// Number of a rule among those of its direction, by its place.
+    ranks: Vec<u32>,
+    ingress_rules: usize,
     /// By port, then by how often: a bit for every pair of rules.
     admitted: Vec<[Vec<u64>; PAIRS_MAX]>,
     /// By port, then by direction and set of groups.
@@ -48,20 +50,29 @@ const UNSURE: u32 = u32::MAX - 1;
 /// No rule admits, in a column.
 const NOBODY: u32 = u32::MAX;
 
-/// One interval of all rows, close together.
-struct Column {
-    interval: usize,
+/// Some intervals of all rows: what is asked of one row lies together.
+struct Columns {
+    intervals: Vec<usize>,
     groups: Vec<u32>,
     acls: Vec<u32>,
 }
 
 impl Seen {
     pub(crate) fn new(matrix: &Matrix<'_>, ports: usize) -> Self {
-        let rules = matrix.groups.rules.len();
         let sets = matrix.classes.sets.len();
-        let bits = || vec![0; (rules * rules).div_ceil(64)];
+        let mut counts = [0, 0];
+        let mut ranks = Vec::new();
+        for rule in &matrix.groups.rules {
+            if let Some(count) = counts.get_mut(side(rule.direction)) {
+                ranks.push(*count);
+                *count += 1;
+            }
+        }
+        let [ingress_rules, egress_rules] = counts.map(index);
+        let bits = || vec![0; (ingress_rules * egress_rules).div_ceil(64)];
         Self {
-            rules,
+            ranks,
+            ingress_rules,
             admitted: (0..ports)
                 .map(|_| std::array::from_fn(|_| bits()))
                 .collect(),
@@ -71,6 +82,7 @@ impl Seen {
     }
 
     /// Notes a layer at the place of a port; returns whether another pair is wanted for it.
+    #[inline]
     fn note(&mut self, port: usize, layer: Layer) -> bool {
         let count = match layer {
             Layer::Admitted { egress, ingress } => return self.admit(port, egress, ingress),
@@ -90,8 +102,10 @@ impl Seen {
         })
     }
 
+    #[inline]
     fn admit(&mut self, port: usize, egress: u32, ingress: u32) -> bool {
-        let place = index(egress) * self.rules + index(ingress);
+        let rank = |rule: u32| self.ranks.get(index(rule)).map_or(0, |rank| index(*rank));
+        let place = rank(egress) * self.ingress_rules + rank(ingress);
         let Some(levels) = self.admitted.get_mut(port) else {
             return false;
         };
@@ -111,13 +125,6 @@ impl Seen {
             None => false,
         }
     }
-
-    /// Notes that no pair is wanted for a layer any more.
-    pub(crate) fn settle(&mut self, port: usize, layer: Layer) {
-        for _ in 0..PAIRS_MAX {
-            self.note(port, layer);
-        }
-    }
 }
 
 fn side(direction: Direction) -> usize {
@@ -128,7 +135,7 @@ fn side(direction: Direction) -> usize {
 }
 
 impl Matrix<'_> {
-    /// Visits every layer that is not settled, with the place of the port and up to [`PAIRS_MAX`] pairs of classes.
+    /// Visits every layer that decides, with the place of the port and up to [`PAIRS_MAX`] pairs of classes.
     ///
     /// Pairs come diagonal by diagonal, so that the pairs that are found are spread over all classes. Of a class on one
     /// `lone` host nobody can probe another member.
@@ -139,10 +146,7 @@ impl Matrix<'_> {
         seen: &mut Seen,
         mut found: impl FnMut(usize, Layer, (ClassId, ClassId)),
     ) {
-        let columns: Vec<Column> = ports
-            .iter()
-            .map(|port| self.column(self.ports.of(*port)))
-            .collect();
+        let columns = self.columns(ports);
         for shift in 0..live.len() {
             let targets = live.iter().cycle().skip(shift);
             for (source, destination) in live.iter().zip(targets) {
@@ -160,11 +164,12 @@ impl Matrix<'_> {
                 let ingress = self
                     .groups
                     .row((to, Direction::Ingress), from, brief.ingress);
-                for (port, column) in columns.iter().enumerate() {
+                let rows = columns.rows((egress, ingress), brief);
+                for (port, interval) in columns.intervals.iter().enumerate() {
                     let layer = if brief.is_plain {
-                        column.layer((from, to), brief, (egress, ingress))
+                        rows.layer((from, to), port)
                     } else {
-                        self.layer(*source, *destination, column.interval)
+                        self.layer(*source, *destination, *interval)
                     };
                     if let Some(layer) = layer
                         && seen.note(port, layer)
@@ -176,27 +181,30 @@ impl Matrix<'_> {
         }
     }
 
-    fn column(&self, interval: usize) -> Column {
-        let rows = (0..).take(self.groups.len());
-        let groups = rows
-            .map(|row| match self.groups.answer(row, interval) {
-                Match::Yes => self.groups.deciding(row, interval).unwrap_or(UNSURE),
-                Match::Unsure => UNSURE,
-                Match::No => NOBODY,
-            })
-            .collect();
-        let rows = (0..).take(self.acls.len());
-        let acls = rows
-            .map(|row| match self.acls.answer(row, interval) {
-                Match::Yes => 0,
-                Match::Unsure => UNSURE,
-                Match::No => self.acls.deciding(row, interval),
-            })
-            .collect();
-        Column {
-            interval,
-            groups,
-            acls,
+    fn columns(&self, ports: &[u16]) -> Columns {
+        let intervals: Vec<usize> = ports.iter().map(|port| self.ports.of(*port)).collect();
+        let group = |row: RowId, interval| match self.groups.answer(row, interval) {
+            Match::Yes => self.groups.deciding(row, interval).unwrap_or(UNSURE),
+            Match::Unsure => UNSURE,
+            Match::No => NOBODY,
+        };
+        let list = |row: u32, interval| match self.acls.answer(row, interval) {
+            Match::Yes => 0,
+            Match::Unsure => UNSURE,
+            Match::No => self.acls.deciding(row, interval),
+        };
+        let each = |row: u32| intervals.iter().map(move |interval| (row, *interval));
+        let (rows, lists) = ((0..).take(self.groups.len()), (0..).take(self.acls.len()));
+        Columns {
+            groups: rows
+                .flat_map(each)
+                .map(|(row, at)| group(row, at))
+                .collect(),
+            acls: lists
+                .flat_map(each)
+                .map(|(row, at)| list(row, at))
+                .collect(),
+            intervals,
         }
     }
 
@@ -344,35 +352,60 @@ impl Live {
     }
 }
 
-impl Column {
-    /// What settles a cell on a plain way.
-    fn layer(
-        &self,
-        (from, to): (&Facts, &Facts),
-        brief: &Brief,
-        (egress, ingress): (RowId, RowId),
-    ) -> Option<Layer> {
-        let group = |row: RowId| self.groups.get(index(row)).copied().unwrap_or(UNSURE);
-        let list = |row: u32| match brief.is_same_subnet {
-            true => 0,
-            false => self.acls.get(index(row)).copied().unwrap_or(UNSURE),
+impl Columns {
+    /// The rows of a pair of classes, at all intervals that are asked for.
+    fn rows(&self, (egress, ingress): (RowId, RowId), brief: &Brief) -> PairRows<'_> {
+        let stretch = |row: u32| {
+            let start = index(row) * self.intervals.len();
+            start..start + self.intervals.len()
         };
-        let (egress, ingress) = (group(egress), group(ingress));
+        let group = |row| self.groups.get(stretch(row)).unwrap_or_default();
+        let list = |row| {
+            let within = brief.is_same_subnet;
+            self.acls
+                .get(stretch(row))
+                .filter(|_| !within)
+                .unwrap_or_default()
+        };
+        PairRows {
+            egress: group(egress),
+            ingress: group(ingress),
+            out: list(brief.acls.0),
+            back: list(brief.acls.1),
+        }
+    }
+}
+
+/// The rows of a pair of classes; those of lists are empty inside a subnet.
+struct PairRows<'c> {
+    egress: &'c [u32],
+    ingress: &'c [u32],
+    out: &'c [u32],
+    back: &'c [u32],
+}
+
+impl PairRows<'_> {
+    /// What settles a cell on a plain way.
+    #[inline]
+    fn layer(&self, (from, to): (&Facts, &Facts), port: usize) -> Option<Layer> {
+        let egress = self.egress.get(port).copied().unwrap_or(UNSURE);
         if egress == NOBODY {
             return Some(Layer::Refused(Direction::Egress, from.set));
         }
-        let (out, back) = (list(brief.acls.0), list(brief.acls.1));
+        let out = self.out.get(port).copied().unwrap_or(0);
         if out != 0 && out != UNSURE {
             return Some(Layer::Entry(Direction::Egress, from.acl, out));
         }
+        let back = self.back.get(port).copied().unwrap_or(0);
         if back != 0 && back != UNSURE {
             return Some(Layer::Entry(Direction::Ingress, to.acl, back));
         }
+        let ingress = self.ingress.get(port).copied().unwrap_or(UNSURE);
         if ingress == NOBODY {
             return Some(Layer::Refused(Direction::Ingress, to.set));
         }
         let is_known = egress != UNSURE && ingress != UNSURE && out == 0 && back == 0;
-        let is_policed = from.policed.max(to.policed) == crate::class::Policed::Yes;
+        let is_policed = from.policed.max(to.policed) == Policed::Yes;
         (is_known && !is_policed).then_some(Layer::Admitted { egress, ingress })
     }
 }

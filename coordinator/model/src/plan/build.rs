@@ -1,6 +1,6 @@
 //! From snapshot and roster to the flows of a run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use super::control::add_controls;
@@ -164,10 +164,19 @@ pub(super) struct Drafts<'a> {
     /// Answers faster than flow by flow, where somebody built it.
     matrix: Option<&'a Matrix<'a>>,
     pub(super) roster: &'a Roster,
-    flows: BTreeMap<Flow, Draft>,
-    per_agent: BTreeMap<AgentName, usize>,
+    flows: Vec<(Flow, Draft)>,
+    /// Where in `flows` a flow is; the agent of a source says the rest of it.
+    places: HashMap<Ends, usize>,
+    per_agent: HashMap<AgentName, usize>,
     per_agent_max: usize,
     left_out: usize,
+}
+
+/// Addresses and protocol of a flow.
+type Ends = (IpAddr, IpAddr, FlowProtocol);
+
+fn ends(flow: &Flow) -> Ends {
+    (flow.source, flow.destination, flow.protocol)
 }
 
 /// A flow with what is known of its ends.
@@ -189,8 +198,9 @@ impl<'a> Drafts<'a> {
             snapshot,
             matrix,
             roster,
-            flows: BTreeMap::new(),
-            per_agent: BTreeMap::new(),
+            flows: Vec::new(),
+            places: HashMap::new(),
+            per_agent: HashMap::new(),
             per_agent_max: share.min(FLOWS_PER_AGENT_MAX),
             left_out: 0,
         }
@@ -198,26 +208,31 @@ impl<'a> Drafts<'a> {
 
     /// The flows chosen so far, in their order.
     pub(super) fn flows(&self) -> impl Iterator<Item = (&Flow, &Draft)> {
-        self.flows.iter()
+        self.flows.iter().map(|(flow, draft)| (flow, draft))
     }
 
     /// The draft of a flow that was chosen.
     pub(super) fn draft(&self, flow: &Flow) -> Option<&Draft> {
-        self.flows.get(flow)
+        let place = *self.places.get(&ends(flow))?;
+        self.flows.get(place).map(|(_, draft)| draft)
     }
 
     /// Adds a flow, or another purpose to one that is there, or counts it if its agent has no room left.
     pub(super) fn add(&mut self, candidate: Candidate, purpose: Purpose) {
-        if let Some(draft) = self.flows.get_mut(&candidate.flow) {
+        let known = self.places.get(&ends(&candidate.flow)).copied();
+        if let Some((_, draft)) = known.and_then(|place| self.flows.get_mut(place)) {
             draft.purposes.insert(purpose);
             return;
         }
-        let planned = self.per_agent.entry(candidate.source.clone()).or_default();
-        if *planned >= self.per_agent_max {
+        let planned = self.per_agent.get(&candidate.source).copied().unwrap_or(0);
+        if planned >= self.per_agent_max {
             self.left_out += 1;
             return;
         }
-        *planned += 1;
+        match self.per_agent.get_mut(&candidate.source) {
+            Some(count) => *count += 1,
+            None => drop(self.per_agent.insert(candidate.source.clone(), 1)),
+        }
         let draft = Draft {
             source: candidate.source,
             target: candidate.target,
@@ -228,7 +243,8 @@ impl<'a> Drafts<'a> {
                 None => verdict(self.snapshot, &candidate.flow),
             },
         };
-        self.flows.insert(candidate.flow, draft);
+        self.places.insert(ends(&candidate.flow), self.flows.len());
+        self.flows.push((candidate.flow, draft));
     }
 
     /// Whether `agent` may try another flow.
@@ -249,7 +265,7 @@ impl<'a> Drafts<'a> {
         let mut next = 0;
         let (snapshot, roster) = (self.snapshot, self.roster);
         let flows = sequence
-            .shuffle(self.flows.into_iter().collect())
+            .shuffle(self.flows)
             .into_iter()
             .map(|(flow, draft)| PlannedFlow {
                 policy: policy(snapshot, roster, scope, &flow),

@@ -1,8 +1,8 @@
 //! The flows that show every decisive tuple, with as few probes as there are agents and ports.
 //!
-//! First each agent is paired with another once a port, in both roles; where the model denies, partners are exchanged.
-//! Then every tuple that this does not show gets a flow of its own, between the members that have the fewest, and a
-//! control where it denies. Last come both sides of the edges of every rule that decides.
+//! First every tuple gets a flow between the members that have the fewest, and a control where it denies; then both
+//! sides of the edges of every rule that decides. Last come the agents that were not yet source or not yet target at a
+//! port: they are paired, and where the model denies, partners are exchanged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -18,7 +18,7 @@ use crate::net::PortRange;
 /// Most partners that are tried in exchange for one that the model denies.
 const EXCHANGES_MAX: usize = 16;
 /// Pairs that are looked for to try the edges of a rule: the one with the least to do is taken.
-const WITNESSES_MAX: usize = 4;
+const WITNESSES_MAX: usize = 3;
 /// Most agents that are asked for a control of one denied tuple.
 const CONTROLS_MAX: usize = 64;
 
@@ -51,10 +51,9 @@ pub(super) fn cover(
     sequence: &mut Sequence,
 ) -> Vec<(Candidate, Purpose)> {
     let mut fleet = Fleet::new(matrix, roster);
-    let mut seen = Seen::new(matrix, ports.len());
-    fleet.sweep(ports, sequence, &mut seen);
-    fleet.tuples(ports, sequence, &mut seen);
+    fleet.tuples(ports, sequence);
     fleet.edges(sequence);
+    fleet.sweep(ports, sequence);
     fleet.candidates()
 }
 
@@ -96,12 +95,6 @@ impl<'r, 'm> Fleet<'r, 'm> {
         Some(self.matrix.kind(&flow))
     }
 
-    fn layer(&self, from: usize, to: usize, port: u16) -> Option<Layer> {
-        let (one, other) = (self.members.get(from)?, self.members.get(to)?);
-        self.matrix
-            .layer(one.class, other.class, self.matrix.interval(port))
-    }
-
     fn add(&mut self, (from, to, port): (usize, usize, u16), purpose: Purpose) {
         if self.flows.insert((from, to, port), purpose).is_some() {
             return;
@@ -113,40 +106,64 @@ impl<'r, 'm> Fleet<'r, 'm> {
         }
     }
 
-    /// Pairs every member with another once a port, in both roles.
-    fn sweep(&mut self, ports: &[u16], sequence: &mut Sequence, seen: &mut Seen) {
+    /// Pairs the members that were not yet source with those that were not yet target, port by port.
+    fn sweep(&mut self, ports: &[u16], sequence: &mut Sequence) {
         for family in [true, false] {
             let all = self.members.iter().enumerate();
             let all = all.filter(|(_, member)| member.address.is_ipv4() == family);
             let places: Vec<usize> = all.map(|(place, _)| place).collect();
-            for (number, port) in ports.iter().enumerate() {
-                let sources = sequence.shuffle(places.clone());
-                let targets = self.partners(&sources, *port, sequence);
+            if places.len() < 2 {
+                continue;
+            }
+            for port in ports {
+                let (sources, targets) = self.idle(&places, *port, sequence);
+                let targets = self.partners(&sources, targets, *port, sequence);
                 for (from, to) in sources.into_iter().zip(targets) {
                     let kind = self.kind(from, to, *port);
-                    if kind.is_none_or(|kind| kind == VerdictKind::Bypass) {
-                        continue;
-                    }
-                    self.add((from, to, *port), Purpose::Rule);
-                    // A deny counts only with its control, which comes with its tuple.
-                    if kind == Some(VerdictKind::Allow)
-                        && let Some(layer) = self.layer(from, to, *port)
-                    {
-                        seen.settle(number, layer);
+                    if kind.is_some_and(|kind| kind != VerdictKind::Bypass) {
+                        self.add((from, to, *port), Purpose::Rule);
                     }
                 }
             }
         }
     }
 
-    /// A partner for every source: the next one in a turned list, exchanged where the model does not allow it.
-    fn partners(&self, sources: &[usize], port: u16, sequence: &mut Sequence) -> Vec<usize> {
-        let count = sources.len();
-        if count < 2 {
-            return Vec::new();
+    /// Members that were not yet source and those that were not yet target at a port, as many of each.
+    fn idle(
+        &self,
+        places: &[usize],
+        port: u16,
+        sequence: &mut Sequence,
+    ) -> (Vec<usize>, Vec<usize>) {
+        let at_port = self.flows.keys().filter(|(_, _, other)| *other == port);
+        let (sent, received): (BTreeSet<usize>, BTreeSet<usize>) =
+            at_port.map(|(from, to, _)| (*from, *to)).unzip();
+        let without = |used: &BTreeSet<usize>| -> Vec<usize> {
+            places
+                .iter()
+                .copied()
+                .filter(|place| !used.contains(place))
+                .collect()
+        };
+        let mut sources = sequence.shuffle(without(&sent));
+        let mut targets = sequence.shuffle(without(&received));
+        let length = sources.len().max(targets.len());
+        for list in [&mut sources, &mut targets] {
+            let more = length - list.len();
+            list.extend(sequence.shuffle(places.to_vec()).into_iter().take(more));
         }
-        let mut targets = sources.to_vec();
-        targets.rotate_left(1 + sequence.below(count - 1));
+        (sources, targets)
+    }
+
+    /// A partner for every source out of the targets, exchanged where the model does not allow it.
+    fn partners(
+        &self,
+        sources: &[usize],
+        mut targets: Vec<usize>,
+        port: u16,
+        sequence: &mut Sequence,
+    ) -> Vec<usize> {
+        let count = sources.len();
         for place in 0..count {
             let allows = |from: usize, to: usize, targets: &[usize]| {
                 let ends = sources.get(from).copied().zip(targets.get(to).copied());
@@ -168,18 +185,27 @@ impl<'r, 'm> Fleet<'r, 'm> {
         targets
     }
 
-    /// Adds a flow for every tuple that none shows, and its control where it denies.
-    fn tuples(&mut self, ports: &[u16], sequence: &mut Sequence, seen: &mut Seen) {
+    /// Adds a flow for every decisive tuple, and its control where it denies.
+    fn tuples(&mut self, ports: &[u16], sequence: &mut Sequence) {
+        let mut seen = Seen::new(self.matrix, ports.len());
         let live: Vec<ClassId> = sequence.shuffle(self.by_class.keys().copied().collect());
-        let mut missing: BTreeMap<(usize, Layer), Vec<(ClassId, ClassId)>> = BTreeMap::new();
+        let mut found: Vec<(usize, Layer, (ClassId, ClassId))> = Vec::new();
+        let live = (live.as_slice(), &self.lone);
         self.matrix
-            .decisive((&live, &self.lone), ports, seen, |port, layer, pair| {
-                missing.entry((port, layer)).or_default().push(pair);
+            .decisive(live, ports, &mut seen, |port, layer, pair| {
+                found.push((port, layer, pair));
             });
+        found.sort_unstable();
+        let mut tuples: Vec<&[(usize, Layer, (ClassId, ClassId))]> = found
+            .chunk_by(|one, other| (one.0, one.1) == (other.0, other.1))
+            .collect();
         // Tuples with few pairs first: they have no choice.
-        let mut missing: Vec<_> = missing.into_iter().collect();
-        missing.sort_by_key(|(_, pairs)| pairs.len());
-        for ((number, layer), pairs) in missing {
+        tuples.sort_by_key(|pairs| pairs.len());
+        for pairs in tuples {
+            let Some((number, layer, _)) = pairs.first().copied() else {
+                continue;
+            };
+            let pairs: Vec<(ClassId, ClassId)> = pairs.iter().map(|found| found.2).collect();
             let Some(port) = ports.get(number).copied() else {
                 continue;
             };
@@ -269,7 +295,6 @@ impl<'r, 'm> Fleet<'r, 'm> {
             .rules_with_edges()
             .filter_map(|(place, _, range)| Some((place, range?)))
             .collect();
-        let mut tried: BTreeSet<(usize, usize, u16)> = BTreeSet::new();
         for (rule, range) in rules {
             let mut pairs = Vec::new();
             for _ in 0..WITNESSES_MAX {
@@ -279,18 +304,16 @@ impl<'r, 'm> Fleet<'r, 'm> {
                     break;
                 }
             }
-            let Some((from, to)) = self.least_loaded(&pairs, sequence) else {
-                continue;
-            };
-            let inside = [Some(range.first()), Some(range.last())];
-            let outside = [range.first().checked_sub(1), range.last().checked_add(1)];
-            for port in inside
-                .into_iter()
-                .chain(outside)
-                .flatten()
-                .filter(|port| *port != 0)
-            {
-                if tried.insert((from, to, port)) {
+            // The two edges need not be tried between the same two, each needs both of its sides.
+            let sides = [
+                [range.first().checked_sub(1), Some(range.first())],
+                [Some(range.last()), range.last().checked_add(1)],
+            ];
+            for sides in sides {
+                let Some((from, to)) = self.least_loaded(&pairs, sequence) else {
+                    continue;
+                };
+                for port in sides.into_iter().flatten().filter(|port| *port != 0) {
                     self.add((from, to, port), Purpose::Edge);
                 }
             }

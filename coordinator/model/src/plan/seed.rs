@@ -27,9 +27,15 @@ impl Sequence {
 
     /// Puts `items` into an order that follows from the sequence and from their order before.
     pub(super) fn shuffle<T>(&mut self, items: Vec<T>) -> Vec<T> {
-        let mut keyed: Vec<(u64, T)> = items.into_iter().map(|item| (self.next(), item)).collect();
-        keyed.sort_by_key(|(key, _)| *key);
-        keyed.into_iter().map(|(_, item)| item).collect()
+        // Places are sorted, not the items, which may be large.
+        let mut keyed: Vec<(u64, usize)> =
+            (0..items.len()).map(|place| (self.next(), place)).collect();
+        keyed.sort_unstable();
+        let mut items: Vec<Option<T>> = items.into_iter().map(Some).collect();
+        keyed
+            .into_iter()
+            .filter_map(|(_, place)| items.get_mut(place)?.take())
+            .collect()
     }
 }
 
