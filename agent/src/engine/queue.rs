@@ -42,7 +42,7 @@ type Due = Reverse<(Instant, u64, usize)>;
 /// All probes that wait for their next attempt.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    waiting: Slab<(u64, Running)>,
+    waiting: Slab<(u64, Box<Running>)>,
     due: BinaryHeap<Due>,
     /// Counts additions, so that an entry of `due` is known to be stale.
     serial: u64,
@@ -55,21 +55,21 @@ impl Queue {
         let room = PROBES_WAITING_MAX.saturating_sub(self.waiting.len());
         let refused = work.probes.len().saturating_sub(room);
         for probe in work.probes.into_iter().take(room) {
-            let running = Running {
+            let running = Box::new(Running {
                 run: work.run.clone(),
                 probe,
                 expires_at: work.expires_at,
                 attempt: 0,
                 ports_used: Vec::new(),
                 port_waits: 0,
-            };
+            });
             self.push(running, now);
         }
         refused
     }
 
     /// Lets a probe wait until `at`.
-    pub(super) fn push(&mut self, running: Running, at: Instant) {
+    pub(super) fn push(&mut self, running: Box<Running>, at: Instant) {
         self.serial += 1;
         self.attempts += running.attempts_left();
         let key = self.waiting.insert((self.serial, running));
@@ -92,7 +92,7 @@ impl Queue {
     }
 
     /// Takes the first probe whose attempt is due and still allowed, and drops those that expired before.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<Running> {
+    pub(super) fn pop(&mut self, now: Instant) -> Option<Box<Running>> {
         while self.first()? <= now {
             let Reverse((_, _, key)) = self.due.pop()?;
             let (_, running) = self.waiting.try_remove(key)?;
