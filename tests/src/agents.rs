@@ -82,6 +82,7 @@ impl Agents {
             command.arg(AGENT_ARGUMENT);
         }
         add_arguments(&mut command, dial, place);
+        command.arg("--policy").arg(stage.policy());
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
