@@ -356,3 +356,68 @@ fn forty_evasions_are_refused_without_a_packet() {
     assert_eq!(refused(&tried), 0);
     assert!(syns() >= 3, "the counter counts nothing");
 }
+
+/// Four source ports, and a port that drops.
+const FOUR_PORTS: &str = "
+set -e
+ip link set lo up
+echo 40000 40003 > /proc/sys/net/ipv4/ip_local_port_range
+nft -f - <<'RULES'
+table inet wall {
+  chain output {
+    type filter hook output priority 0;
+    tcp dport 84 drop
+  }
+}
+RULES
+exec \"$0\" \"$@\"
+";
+
+#[test]
+#[ignore = "needs user namespaces, ip and nft"]
+fn a_used_up_port_range_is_a_local_error_and_no_silence() {
+    if !is_inside(
+        "a_used_up_port_range_is_a_local_error_and_no_silence",
+        FOUR_PORTS,
+    ) {
+        return;
+    }
+    for source in [None, Some("127.0.0.1".parse().unwrap())] {
+        let regime = Regime {
+            in_flight_max: 10,
+            pacing: Pacing::Unpaced,
+            tracked_max: None,
+            evidence: Evidence::Full,
+            policy: Policy::unrestricted(),
+        };
+        let (sender, finished) = mpsc::channel();
+        let (engine, _ended) =
+            Engine::start(regime, Arc::new(SystemClock), Collect(sender)).unwrap();
+        let probe = |id| Probe {
+            id,
+            target: "127.0.0.2:84".parse().unwrap(),
+            source,
+            kind: ProbeKind::TcpConnect,
+            attempts: Attempts::Random { most: 1 },
+            deadline: Duration::from_secs(1),
+            interval: Duration::from_secs(1),
+        };
+        engine.add(Work {
+            run: RunName::new("run"),
+            probes: (0..10).map(probe).collect(),
+            expires_at: Instant::now() + Duration::from_secs(60),
+        });
+        let next = |_| {
+            finished
+                .recv_timeout(Duration::from_secs(20))
+                .unwrap()
+                .outcome
+                .word()
+        };
+        let mut words: Vec<&str> = (0..10).map(next).collect();
+        words.sort_unstable();
+        let (errors, silent) = words.split_at(6);
+        assert_eq!(errors, ["error"; 6], "{source:?}");
+        assert_eq!(silent, ["timeout"; 4], "{source:?}");
+    }
+}
