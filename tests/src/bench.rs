@@ -5,13 +5,15 @@
 //!
 //! * [`farm`]: targets that are open, refused or silent; [`floor`]: the least that any prober does
 //! * [`worker`]: one tool in a process of its own; [`sweep`]: tools side by side; [`timing`]: against a known delay
-//! * [`usage`]: what a process cost
+//! * [`idle`]: an agent that waits; [`wire`]: a result on its way; [`usage`]: what a process cost
 
 pub mod farm;
 pub mod floor;
+pub mod idle;
 pub mod sweep;
 pub mod timing;
 pub mod usage;
+pub mod wire;
 pub mod worker;
 
 use std::{error::Error, ffi::OsString, process::ExitCode};
@@ -42,6 +44,10 @@ enum What {
     Probe(sweep::SweepArguments),
     /// Handshake times on a path with a known delay.
     Timing(timing::TimingArguments),
+    /// Memory, CPU and wake-ups of an agent that is attached and has nothing to do.
+    Idle(idle::IdleArguments),
+    /// Bytes of a result on the wire, and results a second through decoding and validation.
+    Wire,
     /// One tool in this process; used by the others.
     #[command(hide = true)]
     Worker(worker::WorkerArguments),
@@ -102,6 +108,8 @@ fn measure(what: &What) -> Measured<ExitCode> {
     let goals = match what {
         What::Probe(arguments) => sweep::sweep(arguments)?,
         What::Timing(arguments) => timing::timing(arguments)?,
+        What::Idle(arguments) => idle::idle(arguments)?,
+        What::Wire => wire::wire()?,
         What::Worker(_) => Goals::Reached,
     };
     Ok(match goals {
