@@ -233,15 +233,11 @@ fn command(
             command
                 .args(["-sT", "-n", "-Pn", "-p", "80", "-T5", "--max-retries", "1"])
                 .args(["--min-parallelism", "900", "--max-parallelism", "1000"])
-                .args([
-                    "--min-rate",
-                    "20000",
-                    "--min-hostgroup",
-                    "4096",
-                    "-oG",
-                    "-",
-                    "-iL",
-                ])
+                // A timeout that adapts would end before ours: only a fixed one compares (PERFORMANCE A, trap 6).
+                .args(["--initial-rtt-timeout", "1000ms"])
+                .args(["--min-rtt-timeout", "1000ms"])
+                .args(["--max-rtt-timeout", "1000ms"])
+                .args(["--min-rate", "20000", "-oG", "-", "-iL"])
                 .arg(list);
             return Ok(command);
         }
