@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use reachproof_lab::Lab;
+use reachproof_lab::kubernetes::{ControlPlane, Front, Program, Settings};
 use reachproof_lab::world::{Expanded, World};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -22,6 +23,8 @@ const PRIVATE: &str = "/run/netns";
 /// A world that is up until this is dropped. Directory and network go with it.
 #[derive(Debug)]
 pub struct Stage {
+    // Dropped before the network that it stands in.
+    kubernetes: Option<ControlPlane>,
     /// The network.
     pub lab: Lab,
     /// What the world expanded to.
@@ -44,6 +47,7 @@ impl Stage {
             .map_err(|source| RunnerError::Directory { source })?;
         let lab = Lab::up(&expanded.plan)?;
         let stage = Stage {
+            kubernetes: None,
             lab,
             expanded,
             coordinator: world.coordinator.clone(),
@@ -61,6 +65,28 @@ impl Stage {
                 .map_err(|source| RunnerError::Write { path, source })?;
         }
         Ok(stage)
+    }
+
+    /// Starts an API server behind each interface of the control plane, and creates the world's objects.
+    ///
+    /// # Errors
+    /// [`RunnerError::Kubernetes`] if it cannot be started, or refuses an object.
+    pub fn start_kubernetes(&mut self, program: Program) -> Result<(), RunnerError> {
+        let snapshot = &self.expanded.plan.snapshot;
+        let settings = Settings::of(snapshot);
+        let fronts = Front::all_in(&self.lab, &settings)?;
+        self.lab.close_listeners();
+        let folder = self.directory.path().join("kubernetes");
+        let plane = ControlPlane::start(program, &folder, fronts, settings)?;
+        plane.populate(snapshot)?;
+        self.kubernetes = Some(plane);
+        Ok(())
+    }
+
+    /// The control plane, if there is one.
+    #[must_use]
+    pub fn kubernetes(&self) -> Option<&ControlPlane> {
+        self.kubernetes.as_ref()
     }
 
     /// The snapshot: one file with the stems as keys (DESIGN 5).

@@ -44,12 +44,16 @@
 //! # }
 //! ```
 
+pub mod change;
+pub mod class;
 pub mod compare;
+pub mod coverage;
 pub mod describe;
 pub mod expectation;
 pub mod finding;
 pub mod flow;
 pub mod id;
+pub mod matrix;
 pub mod net;
 pub mod observation;
 pub mod plan;

@@ -15,12 +15,16 @@ pub use crate::observation::ProbeId;
 use crate::snapshot::EndpointListing;
 
 pub(crate) use build::control_plane_targets;
-pub use build::{FLOWS_PER_AGENT_MAX, FLOWS_PER_RUN_MAX, FileState, Scope, plan};
+pub use build::{
+    Depth, FLOWS_PER_AGENT_MAX, FLOWS_PER_RUN_MAX, FileState, Scope, WHOLE_MESH_MAX, plan,
+    plan_rules,
+};
 pub use ports::{JUDGED_PORTS_MAX, judged_ports};
 pub use roster::{AddressConflict, AgentKind, Roster, RosterAgent};
 
 mod build;
 mod control;
+mod cover;
 mod ports;
 mod roster;
 mod seed;
@@ -89,6 +93,8 @@ pub enum Purpose {
     Peer,
     /// A rule between the two ends begins or ends here.
     Edge,
+    /// A tuple of rules decides here that no other flow shows, or an agent was not yet seen in its role at this port.
+    Rule,
     /// It shows that source and target of a predicted deny can talk otherwise (F.2.5).
     Control,
 }

@@ -21,7 +21,13 @@ mod return_route;
 mod route;
 mod security_group;
 mod transit_gateway;
+mod way;
 mod words;
+
+pub(crate) use exemption::exempt_addresses;
+pub(crate) use network_acl::{AclAnswer, ask};
+pub(crate) use route::never_forwarded;
+pub(crate) use way::{RouteTaken, Way};
 
 /// Predicts what the VPC does with a new connection along `flow`.
 ///
@@ -97,6 +103,16 @@ struct Route<'s> {
     sender: Sender<'s>,
     hop: Hop<'s>,
     destination: Destination<'s>,
+}
+
+impl<'s> Route<'s> {
+    /// The interface that receives, where the way leads to one.
+    fn receiving(&self) -> Option<&'s InterfaceEntry> {
+        match &self.destination {
+            Destination::One(receiver) => Some(receiver.entry),
+            Destination::Nobody | Destination::Elsewhere => None,
+        }
+    }
 }
 
 impl<'s> Walk<'s> {

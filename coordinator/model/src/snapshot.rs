@@ -67,16 +67,17 @@ pub enum Match {
 }
 
 impl Match {
-    /// Makes an answer out of something that is known.
-    #[must_use]
-    pub fn from_fact(fact: bool) -> Self {
-        if fact { Self::Yes } else { Self::No }
-    }
-
     /// Returns whether both match: one sure miss is a miss.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         self.min(other)
+    }
+}
+
+impl From<bool> for Match {
+    /// Makes an answer out of something that is known.
+    fn from(fact: bool) -> Self {
+        if fact { Self::Yes } else { Self::No }
     }
 }
 

@@ -359,3 +359,18 @@ fn an_unknown_state_of_a_peering_is_no_deny() {
     );
     assert_eq!(world.tcp("10.0.1.20", "10.1.0.5"), unknown("other"));
 }
+
+#[test]
+fn an_absent_setting_of_the_cni_is_noted_as_an_assumption() {
+    let mut world = World::base();
+    *world.variables() = json!([]);
+    let (lines, _) = gaps(&world);
+    assert!(
+        lines.contains("aws-node: assumed `POD_SECURITY_GROUP_ENFORCING_MODE=strict`"),
+        "{lines}"
+    );
+    assert!(
+        lines.contains("aws-node: assumed `AWS_VPC_K8S_CNI_EXTERNALSNAT=false`"),
+        "{lines}"
+    );
+}

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use reachproof_model::flow::{EPHEMERAL_PORTS_DEFAULT, SourceKind};
 use reachproof_model::plan::{
-    AgentKind, FLOWS_PER_RUN_MAX, FileState, PEER_PORT, PlannedFlow, PolicyFact, ProbeKind,
+    AgentKind, Depth, FLOWS_PER_RUN_MAX, FileState, PEER_PORT, PlannedFlow, PolicyFact, ProbeKind,
     ProbePlan, Purpose, Roster, RosterAgent, Scope, SourcePorts, Target, judged_ports, plan,
 };
 use reachproof_model::predict::predict;
@@ -29,6 +29,7 @@ mod world;
 const SCOPE: Scope = Scope {
     network_policies: FileState::Read,
     flows_max: FLOWS_PER_RUN_MAX,
+    depth: Depth::Rules,
     seed: 1,
 };
 
@@ -310,6 +311,7 @@ fn a_plan_stays_within_its_limit_and_says_what_it_left_out() {
     });
     let scope = Scope {
         flows_max: 200,
+        depth: Depth::Rules,
         ..SCOPE
     };
     // Each agent gets 6 flows: 2 to the control plane and 4 to others.

@@ -8,7 +8,7 @@ use std::process;
 pub(crate) enum ExitCode {
     /// The question was answered.
     Answered,
-    /// A run was judged: 0, 1 or 3, as its report says.
+    /// A run or a difference was judged: 0, 1 or 3, as its report says.
     Judged(u8),
     /// The command could not be done.
     Failed,

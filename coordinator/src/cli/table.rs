@@ -120,7 +120,7 @@ fn unjudged(verdict: &Verdict) -> String {
 }
 
 /// A rule with its group and what it says.
-fn rule(snapshot: &Snapshot, direction: Direction, id: &str) -> String {
+pub(super) fn rule(snapshot: &Snapshot, direction: Direction, id: &str) -> String {
     let found = snapshot
         .security_groups()
         .flat_map(|group| group.rules(direction))

@@ -227,3 +227,82 @@ fn write(path: &Path, content: &str, mode: u32) -> Result<(), CredentialsError> 
 pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::random::SystemRandomness;
+
+    /// Takes the credentials in a directory below `place`.
+    fn taken(place: &Path) -> Result<Credentials, CredentialsError> {
+        Credentials::in_directory(&place.join("credentials"), &SystemRandomness::default())
+    }
+
+    #[test]
+    fn credentials_are_made_once_and_only_their_owner_reads_them() {
+        let place = tempfile::tempdir().unwrap();
+        let first = taken(place.path()).unwrap();
+        let second = taken(place.path()).unwrap();
+        assert_eq!(first.token, second.token);
+        assert_eq!(first.ca_certificate, second.ca_certificate);
+        assert_eq!(first.token.len(), 2 * TOKEN_BYTES);
+        let mode = |file: &str| {
+            let path = place.path().join("credentials").join(file);
+            fs::metadata(path).unwrap().permissions().mode() & 0o777
+        };
+        assert_eq!(mode(""), 0o700);
+        assert_eq!(mode(TOKEN_FILE), 0o600);
+        assert_eq!(mode(CA_KEY_FILE), 0o600);
+        assert_eq!(mode(CA_CERTIFICATE_FILE), 0o644);
+    }
+
+    #[test]
+    fn half_of_the_files_is_an_error_and_nothing_is_overwritten() {
+        let place = tempfile::tempdir().unwrap();
+        taken(place.path()).unwrap();
+        let key = place.path().join("credentials").join(CA_KEY_FILE);
+        fs::remove_file(&key).unwrap();
+        let error = taken(place.path()).unwrap_err();
+        assert!(matches!(&error, CredentialsError::Incomplete { path } if *path == key));
+        assert!(!key.exists());
+    }
+
+    #[test]
+    fn a_token_that_is_too_short_too_long_or_not_printable_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        taken(place.path()).unwrap();
+        let token = place.path().join("credentials").join(TOKEN_FILE);
+        let long = "a".repeat(TOKEN_LENGTH_MAX + 1);
+        for bad in ["", "short", "0123456789abcdef0123456789abcde\u{e9}", &long] {
+            fs::write(&token, bad).unwrap();
+            assert!(
+                matches!(taken(place.path()), Err(CredentialsError::Token { .. })),
+                "{bad}"
+            );
+        }
+        fs::write(&token, "0123456789abcdef0123456789abcdef\n").unwrap();
+        assert!(taken(place.path()).is_ok());
+    }
+
+    #[test]
+    fn a_ca_that_is_none_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        taken(place.path()).unwrap();
+        fs::write(place.path().join("credentials").join(CA_KEY_FILE), "no key").unwrap();
+        assert!(matches!(
+            taken(place.path()),
+            Err(CredentialsError::Ca { .. })
+        ));
+    }
+
+    #[test]
+    fn what_is_secret_does_not_show_in_a_log() {
+        let place = tempfile::tempdir().unwrap();
+        let credentials = taken(place.path()).unwrap();
+        assert!(!format!("{credentials:?}").contains(&credentials.token));
+    }
+}

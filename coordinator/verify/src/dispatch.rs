@@ -47,6 +47,7 @@ pub struct Dispatch<'plan> {
     probes: BTreeMap<ProbeId, ProbeState>,
     parts: BTreeMap<AgentName, Part>,
     probing: bool,
+    finished: usize,
 }
 
 impl<'plan> Dispatch<'plan> {
@@ -69,6 +70,7 @@ impl<'plan> Dispatch<'plan> {
             probes: BTreeMap::new(),
             parts: BTreeMap::new(),
             probing: false,
+            finished: 0,
         };
         for (agent, ports) in &plan.listens {
             let part = dispatch.part(agent, registry);
@@ -119,10 +121,7 @@ impl<'plan> Dispatch<'plan> {
 
     /// How many probes ended.
     pub fn finished(&self) -> usize {
-        self.probes
-            .values()
-            .filter(|probe| probe.finished())
-            .count()
+        self.finished
     }
 
     /// How many probes there are.
@@ -346,7 +345,11 @@ impl<'plan> Dispatch<'plan> {
         let mut attempt = reported.attempt;
         attempt.identification = identified(probe, key.as_ref(), reported.identity);
         if let Some(probe) = self.probes.get_mut(&reported.probe) {
+            let before = probe.finished();
             probe.attempts.entry(number).or_insert(attempt);
+            if !before && probe.finished() {
+                self.finished += 1;
+            }
         }
     }
 }

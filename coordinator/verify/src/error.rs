@@ -4,15 +4,16 @@ use thiserror::Error;
 
 use reachproof_model::snapshot::DecodeError;
 
+use crate::inventory::MissingAgent;
 use crate::random::RandomError;
-use crate::source::SourceError;
+use crate::source::WorldError;
 
 /// A run could not be done.
 #[derive(Debug, Error)]
 pub enum RunError {
     /// The snapshot could not be read.
     #[error("cannot read the snapshot")]
-    Source(#[from] SourceError),
+    Source(#[from] WorldError),
     /// The snapshot is not one.
     #[error("cannot use the snapshot")]
     Decode(#[from] DecodeError),
@@ -31,6 +32,8 @@ pub enum RunError {
         wait_s: u64,
         /// Where it listened.
         address: std::net::SocketAddr,
+        /// Those who were expected, each explained as far as the model can tell.
+        missing: Vec<MissingAgent>,
     },
     /// The server's certificate or its settings were not accepted.
     #[error("cannot serve TLS with these credentials")]

@@ -1,6 +1,7 @@
 //! The agents' streams and the registry together: one place to wait for the next news.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::time::Duration;
 
 use reachproof_proto::v1;
@@ -10,6 +11,7 @@ use tokio::time::{Instant, timeout};
 use tonic::{Code, Status, Streaming};
 
 use crate::control::Arrival;
+use crate::error::RunError;
 use crate::registry::{News, Registry, StreamId};
 
 /// How long the first message of a stream may take: a stream that says nothing holds memory for nothing.
@@ -30,9 +32,10 @@ enum Event {
 }
 
 /// Every stream and every agent of a run.
-pub struct Fleet {
+pub struct Fleet<'a> {
     /// The agents.
     pub registry: Registry,
+    shutdown: Pin<Box<dyn Future<Output = ()> + Send + 'a>>,
     arrivals: mpsc::Receiver<Arrival>,
     events: mpsc::Receiver<Event>,
     sender: mpsc::Sender<Event>,
@@ -40,13 +43,14 @@ pub struct Fleet {
     streams: u64,
 }
 
-impl Fleet {
-    /// A fleet without agents, and where the control server sends them.
-    pub fn new() -> (Self, mpsc::Sender<Arrival>) {
+impl<'a> Fleet<'a> {
+    /// A fleet without agents, and where the control server sends them. It waits for nobody once `shutdown` completed.
+    pub fn new(shutdown: impl Future<Output = ()> + Send + 'a) -> (Self, mpsc::Sender<Arrival>) {
         let (arrive, arrivals) = mpsc::channel(ARRIVALS_MAX);
         let (sender, events) = mpsc::channel(INCOMING_MESSAGES_MAX);
         let fleet = Self {
             registry: Registry::default(),
+            shutdown: Box::pin(shutdown),
             arrivals,
             events,
             sender,
@@ -57,17 +61,20 @@ impl Fleet {
     }
 
     /// Waits for the next news of any agent. Dropping the future loses nothing.
-    pub async fn news(&mut self) -> News {
+    ///
+    /// # Errors
+    /// [`RunError::Interrupted`] when the caller asked to stop; then nothing more is to be asked.
+    pub async fn news(&mut self) -> Result<News, RunError> {
         loop {
             tokio::select! {
+                () = &mut self.shutdown => return Err(RunError::Interrupted),
                 Some(arrival) = self.arrivals.recv() => self.take(arrival),
                 Some(event) = self.events.recv() => {
                     if let Some(news) = self.happened(event) {
-                        return news;
+                        return Ok(news);
                     }
                 }
                 Some(_) = self.readers.join_next() => {}
-                else => std::future::pending().await,
             }
         }
     }

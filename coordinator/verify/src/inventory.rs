@@ -169,3 +169,111 @@ fn explanation(snapshot: &Snapshot, addresses: &[IpAddr], coordinator: SocketAdd
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use reachproof_model::describe::parse;
+    use reachproof_model::flow::EPHEMERAL_PORTS_DEFAULT;
+    use reachproof_model::observation::AgentName;
+    use reachproof_model::plan::AgentKind;
+    use serde_json::Value;
+
+    use super::*;
+
+    /// The base world of SEMANTICS J: instances with 10.0.1.20, 10.0.2.20 and 10.0.1.40 in the cluster's VPC.
+    fn snapshot() -> Snapshot {
+        let vector = include_str!("../../../tests/vectors/A01.json");
+        let Value::Object(mut vector) = parse(vector).unwrap() else {
+            unreachable!("a vector is an object");
+        };
+        let Some(Value::Object(answers)) = vector.remove("snapshot") else {
+            unreachable!("a vector has a snapshot");
+        };
+        Snapshot::decode(&answers.into()).unwrap().snapshot
+    }
+
+    /// An agent on a node.
+    fn agent(name: &str, address: &str) -> RosterAgent {
+        RosterAgent {
+            name: AgentName::try_from(name).unwrap(),
+            node: None,
+            kind: AgentKind::Node,
+            addresses: vec![address.parse().unwrap()],
+            ephemeral_ports: EPHEMERAL_PORTS_DEFAULT,
+            stream_address: None,
+        }
+    }
+
+    /// Those who are missing beside n1, with a coordinator at `address`.
+    fn absentees(expected: &ExpectedAgents, address: &str) -> Vec<MissingAgent> {
+        let roster = Roster::new([agent("n1", "10.0.1.20")]);
+        missing(expected, &snapshot(), &roster, address.parse().unwrap())
+    }
+
+    #[test]
+    fn a_node_without_an_agent_is_explained_by_its_way_to_the_coordinator() {
+        let found = absentees(&ExpectedAgents::Inventory, "10.0.1.20:7443");
+        assert_eq!(found.len(), 2);
+        for absentee in &found {
+            let Explanation::Predicted { prediction, .. } = &absentee.explanation else {
+                unreachable!("{absentee:?}");
+            };
+            // D lets nothing out.
+            assert!(
+                prediction
+                    .verdict
+                    .to_string()
+                    .starts_with("deny (sg-egress")
+            );
+        }
+    }
+
+    #[test]
+    fn a_coordinator_outside_the_snapshot_explains_nothing_and_says_so() {
+        for address in ["0.0.0.0:7443", "127.0.0.1:7443", "192.0.2.1:7443"] {
+            let found = absentees(&ExpectedAgents::Inventory, address);
+            assert!(found.iter().all(|absentee| matches!(
+                absentee.explanation,
+                Explanation::CoordinatorOutsideModel { .. }
+            )));
+        }
+    }
+
+    #[test]
+    fn a_count_lists_no_more_than_are_missing() {
+        let found = absentees(&ExpectedAgents::Count(2), "192.0.2.1:7443");
+        assert_eq!(found.len(), 1);
+        assert!(absentees(&ExpectedAgents::Count(1), "192.0.2.1:7443").is_empty());
+    }
+
+    #[test]
+    fn a_name_that_the_snapshot_does_not_know_is_listed_as_such() {
+        let names = ["n1", "stranger"].map(str::to_owned).into();
+        let found = absentees(&ExpectedAgents::Names(names), "192.0.2.1:7443");
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            found.first().unwrap().explanation,
+            Explanation::NotInSnapshot
+        );
+    }
+
+    #[test]
+    fn a_run_waits_for_whom_it_expects() {
+        let snapshot = snapshot();
+        let all = [
+            agent("n1", "10.0.1.20"),
+            agent("n2", "10.0.2.20"),
+            agent("n3", "10.0.1.40"),
+        ];
+        let two = all.get(..2).unwrap();
+        assert!(is_complete(&ExpectedAgents::Inventory, &snapshot, &all));
+        assert!(!is_complete(&ExpectedAgents::Inventory, &snapshot, two));
+        assert!(is_complete(&ExpectedAgents::Count(2), &snapshot, two));
+        assert!(!is_complete(&ExpectedAgents::Count(3), &snapshot, two));
+        let names = ExpectedAgents::Names(["n1", "n3"].map(str::to_owned).into());
+        assert!(is_complete(&names, &snapshot, &all));
+        assert!(!is_complete(&names, &snapshot, two));
+    }
+}

@@ -1,6 +1,58 @@
 //! One verification run: gathers agents, dispatches probes, compares, reports.
 //!
-//! This crate waits: for agents, for results, for deadlines. Every decision is in `reachproof-model`.
+//! This crate waits: for agents, for results, for deadlines. Every decision is in `reachproof-model`; every message goes
+//! through [`wire`]. It never opens a connection into the measured network, and it has no credentials but its own.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`mod@run`], [`config`], [`progress`], [`error`] | the nine steps of a run, what it is told and what it tells |
+//! | [`source`], [`inventory`] | the snapshot, and who should have an agent |
+//! | [`credentials`], [`token`], [`control`] | who may come in |
+//! | [`fleet`], [`registry`], [`dispatch`], [`wire`] | streams, agents, assignments and results |
+//! | [`report`] | what was found, for people and for programs |
+//!
+//! **Invariant.** Predictions are sealed before the first probe is sent, and no step changes the result of an earlier one.
+//!
+//! **Invariant.** An attempt counts once: by agent, boot and sequence of its batch, then by probe and number. Whatever an
+//! agent did not deliver counts as lost, and what is lost confirms nothing.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::{Duration, SystemTime};
+//!
+//! use reachproof_verify::{
+//!     Credentials, ExpectedAgents, RESUME_WAIT, RunConfig, RunError, SnapshotContent, SystemRandomness,
+//! };
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let directory = tempfile::tempdir()?;
+//! let snapshot = directory.path().join("snapshot.json");
+//! std::fs::write(
+//!     &snapshot,
+//!     r#"{"describe-vpcs": {"Vpcs": []}, "describe-subnets": {"Subnets": []},
+//!         "describe-network-interfaces": {"NetworkInterfaces": []},
+//!         "describe-security-groups": {"SecurityGroups": []},
+//!         "describe-route-tables": {"RouteTables": []}, "describe-network-acls": {"NetworkAcls": []}}"#,
+//! )?;
+//! let random = Arc::new(SystemRandomness::default());
+//! let config = RunConfig {
+//!     snapshot: Arc::new(snapshot),
+//!     credentials: Credentials::in_directory(&directory.path().join("credentials"), random.as_ref())?,
+//!     expected: ExpectedAgents::Count(1),
+//!     wait: Duration::from_millis(10),
+//!     resume_wait: RESUME_WAIT,
+//!     seed: 1,
+//!     content: SnapshotContent::Included,
+//!     started_at: SystemTime::now(),
+//!     random,
+//! };
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! let report = reachproof_verify::run(config, listener, |_| {}, std::future::pending()).await;
+//! assert!(matches!(report, Err(RunError::NoAgents { .. })), "nobody dialled in");
+//! # Ok(())
+//! # }
+//! ```
 
 mod connection;
 

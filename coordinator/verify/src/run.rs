@@ -2,28 +2,26 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::Duration;
 
 use reachproof_model::compare::Comparison;
 use reachproof_model::describe::Described;
 use reachproof_model::expectation::requirements;
-use reachproof_model::observation::{Presence, RunEvidence};
+use reachproof_model::observation::{AgentName, Presence};
 use reachproof_model::plan::{
-    ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, FLOWS_PER_RUN_MAX, FileState, ProbePlan, Roster,
-    RosterAgent, Scope, plan,
+    Depth, FLOWS_PER_RUN_MAX, FileState, ProbePlan, Roster, RosterAgent, Scope, plan,
 };
 use reachproof_model::predict::predict;
 use reachproof_model::prediction::Prediction;
 use reachproof_model::snapshot::{Decoded, Gap, GapKind, Snapshot};
 use reachproof_model::stability::{Reading, Stability, stability};
-use ring::digest::{SHA256, digest};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
-use crate::config::{RunConfig, SnapshotContent};
+use crate::config::RunConfig;
 use crate::control::{ControlConfig, serve};
 use crate::credentials::hexadecimal;
 use crate::dispatch::Dispatch;
@@ -31,11 +29,14 @@ use crate::error::RunError;
 use crate::fleet::Fleet;
 use crate::inventory::{expected_count, is_complete, missing};
 use crate::progress::Progress;
-use crate::registry::{News, Registry};
+use crate::registry::{Member, News, Registry};
 use crate::report::build::judged;
-use crate::report::{Agents, PresentAgent, REPORT_SCHEMA, Report, RunRecord, SnapshotRecord};
-use crate::source;
-use crate::wire::assignment::milliseconds;
+use crate::report::{Agents, REPORT_SCHEMA, ReadingRecord, Report};
+use crate::source::WorldSource;
+
+use record::{present, reading_record, run_record, snapshot_record};
+
+mod record;
 
 /// How long agents may take to open their ports.
 pub const LISTEN_WAIT: Duration = Duration::from_secs(10);
@@ -69,7 +70,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<Report, RunError> {
     let address = listener.local_addr().map_err(RunError::Listener)?;
-    let (fleet, arrivals) = Fleet::new();
+    let (fleet, arrivals) = Fleet::new(shutdown);
     let control = ControlConfig::new(&config.credentials, config.random.as_ref(), arrivals)?;
     let (stop, stopped) = oneshot::channel::<()>();
     let server = serve(listener, control, async {
@@ -79,7 +80,6 @@ pub async fn run(
     let mut server = tokio::spawn(server);
     let report = tokio::select! {
         report = steps(&config, address, fleet, &progress) => report,
-        () = shutdown => Err(RunError::Interrupted),
         _ = &mut server => Err(RunError::ServerEnded),
     };
     drop(stop);
@@ -94,7 +94,7 @@ pub async fn run(
 async fn steps(
     config: &RunConfig,
     address: SocketAddr,
-    mut fleet: Fleet,
+    mut fleet: Fleet<'_>,
     progress: &(impl Fn(Progress) + Send + Sync),
 ) -> Result<Report, RunError> {
     let began = Instant::now();
@@ -108,29 +108,52 @@ async fn steps(
     let scope = Scope {
         network_policies: file_state(&before.decoded.gaps, "networkpolicies"),
         flows_max: FLOWS_PER_RUN_MAX,
+        depth: Depth::Rules,
         seed: config.seed,
     };
     let plan = plan(snapshot, &roster, &scope);
     let predictions = predictions(snapshot, &plan);
     let name = run_name(config)?;
-    let dispatch = Dispatch::new(
+    let mut dispatch = Dispatch::new(
         name.clone(),
         config.resume_wait,
         &plan,
         &fleet.registry,
         config.random.as_ref(),
     )?;
-    let evidence = probe(dispatch, &mut fleet, &roster, config.resume_wait, progress).await;
+    let probed = probe(
+        &mut dispatch,
+        &mut fleet,
+        &roster,
+        config.resume_wait,
+        progress,
+    )
+    .await;
+    dispatch.cancel(&mut fleet.registry);
+    let ended = match probed {
+        Ok(ended) => ended,
+        Err(error) => {
+            fleet.close().await;
+            return Err(error);
+        }
+    };
+    let evidence = dispatch.evidence(&fleet.registry, |member| match member {
+        Some(member) if member.heard >= ended => Presence::HeardToTheEnd,
+        Some(_) | None => Presence::Lost,
+    });
     let present = present(&roster, &fleet.registry, &evidence);
     fleet.close().await;
     let after = World::read(&config.snapshot).await;
-    let stability = compare_worlds(&before, after, &plan, &predictions);
+    let after = after
+        .inspect_err(|error| warn!(%error, "the snapshot could not be read again"))
+        .ok();
+    let stability = compare_worlds(&before, after.as_ref(), &plan, &predictions);
     let findings = Comparison::new(&plan, &predictions, &roster, &evidence, &stability).findings();
     let wishes = requirements(snapshot, &roster);
     let judged = judged(snapshot, &roster, &plan, &wishes, findings);
     Ok(Report {
         schema: REPORT_SCHEMA,
-        run: run_record(config, name, began.elapsed()),
+        run: run_record(config, name, began.elapsed(), readings(&before, after)),
         summary: judged.summary,
         expectations: judged.expectations,
         findings: judged.findings,
@@ -151,16 +174,23 @@ async fn steps(
 struct World {
     described: Described,
     decoded: Decoded,
+    cost: ReadingRecord,
 }
 
 impl World {
     /// Reads and decodes the snapshot, off the threads that serve agents.
-    async fn read(path: &Path) -> Result<Self, RunError> {
-        let path = path.to_owned();
+    async fn read(source: &Arc<dyn WorldSource>) -> Result<Self, RunError> {
+        let source = Arc::clone(source);
         let read = tokio::task::spawn_blocking(move || {
-            let described = source::read(&path)?;
-            let decoded = Snapshot::decode(&described)?;
-            Ok(Self { described, decoded })
+            let began = Instant::now();
+            let reading = source.read()?;
+            let cost = reading_record(&reading, began.elapsed());
+            let decoded = Snapshot::decode(&reading.described)?;
+            Ok(Self {
+                described: reading.described,
+                decoded,
+                cost,
+            })
         });
         read.await.map_err(|_| RunError::Interrupted)?
     }
@@ -191,7 +221,7 @@ async fn gather(
     config: &RunConfig,
     snapshot: &Snapshot,
     address: SocketAddr,
-    fleet: &mut Fleet,
+    fleet: &mut Fleet<'_>,
     progress: &(impl Fn(Progress) + Send + Sync),
 ) -> Result<Roster, RunError> {
     progress(Progress::Gathering {
@@ -199,34 +229,39 @@ async fn gather(
         wait: config.wait,
     });
     let deadline = Instant::now() + config.wait;
-    loop {
-        let agents: Vec<RosterAgent> = fleet
-            .registry
-            .members()
-            .values()
-            .map(|member| member.roster_agent())
-            .collect();
-        let complete = is_complete(&config.expected, snapshot, &agents);
-        let news = if complete {
-            None
-        } else {
-            timeout_at(deadline, fleet.news()).await.ok()
+    while !is_complete(&config.expected, snapshot, &dialled_in(&fleet.registry)) {
+        let Ok(arrived) = timeout_at(deadline, arrival(fleet)).await else {
+            break;
         };
-        match news {
-            Some(News::Arrived(name)) => progress(Progress::AgentArrived {
-                name: name.to_string(),
-                present: fleet.registry.members().len(),
-            }),
-            Some(_) => {}
-            None if agents.is_empty() => {
-                return Err(RunError::NoAgents {
-                    wait_s: config.wait.as_secs(),
-                    address,
-                });
-            }
-            None => return Ok(Roster::new(agents)),
+        progress(Progress::AgentArrived {
+            name: arrived?.to_string(),
+            present: fleet.registry.members().len(),
+        });
+    }
+    let roster = Roster::new(dialled_in(&fleet.registry));
+    if roster.is_empty() {
+        return Err(RunError::NoAgents {
+            wait_s: config.wait.as_secs(),
+            address,
+            missing: missing(&config.expected, snapshot, &roster, address),
+        });
+    }
+    Ok(roster)
+}
+
+/// Waits for an agent that was not here before.
+async fn arrival(fleet: &mut Fleet<'_>) -> Result<AgentName, RunError> {
+    loop {
+        if let News::Arrived(name) = fleet.news().await? {
+            return Ok(name);
         }
     }
+}
+
+/// The agents that dialled in.
+fn dialled_in(registry: &Registry) -> Vec<RosterAgent> {
+    let members = registry.members().values();
+    members.map(Member::roster_agent).collect()
 }
 
 /// Predicts every flow of the plan. From here on nothing changes a prediction.
@@ -237,14 +272,15 @@ fn predictions(snapshot: &Snapshot, plan: &ProbePlan) -> Vec<Prediction> {
         .collect()
 }
 
-/// Lets every agent listen, then probe, and collects what they report.
+/// Lets every agent listen, then probe, and collects what they report; gives the instant after which a message of an
+/// agent shows that it has reported everything.
 async fn probe(
-    mut dispatch: Dispatch<'_>,
-    fleet: &mut Fleet,
+    dispatch: &mut Dispatch<'_>,
+    fleet: &mut Fleet<'_>,
     roster: &Roster,
     resume_wait: Duration,
     progress: &(impl Fn(Progress) + Send + Sync),
-) -> RunEvidence {
+) -> Result<Instant, RunError> {
     let silence = dispatch.silence(&fleet.registry);
     progress(Progress::Planned {
         flows: dispatch.flows(),
@@ -254,15 +290,15 @@ async fn probe(
     });
     dispatch.listen(&mut fleet.registry);
     let deadline = Instant::now() + LISTEN_WAIT;
-    collect(&mut dispatch, fleet, deadline, |dispatch, _| {
+    collect(dispatch, fleet, deadline, |dispatch, _| {
         dispatch.listening()
     })
-    .await;
+    .await?;
 
     dispatch.probe(&mut fleet.registry);
     let deadline = Instant::now() + silence + resume_wait;
     let mut shown = 0;
-    collect(&mut dispatch, fleet, deadline, |dispatch, _| {
+    collect(dispatch, fleet, deadline, |dispatch, _| {
         let (finished, total) = (dispatch.finished(), dispatch.total());
         if finished != shown {
             shown = finished;
@@ -270,29 +306,25 @@ async fn probe(
         }
         finished == total
     })
-    .await;
+    .await?;
 
     progress(Progress::Comparing);
     let ended = Instant::now() + FLUSH;
     while let Ok(news) = timeout_at(ended, fleet.news()).await {
-        dispatch.take(news, &mut fleet.registry);
+        dispatch.take(news?, &mut fleet.registry);
     }
     fleet.registry.ask();
     let heard = |registry: &Registry| {
-        let mut members = registry.members().values();
-        members.all(|member| {
-            roster.agent(&member.greeting.agent.name).is_none() || member.heard >= ended
-        })
+        registry
+            .members()
+            .iter()
+            .all(|(name, member)| roster.agent(name).is_none() || member.heard >= ended)
     };
-    collect(&mut dispatch, fleet, ended + resume_wait, |_, registry| {
+    collect(dispatch, fleet, ended + resume_wait, |_, registry| {
         heard(registry)
     })
-    .await;
-    dispatch.cancel(&mut fleet.registry);
-    dispatch.evidence(&fleet.registry, |member| match member {
-        Some(member) if member.heard >= ended => Presence::HeardToTheEnd,
-        Some(_) | None => Presence::Lost,
-    })
+    .await?;
+    Ok(ended)
 }
 
 /// Takes news until `done` or the deadline.
@@ -301,10 +333,10 @@ async fn probe(
 /// to, and have to dial again first.
 async fn collect(
     dispatch: &mut Dispatch<'_>,
-    fleet: &mut Fleet,
+    fleet: &mut Fleet<'_>,
     mut deadline: Instant,
     mut done: impl FnMut(&Dispatch<'_>, &Registry) -> bool,
-) {
+) -> Result<(), RunError> {
     while !done(dispatch, &fleet.registry) {
         let look = (Instant::now() + LOOK).min(deadline);
         let news = timeout_at(look, fleet.news()).await;
@@ -314,52 +346,34 @@ async fn collect(
             deadline += late;
         }
         match news {
-            Ok(news) => dispatch.take(news, &mut fleet.registry),
+            Ok(news) => dispatch.take(news?, &mut fleet.registry),
             Err(_) if Instant::now() >= deadline => {
                 warn!("a deadline passed before every agent had reported");
-                return;
+                break;
             }
             Err(_) => {}
         }
     }
+    Ok(())
+}
+
+/// What the readings cost that came about.
+fn readings(before: &World, after: Option<World>) -> Vec<ReadingRecord> {
+    let after = after.map(|world| world.cost);
+    std::iter::once(before.cost).chain(after).collect()
 }
 
 /// Compares the two readings; a second one that failed counts as none.
 fn compare_worlds(
     before: &World,
-    after: Result<World, RunError>,
+    after: Option<&World>,
     plan: &ProbePlan,
     predictions: &[Prediction],
 ) -> Stability {
-    let after = after
-        .inspect_err(|error| warn!(%error, "the snapshot could not be read again"))
-        .ok();
-    let after = after.as_ref().map(World::reading);
+    let after = after.map(World::reading);
     let stability = stability(before.reading(), after, plan, predictions);
     info!(state = ?stability.state, touched = stability.touched.len(), "readings compared");
     stability
-}
-
-/// Those who took part, with what is known of each.
-fn present(roster: &Roster, registry: &Registry, evidence: &RunEvidence) -> Vec<PresentAgent> {
-    roster
-        .agents()
-        .map(|agent| {
-            let record = evidence.records.get(&agent.name);
-            let member = registry.members().get(&agent.name);
-            PresentAgent {
-                name: agent.name.clone(),
-                kind: agent.kind,
-                addresses: agent.addresses.clone(),
-                version: member.map_or_else(String::new, |member| member.greeting.version.clone()),
-                presence: record.map_or(Presence::Lost, |record| record.presence),
-                results_lost: record.map_or(0, |record| record.results_lost),
-                ports_refused: record
-                    .map(|record| record.ports_refused.keys().copied().collect())
-                    .unwrap_or_default(),
-            }
-        })
-        .collect()
 }
 
 /// Draws the name of a run.
@@ -367,37 +381,4 @@ fn run_name(config: &RunConfig) -> Result<String, RunError> {
     let mut bytes = [0; RUN_NAME_BYTES];
     config.random.fill(&mut bytes)?;
     Ok(format!("run-{}", hexadecimal(&bytes)))
-}
-
-/// When and how a run was done.
-fn run_record(config: &RunConfig, id: String, took: Duration) -> RunRecord {
-    RunRecord {
-        id,
-        started_at_unix_ms: unix_milliseconds(config.started_at),
-        duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        version: env!("CARGO_PKG_VERSION"),
-        seed: config.seed,
-        attempts: ATTEMPTS,
-        deadline_ms: milliseconds(ATTEMPT_DEADLINE),
-        interval_ms: milliseconds(ATTEMPT_INTERVAL),
-    }
-}
-
-/// Milliseconds since 1970; 0 for a clock before that.
-fn unix_milliseconds(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The world with its digest.
-fn snapshot_record(described: &Described, content: SnapshotContent) -> SnapshotRecord {
-    let world = described.to_json();
-    let sha256 = hexadecimal(digest(&SHA256, world.to_string().as_bytes()).as_ref());
-    SnapshotRecord {
-        sha256,
-        content: match content {
-            SnapshotContent::Included => Some(world),
-            SnapshotContent::LeftOut => None,
-        },
-    }
 }

@@ -12,7 +12,10 @@ use std::sync::Arc;
 
 use fake::{Agent, Fate, Habit, Network, coordinator};
 use reachproof_model::finding::FindingKind;
-use reachproof_verify::Report;
+use reachproof_proto::v1::agent_message::Body;
+use reachproof_proto::v1::coordinator_message::Body as Order;
+use reachproof_verify::report::human::{Colour, Terminal, render_missing};
+use reachproof_verify::{Report, RunError};
 
 mod fake;
 
@@ -158,4 +161,51 @@ async fn results_of_another_run_are_dropped() {
             assert!(finding.observation.attempts.is_empty(), "{}", finding.flow);
         }
     }
+}
+
+#[tokio::test]
+async fn a_run_that_is_interrupted_cancels_at_its_agents_and_judges_nothing() {
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let coordinator = fake::coordinator_until("A01", 1, async {
+        stopped.await.unwrap();
+    })
+    .await;
+    let site = coordinator.site;
+    let mut link = fake::attach(&site, &fake::bearer(&site)).await.unwrap();
+    let hello = fake::hello("n1", N1.parse().unwrap(), 1);
+    link.say(Body::Hello(hello)).await;
+    loop {
+        let message = link.receive.message().await.unwrap().unwrap();
+        if let Some(Order::Assignment(_)) = message.body {
+            break;
+        }
+    }
+    stop.send(()).unwrap();
+    loop {
+        let message = link.receive.message().await.unwrap().unwrap();
+        if let Some(Order::Cancel(_)) = message.body {
+            break;
+        }
+    }
+    drop(link);
+    let error = coordinator.run.await.unwrap().unwrap_err();
+    assert!(matches!(error, RunError::Interrupted), "{error}");
+}
+
+#[tokio::test]
+async fn a_run_without_agents_names_those_who_should_have_come() {
+    let coordinator = coordinator("A01", 2).await;
+    let error = coordinator.run.await.unwrap().unwrap_err();
+    let RunError::NoAgents { missing, .. } = error else {
+        panic!("{error}");
+    };
+    assert_eq!(missing.len(), 2);
+    let text = render_missing(
+        &missing,
+        Terminal {
+            width: 200,
+            colour: Colour::Plain,
+        },
+    );
+    assert!(text.contains("is outside the snapshot"), "{text}");
 }

@@ -4,17 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::control::add_controls;
+use super::cover::cover;
 use super::seed::Sequence;
 use super::{
     PEER_PORT, PlannedFlow, PlannedProbe, PolicyFact, ProbeId, ProbeKind, ProbePlan, Purpose,
     Roster, RosterAgent, SourcePorts, Target, judged_ports,
 };
 use crate::expectation::members::{API_SERVER_PORT, DNS_PORT, core_dns};
-use crate::flow::{Flow, FlowProtocol};
+use crate::flow::{Flow, FlowProtocol, SourceKind};
+use crate::matrix::Matrix;
 use crate::observation::AgentName;
 use crate::plan::AgentKind;
-use crate::predict::predict;
-use crate::prediction::{Prediction, Verdict};
+use crate::predict::verdict;
+use crate::prediction::Verdict;
 use crate::snapshot::{EndpointListing, Snapshot};
 
 /// Most flows that one agent tries: at 20 attempts a second (SECURITY D.3) silence on all of them takes 5 minutes.
@@ -39,23 +41,70 @@ pub struct Scope {
     pub network_policies: FileState,
     /// Most flows of the run; above [`FLOWS_PER_RUN_MAX`] it counts as that. With many agents each gets its share.
     pub flows_max: usize,
+    /// How much of the relation is tried.
+    pub depth: Depth,
     /// Decides the order of the flows, what the limits keep out, and which control probe is chosen.
     pub seed: u64,
 }
 
-/// Plans a run: every agent to every control-plane interface on 443 and to every other agent on the peer port and at the
-/// edges of the rules between them, with a control probe for every predicted deny.
+/// How much of the relation a run tries (DESIGN 3, "Sampling").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Depth {
+    /// What the cluster needs: control plane and CoreDNS.
+    Required,
+    /// Every decisive tuple and both sides of every edge of a rule, and each agent once a port in both roles. A roster of
+    /// up to [`WHOLE_MESH_MAX`] agents is tried pair by pair: that is cheap, and shows more.
+    #[default]
+    Rules,
+    /// Every agent to every other.
+    Mesh,
+}
+
+/// Most agents whose pairs are all tried without being asked for: a thousand pairs.
+pub const WHOLE_MESH_MAX: usize = 32;
+
+/// Plans a run: every agent to every control-plane interface on 443, and as much more as the scope's depth says, with a
+/// control probe for every predicted deny that decides anything.
 ///
 /// Control-plane interfaces that the EndpointSlice does not list are left out, since they may be idle (D.1). Flows
 /// between agents on one host are planned and end as bypass. Two calls with equal arguments return equal plans.
 #[must_use]
 pub fn plan(snapshot: &Snapshot, roster: &Roster, scope: &Scope) -> ProbePlan {
-    let mut drafts = Drafts::new(snapshot, roster, scope);
-    let mut sequence = Sequence::new(scope.seed);
-    for agent in roster.agents() {
-        add_control_plane(&mut drafts, agent);
-        add_core_dns(&mut drafts, agent);
+    match scope.depth {
+        Depth::Rules if roster.len() > WHOLE_MESH_MAX => {
+            plan_rules(&Matrix::new(snapshot), roster, scope, &[PEER_PORT])
+        }
+        Depth::Required => {
+            let mut sequence = Sequence::new(scope.seed);
+            let mut drafts = Drafts::new((snapshot, None), roster, scope);
+            add_required(&mut drafts);
+            add_controls(&mut drafts, &mut sequence);
+            drafts.finish(scope, &mut sequence)
+        }
+        Depth::Rules | Depth::Mesh => plan_mesh(snapshot, roster, scope),
     }
+}
+
+/// Plans what the rules decide at some ports, out of a relation.
+///
+/// Every decisive tuple between classes with agents is tried once at least, with its control where it denies; each agent
+/// is source and target once a port; rules with ports of their own are tried on both sides of their edges.
+#[must_use]
+pub fn plan_rules(matrix: &Matrix<'_>, roster: &Roster, scope: &Scope, ports: &[u16]) -> ProbePlan {
+    let mut sequence = Sequence::new(scope.seed);
+    let mut drafts = Drafts::new((matrix.snapshot(), Some(matrix)), roster, scope);
+    add_required(&mut drafts);
+    for (candidate, purpose) in cover(matrix, roster, ports, &mut sequence) {
+        drafts.add(candidate, purpose);
+    }
+    drafts.finish(scope, &mut sequence)
+}
+
+/// Plans every pair of agents.
+fn plan_mesh(snapshot: &Snapshot, roster: &Roster, scope: &Scope) -> ProbePlan {
+    let mut drafts = Drafts::new((snapshot, None), roster, scope);
+    let mut sequence = Sequence::new(scope.seed);
+    add_required(&mut drafts);
     for source in roster.agents() {
         let others = roster.agents().filter(|other| other.name != source.name);
         let mut targets = sequence.shuffle(others.collect()).into_iter();
@@ -71,6 +120,18 @@ pub fn plan(snapshot: &Snapshot, roster: &Roster, scope: &Scope) -> ProbePlan {
     drafts.finish(scope, &mut sequence)
 }
 
+/// Adds what the cluster needs.
+fn add_required(drafts: &mut Drafts<'_>) {
+    let (targets, resolvers) = (
+        control_plane_targets(drafts.snapshot).collect::<Vec<_>>(),
+        core_dns(drafts.snapshot),
+    );
+    for agent in drafts.roster.agents() {
+        add_control_plane(drafts, agent, &targets);
+        add_core_dns(drafts, agent, &resolvers);
+    }
+}
+
 /// A flow that may become part of the plan.
 #[derive(Debug, Clone)]
 pub(super) struct Draft {
@@ -78,7 +139,7 @@ pub(super) struct Draft {
     target: Target,
     kind: ProbeKind,
     purposes: BTreeSet<Purpose>,
-    pub(super) prediction: Prediction,
+    pub(super) verdict: Verdict,
 }
 
 impl Draft {
@@ -100,6 +161,8 @@ enum Room {
 /// The flows chosen so far.
 pub(super) struct Drafts<'a> {
     pub(super) snapshot: &'a Snapshot,
+    /// Answers faster than flow by flow, where somebody built it.
+    matrix: Option<&'a Matrix<'a>>,
     pub(super) roster: &'a Roster,
     flows: BTreeMap<Flow, Draft>,
     per_agent: BTreeMap<AgentName, usize>,
@@ -116,10 +179,15 @@ pub(super) struct Candidate {
 }
 
 impl<'a> Drafts<'a> {
-    fn new(snapshot: &'a Snapshot, roster: &'a Roster, scope: &Scope) -> Self {
+    fn new(
+        (snapshot, matrix): (&'a Snapshot, Option<&'a Matrix<'a>>),
+        roster: &'a Roster,
+        scope: &Scope,
+    ) -> Self {
         let share = scope.flows_max.min(FLOWS_PER_RUN_MAX) / roster.len().max(1);
         Self {
             snapshot,
+            matrix,
             roster,
             flows: BTreeMap::new(),
             per_agent: BTreeMap::new(),
@@ -155,7 +223,10 @@ impl<'a> Drafts<'a> {
             target: candidate.target,
             kind: candidate.kind,
             purposes: BTreeSet::from([purpose]),
-            prediction: predict(self.snapshot, &candidate.flow),
+            verdict: match self.matrix {
+                Some(matrix) => matrix.verdict(&candidate.flow),
+                None => verdict(self.snapshot, &candidate.flow),
+            },
         };
         self.flows.insert(candidate.flow, draft);
     }
@@ -182,7 +253,10 @@ impl<'a> Drafts<'a> {
             .into_iter()
             .map(|(flow, draft)| PlannedFlow {
                 policy: policy(snapshot, roster, scope, &flow),
-                translated: crate::predict::translated_source(snapshot, &flow),
+                translated: match flow.source_kind {
+                    SourceKind::Host => None,
+                    SourceKind::Pod => crate::predict::translated_source(snapshot, &flow),
+                },
                 probes: probes(&flow, &draft, &mut next),
                 flow,
                 source: draft.source,
@@ -232,9 +306,13 @@ pub(super) fn candidate(
 }
 
 /// Adds the flows of `agent` to the control plane.
-fn add_control_plane(drafts: &mut Drafts<'_>, agent: &RosterAgent) {
-    for (address, listing) in control_plane_targets(drafts.snapshot) {
-        let target = (address, Target::ControlPlane(listing));
+fn add_control_plane(
+    drafts: &mut Drafts<'_>,
+    agent: &RosterAgent,
+    targets: &[(IpAddr, EndpointListing)],
+) {
+    for (address, listing) in targets {
+        let target = (*address, Target::ControlPlane(*listing));
         if let Some(candidate) = candidate(agent, target, API_SERVER_PORT) {
             drafts.add(candidate, Purpose::Required);
         }
@@ -259,12 +337,12 @@ pub(crate) fn control_plane_targets(
 }
 
 /// Adds the flows of an agent in a pod to CoreDNS over TCP.
-fn add_core_dns(drafts: &mut Drafts<'_>, agent: &RosterAgent) {
+fn add_core_dns(drafts: &mut Drafts<'_>, agent: &RosterAgent, resolvers: &[IpAddr]) {
     match agent.kind {
         AgentKind::Node => return,
         AgentKind::Pod | AgentKind::Fargate => {}
     }
-    for address in core_dns(drafts.snapshot) {
+    for address in resolvers.iter().copied() {
         let target = match drafts.roster.holder(address) {
             Some(holder) if holder.name == agent.name => continue,
             Some(holder) => Target::Agent(holder.name.clone()),
@@ -302,7 +380,7 @@ fn probes(flow: &Flow, draft: &Draft, next: &mut u32) -> Vec<PlannedProbe> {
             source_ports,
         }
     };
-    let ports = match &draft.prediction.verdict {
+    let ports = match &draft.verdict {
         Verdict::Partial { open_ports, .. } => judged_ports(flow.ephemeral_ports, open_ports),
         Verdict::Allow { .. }
         | Verdict::Deny(_)

@@ -55,9 +55,7 @@ impl Allowed {
             sources: BTreeSet::new(),
         };
         for (flow, draft) in drafts.flows() {
-            if let (Verdict::Allow { .. }, Some(port)) =
-                (&draft.prediction.verdict, flow.protocol.port())
-            {
+            if let (Verdict::Allow { .. }, Some(port)) = (&draft.verdict, flow.protocol.port()) {
                 allowed.pairs.insert((flow.source, flow.destination));
                 allowed.targets.insert((flow.destination, port));
                 allowed.sources.insert(flow.source);
@@ -71,7 +69,7 @@ impl Allowed {
 fn denied(drafts: &Drafts<'_>) -> Vec<Flow> {
     drafts
         .flows()
-        .filter(|(_, draft)| matches!(draft.prediction.verdict, Verdict::Deny(_)))
+        .filter(|(_, draft)| matches!(draft.verdict, Verdict::Deny(_)))
         .map(|(flow, _)| flow.clone())
         .collect()
 }

@@ -19,6 +19,12 @@ impl Sequence {
         mixed ^ (mixed >> 31)
     }
 
+    /// A number below `bound`; 0 for a bound of 0.
+    pub(super) fn below(&mut self, bound: usize) -> usize {
+        let bound = u64::try_from(bound).unwrap_or(u64::MAX).max(1);
+        usize::try_from(self.next() % bound).unwrap_or(0)
+    }
+
     /// Puts `items` into an order that follows from the sequence and from their order before.
     pub(super) fn shuffle<T>(&mut self, items: Vec<T>) -> Vec<T> {
         let mut keyed: Vec<(u64, T)> = items.into_iter().map(|item| (self.next(), item)).collect();

@@ -75,7 +75,7 @@ impl<'s> Walk<'s> {
     }
 
     /// Follows the route of a sender and finds who is at its end.
-    fn lead(&mut self, sender: Sender<'s>) -> Result<Route<'s>, Verdict> {
+    pub(super) fn lead(&mut self, sender: Sender<'s>) -> Result<Route<'s>, Verdict> {
         let hop = hop(self.snapshot, sender.entry, self.flow.destination);
         let destination = self.destination(sender, &hop.path);
         let Ok(destination) = destination else {
@@ -271,10 +271,7 @@ impl<'s> Walk<'s> {
     fn note_endpoints(&mut self, route: &Route<'s>) {
         let flow = self.flow;
         let sender = route.sender;
-        let receiver = match &route.destination {
-            Destination::One(receiver) => Some(receiver.entry),
-            Destination::Nobody | Destination::Elsewhere => None,
-        };
+        let receiver = route.receiving();
         self.note(
             Gate::Endpoints,
             Place::Flow,

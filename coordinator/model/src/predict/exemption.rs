@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::Walk;
 use crate::prediction::{BypassReason, ExemptReason, Gate, Place, StepOutcome, Verdict};
-use crate::snapshot::Vpc;
+use crate::snapshot::{Snapshot, Vpc};
 
 /// Metadata, resolver, time and task metadata [VPC-SEC, VPC-DNS; SEMANTICS K].
 const LINK_LOCAL_V4: [Ipv4Addr; 4] = [
@@ -21,6 +21,14 @@ const LINK_LOCAL_V6: [Ipv6Addr; 3] = [
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253),
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x123),
 ];
+
+/// Visits the addresses that AWS does not filter: link-local services, and the resolver of every VPC.
+pub(crate) fn exempt_addresses(snapshot: &Snapshot) -> impl Iterator<Item = IpAddr> {
+    let link_local = LINK_LOCAL_V4.iter().copied().map(IpAddr::V4);
+    link_local
+        .chain(LINK_LOCAL_V6.iter().copied().map(IpAddr::V6))
+        .chain(snapshot.vpcs.iter().filter_map(resolver))
+}
 
 impl Walk<'_> {
     /// Ends the walk for what is exempt or never leaves the host; `vpc` is the source's.

@@ -13,7 +13,7 @@ use crate::snapshot::{
 
 /// What a list says about one packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum AclAnswer {
+pub(crate) enum AclAnswer {
     /// The entry of that number lets it pass.
     Allow(u32),
     /// The entry of that number drops it; the final one where no entry matches.
@@ -25,7 +25,7 @@ pub(super) enum AclAnswer {
 /// Asks a list about a packet; a list that is not known is unsure.
 ///
 /// Entries of one number are taken together: the API does not let two of them exist, and their order means nothing.
-pub(super) fn ask(
+pub(crate) fn ask(
     acl: Option<&NetworkAcl>,
     direction: Direction,
     protocol: FlowProtocol,
@@ -76,7 +76,7 @@ fn final_rule_number(remote: IpAddr) -> u32 {
 
 fn matches(entry: &NetworkAclEntry, protocol: FlowProtocol, remote: IpAddr) -> Match {
     let network = match entry.remote {
-        Readable::Is(network) => Match::from_fact(network.contains(&remote)),
+        Readable::Is(network) => Match::from(network.contains(&remote)),
         Readable::Unread => Match::Unsure,
     };
     entry.traffic.matches(protocol).and(network)

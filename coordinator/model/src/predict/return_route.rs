@@ -39,7 +39,8 @@ impl<'s> Walk<'s> {
                     None => Return::Open,
                 }
             }
-            (path, _) => return_path(path, route.sender.entry.vpc == receiver.entry.vpc),
+            (Path::Local, _) if route.sender.entry.vpc == receiver.entry.vpc => Return::Open,
+            (path, _) => return_path(path),
         };
         let (outcome, reason) = match &found {
             Return::Open => (StepOutcome::Pass { rule: None }, None),
@@ -90,10 +91,9 @@ impl<'s> Walk<'s> {
     }
 }
 
-/// What a path means that is neither a peering nor a transit gateway.
-fn return_path(path: &Path<'_>, stays_in_vpc: bool) -> Return {
+/// What a path means that is neither a peering nor a transit gateway, nor local to a VPC that both sides share.
+fn return_path(path: &Path<'_>) -> Return {
     match path {
-        Path::Local if stays_in_vpc => Return::Open,
         Path::SameSubnet => Return::Open,
         Path::Local | Path::FarSide => Return::Closed(RouteReason::FarSide),
         Path::None => Return::Closed(RouteReason::None),

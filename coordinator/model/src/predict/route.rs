@@ -1,8 +1,8 @@
 //! The way out of a subnet: longest prefix and what its target means (C, K.1 "Path from a route").
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{Route, Walk};
 use crate::id::{PeeringId, TransitGatewayId, VpcId};
@@ -141,18 +141,17 @@ pub(super) fn routed<'s>(
     }
 }
 
-/// 169.254.168.0/22 and fd00:ec2::/32 are never forwarded (C.6).
+/// Networks that no route table forwards (C.6, K.1).
+pub(crate) fn never_forwarded() -> [IpNet; 2] {
+    let v4 = Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 168, 0), 22);
+    let v6 = Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0), 32);
+    [IpNet::V4(v4), IpNet::V6(v6)]
+}
+
 fn is_never_forwarded(destination: IpAddr) -> bool {
-    match destination {
-        IpAddr::V4(address) => {
-            let [first, second, third, _] = address.octets();
-            first == 169 && second == 254 && third & 0xfc == 168
-        }
-        IpAddr::V6(address) => {
-            let [first, second, ..] = address.segments();
-            first == 0xfd00 && second == 0xec2
-        }
-    }
+    never_forwarded()
+        .iter()
+        .any(|network| network.contains(&destination))
 }
 
 /// A route that covers the destination.
@@ -276,7 +275,7 @@ fn peering<'s>(
     }
     Path::Peering {
         far,
-        references: Match::from_fact(is_within_region(snapshot, peering)),
+        references: Match::from(is_within_region(snapshot, peering)),
     }
 }
 

@@ -2,10 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::endpoint::Destination;
 use super::route::Path;
 use super::{Route, Walk, transit_gateway};
-use crate::id::{RuleId, VpcId};
+use crate::id::RuleId;
 use crate::prediction::{Denial, Gate, Place, StepOutcome, UnknownReason, Verdict};
 use crate::snapshot::{
     Completeness, Direction, Freshness, GroupEntry, GroupReference, GroupState, InterfaceEntry,
@@ -26,8 +25,9 @@ pub(super) enum Admission {
 /// What is asked of a rule.
 struct Question {
     peer: IpAddr,
-    /// Whether references to groups work on the path.
-    references: Match,
+    /// Whether references to groups work on the path; absent over a transit gateway that is not described: then each
+    /// of them is unresolved, whoever the peer is (K.1 "TGW").
+    references: Option<Match>,
 }
 
 impl<'s> Walk<'s> {
@@ -37,10 +37,7 @@ impl<'s> Walk<'s> {
         route: &Route<'s>,
         direction: Direction,
     ) -> Result<Admission, Verdict> {
-        let receiver = match &route.destination {
-            Destination::One(receiver) => Some(receiver.entry),
-            Destination::Nobody | Destination::Elsewhere => None,
-        };
+        let receiver = route.receiving();
         let (gate, entry, peer) = match direction {
             Direction::Egress => (Gate::SgEgress, route.sender.entry, self.flow.destination),
             Direction::Ingress => (
@@ -49,8 +46,7 @@ impl<'s> Walk<'s> {
                 route.sender.address,
             ),
         };
-        let far = receiver.map(|entry| &entry.interface.vpc);
-        let references = self.references(route, direction, far);
+        let references = self.references(route, direction);
         let admission = self.admission(entry, direction, &Question { peer, references });
         self.note_admission(direction, entry, peer, &admission);
         admission.ok_or_else(|| {
@@ -62,8 +58,11 @@ impl<'s> Walk<'s> {
     }
 
     /// Whether references to groups work on a path; where the way ends they are judged as on a local one (K.1).
-    fn references(&self, route: &Route<'s>, direction: Direction, far: Option<&VpcId>) -> Match {
-        match &route.hop.path {
+    ///
+    /// Absent over a transit gateway that is not described: then every reference is unresolved (K.1 "TGW").
+    pub(super) fn references(&self, route: &Route<'s>, direction: Direction) -> Option<Match> {
+        let far = route.receiving().map(|entry| &entry.interface.vpc);
+        Some(match &route.hop.path {
             Path::SameSubnet
             | Path::Local
             | Path::None
@@ -76,7 +75,7 @@ impl<'s> Walk<'s> {
                 Direction::Egress => Match::No,
                 Direction::Ingress => {
                     let near = Some(&route.sender.entry.interface.vpc);
-                    transit_gateway::references(self.snapshot, gateway, [near, far])
+                    transit_gateway::references(self.snapshot, gateway, [near, far])?
                 }
             },
             Path::Middlebox
@@ -85,7 +84,7 @@ impl<'s> Walk<'s> {
             | Path::VpnGateway
             | Path::Other => Match::No,
             Path::Unread => Match::Unsure,
-        }
+        })
     }
 
     /// What the groups of an interface say; nothing if they refuse.
@@ -121,6 +120,7 @@ impl<'s> Walk<'s> {
             return Some(Admission::By(rule.clone()));
         }
         unresolved.sort();
+        unresolved.dedup();
         (!unresolved.is_empty()).then_some(Admission::Unresolved(unresolved))
     }
 
@@ -130,7 +130,7 @@ impl<'s> Walk<'s> {
             return Match::No;
         }
         traffic.and(match &rule.peer {
-            RulePeer::Network(network) => Match::from_fact(network.contains(&question.peer)),
+            RulePeer::Network(network) => Match::from(network.contains(&question.peer)),
             RulePeer::PrefixList(id) => self
                 .snapshot
                 .prefix_list(id)
@@ -142,23 +142,20 @@ impl<'s> Walk<'s> {
 
     /// Whether the peer is a private address of an interface that wears the group (A.3).
     fn reference(&self, reference: &GroupReference, question: &Question) -> Match {
-        if reference.freshness == Freshness::Stale || question.references == Match::No {
+        if reference.freshness == Freshness::Stale || question.references == Some(Match::No) {
             return Match::No;
         }
         let membership = match self.snapshot.members(reference) {
-            Members::Nobody => Match::No,
+            Members::Nobody => return Match::No,
             Members::Invisible => Match::Unsure,
-            Members::Of(group) => self.membership(group, reference, question.peer),
+            Members::Of(group) => self.membership(group, question.peer),
         };
-        question.references.and(membership)
+        question
+            .references
+            .map_or(Match::Unsure, |references| references.and(membership))
     }
 
-    fn membership(
-        &self,
-        group: Key<GroupEntry>,
-        reference: &GroupReference,
-        peer: IpAddr,
-    ) -> Match {
+    fn membership(&self, group: Key<GroupEntry>, peer: IpAddr) -> Match {
         let mut answer = Match::No;
         let owners = self.snapshot.addresses.owners(peer);
         for owner in &owners {
@@ -171,14 +168,8 @@ impl<'s> Walk<'s> {
                 Reading::GroupsUnread | Reading::Doubtful => answer = Match::Unsure,
             }
         }
-        // An address that nobody owns may be one of an interface that could not be read, or that nobody here sees.
-        let is_foreign = self.snapshot.groups.at(group).state == GroupState::Undescribed
-            && reference
-                .account
-                .as_ref()
-                .is_some_and(|account| !self.snapshot.own_accounts.contains(account));
-        let has_unread = self.snapshot.addresses_read == Completeness::Incomplete;
-        if owners.is_empty() && (is_foreign || has_unread) {
+        // An address that nobody owns may be one of an interface that could not be read.
+        if owners.is_empty() && self.snapshot.addresses_read == Completeness::Incomplete {
             return Match::Unsure;
         }
         answer

@@ -182,23 +182,22 @@ fn leads(table: &TransitGatewayRouteTable, to: &VpcAttachment, address: IpAddr) 
         })
 }
 
-/// Whether references to groups cross a transit gateway between two VPCs (A.3, K.1 "TGW").
+/// Whether references to groups cross a transit gateway between two VPCs (A.3, K.1 "TGW"); absent for one that is not
+/// described.
 pub(super) fn references(
     snapshot: &Snapshot,
     gateway: &TransitGatewayId,
     ends: [Option<&VpcId>; 2],
-) -> Match {
-    let Some(described) = snapshot.transit_gateways.get(gateway) else {
-        return Match::Unsure;
-    };
+) -> Option<Match> {
+    let described = snapshot.transit_gateways.get(gateway)?;
     let mut answer = supports(described.references);
     for end in ends {
         let attachment = end.and_then(|vpc| attachment(snapshot, gateway, vpc));
         answer = answer.and(attachment.map_or(Match::Unsure, |found| supports(found.references)));
     }
-    answer
+    Some(answer)
 }
 
 fn supports(support: ReferenceSupport) -> Match {
-    Match::from_fact(support == ReferenceSupport::Enabled)
+    Match::from(support == ReferenceSupport::Enabled)
 }

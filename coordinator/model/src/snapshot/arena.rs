@@ -46,6 +46,13 @@ impl<T> Hash for Key<T> {
     }
 }
 
+impl<T> Key<T> {
+    /// Returns the place in the arena, to index lists that run beside it.
+    pub(crate) fn place(self) -> usize {
+        self.place
+    }
+}
+
 impl<T> fmt::Debug for Key<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "#{}", self.place)

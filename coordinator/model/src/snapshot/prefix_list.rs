@@ -23,7 +23,7 @@ impl PrefixList {
     #[must_use]
     pub fn matches(&self, address: IpAddr) -> Match {
         self.networks.as_ref().map_or(Match::Unsure, |networks| {
-            Match::from_fact(networks.iter().any(|network| network.contains(&address)))
+            Match::from(networks.iter().any(|network| network.contains(&address)))
         })
     }
 }

@@ -39,7 +39,7 @@ pub enum Readable<T> {
 pub struct IcmpRange {
     /// The type.
     pub kind: Option<u8>,
-    /// The code; always absent when the type is [EC2M].
+    /// The code; always absent when the type is (EC2M).
     pub code: Option<u8>,
 }
 
@@ -52,17 +52,15 @@ impl Traffic {
             (Self::Unread, _) => Match::Unsure,
             (Self::Tcp(ports), FlowProtocol::Tcp { port })
             | (Self::Udp(ports), FlowProtocol::Udp { port }) => match ports {
-                Readable::Is(range) => Match::from_fact(range.contains(port)),
+                Readable::Is(range) => Match::from(range.contains(port)),
                 Readable::Unread => Match::Unsure,
             },
             (Self::Icmp(range), FlowProtocol::Icmp { kind, code })
             | (Self::IcmpV6(range), FlowProtocol::IcmpV6 { kind, code }) => match range {
-                Readable::Is(range) => Match::from_fact(range.contains(kind, code)),
+                Readable::Is(range) => Match::from(range.contains(kind, code)),
                 Readable::Unread => Match::Unsure,
             },
-            (Self::Protocol(number), FlowProtocol::Other(other)) => {
-                Match::from_fact(*number == other)
-            }
+            (Self::Protocol(number), FlowProtocol::Other(other)) => Match::from(*number == other),
             (
                 Self::Tcp(_) | Self::Udp(_) | Self::Icmp(_) | Self::IcmpV6(_) | Self::Protocol(_),
                 _,

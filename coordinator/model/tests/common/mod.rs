@@ -189,11 +189,14 @@ impl World {
         self.push("describe-network-acls", "NetworkAcls", acl)
     }
 
+    /// The variables of the VPC CNI, to change them.
+    pub(crate) fn variables(&mut self) -> &mut Value {
+        &mut self.answers["aws-node"]["spec"]["template"]["spec"]["containers"][0]["env"]
+    }
+
     /// Sets a variable of the VPC CNI.
     pub(crate) fn cni(mut self, name: &str, value: &str) -> Self {
-        let variables =
-            &mut self.answers["aws-node"]["spec"]["template"]["spec"]["containers"][0]["env"];
-        let variables = variables.as_array_mut().unwrap();
+        let variables = self.variables().as_array_mut().unwrap();
         variables.retain(|variable| variable["name"] != name);
         variables.push(json!({"name": name, "value": value}));
         self

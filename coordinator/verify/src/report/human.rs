@@ -11,7 +11,7 @@ use reachproof_model::finding::{Finding, FindingKind};
 use reachproof_model::net::Printable;
 use reachproof_model::stability::StabilityState;
 
-use crate::inventory::Explanation;
+use crate::inventory::{Explanation, MissingAgent};
 use crate::report::Report;
 
 use finding::{block, dropped, line};
@@ -43,6 +43,9 @@ pub enum Colour {
 /// Most findings of one reason that are listed one by one; the rest is counted.
 pub const LISTED_MAX: usize = 10;
 
+/// Most contradictions that are explained gate by gate; the rest gets a line each.
+pub const EXPLAINED_MAX: usize = 20;
+
 /// Most flows that are listed under a broken expectation, each with the gate that breaks it; the rest is counted.
 pub const BROKEN_LISTED_MAX: usize = 4;
 
@@ -56,6 +59,7 @@ pub fn render(report: &Report, terminal: Terminal) -> String {
     expectations(report, &mut page);
     inconclusive(report, &mut page);
     confirmed(report, &mut page);
+    examples(report, &mut page);
     agents(report, &mut page);
     coverage(report, &mut page);
     gaps(report, &mut page);
@@ -63,7 +67,7 @@ pub fn render(report: &Report, terminal: Terminal) -> String {
     page.finish()
 }
 
-/// Every contradiction with its gates and its evidence.
+/// Every contradiction, the first ones with their gates and their evidence.
 fn contradictions(report: &Report, page: &mut Page) {
     let found: Vec<&Finding> = report
         .findings
@@ -74,8 +78,11 @@ fn contradictions(report: &Report, page: &mut Page) {
         return;
     }
     page.heading(&format!("Contradictions ({})", found.len()));
-    for finding in found {
+    for finding in found.iter().take(EXPLAINED_MAX) {
         block(report, finding, page);
+    }
+    for finding in found.iter().skip(EXPLAINED_MAX) {
+        page.kind(finding.kind, &line(report, finding));
     }
 }
 
@@ -178,6 +185,26 @@ fn more(count: usize, listed: usize, page: &mut Page) {
     }
 }
 
+/// The whole evidence of one finding of each kind that the table only counts.
+fn examples(report: &Report, page: &mut Page) {
+    let kinds = [
+        FindingKind::ConfirmedDeny,
+        FindingKind::ConfirmedPartial,
+        FindingKind::ConfirmedAllow,
+    ];
+    let found: Vec<&Finding> = kinds
+        .iter()
+        .filter_map(|kind| report.findings.iter().find(|finding| finding.kind == *kind))
+        .collect();
+    if found.is_empty() {
+        return;
+    }
+    page.heading("What they rest on: one of each (the JSON report has all)");
+    for finding in found {
+        block(report, finding, page);
+    }
+}
+
 /// Agents that did not come, were lost, or claim an address twice.
 fn agents(report: &Report, page: &mut Page) {
     let agents = &report.agents;
@@ -185,10 +212,7 @@ fn agents(report: &Report, page: &mut Page) {
         return;
     }
     page.heading("Agents that did not take part");
-    for missing in &agents.missing {
-        let name = Printable(&missing.name);
-        page.text(2, &format!("{name}: {}", explanation(&missing.explanation)));
-    }
+    absent(&agents.missing, page);
     for conflict in &agents.conflicts {
         let (out, kept) = (&conflict.left_out, &conflict.kept);
         page.text(
@@ -199,6 +223,22 @@ fn agents(report: &Report, page: &mut Page) {
             ),
         );
     }
+}
+
+/// Writes why each of `missing` did not come, as far as the model can tell: for a run that nobody took part in.
+pub fn render_missing(missing: &[MissingAgent], terminal: Terminal) -> String {
+    let mut page = Page::new(terminal);
+    absent(missing, &mut page);
+    page.finish()
+}
+
+/// One line for each agent that did not come.
+fn absent(missing: &[MissingAgent], page: &mut Page) {
+    for missing in missing.iter().take(LISTED_MAX) {
+        let name = Printable(&missing.name);
+        page.text(2, &format!("{name}: {}", explanation(&missing.explanation)));
+    }
+    more(missing.len(), LISTED_MAX, page);
 }
 
 /// Why an agent did not come.
@@ -281,6 +321,9 @@ fn verdict(report: &Report, page: &mut Page) {
         StabilityState::Changed => Some("the snapshot changed while the probes ran"),
         StabilityState::ClusterNotActive => {
             Some("the cluster was not ACTIVE, so nothing is confirmed")
+        }
+        StabilityState::ClusterUpdated => {
+            Some("the cluster was updated while the probes ran, so nothing is confirmed")
         }
         StabilityState::NotReadAgain => {
             Some("the snapshot could not be read again, so nothing is confirmed")

@@ -4,8 +4,15 @@ use super::{Decoder, Item};
 use crate::describe::{Fault, Node};
 use crate::id::{SecurityGroupId, SubnetId, VpcId};
 use crate::net::network_v4;
-use crate::snapshot::{Cluster, CniSettings, Consequence, EnforcingMode, FargateProfile, Snat};
+use crate::snapshot::{
+    Cluster, CniSettings, Consequence, EnforcingMode, FargateProfile, GapKind, Snat,
+};
 
+/// Settings whose absence is noted, with their defaults [CNI-R].
+const DEFAULTS: [(&str, &str); 2] = [
+    ("AWS_VPC_K8S_CNI_EXTERNALSNAT", "false"),
+    ("POD_SECURITY_GROUP_ENFORCING_MODE", "strict"),
+];
 /// Variable with the destinations that are never translated [CNI-R].
 const EXCLUDED: &str = "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS";
 /// Spellings of Go's `strconv.ParseBool` for true.
@@ -121,6 +128,13 @@ impl<'a> Decoder<'a> {
             let settings = &mut self.snapshot.cni;
             let mut faults = Vec::new();
             let mut excluded_is_unread = false;
+            let defaults = DEFAULTS
+                .iter()
+                .filter(|(wanted, _)| variables.iter().all(|(name, _, _)| name != wanted));
+            for (name, value) in defaults {
+                let value = format!("{name}={value}");
+                faults.push((object.fault(GapKind::Assumed { value }), Consequence::None));
+            }
             for (name, variable, value) in variables {
                 let is_understood = match name {
                     "AWS_VPC_K8S_CNI_EXTERNALSNAT" => set_snat(settings, value),
@@ -130,14 +144,15 @@ impl<'a> Decoder<'a> {
                 };
                 excluded_is_unread |= name == EXCLUDED && !is_understood;
                 if !is_understood {
-                    faults.push(variable.malformed("a value that the VPC CNI understands"));
+                    let fault = variable.malformed("a value that the VPC CNI understands");
+                    faults.push((fault, Consequence::CniUnread));
                 }
             }
             if excluded_is_unread && settings.snat == Snat::OnNode {
                 settings.snat = Snat::Unread;
             }
-            for fault in faults {
-                self.note(fault, Consequence::CniUnread);
+            for (fault, consequence) in faults {
+                self.note(fault, consequence);
             }
         }
     }

@@ -1,0 +1,273 @@
+//! What changed in reachability between two snapshots, and which rules did it.
+//!
+//! Both relations are cut by the networks and ports of both snapshots, so that their cells can be laid on each other.
+//! Endpoints are followed by interface and address: one that changed its groups moves from one class to another.
+
+use std::collections::BTreeSet;
+
+use crate::class::{ClassId, HostRole, Zones};
+use crate::expectation::members::{API_SERVER_PORT, DNS_PORT, KUBELET_PORT, core_dns};
+use crate::id::NetworkInterfaceId;
+use crate::matrix::{Matrix, Ports, RelationEntry, VerdictKind};
+use crate::net::PortRange;
+use crate::prediction::Gate;
+use crate::snapshot::Snapshot;
+
+pub use edit::{ChangedPair, NotCovered};
+pub use line::{LineChange, LineKind};
+
+mod edit;
+mod line;
+
+/// Two relations over the same networks and ports.
+#[derive(Debug)]
+pub struct Comparison<'s> {
+    before: Matrix<'s>,
+    after: Matrix<'s>,
+}
+
+/// The classes of an endpoint before and after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Move {
+    /// Its class before.
+    pub before: ClassId,
+    /// Its class after.
+    pub after: ClassId,
+}
+
+/// Whether a change concerns a flow that the cluster needs (DESIGN 5, "Expectations").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Concern {
+    /// It does: to the API server, to the kubelet, or to CoreDNS.
+    Expectation,
+    /// It does not.
+    Other,
+}
+
+/// Ports between two kinds of endpoints whose verdict changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlowChange {
+    /// Whether the cluster needs such flows.
+    pub concern: Concern,
+    /// Endpoints that send.
+    pub source: Move,
+    /// Endpoints that receive.
+    pub destination: Move,
+    /// The ports, both ends inclusive.
+    pub ports: PortRange,
+    /// The verdict before.
+    pub before: VerdictKind,
+    /// The verdict after.
+    pub after: VerdictKind,
+    /// What is responsible: names of rules, `ACL#ENTRY`, or the word of a gate.
+    pub responsible: Vec<String>,
+}
+
+/// Everything that changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Difference {
+    /// Flows whose verdict changed, those of expectations first.
+    pub flows: Vec<FlowChange>,
+    /// Interfaces that are new.
+    pub appeared: BTreeSet<NetworkInterfaceId>,
+    /// Interfaces that are gone.
+    pub gone: BTreeSet<NetworkInterfaceId>,
+    /// Rules, entries, routes and memberships that are written differently.
+    pub lines: Vec<LineChange>,
+}
+
+impl Difference {
+    /// Returns whether any flow or interface differs; lines alone do not count.
+    #[must_use]
+    pub fn is_change(&self) -> bool {
+        !self.flows.is_empty() || !self.appeared.is_empty() || !self.gone.is_empty()
+    }
+}
+
+impl<'s> Comparison<'s> {
+    /// Builds both relations.
+    #[must_use]
+    pub fn new(before: &'s Snapshot, after: &'s Snapshot) -> Self {
+        let zones = Zones::new([before, after]);
+        let ports = Ports::new([before, after]);
+        Self {
+            before: Matrix::with(before, zones.clone(), ports.clone()),
+            after: Matrix::with(after, zones, ports),
+        }
+    }
+
+    /// Returns the relation before.
+    #[must_use]
+    pub fn before(&self) -> &Matrix<'s> {
+        &self.before
+    }
+
+    /// Returns the relation after.
+    #[must_use]
+    pub fn after(&self) -> &Matrix<'s> {
+        &self.after
+    }
+
+    /// Lays both relations on each other.
+    #[must_use]
+    pub fn difference(&self) -> Difference {
+        let moves = self.moves();
+        let concerns = Concerns::new(&self.before, &self.after);
+        let mut flows = Vec::new();
+        for source in &moves {
+            for destination in &moves {
+                if self.is_same(*source, *destination) {
+                    continue;
+                }
+                self.compare((*source, *destination), &concerns, &mut flows);
+            }
+        }
+        flows.sort_by_key(|flow| (flow.concern, flow.source, flow.destination, flow.ports));
+        let (before, after) = (interfaces(&self.before), interfaces(&self.after));
+        Difference {
+            flows,
+            appeared: after.difference(&before).cloned().collect(),
+            gone: before.difference(&after).cloned().collect(),
+            lines: line::lines(self.before.snapshot(), self.after.snapshot()),
+        }
+    }
+
+    /// The classes of every endpoint that is in both.
+    fn moves(&self) -> BTreeSet<Move> {
+        let (before, after) = (self.before.classes(), self.after.classes());
+        let forward = before.iter().flat_map(|(id, class)| {
+            let there = class
+                .members
+                .iter()
+                .filter_map(|member| after.of(member.address));
+            there.map(move |after| Move { before: id, after })
+        });
+        let backward = after.iter().flat_map(|(id, class)| {
+            let there = class
+                .members
+                .iter()
+                .filter_map(|member| before.of(member.address));
+            there.map(move |before| Move { before, after: id })
+        });
+        forward.chain(backward).collect()
+    }
+
+    /// Whether all cells of a pair have the same verdict in both relations.
+    fn is_same(&self, source: Move, destination: Move) -> bool {
+        let before = self.before.kinds(source.before, destination.before);
+        let after = self.after.kinds(source.after, destination.after);
+        before.eq(after)
+    }
+
+    fn compare(
+        &self,
+        (source, destination): (Move, Move),
+        concerns: &Concerns,
+        flows: &mut Vec<FlowChange>,
+    ) {
+        let all = PortRange::ALL;
+        let before = self.before.entries(source.before, destination.before, all);
+        let after = self.after.entries(source.after, destination.after, all);
+        for (one, other) in before
+            .iter()
+            .flat_map(|one| after.iter().map(move |other| (one, other)))
+        {
+            let Some(ports) = one.ports.intersection(other.ports) else {
+                continue;
+            };
+            if one.verdict == other.verdict {
+                continue;
+            }
+            flows.push(FlowChange {
+                concern: concerns.of(source, destination, ports),
+                source,
+                destination,
+                ports,
+                before: one.verdict,
+                after: other.verdict,
+                responsible: responsible(one, other),
+            });
+        }
+    }
+}
+
+fn interfaces(matrix: &Matrix<'_>) -> BTreeSet<NetworkInterfaceId> {
+    let all = matrix.snapshot().network_interfaces();
+    all.map(|interface| interface.id.clone()).collect()
+}
+
+/// Who is to blame: the side whose gate closed a flow that was open, or opened one that was closed.
+fn responsible(before: &RelationEntry, after: &RelationEntry) -> Vec<String> {
+    let (closed, open) = if after.verdict == VerdictKind::Allow {
+        (before, after)
+    } else {
+        (after, before)
+    };
+    let entry = |entry: &Option<(crate::id::NetworkAclId, u32)>| {
+        entry
+            .as_ref()
+            .map(|(acl, number)| format!("{acl}#{number}"))
+    };
+    let found = match closed.tuple.gate {
+        Some(Gate::SgEgress) => open.tuple.egress.as_ref().map(ToString::to_string),
+        Some(Gate::SgIngress) => open.tuple.ingress.as_ref().map(ToString::to_string),
+        Some(Gate::NaclOut) => entry(&closed.tuple.entry_out),
+        Some(Gate::NaclIn) => entry(&closed.tuple.entry_in),
+        Some(Gate::Route) => {
+            let route = open.tuple.route.as_ref().or(closed.tuple.route.as_ref());
+            route.map(|(table, route)| format!("{table}: {route}"))
+        }
+        Some(
+            gate @ (Gate::NaclReturnOut
+            | Gate::NaclReturnIn
+            | Gate::ReturnRoute
+            | Gate::SourceDestCheck
+            | Gate::Endpoints
+            | Gate::NetworkPolicy),
+        ) => Some(gate.to_string()),
+        None => closed.tuple.reason.map(str::to_owned),
+    };
+    found.into_iter().collect()
+}
+
+/// Which flows the cluster needs.
+struct Concerns {
+    core_dns: BTreeSet<ClassId>,
+    control_plane: BTreeSet<ClassId>,
+    nodes: BTreeSet<ClassId>,
+}
+
+impl Concerns {
+    fn new(before: &Matrix<'_>, after: &Matrix<'_>) -> Self {
+        let classes = after.classes();
+        let of_role = |role| {
+            let all = classes.iter().filter(move |(_, class)| class.role == role);
+            all.map(|(id, _)| id).collect()
+        };
+        let resolvers = core_dns(after.snapshot()).into_iter();
+        let former = core_dns(before.snapshot()).into_iter();
+        Self {
+            core_dns: resolvers
+                .chain(former)
+                .filter_map(|address| classes.of(address))
+                .collect(),
+            control_plane: of_role(HostRole::ControlPlane),
+            nodes: of_role(HostRole::Node),
+        }
+    }
+
+    fn of(&self, source: Move, destination: Move, ports: PortRange) -> Concern {
+        let to_control_plane = self.control_plane.contains(&destination.after);
+        let from_control_plane = self.control_plane.contains(&source.after);
+        let is_needed = (to_control_plane && ports.contains(API_SERVER_PORT))
+            || (from_control_plane
+                && ports.contains(KUBELET_PORT)
+                && self.nodes.contains(&destination.after))
+            || (self.core_dns.contains(&destination.after) && ports.contains(DNS_PORT));
+        if is_needed {
+            Concern::Expectation
+        } else {
+            Concern::Other
+        }
+    }
+}

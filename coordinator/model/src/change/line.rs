@@ -1,0 +1,93 @@
+//! Lines that are written differently: rules, entries, routes, memberships.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::snapshot::{Direction, Readable, RouteDestination, Snapshot};
+
+/// What kind of line changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LineKind {
+    /// It was added.
+    Added,
+    /// It was removed.
+    Removed,
+}
+
+/// A line of the configuration that only one snapshot has.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LineChange {
+    /// Which one.
+    pub kind: LineKind,
+    /// The line, for people: where it stands and what it says.
+    pub text: String,
+}
+
+impl fmt::Display for LineChange {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = match self.kind {
+            LineKind::Added => '+',
+            LineKind::Removed => '-',
+        };
+        write!(formatter, "{sign} {}", self.text)
+    }
+}
+
+/// The lines that only one of two snapshots has.
+pub(super) fn lines(before: &Snapshot, after: &Snapshot) -> Vec<LineChange> {
+    let (before, after) = (written(before), written(after));
+    let change = |kind, text: &String| LineChange {
+        kind,
+        text: text.clone(),
+    };
+    let removed = before
+        .difference(&after)
+        .map(|text| change(LineKind::Removed, text));
+    let added = after
+        .difference(&before)
+        .map(|text| change(LineKind::Added, text));
+    removed.chain(added).collect()
+}
+
+fn written(snapshot: &Snapshot) -> BTreeSet<String> {
+    let mut lines = BTreeSet::new();
+    for group in snapshot.security_groups() {
+        for direction in [Direction::Ingress, Direction::Egress] {
+            lines.extend(group.rules(direction).iter().map(|rule| {
+                let (traffic, peer) = (&rule.traffic, &rule.peer);
+                format!("{} {direction} {traffic} {peer} ({})", group.id, rule.id)
+            }));
+        }
+    }
+    for acl in snapshot.network_acls.iter() {
+        for direction in [Direction::Ingress, Direction::Egress] {
+            lines.extend(acl.entries(direction).iter().map(|entry| {
+                let number = entry
+                    .rule_number
+                    .map_or("?".to_owned(), |it| it.to_string());
+                let remote = match entry.remote {
+                    Readable::Is(network) => network.to_string(),
+                    Readable::Unread => "?".to_owned(),
+                };
+                let (id, traffic, action) = (&acl.id, &entry.traffic, entry.action);
+                format!("{id} {direction} {number} {action:?} {traffic} {remote}")
+            }));
+        }
+    }
+    for table in snapshot.route_tables.iter() {
+        lines.extend(table.routes.iter().map(|route| {
+            let destination = match &route.destination {
+                RouteDestination::Network(network) => network.to_string(),
+                RouteDestination::PrefixList(id) => id.to_string(),
+                RouteDestination::Unread => "?".to_owned(),
+            };
+            let target = route.target.as_str();
+            format!("{} {destination} -> {target} ({:?})", table.id, route.state)
+        }));
+    }
+    for interface in snapshot.network_interfaces() {
+        let groups = interface.groups.iter();
+        lines.extend(groups.map(|group| format!("{} wears {group}", interface.id)));
+    }
+    lines
+}

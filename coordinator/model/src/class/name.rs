@@ -1,0 +1,95 @@
+//! What people call a class.
+
+use super::{Class, HostRole};
+use crate::snapshot::{InterfaceType, NetworkInterface, Platform, Snapshot};
+
+/// Tag of an instance with the name of its managed node group [EKS-LT].
+const NODE_GROUP: &str = "eks:nodegroup-name";
+/// Tag of an instance with the name of its Karpenter node pool (D.3).
+const NODE_POOL: &str = "karpenter.sh/nodepool";
+/// Label of a pod that a Fargate profile took [E.6].
+const FARGATE_PROFILE: &str = "eks.amazonaws.com/fargate-profile";
+
+impl Class {
+    /// Returns a name that people know: what holds the endpoints, what they wear, where they are.
+    ///
+    /// Raw text of the snapshot; whoever prints it wraps it in [`crate::net::Printable`]. Two classes may share a name:
+    /// their networks or policies tell them apart.
+    #[must_use]
+    pub fn name(&self, snapshot: &Snapshot) -> String {
+        let groups: Vec<&str> = self
+            .groups
+            .iter()
+            .map(|id| {
+                let group = snapshot.security_group(id);
+                group
+                    .and_then(|group| group.display_name())
+                    .unwrap_or(id.as_str())
+            })
+            .collect();
+        let worn = if groups.is_empty() {
+            "no groups".to_owned()
+        } else {
+            groups.join("+")
+        };
+        let subnet = snapshot.subnet(&self.subnet);
+        let place = subnet
+            .and_then(|subnet| subnet.name.as_deref())
+            .unwrap_or(self.subnet.as_str());
+        let family = if self.example.is_ipv6() { ", IPv6" } else { "" };
+        format!("{} [{worn}] in {place}{family}", self.holder(snapshot))
+    }
+
+    /// What holds the endpoints: control plane, node group, Fargate profile.
+    fn holder(&self, snapshot: &Snapshot) -> String {
+        let first = self
+            .members
+            .first()
+            .and_then(|member| snapshot.network_interface(&member.interface));
+        match self.role {
+            HostRole::ControlPlane => "control plane".to_owned(),
+            HostRole::Node => first
+                .and_then(|interface| node_group(snapshot, interface))
+                .unwrap_or_else(|| "nodes".to_owned()),
+            HostRole::Branch => "pods with groups of their own".to_owned(),
+            HostRole::Alone => self
+                .fargate(snapshot)
+                .or_else(|| first.map(|interface| alone(snapshot, interface)))
+                .unwrap_or_else(|| "interfaces".to_owned()),
+        }
+    }
+
+    fn fargate(&self, snapshot: &Snapshot) -> Option<String> {
+        let pods = snapshot.pods_at(self.example);
+        let mut fargate = pods.filter(|pod| pod.platform == Platform::Fargate);
+        let pod = fargate.next()?;
+        Some(match pod.labels.get(FARGATE_PROFILE) {
+            Some(profile) => format!("Fargate profile {profile}"),
+            None => "Fargate".to_owned(),
+        })
+    }
+}
+
+fn node_group(snapshot: &Snapshot, interface: &NetworkInterface) -> Option<String> {
+    let instance = snapshot.instance(interface.instance.as_ref()?)?;
+    let tag = |wanted: &str| {
+        let found = instance.tags.iter().find(|(key, _)| key == wanted);
+        found.map(|(_, value)| value)
+    };
+    tag(NODE_GROUP)
+        .map(|name| format!("node group {name}"))
+        .or_else(|| tag(NODE_POOL).map(|name| format!("node pool {name}")))
+}
+
+fn alone(snapshot: &Snapshot, interface: &NetworkInterface) -> String {
+    let named = snapshot.interface_name(interface);
+    let described = Some(&interface.description).filter(|text| !text.is_empty());
+    named
+        .or_else(|| described.cloned())
+        .unwrap_or_else(|| match &interface.interface_type {
+            InterfaceType::Interface => "interfaces without instance".to_owned(),
+            kind @ (InterfaceType::Trunk | InterfaceType::Branch | InterfaceType::Other(_)) => {
+                kind.to_string()
+            }
+        })
+}

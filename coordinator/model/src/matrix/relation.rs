@@ -1,0 +1,127 @@
+//! The relation as people read it: port ranges between classes, with the tuple that decides.
+
+use crate::class::ClassId;
+use crate::id::{NetworkAclId, RouteTableId, RuleId};
+use crate::net::PortRange;
+use crate::prediction::Gate;
+
+use super::Matrix;
+use super::answer::{Decision, VerdictKind};
+
+/// Which part of the relation is wanted; absent means all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Classes that send.
+    pub sources: Option<Vec<ClassId>>,
+    /// Classes that receive.
+    pub destinations: Option<Vec<ClassId>>,
+    /// Ports.
+    pub ports: Option<PortRange>,
+}
+
+/// What decides a port range between two classes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tuple {
+    /// Gate that decides a deny or a partial.
+    pub gate: Option<Gate>,
+    /// Word of a route denial or of an unknown.
+    pub reason: Option<&'static str>,
+    /// Rule that admits at the sender.
+    pub egress: Option<RuleId>,
+    /// Rule that admits at the receiver.
+    pub ingress: Option<RuleId>,
+    /// List and entry of the sender's subnet.
+    pub entry_out: Option<(NetworkAclId, u32)>,
+    /// List and entry of the receiver's subnet.
+    pub entry_in: Option<(NetworkAclId, u32)>,
+    /// Route table and route of the forward path, as `destination -> target`.
+    pub route: Option<(RouteTableId, String)>,
+}
+
+/// One line of the relation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelationEntry {
+    /// Class that sends.
+    pub source: ClassId,
+    /// Class that receives.
+    pub destination: ClassId,
+    /// Ports, both ends inclusive.
+    pub ports: PortRange,
+    /// The verdict of each of them.
+    pub verdict: VerdictKind,
+    /// What decides.
+    pub tuple: Tuple,
+}
+
+impl Matrix<'_> {
+    /// Lists the relation between two classes, lowest ports first; neighbours with one tuple are one entry.
+    ///
+    /// Empty for two address families. Members on one host are not filtered at all, whatever it says.
+    #[must_use]
+    pub fn entries(
+        &self,
+        source: ClassId,
+        destination: ClassId,
+        wanted: PortRange,
+    ) -> Vec<RelationEntry> {
+        let Some(pair) = self.pair(source, destination) else {
+            return Vec::new();
+        };
+        let mut entries: Vec<RelationEntry> = Vec::new();
+        for (interval, range) in self.ports.intervals().iter().enumerate() {
+            let Some(ports) = range.intersection(wanted) else {
+                continue;
+            };
+            let decision = self.decide(&pair, interval);
+            let tuple = self.tuple(&decision, (source, destination));
+            match entries.last_mut() {
+                Some(last) if last.verdict == decision.kind && last.tuple == tuple => {
+                    last.ports = PortRange::between(last.ports.first(), ports.last());
+                }
+                Some(_) | None => entries.push(RelationEntry {
+                    source,
+                    destination,
+                    ports,
+                    verdict: decision.kind,
+                    tuple,
+                }),
+            }
+        }
+        entries
+    }
+
+    /// Visits the relation, pair by pair.
+    pub fn relation<'m>(&'m self, filter: &'m Filter) -> impl Iterator<Item = RelationEntry> + 'm {
+        let is_wanted = |list: &Option<Vec<ClassId>>, id: ClassId| {
+            list.as_ref().is_none_or(|list| list.contains(&id))
+        };
+        let ids = || self.classes.iter().map(|(id, _)| id);
+        let ports = filter.ports.unwrap_or(PortRange::ALL);
+        ids()
+            .filter(move |id| is_wanted(&filter.sources, *id))
+            .flat_map(move |source| {
+                ids()
+                    .filter(move |id| is_wanted(&filter.destinations, *id))
+                    .flat_map(move |destination| self.entries(source, destination, ports))
+            })
+    }
+
+    fn tuple(&self, decision: &Decision<'_>, (source, destination): (ClassId, ClassId)) -> Tuple {
+        let list = |id: ClassId, number: Option<u32>| {
+            let acl = self.classes.class(id).acl?;
+            Some((self.snapshot.network_acls.at(acl).id.clone(), number?))
+        };
+        Tuple {
+            gate: decision.gate,
+            reason: decision.reason,
+            egress: decision.egress.cloned(),
+            ingress: decision.ingress.cloned(),
+            entry_out: list(source, decision.entry_out),
+            entry_in: list(destination, decision.entry_in),
+            route: decision.route.map(|route| {
+                let text = format!("{} -> {}", route.destination, route.target);
+                (route.table.clone(), text)
+            }),
+        }
+    }
+}

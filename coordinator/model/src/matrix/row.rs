@@ -1,0 +1,490 @@
+//! Rows of security groups: for a set of groups and a kind of peer, which ports are admitted and by which rule.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use super::atom::{Atoms, Matching, examples};
+use super::edit::Overlay;
+use super::ports::{Ports, WORD, add, covered, has, members};
+use crate::class::{Classes, Facts, GroupSet, SetId, ZoneId, index, number};
+use crate::id::RuleId;
+use crate::predict::Way;
+use crate::snapshot::{Direction, GroupEntry, GroupState, Key, Match, RulePeer, Snapshot};
+
+/// Number of a row.
+pub(super) type RowId = u32;
+
+/// What references may do on a path.
+pub(super) const CROSSINGS: [Option<Match>; 4] =
+    [Some(Match::Yes), Some(Match::No), Some(Match::Unsure), None];
+
+fn crossing_number(crossing: Option<Match>) -> usize {
+    match crossing {
+        Some(Match::Yes) => 0,
+        Some(Match::No) => 1,
+        Some(Match::Unsure) => 2,
+        None => 3,
+    }
+}
+
+fn direction_number(direction: Direction) -> usize {
+    match direction {
+        Direction::Ingress => 0,
+        Direction::Egress => 1,
+    }
+}
+
+/// A rule, or a group that nobody described, in the order of their names.
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub(super) id: RuleId,
+    pub(super) group: Key<GroupEntry>,
+    pub(super) direction: Direction,
+    atom: usize,
+    sure: Vec<u64>,
+    unsure: Vec<u64>,
+}
+
+/// The rows of all sets of groups in one direction, over paths that references cross in one way.
+///
+/// A set sees zones and groups only as far as its rules mention them: as kinds. A row is for a kind of zone and a kind
+/// of groups; `rows` holds the rows of a set behind each other, a stretch for each kind of zone.
+#[derive(Debug, Default)]
+struct Table {
+    zones: usize,
+    sets: usize,
+    /// Where the stretch of a zone begins, set after set.
+    zone: Vec<u32>,
+    /// Place within a stretch of who wears a set of groups, set after set.
+    peer: Vec<u32>,
+    rows: Vec<RowId>,
+}
+
+/// All rows of security groups.
+#[derive(Debug)]
+pub(super) struct GroupRows {
+    pub(super) rules: Vec<Rule>,
+    words: usize,
+    intervals: usize,
+    /// Words of sure and of unsure intervals, row after row.
+    bits: Vec<u64>,
+    /// The rule that decides, interval after interval, row after row.
+    decide: Vec<u32>,
+    /// Rules that nobody can resolve, by row.
+    doubts: BTreeMap<RowId, Vec<u32>>,
+    /// By crossing and direction; empty where no way crosses so.
+    tables: Vec<Table>,
+    /// Zone and set of groups of all classes: the peers that there are.
+    pub(super) peers: BTreeSet<(ZoneId, SetId)>,
+    examples: Vec<Option<IpAddr>>,
+    zones: Vec<Option<Matching>>,
+    /// What references see of every set, by crossing.
+    sets: Vec<Vec<Matching>>,
+}
+
+/// A peer: its zone and its set of groups, and how references cross on the way.
+pub(super) type End = (ZoneId, SetId, Option<Match>);
+
+/// Row of a set without groups: nothing is known.
+pub(super) const NO_GROUPS: RowId = 0;
+/// No rule.
+const NOBODY: u32 = u32::MAX;
+
+impl GroupRows {
+    pub(super) fn new(snapshot: &Snapshot, classes: &Classes, ports: &Ports, ways: &[Way]) -> Self {
+        let mut atoms = Atoms::default();
+        let rules = rules(snapshot, classes, ports, &mut atoms);
+        let examples = examples(classes);
+        let zones = examples
+            .iter()
+            .map(|example| example.map(|address| atoms.of_address(snapshot, address)))
+            .collect();
+        let of_groups = |set, crossing| atoms.of_groups(snapshot, set, crossing);
+        let sets = CROSSINGS
+            .iter()
+            .map(|crossing| {
+                classes
+                    .sets
+                    .iter()
+                    .map(|set| of_groups(set, *crossing))
+                    .collect()
+            })
+            .collect();
+        let facts = classes.iter().map(|(_, class)| class.facts);
+        let mut rows = Self {
+            rules,
+            words: ports.words(),
+            intervals: ports.len(),
+            bits: Vec::new(),
+            decide: Vec::new(),
+            doubts: BTreeMap::new(),
+            tables: (0..2 * CROSSINGS.len()).map(|_| Table::default()).collect(),
+            peers: facts.map(|facts| (facts.zone, facts.set)).collect(),
+            examples,
+            zones,
+            sets,
+        };
+        rows.push_no_groups();
+        for crossing in CROSSINGS {
+            for direction in [Direction::Ingress, Direction::Egress] {
+                if ways.iter().any(|way| crossing == way.crossing(direction)) {
+                    rows.add_table(classes, (direction, crossing));
+                }
+            }
+        }
+        rows
+    }
+
+    /// Adds the rows of one direction over paths that references cross in one way.
+    fn add_table(&mut self, classes: &Classes, (direction, crossing): (Direction, Option<Match>)) {
+        let zones = std::mem::take(&mut self.zones);
+        let number = crossing_number(crossing);
+        let sets = self
+            .sets
+            .get_mut(number)
+            .map(std::mem::take)
+            .unwrap_or_default();
+        let peers = std::mem::take(&mut self.peers);
+        let mut table = Table {
+            zones: zones.len(),
+            sets: sets.len(),
+            ..Table::default()
+        };
+        for set in &classes.sets {
+            self.add_set(&mut table, (set, direction), (&zones, &sets), &peers);
+        }
+        if let Some(slot) = self
+            .tables
+            .get_mut(2 * number + direction_number(direction))
+        {
+            *slot = table;
+        }
+        self.zones = zones;
+        self.peers = peers;
+        if let Some(slot) = self.sets.get_mut(number) {
+            *slot = sets;
+        }
+    }
+
+    /// Returns how many rows there are.
+    pub(super) fn len(&self) -> usize {
+        self.bits.len() / (2 * self.words.max(1))
+    }
+
+    fn push_no_groups(&mut self) {
+        let mut unsure = vec![0; self.words];
+        (0..self.intervals).for_each(|interval| add(&mut unsure, interval));
+        self.bits.extend(vec![0; self.words]);
+        self.bits.extend(unsure);
+        self.decide.extend(vec![NOBODY; self.intervals]);
+    }
+
+    /// Adds the rows of a set for every peer that there is.
+    fn add_set(
+        &mut self,
+        table: &mut Table,
+        (set, direction): (&GroupSet, Direction),
+        (zones, sets): (&[Option<Matching>], &[Matching]),
+        peers: &BTreeSet<(u32, u32)>,
+    ) {
+        let base = table.rows.len();
+        if set.groups.is_empty() || !set.is_read {
+            table.zone.extend(zones.iter().map(|_| number(base)));
+            table.peer.extend(sets.iter().map(|_| 0));
+            table.rows.push(NO_GROUPS);
+            return;
+        }
+        let own = self.own(set, direction);
+        let mut mask = vec![0; sets.first().map_or(0, |matching| matching.sure.len())];
+        for rule in own.iter().filter_map(|place| self.rules.get(index(*place))) {
+            add(&mut mask, rule.atom);
+        }
+        let (zone, of_zone) = kinds(zones.iter().map(Option::as_ref), &mask);
+        let (peer, of_peer) = kinds(sets.iter().map(Some), &mask);
+        let mut rows = vec![NOBODY; of_zone.len() * of_peer.len()];
+        for (zone_id, set_id) in peers {
+            let (Some(zone), Some(peer)) = (zone.get(index(*zone_id)), peer.get(index(*set_id)))
+            else {
+                continue;
+            };
+            let place = index(*zone) * of_peer.len() + index(*peer);
+            let kinds = of_zone.get(index(*zone)).zip(of_peer.get(index(*peer)));
+            if let (Some(slot), Some((zone, peer))) = (rows.get_mut(place), kinds)
+                && *slot == NOBODY
+            {
+                *slot = self.push(&own, [zone, peer]);
+            }
+        }
+        let stretch = |kind: &u32| match *kind {
+            NOBODY => NOBODY,
+            kind => number(base + index(kind) * of_peer.len()),
+        };
+        table.zone.extend(zone.iter().map(stretch));
+        table.peer.extend(peer);
+        table.rows.extend(rows);
+    }
+
+    /// The rules of a set in one direction, sorted by name.
+    fn own(&self, set: &GroupSet, direction: Direction) -> Vec<u32> {
+        (0..)
+            .zip(&self.rules)
+            .filter(|(_, rule)| rule.direction == direction && set.groups.contains(&rule.group))
+            .map(|(place, _)| place)
+            .collect()
+    }
+
+    /// Adds the row of some rules for a peer that matches so.
+    fn push(&mut self, own: &[u32], matching: [&Matching; 2]) -> RowId {
+        let row = number(self.len());
+        let (mut sure, mut unsure) = (vec![0; self.words], vec![0; self.words]);
+        let mut decide = vec![NOBODY; self.intervals];
+        let mut doubts = Vec::new();
+        for place in own {
+            let Some(rule) = self.rules.get(index(*place)) else {
+                continue;
+            };
+            let answer = answer(rule, matching);
+            if answer == Match::Yes {
+                // Rules come in the order of their names: the first that admits is named.
+                let news: Vec<u64> = rule
+                    .sure
+                    .iter()
+                    .zip(&sure)
+                    .map(|(rule, known)| rule & !known)
+                    .collect();
+                for interval in members(&news) {
+                    if let Some(slot) = decide.get_mut(interval) {
+                        *slot = *place;
+                    }
+                }
+                join(&mut sure, &news);
+                join(&mut unsure, &rule.unsure);
+                if rule.unsure.iter().any(|word| *word != 0) {
+                    doubts.push(*place);
+                }
+            } else if answer == Match::Unsure {
+                join(&mut unsure, &rule.sure);
+                join(&mut unsure, &rule.unsure);
+                doubts.push(*place);
+            }
+        }
+        for (unsure, sure) in unsure.iter_mut().zip(&sure) {
+            *unsure &= !sure;
+        }
+        self.bits.extend(sure);
+        self.bits.extend(unsure);
+        self.decide.extend(decide);
+        if !doubts.is_empty() {
+            self.doubts.insert(row, doubts);
+        }
+        row
+    }
+
+    /// Returns the row of a class for a peer, where references work as `crossing` says.
+    pub(super) fn row(
+        &self,
+        (class, direction): (&Facts, Direction),
+        peer: &Facts,
+        crossing: Option<Match>,
+    ) -> RowId {
+        self.row_at(direction, class.set, (peer.zone, peer.set), crossing)
+            .unwrap_or(NO_GROUPS)
+    }
+
+    /// Returns the row of a set for a zone and a set of groups; absent if no path crosses so.
+    pub(super) fn row_at(
+        &self,
+        direction: Direction,
+        set: SetId,
+        (zone, peer): (ZoneId, SetId),
+        crossing: Option<Match>,
+    ) -> Option<RowId> {
+        let place = 2 * crossing_number(crossing) + direction_number(direction);
+        let table = self.tables.get(place)?;
+        let stretch = table.zone.get(index(set) * table.zones + index(zone))?;
+        let offset = table.peer.get(index(set) * table.sets + index(peer))?;
+        table.rows.get(index(*stretch) + index(*offset)).copied()
+    }
+
+    /// Returns the rules of a set in one direction, by place.
+    pub(super) fn own_of(&self, classes: &Classes, set: SetId, direction: Direction) -> Vec<u32> {
+        let set = classes.sets.get(index(set));
+        set.map_or_else(Vec::new, |set| self.own(set, direction))
+    }
+
+    /// The peers of rules that an end matches.
+    fn matching(&self, (zone, set, crossing): End) -> Option<[&Matching; 2]> {
+        let zone = self.zones.get(index(zone))?.as_ref()?;
+        let sets = self.sets.get(crossing_number(crossing))?;
+        Some([zone, sets.get(index(set))?])
+    }
+
+    /// Returns whether a rule matches an end, for certain or perhaps.
+    pub(super) fn matched(&self, rule: u32, end: End) -> bool {
+        let rule = self.rules.get(index(rule));
+        rule.zip(self.matching(end))
+            .is_some_and(|(rule, matching)| answer(rule, matching) != Match::No)
+    }
+
+    /// Returns whether a peer that no rule may have yet matches an end.
+    pub(super) fn peer_matches(
+        &self,
+        snapshot: &Snapshot,
+        classes: &Classes,
+        peer: &RulePeer,
+        (zone, set, crossing): End,
+    ) -> Match {
+        let example = self.examples.get(index(zone)).copied().flatten();
+        let ends = example.zip(classes.sets.get(index(set)));
+        ends.map_or(Match::No, |(address, set)| {
+            Atoms::peer(snapshot, peer, (address, set), crossing)
+        })
+    }
+
+    /// Returns what some rules admit for an end.
+    pub(super) fn overlay(&self, own: &[u32], end: End) -> Overlay {
+        let mut overlay = Overlay {
+            sure: vec![0; self.words],
+            unsure: vec![0; self.words],
+        };
+        let Some(matching) = self.matching(end) else {
+            return overlay;
+        };
+        for rule in own.iter().filter_map(|place| self.rules.get(index(*place))) {
+            overlay.admit(&rule.sure, &rule.unsure, answer(rule, matching));
+        }
+        overlay
+    }
+
+    /// Returns the words of the sure and of the unsure intervals of a row.
+    pub(super) fn bits(&self, row: RowId) -> (&[u64], &[u64]) {
+        let start = 2 * self.words * index(row);
+        let words = self
+            .bits
+            .get(start..start + 2 * self.words)
+            .unwrap_or_default();
+        words.split_at_checked(self.words).unwrap_or_default()
+    }
+
+    /// Returns what a row says of one interval.
+    pub(super) fn answer(&self, row: RowId, interval: usize) -> Match {
+        let sure = 2 * self.words * index(row) + interval / WORD;
+        let bit = |place: usize| {
+            self.bits
+                .get(place)
+                .map_or(0, |word| word >> (interval % WORD) & 1)
+        };
+        match (bit(sure), bit(sure + self.words)) {
+            (1, _) => Match::Yes,
+            (_, 0) => Match::No,
+            (_, _) => Match::Unsure,
+        }
+    }
+
+    /// Returns the place of the rule that admits an interval.
+    pub(super) fn deciding(&self, row: RowId, interval: usize) -> Option<u32> {
+        let place = *self.decide.get(index(row) * self.intervals + interval)?;
+        (place != NOBODY).then_some(place)
+    }
+
+    /// Returns a rule by its place.
+    pub(super) fn rule(&self, place: u32) -> Option<&Rule> {
+        self.rules.get(index(place))
+    }
+
+    /// Returns the names of the rules that nobody can resolve at an interval, sorted.
+    pub(super) fn unresolved(&self, row: RowId, interval: usize) -> Vec<RuleId> {
+        let doubts = self.doubts.get(&row).into_iter().flatten();
+        let mut names: Vec<RuleId> = doubts
+            .filter_map(|place| self.rules.get(index(*place)))
+            .filter(|rule| has(&rule.sure, interval) || has(&rule.unsure, interval))
+            .map(|rule| rule.id.clone())
+            .collect();
+        names.dedup();
+        names
+    }
+}
+
+/// Whether a rule's peer matches.
+fn answer(rule: &Rule, matching: [&Matching; 2]) -> Match {
+    let is_in =
+        |words: fn(&Matching) -> &Vec<u64>| matching.iter().any(|peer| has(words(peer), rule.atom));
+    if is_in(|peer| &peer.sure) {
+        Match::Yes
+    } else if is_in(|peer| &peer.unsure) {
+        Match::Unsure
+    } else {
+        Match::No
+    }
+}
+
+/// Sorts peers by what a mask shows of them: the kind of each, and the kinds.
+fn kinds<'m>(
+    all: impl Iterator<Item = Option<&'m Matching>>,
+    mask: &[u64],
+) -> (Vec<u32>, Vec<Matching>) {
+    let mut kinds: Vec<Matching> = Vec::new();
+    let mut known: HashMap<Matching, u32> = HashMap::new();
+    let mut of = Vec::new();
+    for matching in all {
+        let Some(matching) = matching else {
+            of.push(NOBODY);
+            continue;
+        };
+        let kind = *known
+            .entry(matching.within(mask))
+            .or_insert_with_key(|kind| {
+                kinds.push(kind.clone());
+                number(kinds.len() - 1)
+            });
+        of.push(kind);
+    }
+    (of, kinds)
+}
+
+fn join(words: &mut [u64], more: &[u64]) {
+    for (word, more) in words.iter_mut().zip(more) {
+        *word |= more;
+    }
+}
+
+/// The rules of every group that somebody wears, sorted by name.
+fn rules(snapshot: &Snapshot, classes: &Classes, ports: &Ports, atoms: &mut Atoms) -> Vec<Rule> {
+    let worn: BTreeSet<Key<GroupEntry>> = classes
+        .sets
+        .iter()
+        .flat_map(|set| set.groups.iter().copied())
+        .collect();
+    let mut rules = Vec::new();
+    for group in worn {
+        let entry = snapshot.groups.at(group);
+        for direction in [Direction::Ingress, Direction::Egress] {
+            if entry.state != GroupState::Described {
+                let mut all = vec![0; ports.words()];
+                (0..ports.len()).for_each(|interval| add(&mut all, interval));
+                rules.push(Rule {
+                    id: RuleId::from(entry.group.id.as_str()),
+                    group,
+                    direction,
+                    atom: atoms.unread(),
+                    unsure: vec![0; all.len()],
+                    sure: all,
+                });
+                continue;
+            }
+            for rule in entry.group.rules(direction) {
+                let (sure, unsure) = covered(&rule.traffic, ports);
+                rules.push(Rule {
+                    id: rule.id.clone(),
+                    group,
+                    direction,
+                    atom: atoms.intern(&rule.peer),
+                    sure,
+                    unsure,
+                });
+            }
+        }
+    }
+    rules.sort_by(|one, other| one.id.cmp(&other.id));
+    rules
+}

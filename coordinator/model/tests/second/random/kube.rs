@@ -1,0 +1,116 @@
+//! The cluster, the CNI, pods and policies.
+
+use serde_json::{Value, json};
+
+use super::Draft;
+
+impl Draft {
+    /// Everything that is not EC2.
+    pub fn kubernetes(&mut self) {
+        if self.dice.chance(92) {
+            self.file(
+                "describe-cluster",
+                json!({"cluster": {
+                    "name": "demo", "status": "ACTIVE",
+                    "resourcesVpcConfig": {
+                        "vpcId": "vpc-v", "clusterSecurityGroupId": "sg-v0", "subnetIds": [],
+                        "securityGroupIds": [],
+                    },
+                    "kubernetesNetworkConfig": {"ipFamily": "ipv4"},
+                }}),
+            );
+        }
+        if self.dice.chance(85) {
+            self.cni();
+        }
+        if self.dice.chance(40) {
+            self.pods();
+        }
+    }
+
+    fn cni(&mut self) {
+        let mut env = Vec::new();
+        if self.dice.chance(40) {
+            let word = *self.dice.pick(&["true", "1", "false", "T", "0"]);
+            env.push(json!({"name": "AWS_VPC_K8S_CNI_EXTERNALSNAT", "value": word}));
+        }
+        if self.dice.chance(25) {
+            let cidrs = *self
+                .dice
+                .pick(&["10.1.0.0/16", "10.2.0.0/16,192.0.2.0/24", ""]);
+            env.push(json!({"name": "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS", "value": cidrs}));
+        }
+        if self.dice.chance(70) {
+            let mode = *self.dice.pick(&["strict", "standard"]);
+            env.push(json!({"name": "POD_SECURITY_GROUP_ENFORCING_MODE", "value": mode}));
+        }
+        self.file(
+            "aws-node",
+            json!({"kind": "DaemonSet", "metadata": {"name": "aws-node", "namespace": "kube-system"}, "spec": {"template": {"spec": {"containers": [
+                {"name": "aws-node", "env": env},
+                {"name": "aws-eks-nodeagent", "env": [
+                    {"name": "AWS_VPC_K8S_CNI_EXTERNALSNAT", "value": "true"},
+                ]},
+            ]}}}}),
+        );
+    }
+
+    fn pods(&mut self) {
+        let mut pods = Vec::new();
+        for (number, address) in self.addresses.clone().iter().enumerate() {
+            if !self.dice.chance(30) {
+                continue;
+            }
+            let namespace = *self.dice.pick(&["default", "shop"]);
+            let app = *self.dice.pick(&["web", "db"]);
+            let phase = *self
+                .dice
+                .pick(&["Running", "Running", "Running", "Succeeded"]);
+            let node = *self.dice.pick(&["node-1", "node-1", "fargate-1", "node-f"]);
+            pods.push(json!({
+                "metadata": {
+                    "namespace": namespace, "name": format!("pod-{number}"),
+                    "labels": {"app": app},
+                },
+                "spec": {"nodeName": node, "hostNetwork": self.dice.chance(20)},
+                "status": {"phase": phase, "podIP": address, "podIPs": [{"ip": address}]},
+            }));
+        }
+        self.file("pods", json!({"items": pods}));
+        self.file(
+            "nodes",
+            json!({"items": [
+                {"metadata": {"name": "node-1", "labels": {}}},
+                {"metadata": {
+                    "name": "node-f", "labels": {"eks.amazonaws.com/compute-type": "fargate"},
+                }},
+            ]}),
+        );
+        let mut policies = Vec::new();
+        for number in 0..self.dice.below(3) {
+            let namespace = *self.dice.pick(&["default", "shop"]);
+            let selector = self.selector();
+            policies.push(json!({
+                "metadata": {"namespace": namespace, "name": format!("policy-{number}")},
+                "spec": {"podSelector": selector, "policyTypes": ["Ingress"]},
+            }));
+        }
+        self.file("networkpolicies", json!({"items": policies}));
+    }
+
+    fn selector(&mut self) -> Value {
+        let term = |operator: &str| {
+            json!({"matchExpressions": [
+                {"key": "app", "operator": operator, "values": ["db", "cache"]},
+            ]})
+        };
+        match self.dice.below(6) {
+            0 => json!({}),
+            1 => json!({"matchLabels": {"app": "web"}}),
+            2 => term("In"),
+            3 => term("NotIn"),
+            4 => json!({"matchExpressions": [{"key": "app", "operator": "Exists"}]}),
+            _ => json!({"matchExpressions": [{"key": "app", "operator": "DoesNotExist"}]}),
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! `reachproof matrix`: the whole reachability relation between classes of endpoints.
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+
+use clap::{Args, ValueEnum};
+use reachproof_model::class::{Class, ClassId};
+use reachproof_model::matrix::{Filter, Matrix, RelationEntry, Tuple};
+use reachproof_model::net::{PortRange, Printable};
+use reachproof_model::prediction::Gate;
+use reachproof_model::snapshot::{Direction, Snapshot};
+use serde_json::{Map, Value, json};
+
+use crate::source::SourceArguments;
+
+use super::exit_code::ExitCode;
+use super::{CliError, decoded, table};
+
+/// Most lines that are shown to people; JSON and CSV have all.
+const ROWS_MAX: usize = 500;
+
+/// Arguments of `matrix`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    world: SourceArguments,
+    /// Only from these: an IP address, or part of a name, group, subnet or interface
+    #[arg(long, value_name = "WHO")]
+    source: Option<String>,
+    /// Only to these: an IP address, or part of a name, group, subnet or interface
+    #[arg(long, value_name = "WHO")]
+    destination: Option<String>,
+    /// Only these TCP ports: one, or a range like 8000-9000
+    #[arg(long, value_name = "PORTS", value_parser = ports)]
+    port: Option<PortRange>,
+    /// How to write the answer
+    #[arg(short, long, value_enum, default_value_t = MatrixFormat::Table)]
+    output: MatrixFormat,
+}
+
+/// How the relation is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum MatrixFormat {
+    /// For people.
+    Table,
+    /// One JSON object a line.
+    Json,
+    /// Comma-separated values with a header.
+    Csv,
+}
+
+/// Reads a port or a range.
+fn ports(text: &str) -> Result<PortRange, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let port = |text: &str| {
+        text.trim()
+            .parse::<u16>()
+            .map_err(|_| format!("`{text}` is not a port from 0 to 65535"))
+    };
+    PortRange::new(port(first)?, port(last)?).map_err(|error| error.to_string())
+}
+
+/// Writes the relation.
+///
+/// # Errors
+/// [`CliError`] for a snapshot that cannot be used and for an answer that cannot be written.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
+    let snapshot = decoded(&arguments.world)?;
+    let matrix = Matrix::new(&snapshot);
+    let filter = Filter {
+        sources: chosen(&matrix, arguments.source.as_deref()),
+        destinations: chosen(&matrix, arguments.destination.as_deref()),
+        ports: arguments.port,
+    };
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    match arguments.output {
+        MatrixFormat::Table => out.write_all(people(&matrix, &filter).as_bytes())?,
+        MatrixFormat::Json => {
+            for entry in matrix.relation(&filter) {
+                writeln!(out, "{}", object(&matrix, &entry))?;
+            }
+        }
+        MatrixFormat::Csv => {
+            writeln!(out, "{}", CSV_HEADER.join(","))?;
+            for entry in matrix.relation(&filter) {
+                writeln!(out, "{}", record(&matrix, &entry))?;
+            }
+        }
+    }
+    out.flush()?;
+    Ok(ExitCode::Answered)
+}
+
+/// The classes that a filter means; absent without one.
+fn chosen(matrix: &Matrix<'_>, who: Option<&str>) -> Option<Vec<ClassId>> {
+    let who = who?;
+    if let Ok(address) = who.parse::<IpAddr>() {
+        return Some(matrix.classes().of(address).into_iter().collect());
+    }
+    let wanted = who.to_lowercase();
+    let is_meant = |class: &Class| {
+        let has = |text: &str| text.to_lowercase().contains(&wanted);
+        has(&class.name(matrix.snapshot()))
+            || has(class.subnet.as_str())
+            || class.groups.iter().any(|id| has(id.as_str()))
+            || class
+                .members
+                .iter()
+                .any(|member| has(member.interface.as_str()))
+    };
+    let meant = matrix.classes().iter().filter(|(_, class)| is_meant(class));
+    Some(meant.map(|(id, _)| id).collect())
+}
+
+/// The name of a class with its number, safe for a terminal.
+pub(super) fn name(matrix: &Matrix<'_>, id: ClassId) -> String {
+    let class = matrix.classes().class(id);
+    let name = class.name(matrix.snapshot());
+    let network = class.network.map(|network| format!(" {network}"));
+    format!("{}{}", Printable(&name), network.unwrap_or_default())
+}
+
+fn people(matrix: &Matrix<'_>, filter: &Filter) -> String {
+    let mut entries = matrix.relation(filter);
+    let rows: Vec<[String; 5]> = entries
+        .by_ref()
+        .take(ROWS_MAX)
+        .map(|entry| {
+            [
+                name(matrix, entry.source),
+                name(matrix, entry.destination),
+                entry.ports.to_string(),
+                entry.verdict.as_str().to_owned(),
+                because(matrix.snapshot(), &entry.tuple),
+            ]
+        })
+        .collect();
+    let left_out = entries.count();
+    let mut text = table::aligned(
+        ["source", "destination", "tcp ports", "verdict", "because"],
+        rows.into_iter(),
+    );
+    text.push('\n');
+    if left_out > 0 {
+        text.push_str(&format!(
+            "and {left_out} more lines: narrow with --source, --destination, --port, or take -o csv\n"
+        ));
+    }
+    text.push_str("two endpoints on one host are not filtered at all, whatever the table says\n");
+    text
+}
+
+/// What decides, with the names of the groups; entries and routes that let it pass are in JSON and CSV.
+fn because(snapshot: &Snapshot, tuple: &Tuple) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    if let Some(gate) = tuple.gate {
+        parts.push(gate.to_string());
+    }
+    parts.extend(tuple.reason.map(str::to_owned));
+    if tuple.gate.is_none() {
+        let rules = [
+            (Direction::Egress, &tuple.egress),
+            (Direction::Ingress, &tuple.ingress),
+        ];
+        parts.extend(rules.into_iter().filter_map(|(direction, rule)| {
+            Some(table::rule(snapshot, direction, rule.as_ref()?.as_str()))
+        }));
+    }
+    let entry = match tuple.gate {
+        Some(Gate::NaclOut) => tuple.entry_out.as_ref(),
+        Some(Gate::NaclIn) => tuple.entry_in.as_ref(),
+        Some(
+            Gate::Endpoints
+            | Gate::SourceDestCheck
+            | Gate::SgEgress
+            | Gate::Route
+            | Gate::SgIngress
+            | Gate::NaclReturnOut
+            | Gate::NaclReturnIn
+            | Gate::ReturnRoute
+            | Gate::NetworkPolicy,
+        )
+        | None => None,
+    };
+    parts.extend(entry.map(|(acl, number)| format!("{acl}#{number}")));
+    if tuple.gate == Some(Gate::Route) {
+        parts.extend(tuple.route.as_ref().map(|(_, route)| route.clone()));
+    }
+    parts.join(", ")
+}
+
+/// An entry as JSON.
+fn object(matrix: &Matrix<'_>, entry: &RelationEntry) -> Value {
+    let mut object = Map::new();
+    object.insert("source".to_owned(), end(matrix, entry.source));
+    object.insert("destination".to_owned(), end(matrix, entry.destination));
+    object.insert("protocol".to_owned(), json!("tcp"));
+    object.insert("ports".to_owned(), json!(entry.ports));
+    object.insert("verdict".to_owned(), json!(entry.verdict.as_str()));
+    let tuple = &entry.tuple;
+    let mut add = |key: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            object.insert(key.to_owned(), value);
+        }
+    };
+    let list = |entry: &Option<(reachproof_model::id::NetworkAclId, u32)>| {
+        let entry = entry.as_ref();
+        entry.map(|(acl, number)| json!({"acl": acl, "rule_number": number}))
+    };
+    add("gate", tuple.gate.map(|gate| json!(gate)));
+    add("reason", tuple.reason.map(|reason| json!(reason)));
+    add("egress", tuple.egress.as_ref().map(|rule| json!(rule)));
+    add("ingress", tuple.ingress.as_ref().map(|rule| json!(rule)));
+    add("nacl_out", list(&tuple.entry_out));
+    add("nacl_in", list(&tuple.entry_in));
+    let route = tuple.route.as_ref();
+    add(
+        "route",
+        route.map(|(table, route)| json!({"table": table, "route": route})),
+    );
+    Value::Object(object)
+}
+
+/// A class as JSON.
+pub(super) fn end(matrix: &Matrix<'_>, id: ClassId) -> Value {
+    let class = matrix.classes().class(id);
+    json!({
+        "class": id.place(),
+        "name": class.name(matrix.snapshot()),
+        "vpc": class.vpc,
+        "subnet": class.subnet,
+        "groups": class.groups,
+        "network": class.network.map(|network| network.to_string()),
+        "example": class.example,
+        "interfaces": class.members.len(),
+        "addresses": u64::try_from(class.addresses).unwrap_or(u64::MAX),
+    })
+}
+
+const CSV_HEADER: [&str; 13] = [
+    "source",
+    "source_example",
+    "destination",
+    "destination_example",
+    "first_port",
+    "last_port",
+    "verdict",
+    "gate",
+    "reason",
+    "egress_rule",
+    "ingress_rule",
+    "nacl_out",
+    "nacl_in",
+];
+
+/// An entry as a line of [`CSV_HEADER`].
+fn record(matrix: &Matrix<'_>, entry: &RelationEntry) -> String {
+    let tuple = &entry.tuple;
+    let example = |id| matrix.classes().class(id).example.to_string();
+    let rule = |rule: &Option<reachproof_model::id::RuleId>| {
+        rule.as_ref().map(ToString::to_string).unwrap_or_default()
+    };
+    let list = |entry: &Option<(reachproof_model::id::NetworkAclId, u32)>| {
+        let entry = entry.as_ref();
+        entry
+            .map(|(acl, number)| format!("{acl}#{number}"))
+            .unwrap_or_default()
+    };
+    let fields = [
+        name(matrix, entry.source),
+        example(entry.source),
+        name(matrix, entry.destination),
+        example(entry.destination),
+        entry.ports.first().to_string(),
+        entry.ports.last().to_string(),
+        entry.verdict.as_str().to_owned(),
+        tuple.gate.map(|gate| gate.to_string()).unwrap_or_default(),
+        tuple.reason.unwrap_or_default().to_owned(),
+        rule(&tuple.egress),
+        rule(&tuple.ingress),
+        list(&tuple.entry_out),
+        list(&tuple.entry_in),
+    ];
+    fields.map(|field| quoted(&field)).join(",")
+}
+
+/// A field of a line; in quotes, so that a name with a comma or a leading `=` stays one text.
+fn quoted(field: &str) -> String {
+    // A spreadsheet would compute what begins so.
+    let guard = if field.starts_with(['=', '+', '-', '@']) {
+        "'"
+    } else {
+        ""
+    };
+    format!("\"{guard}{}\"", field.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_above_65535_is_refused() {
+        assert!(ports("65979").is_err());
+        assert_eq!(ports("443"), Ok(PortRange::between(443, 443)));
+        assert_eq!(ports("8000-9000"), Ok(PortRange::between(8000, 9000)));
+        assert!(ports("9000-8000").is_err());
+    }
+
+    #[test]
+    fn a_name_cannot_break_out_of_its_field() {
+        assert_eq!(quoted("a\",b"), "\"a\"\",b\"");
+        assert_eq!(quoted("=cmd"), "\"'=cmd\"");
+    }
+}

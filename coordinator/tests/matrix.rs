@@ -1,0 +1,147 @@
+//! What `matrix` and `diff` print, run as processes on the worlds of the vectors.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test says what it expects by failing"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// The world of a vector.
+fn world(name: &str) -> Value {
+    let file = format!("../tests/vectors/{name}.json");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    let mut vector: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    vector["snapshot"].take()
+}
+
+/// Writes JSON into a directory.
+fn written(directory: &TempDir, name: &str, value: &Value) -> PathBuf {
+    let path = directory.path().join(name);
+    fs::write(&path, value.to_string()).unwrap();
+    path
+}
+
+/// Runs the command.
+fn reachproof(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_reachproof"))
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+/// What `matrix` says about the world of F03 with some more arguments.
+fn matrix(arguments: &[&str]) -> String {
+    let directory = TempDir::new().unwrap();
+    let snapshot = written(&directory, "snapshot.json", &world("F03"));
+    let mut all = vec!["matrix", "--snapshot", snapshot.to_str().unwrap()];
+    all.extend(arguments);
+    let output = reachproof(&all);
+    assert_eq!(output.status.code(), Some(0));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Two snapshots compared.
+fn diff(before: &Value, after: &Value, arguments: &[&str]) -> (Option<i32>, String) {
+    let directory = TempDir::new().unwrap();
+    let before = written(&directory, "before.json", before);
+    let after = written(&directory, "after.json", after);
+    let mut all = vec!["diff", before.to_str().unwrap(), after.to_str().unwrap()];
+    all.extend(arguments);
+    let output = reachproof(&all);
+    (
+        output.status.code(),
+        String::from_utf8(output.stdout).unwrap(),
+    )
+}
+
+/// The group of a world that people call `name`.
+fn group<'a>(world: &'a mut Value, name: &str) -> &'a mut Value {
+    world["describe-security-groups"]["SecurityGroups"]
+        .as_array_mut()
+        .unwrap()
+        .iter_mut()
+        .find(|group| group["Description"] == name)
+        .unwrap()
+}
+
+#[test]
+fn the_matrix_names_who_reaches_the_control_plane() {
+    insta::assert_snapshot!(matrix(&["--destination", "control plane", "--port", "443"]));
+}
+
+#[test]
+fn one_entry_in_json_holds_the_tuple_that_decides() {
+    let text = matrix(&[
+        "--source",
+        "10.0.2.50",
+        "--destination",
+        "10.0.1.10",
+        "-o",
+        "json",
+    ]);
+    let entries: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(entries.len(), 1);
+    assert_eq!(entries[0]["verdict"], "allow");
+    assert_eq!(entries[0]["ports"], json!([0, 65535]));
+    assert!(entries[0]["egress"].as_str().unwrap().starts_with("sgr-"));
+    assert!(
+        entries[0]["route"]["route"]
+            .as_str()
+            .unwrap()
+            .ends_with("local")
+    );
+}
+
+#[test]
+fn csv_has_a_header_and_as_many_fields_in_every_line() {
+    let text = matrix(&["-o", "csv"]);
+    let mut lines = text.lines();
+    let fields = lines.next().unwrap().split(',').count();
+    assert!(text.lines().count() > 10);
+    for line in lines {
+        assert_eq!(line.split("\",\"").count(), fields, "{line}");
+    }
+}
+
+#[test]
+fn a_removed_rule_is_named_for_the_flows_that_it_loses() {
+    let before = world("F04");
+    let mut after = before.clone();
+    group(&mut after, "CP")["IpPermissions"] = json!([]);
+    let (code, text) = diff(&before, &after, &[]);
+    assert_eq!(code, Some(1));
+    insta::assert_snapshot!(text);
+    let (code, text) = diff(&after, &before, &["-o", "json"]);
+    assert_eq!(code, Some(1));
+    let object: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(object["flows"][0]["change"], "gained");
+    assert_eq!(object["flows"][0]["expectation"], true);
+}
+
+#[test]
+fn the_same_world_twice_is_no_difference() {
+    let (code, text) = diff(&world("A01"), &world("A01"), &[]);
+    assert_eq!((code, text.as_str()), (Some(0), "no difference\n"));
+}
+
+#[test]
+fn rules_that_say_the_same_are_no_change_in_reachability() {
+    let before = world("A01");
+    let mut after = before.clone();
+    let rules = group(&mut after, "D")["IpPermissions"]
+        .as_array_mut()
+        .unwrap();
+    rules[0]["IpRanges"] = json!([{"CidrIp": "10.0.0.0/17"}, {"CidrIp": "10.0.128.0/17"}]);
+    let (code, text) = diff(&before, &after, &[]);
+    assert_eq!(code, Some(0));
+    assert!(text.starts_with("no change in reachability\n"), "{text}");
+}

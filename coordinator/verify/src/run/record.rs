@@ -1,0 +1,93 @@
+//! What a report says of the run itself.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use reachproof_model::describe::Described;
+use reachproof_model::observation::{Presence, RunEvidence};
+use reachproof_model::plan::{ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, Roster};
+use ring::digest::{SHA256, digest};
+
+use crate::config::{RunConfig, SnapshotContent};
+use crate::credentials::hexadecimal;
+use crate::registry::Registry;
+use crate::report::{PresentAgent, ReadingRecord, RunRecord, SnapshotRecord};
+use crate::source::WorldReading;
+use crate::wire::assignment::milliseconds;
+
+/// Those who took part, with what is known of each.
+pub(super) fn present(
+    roster: &Roster,
+    registry: &Registry,
+    evidence: &RunEvidence,
+) -> Vec<PresentAgent> {
+    roster
+        .agents()
+        .map(|agent| {
+            let record = evidence.records.get(&agent.name);
+            let member = registry.members().get(&agent.name);
+            PresentAgent {
+                name: agent.name.clone(),
+                kind: agent.kind,
+                addresses: agent.addresses.clone(),
+                version: member.map_or_else(String::new, |member| member.greeting.version.clone()),
+                presence: record.map_or(Presence::Lost, |record| record.presence),
+                results_lost: record.map_or(0, |record| record.results_lost),
+                ports_refused: record
+                    .map(|record| record.ports_refused.keys().copied().collect())
+                    .unwrap_or_default(),
+            }
+        })
+        .collect()
+}
+
+/// When and how a run was done.
+pub(super) fn run_record(
+    config: &RunConfig,
+    id: String,
+    took: Duration,
+    readings: Vec<ReadingRecord>,
+) -> RunRecord {
+    RunRecord {
+        id,
+        started_at_unix_ms: unix_milliseconds(config.started_at),
+        duration_ms: whole_milliseconds(took),
+        readings,
+        version: env!("CARGO_PKG_VERSION"),
+        seed: config.seed,
+        attempts: ATTEMPTS,
+        deadline_ms: milliseconds(ATTEMPT_DEADLINE),
+        interval_ms: milliseconds(ATTEMPT_INTERVAL),
+    }
+}
+
+/// Milliseconds since 1970; 0 for a clock before that.
+fn unix_milliseconds(time: SystemTime) -> u64 {
+    whole_milliseconds(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// Milliseconds, as many as fit.
+fn whole_milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What a reading cost.
+pub(super) fn reading_record(reading: &WorldReading, took: Duration) -> ReadingRecord {
+    ReadingRecord {
+        calls: reading.calls,
+        pages: reading.pages,
+        duration_ms: whole_milliseconds(took),
+    }
+}
+
+/// The world with its digest.
+pub(super) fn snapshot_record(described: &Described, content: SnapshotContent) -> SnapshotRecord {
+    let world = described.to_json();
+    let sha256 = hexadecimal(digest(&SHA256, world.to_string().as_bytes()).as_ref());
+    SnapshotRecord {
+        sha256,
+        content: match content {
+            SnapshotContent::Included => Some(world),
+            SnapshotContent::LeftOut => None,
+        },
+    }
+}
