@@ -36,7 +36,7 @@ use self::{
 use crate::{
     config::Config,
     engine::{Engine, PeerConnection, Regime, Sink},
-    health::{Pulse, answer_all},
+    health::{Pulse, answer_all, listen},
     identity::{EphemeralRange, EphemeralRangeError, hello},
     limits::{Limits, LimitsError, RECONNECT_FIRST},
     listener::Listeners,
@@ -112,7 +112,8 @@ pub async fn run<N: Net>(
         attached: AtomicBool::new(false),
         spool: Arc::clone(&spool),
     });
-    let health = tokio::spawn(answer_all(config.name.clone(), Arc::clone(&pulse)));
+    let health =
+        listen(&config.name).map(|listener| tokio::spawn(answer_all(listener, Arc::clone(&pulse))));
     let mut agent = Agent {
         pulse,
         hello: hello(&config, limits, range, seams.rng.draw()),
@@ -136,9 +137,11 @@ pub async fn run<N: Net>(
     });
     let stopped = agent.keep_attached(stop).await;
     agent.listeners.close_all().await;
-    health.abort();
-    // It ends by the abort.
-    let _ = health.await;
+    if let Some(health) = health {
+        health.abort();
+        // It ends by the abort.
+        let _ = health.await;
+    }
     drop(agent);
     if let Err(error) = peers.await {
         error!(%error, "the peer calls ended early");

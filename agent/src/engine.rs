@@ -11,6 +11,7 @@ mod lag;
 mod pace;
 mod queue;
 mod regime;
+mod report;
 mod socket;
 mod tracked;
 mod turn;
@@ -92,6 +93,13 @@ impl Drop for Place {
 enum Command {
     Add(Work),
     Cancel(RunName),
+    Stop,
+}
+
+/// Whether the loop goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Turn,
     Stop,
 }
 

@@ -64,21 +64,21 @@ fn address(name: &str) -> io::Result<SocketAddr> {
 /// Most bytes of an abstract name: `sun_path` but for its first byte [unix(7)].
 const ABSTRACT_NAME_MAX: usize = 107;
 
-/// Answers whoever connects, for ever. An agent that cannot be asked works all the same.
-pub(crate) async fn answer_all(name: String, pulse: Arc<Pulse>) {
-    let listener = address(&name)
+/// Opens the socket of the agent `name`; none where that cannot be: it works all the same.
+pub(crate) fn listen(name: &str) -> Option<tokio::net::UnixListener> {
+    let listener = address(name)
         .and_then(|address| UnixListener::bind_addr(&address))
         .and_then(|listener| {
             listener.set_nonblocking(true)?;
             tokio::net::UnixListener::from_std(listener)
         });
-    let listener = match listener {
-        Ok(listener) => listener,
-        Err(error) => {
-            warn!(%error, name, "`health` will not find this agent");
-            return;
-        }
-    };
+    listener
+        .inspect_err(|error| warn!(%error, name, "`health` will not find this agent"))
+        .ok()
+}
+
+/// Answers whoever connects, for ever.
+pub(crate) async fn answer_all(listener: tokio::net::UnixListener, pulse: Arc<Pulse>) {
     loop {
         match listener.accept().await {
             Ok((mut stream, _)) => {

@@ -3,6 +3,7 @@
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -29,6 +30,14 @@ pub(super) struct Running {
 }
 
 impl Running {
+    /// Remembers a source port for the attempts after this one, if there is one that could draw it again.
+    pub(super) fn remember_port(&mut self, local: Option<SocketAddr>) {
+        let again = self.attempt + 1 < self.probe.attempts_max();
+        if again && self.probe.source.is_some() {
+            self.ports_used.extend(local.map(|local| local.port()));
+        }
+    }
+
     /// The next attempt, or the one in flight, and those that may follow it.
     pub(super) fn attempts_left(&self) -> usize {
         let left = self.probe.attempts_max().saturating_sub(self.attempt);

@@ -15,11 +15,12 @@ use mio::{Events, Poll, Token, Waker};
 use tracing::warn;
 
 use super::{
-    Close, Command, Evidence, PeerConnection, Place, Regime, Sink,
+    Close, Command, Evidence, Next, PeerConnection, Place, Regime, Sink,
     flight::{Attempt, Flight},
     lag::Lag,
     pace::Pace,
     queue::{PORT_WAIT, PORT_WAITS_MAX, Queue, Running},
+    report::{finished, refused},
     socket::{Judged, News, StartFailure, Started, judge, start},
     tracked::{Left, Tracked},
 };
@@ -27,7 +28,7 @@ use crate::{
     limits::DEADLINE_MAX,
     outcome::{Errno, Outcome, Stage},
     policy::Policy,
-    probe::{Attempts, Finished, Probe, ProbeKind, RunName, Work},
+    probe::{Attempts, Finished, ProbeKind, Work},
     seams::Clock,
 };
 
@@ -62,13 +63,6 @@ pub(super) struct Turns {
     pending: Arc<AtomicUsize>,
     /// When the turn before ended its waiting.
     woken_at: Instant,
-}
-
-/// Whether the loop goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
-    Turn,
-    Stop,
 }
 
 impl Turns {
@@ -362,7 +356,7 @@ impl Turns {
         let port = running.probe.planned_port(running.attempt);
         match start(&running.probe, port, &running.ports_used, self.evidence) {
             Ok(Started { socket, local }) => {
-                self.remember_port(&mut running, local);
+                running.remember_port(local);
                 match self.flight.watch(&socket) {
                     Ok(()) => self.flight.add(Attempt {
                         running,
@@ -379,14 +373,6 @@ impl Turns {
             }
             Err(StartFailure::PortBusy(errno)) => self.failed(running, errno, None, now),
             Err(StartFailure::Other { errno, local }) => self.failed(running, errno, local, now),
-        }
-    }
-
-    /// Remembers the source port for the attempts after this one, if there is one that could draw it again.
-    fn remember_port(&self, running: &mut Running, local: Option<SocketAddr>) {
-        let again = running.attempt + 1 < running.probe.attempts_max();
-        if again && running.probe.source.is_some() {
-            running.ports_used.extend(local.map(|local| local.port()));
         }
     }
 
@@ -408,38 +394,5 @@ impl Turns {
         let handed_over = self.handed_over.load(Ordering::Acquire);
         let pending = self.queue.attempts_left() + self.flight.attempts_left() + handed_over;
         self.pending.store(pending, Ordering::Release);
-    }
-}
-
-/// A finished attempt without anything that came after the handshake.
-fn finished(
-    running: &Running,
-    outcome: Outcome,
-    local: Option<SocketAddr>,
-    started_at: Instant,
-) -> Finished {
-    Finished {
-        run: running.run.clone(),
-        probe: running.probe.id,
-        attempt: running.attempt,
-        outcome,
-        local,
-        started_at,
-        syn_retransmissions: 0,
-        identification: None,
-    }
-}
-
-/// What stands for a probe that the policy refuses: one attempt, without a socket.
-fn refused(run: &RunName, probe: &Probe, now: Instant) -> Finished {
-    Finished {
-        run: run.clone(),
-        probe: probe.id,
-        attempt: 0,
-        outcome: Outcome::RefusedByPolicy,
-        local: None,
-        started_at: now,
-        syn_retransmissions: 0,
-        identification: None,
     }
 }
