@@ -4,10 +4,11 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use reachproof_lab::Lab;
 use reachproof_lab::kubernetes::{ControlPlane, Front, Program, Settings};
 use reachproof_lab::world::{Expanded, World};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::error::RunnerError;
@@ -34,7 +35,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Builds the network of `world` and writes its snapshot as one file.
+    /// Builds the network of `world` and writes its snapshot as one file, and the policy of its agents.
     ///
     /// # Errors
     /// [`RunnerError`] if the world does not expand, the lab cannot be built or the file not written.
@@ -53,9 +54,16 @@ impl Stage {
             directory,
         };
         let snapshot = Value::Object(stage.expanded.plan.snapshot.clone());
-        let path = stage.snapshot();
-        fs::write(&path, snapshot.to_string())
-            .map_err(|source| RunnerError::Write { path, source })?;
+        let ranges: Vec<IpNet> = world
+            .vpcs
+            .values()
+            .flat_map(|vpc| vpc.cidrs.iter().copied())
+            .collect();
+        let policy = json!({ "allow": ranges });
+        for (path, content) in [(stage.snapshot(), snapshot), (stage.policy(), policy)] {
+            fs::write(&path, content.to_string())
+                .map_err(|source| RunnerError::Write { path, source })?;
+        }
         Ok(stage)
     }
 
@@ -91,6 +99,12 @@ impl Stage {
     #[must_use]
     pub fn credentials(&self) -> PathBuf {
         self.directory.path().join("credentials")
+    }
+
+    /// The policy of every agent: the ranges of all VPCs of the world.
+    #[must_use]
+    pub fn policy(&self) -> PathBuf {
+        self.directory.path().join("policy.json")
     }
 
     /// Where the output of an agent goes.

@@ -44,6 +44,12 @@ pub const LISTEN_WAIT: Duration = Duration::from_secs(10);
 /// What an agent may still be holding back when a probe ends: it sends results at least every 200 ms.
 pub const FLUSH: Duration = Duration::from_millis(500);
 
+/// How often the wait for news looks at the clock.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How late such a look is when the process did not run: far above what a busy machine does.
+const PAUSE: Duration = Duration::from_secs(5);
+
 /// How long the control server may take to end after the run.
 const SERVER_END_WAIT: Duration = Duration::from_secs(2);
 
@@ -304,6 +310,10 @@ async fn probe(
 
     progress(Progress::Comparing);
     let ended = Instant::now() + FLUSH;
+    while let Ok(news) = timeout_at(ended, fleet.news()).await {
+        dispatch.take(news?, &mut fleet.registry);
+    }
+    fleet.registry.ask();
     let heard = |registry: &Registry| {
         registry
             .members()
@@ -318,19 +328,30 @@ async fn probe(
 }
 
 /// Takes news until `done` or the deadline.
+///
+/// Time in which this process did not run (it was paused, or the machine was) does not count: agents had nobody to report
+/// to, and have to dial again first.
 async fn collect(
     dispatch: &mut Dispatch<'_>,
     fleet: &mut Fleet<'_>,
-    deadline: Instant,
+    mut deadline: Instant,
     mut done: impl FnMut(&Dispatch<'_>, &Registry) -> bool,
 ) -> Result<(), RunError> {
     while !done(dispatch, &fleet.registry) {
-        match timeout_at(deadline, fleet.news()).await {
+        let look = (Instant::now() + LOOK).min(deadline);
+        let news = timeout_at(look, fleet.news()).await;
+        let late = Instant::now().saturating_duration_since(look);
+        if late >= PAUSE {
+            warn!(paused_ms = %late.as_millis(), "this process did not run for a while");
+            deadline += late;
+        }
+        match news {
             Ok(news) => dispatch.take(news?, &mut fleet.registry),
-            Err(_) => {
+            Err(_) if Instant::now() >= deadline => {
                 warn!("a deadline passed before every agent had reported");
                 break;
             }
+            Err(_) => {}
         }
     }
     Ok(())
