@@ -22,6 +22,9 @@ const WITNESSES_MAX: usize = 3;
 /// Most agents that are asked for a control of one denied tuple.
 const CONTROLS_MAX: usize = 64;
 
+/// A tuple at the place of a port, with a pair of classes that show it.
+type Found = (usize, Layer, (ClassId, ClassId));
+
 /// An agent as an end of flows.
 #[derive(Debug, Clone, Copy)]
 struct Member<'r> {
@@ -189,14 +192,14 @@ impl<'r, 'm> Fleet<'r, 'm> {
     fn tuples(&mut self, ports: &[u16], sequence: &mut Sequence) {
         let mut seen = Seen::new(self.matrix, ports.len());
         let live: Vec<ClassId> = sequence.shuffle(self.by_class.keys().copied().collect());
-        let mut found: Vec<(usize, Layer, (ClassId, ClassId))> = Vec::new();
+        let mut found: Vec<Found> = Vec::new();
         let live = (live.as_slice(), &self.lone);
         self.matrix
             .decisive(live, ports, &mut seen, |port, layer, pair| {
                 found.push((port, layer, pair));
             });
         found.sort_unstable();
-        let mut tuples: Vec<&[(usize, Layer, (ClassId, ClassId))]> = found
+        let mut tuples: Vec<&[Found]> = found
             .chunk_by(|one, other| (one.0, one.1) == (other.0, other.1))
             .collect();
         // Tuples with few pairs first: they have no choice.
