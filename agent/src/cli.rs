@@ -1,5 +1,7 @@
 //! Arguments, logging and wiring of the `reachproof-agent` command.
 
+mod probe;
+
 use std::{
     error::Error,
     ffi::OsString,
@@ -14,10 +16,13 @@ use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use self::probe::{ProbeArguments, probe};
 use crate::{
     config::{Config, Coordinator, Kind},
     control::{Seams, run},
+    health,
     limits::{IN_FLIGHT_DEFAULT, Limits, STARTS_PER_SECOND_DEFAULT},
+    policy::{Policy, PolicyError},
     seams::{SystemClock, SystemRng, TcpNet},
 };
 
@@ -40,6 +45,21 @@ struct Cli {
 enum Command {
     /// Attach to a coordinator and make the probes that it plans, until SIGTERM or SIGINT.
     Run(RunArguments),
+    /// Probe targets by hand, without a coordinator, and print a line for each.
+    Probe(ProbeArguments),
+    /// Ask the agent that runs beside this command how it is; exit with 1 when it does not answer.
+    Health(HealthArguments),
+}
+
+/// Arguments of `health`.
+#[derive(Debug, Args)]
+struct HealthArguments {
+    /// Name of the agent, as `run` has it.
+    #[arg(long, env = "REACHPROOF_NAME", value_name = "NAME", value_parser = agent_name)]
+    name: String,
+    /// Exit with 1 also when the agent has no stream to its coordinator.
+    #[arg(long)]
+    attached: bool,
 }
 
 /// Arguments of `run`. Each can come from the environment.
@@ -80,6 +100,10 @@ struct RunArguments {
     /// Addresses of the agent in the measured network, primary first.
     #[arg(long, env = "REACHPROOF_ADDRESS", value_name = "IP", required = true, num_args = 1.., value_delimiter = ',')]
     address: Vec<IpAddr>,
+    /// File that says what the agent may connect to, whatever the coordinator asks for: `allow` and `deny` with networks,
+    /// `deny_ports` with ports; YAML or JSON.
+    #[arg(long, env = "REACHPROOF_POLICY", value_name = "FILE")]
+    policy: PathBuf,
     /// Attempts in flight at once, at most 256.
     #[arg(long, env = "REACHPROOF_IN_FLIGHT_MAX", value_name = "N", default_value_t = IN_FLIGHT_DEFAULT,
           value_parser = clap::value_parser!(u32).range(1..))]
@@ -98,9 +122,13 @@ fn agent_name(text: &str) -> Result<String, String> {
     }
 }
 
-impl From<RunArguments> for Config {
-    fn from(arguments: RunArguments) -> Config {
-        Config {
+impl TryFrom<RunArguments> for Config {
+    type Error = PolicyError;
+
+    fn try_from(arguments: RunArguments) -> Result<Config, PolicyError> {
+        let policy = Policy::read(&arguments.policy)?;
+        Ok(Config {
+            policy,
             coordinator: arguments.coordinator,
             ca: arguments.ca,
             token_file: arguments.token_file,
@@ -117,7 +145,7 @@ impl From<RunArguments> for Config {
                 in_flight_max: arguments.in_flight_max,
                 starts_per_second_max: arguments.starts_per_second_max,
             },
-        }
+        })
     }
 }
 
@@ -146,15 +174,45 @@ pub fn main_from<I: IntoIterator<Item = OsString>>(arguments: I) -> ExitCode {
         .with_ansi(io::stderr().is_terminal())
         .try_init();
     let result = match cli.command {
-        Command::Run(arguments) => run_until_signal(arguments.into()),
+        Command::Run(arguments) => run_by(arguments),
+        Command::Probe(arguments) => probe(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Health(arguments) => Ok(ask(&arguments)),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             tracing::error!(error = %chain(error.as_ref()), "the agent cannot run");
             ExitCode::from(COULD_NOT_RUN)
         }
     }
+}
+
+/// Asks the running agent and prints what it says.
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the answer is what was asked for"
+)]
+fn ask(arguments: &HealthArguments) -> ExitCode {
+    match health::ask(&arguments.name) {
+        Ok(status) => {
+            println!("{}", serde_json::to_string(&status).unwrap_or_default());
+            if arguments.attached && !status.attached {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            }
+        }
+        Err(error) => {
+            eprintln!("no agent `{}` answers: {error}", arguments.name);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Reads the policy and runs the agent.
+fn run_by(arguments: RunArguments) -> Result<ExitCode, Box<dyn Error>> {
+    run_until_signal(arguments.try_into()?).map(|()| ExitCode::SUCCESS)
 }
 
 /// Runs the agent on a runtime of its own, with the clock, the random numbers and the network of this machine.
@@ -202,7 +260,7 @@ mod tests {
 
     use super::*;
 
-    /// Arguments that every run needs.
+    /// Arguments that every run needs, but for the policy.
     const NEEDED: [&str; 8] = [
         "reachproof-agent",
         "run",
@@ -215,10 +273,28 @@ mod tests {
     ];
 
     /// The configuration that these arguments give.
-    fn config(arguments: &[&str]) -> Result<Config, clap::Error> {
-        Cli::try_parse_from(arguments).map(|cli| match cli.command {
-            Command::Run(arguments) => arguments.into(),
-        })
+    fn config(arguments: &[&str]) -> Result<Config, Box<dyn Error>> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("policy.yaml");
+        std::fs::write(&path, "allow: [10.0.0.0/16]")?;
+        let policy = format!("--policy={}", path.display());
+        let arguments = arguments.iter().copied().chain([policy.as_str()]);
+        match Cli::try_parse_from(arguments)?.command {
+            Command::Run(arguments) => Ok(arguments.try_into()?),
+            Command::Probe(_) | Command::Health(_) => Err("another command".into()),
+        }
+    }
+
+    #[test]
+    fn run_does_not_start_without_a_policy() {
+        let error = Cli::try_parse_from(NEEDED).unwrap_err().to_string();
+        assert!(error.contains("--policy <FILE>"), "{error}");
+        let missing = NEEDED.into_iter().chain(["--policy=no-such-file"]);
+        let Command::Run(arguments) = Cli::try_parse_from(missing).unwrap().command else {
+            panic!("another command");
+        };
+        let error = Config::try_from(arguments).unwrap_err().to_string();
+        assert_eq!(error, "cannot read the policy `no-such-file`");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use http::Uri;
 use reachproof_proto::v1::AgentKind;
 use thiserror::Error;
 
-use crate::limits::Limits;
+use crate::{limits::Limits, policy::Policy};
 
 /// Port of the coordinator where its URL has none (DESIGN 5).
 const CONTROL_PORT: u16 = 7443;
@@ -32,6 +32,8 @@ pub struct Config {
     pub addresses: Vec<IpAddr>,
     /// What the agent takes at once, before it is cut to the host's limits.
     pub limits: Limits,
+    /// What it may connect to, whatever the coordinator says.
+    pub policy: Policy,
 }
 
 /// Where an agent runs.

@@ -8,7 +8,16 @@ mod dial;
 mod runs;
 mod serve;
 
-use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use reachproof_proto::v1::Hello;
 use thiserror::Error;
@@ -26,7 +35,8 @@ use self::{
 };
 use crate::{
     config::Config,
-    engine::{Engine, PeerConnection, Sink},
+    engine::{Engine, PeerConnection, Regime, Sink},
+    health::{Pulse, answer_all, listen},
     identity::{EphemeralRange, EphemeralRangeError, hello},
     limits::{Limits, LimitsError, RECONNECT_FIRST},
     listener::Listeners,
@@ -93,11 +103,19 @@ pub async fn run<N: Net>(
         spool: Arc::clone(&spool),
         connections,
     };
+    let regime = Regime::of_stream(allowance, config.policy.clone());
     let (engine, ended) =
-        Engine::start(limits, Arc::clone(&seams.clock), sink).map_err(AgentError::Engine)?;
+        Engine::start(regime, Arc::clone(&seams.clock), sink).map_err(AgentError::Engine)?;
     let accepted = Arc::clone(&spool);
     let accept = Arc::new(move |connection| accepted.push_accept(connection));
+    let pulse = Arc::new(Pulse {
+        attached: AtomicBool::new(false),
+        spool: Arc::clone(&spool),
+    });
+    let health =
+        listen(&config.name).map(|listener| tokio::spawn(answer_all(listener, Arc::clone(&pulse))));
     let mut agent = Agent {
+        pulse,
         hello: hello(&config, limits, range, seams.rng.draw()),
         listeners: Listeners::new(
             config.addresses.clone(),
@@ -119,6 +137,11 @@ pub async fn run<N: Net>(
     });
     let stopped = agent.keep_attached(stop).await;
     agent.listeners.close_all().await;
+    if let Some(health) = health {
+        health.abort();
+        // It ends by the abort.
+        let _ = health.await;
+    }
     drop(agent);
     if let Err(error) = peers.await {
         error!(%error, "the peer calls ended early");
@@ -160,6 +183,7 @@ struct Agent<N> {
     seams: Seams<N>,
     hello: Hello,
     spool: Arc<Spool>,
+    pulse: Arc<Pulse>,
     engine: Engine,
     listeners: Listeners,
     runs: Runs,
@@ -203,7 +227,10 @@ impl<N: Net> Agent<N> {
         info!(%coordinator, "attached");
         let window = Duration::from_millis(session.welcome.reconnect_window_ms.into());
         let since = Instant::now();
-        let end = match self.serve(session, stop).await {
+        self.pulse.attached.store(true, Ordering::Release);
+        let served = self.serve(session, stop).await;
+        self.pulse.attached.store(false, Ordering::Release);
+        let end = match served {
             Ok(end) => end,
             Err(stop) => return Err(stop),
         };

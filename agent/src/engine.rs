@@ -3,13 +3,17 @@
 //! A task for each probe costs too much (PERFORMANCE A1). The thread holds sockets, a heap of deadlines and a queue of
 //! starts; it starts attempts at an even pace, within the limits, and hands every finished attempt to a [`Sink`].
 //!
-//! **Invariant.** A probe waits in the queue, is in flight, or is gone: never two of these at once.
+//! **Invariants.** A probe waits in the queue, is in flight, or is gone: never two of these at once. What the policy refuses
+//! never enters the queue, so that no socket is ever made for it.
 
 mod flight;
 mod lag;
 mod pace;
 mod queue;
+mod regime;
+mod report;
 mod socket;
+mod tracked;
 mod turn;
 
 use std::{
@@ -29,8 +33,8 @@ use reachproof_proto::net::Nonce;
 use tokio::sync::oneshot;
 use tracing::error;
 
+pub use self::regime::{Evidence, Pacing, Regime};
 use crate::{
-    limits::Limits,
     probe::{Finished, RunName, Work},
     seams::Clock,
 };
@@ -92,6 +96,13 @@ enum Command {
     Stop,
 }
 
+/// Whether the loop goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Turn,
+    Stop,
+}
+
 /// Runs attempts until it is dropped.
 #[derive(Debug)]
 pub struct Engine {
@@ -110,13 +121,13 @@ impl Engine {
     /// # Errors
     /// When the kernel gives no event queue or no thread.
     pub fn start(
-        limits: Limits,
+        regime: Regime,
         clock: Arc<dyn Clock>,
         sink: impl Sink,
     ) -> io::Result<(Engine, Ended)> {
         let (commands, receiver) = mpsc::channel();
         let pending = Arc::new(AtomicUsize::new(0));
-        let mut turns = turn::Turns::new(limits, clock, Box::new(sink), Arc::clone(&pending))?;
+        let mut turns = turn::Turns::new(regime, clock, Box::new(sink), Arc::clone(&pending))?;
         let waker = turns.waker();
         let (ended, ends) = oneshot::channel();
         let thread = thread::Builder::new()

@@ -10,6 +10,9 @@
 //! | [`config`], [`identity`], [`limits`] | what it is told, who it says it is, what it never exceeds |
 //! | [`control`] | the stream to the coordinator |
 //! | [`engine`] | makes attempts, on a thread of its own |
+//! | [`policy`] | what it may connect to, whatever it is told |
+//! | [`by_hand`] | probes without a coordinator |
+//! | [`health`] | tells a local program how the agent is |
 //! | [`peer`] | asks a peer who it is |
 //! | [`listener`] | accepts, reports, and proves who is there |
 //! | [`probe`], [`outcome`] | what is tried, and what it gave |
@@ -18,7 +21,8 @@
 //! | [`seams`], [`sys`] | clock, random numbers and network; one system call |
 //!
 //! **Invariants.** The far end decides an outcome, never the agent's clock alone: an agent that ran late says so
-//! ([`Outcome::Starved`](outcome::Outcome::Starved)). Every attempt is a new socket. A result that was dropped is counted.
+//! ([`Outcome::Starved`](outcome::Outcome::Starved)). No socket is made for a target that its own policy refuses, and nothing
+//! that comes over the stream changes that policy. Every attempt is a new socket. A result that was dropped is counted.
 //!
 //! ```
 //! use reachproof_agent::config::Coordinator;
@@ -28,15 +32,18 @@
 //! # Ok::<(), reachproof_agent::config::InvalidCoordinator>(())
 //! ```
 
+pub mod by_hand;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod engine;
+pub mod health;
 pub mod identity;
 pub mod limits;
 pub mod listener;
 pub mod outcome;
 pub mod peer;
+pub mod policy;
 pub mod probe;
 pub mod seams;
 pub mod spool;

@@ -135,6 +135,35 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(2);
 /// Largest CA or token file in bytes.
 pub const CREDENTIAL_MAX: u64 = 1024 * 1024;
 
+/// Connection-tracking entries that attempts leave behind at once: a small node's table has room for several times as many
+/// (PERFORMANCE A, trap 4).
+pub const TRACKED_DEFAULT: usize = 20_000;
+
+/// How long connection tracking keeps an unanswered SYN, or the end of an orderly closed connection
+/// (`nf_conntrack_tcp_timeout_syn_sent`, `_time_wait`).
+pub const TRACKED_SILENT: Duration = Duration::from_secs(120);
+
+/// How long connection tracking keeps a connection that was reset (`nf_conntrack_tcp_timeout_close`).
+pub const TRACKED_ANSWERED: Duration = Duration::from_secs(10);
+
+/// Kernel memory of one attempt in flight, in bytes, which counts against the memory limit (PERFORMANCE A).
+pub const SOCKET_BYTES: u64 = 8 * 1024;
+
+/// Bytes of a memory limit that attempts leave to the rest of the agent: twice what it takes at rest.
+const MEMORY_RESERVED: u64 = 16 * 1024 * 1024;
+
+/// Most attempts in flight by hand: with what waits they stay below [`PROBES_WAITING_MAX`].
+pub const HAND_IN_FLIGHT_CAP: u32 = 16_384;
+
+/// Targets given to the engine beyond those in flight, so that it never waits for more.
+pub const HAND_CHUNK: usize = 1_024;
+
+/// Longest time that an answer by hand waits for others before it is printed: below what a person notices.
+pub const HAND_OUTPUT_WAIT: Duration = Duration::from_millis(20);
+
+/// Descriptors that probes by hand leave to standard streams and event queues.
+pub const HAND_DESCRIPTORS_RESERVED: u64 = 32;
+
 /// Descriptors that attempts leave to everything else: listeners, served connections, the stream, the event loops.
 const DESCRIPTORS_RESERVED: u64 = 128;
 
@@ -154,6 +183,19 @@ pub struct Allowance {
     pub attempts: Limits,
     /// Connections that are served, 1 to [`CONNECTIONS_MAX`].
     pub connections_max: u32,
+    /// Entries that attempts leave in connection tracking at once.
+    pub tracked_max: usize,
+}
+
+/// What the host lets an agent have. Absent: it sets no limit, or does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Host {
+    /// RLIMIT_NOFILE, soft.
+    pub descriptors: u64,
+    /// The memory limit of the control group, in bytes.
+    pub memory: Option<u64>,
+    /// Entries that are free in the connection tracking of this network namespace.
+    pub tracked_free: Option<usize>,
 }
 
 /// Limits that cannot be had.
@@ -173,33 +215,81 @@ pub enum LimitsError {
 }
 
 impl Limits {
-    /// Cuts what was asked for to the hard caps and to half of the descriptors that are free for attempts (RLIMIT_NOFILE);
-    /// the other half is for connections that are served.
+    /// Cuts what was asked for to the hard caps and to what this host has.
     ///
     /// # Errors
     /// [`LimitsError`] when the limit on open files is unreadable or leaves no descriptor.
     pub fn within_host(asked: Limits) -> Result<Allowance, LimitsError> {
-        let (soft, _hard) = getrlimit(Resource::RLIMIT_NOFILE)
-            .map_err(|errno| LimitsError::Unreadable(errno.into()))?;
-        asked.within_descriptors(soft)
+        asked.within(Host::read()?)
     }
 
-    /// Cuts to the hard caps and to what `limit` descriptors leave.
-    fn within_descriptors(self, limit: u64) -> Result<Allowance, LimitsError> {
+    /// Cuts to the hard caps, to half of the descriptors that are free for attempts (the other half is for connections
+    /// that are served), to the sockets for which there is memory, and to half of the connection tracking that is free.
+    ///
+    /// # Errors
+    /// [`LimitsError::TooFewFiles`] when there is no descriptor left.
+    pub fn within(self, host: Host) -> Result<Allowance, LimitsError> {
+        let limit = host.descriptors;
         let free = limit.saturating_sub(DESCRIPTORS_RESERVED).div_ceil(2);
         if free == 0 {
             return Err(LimitsError::TooFewFiles { limit });
         }
         let free = u32::try_from(free).unwrap_or(IN_FLIGHT_CAP);
         let attempts = Limits {
-            in_flight_max: self.in_flight_max.min(IN_FLIGHT_CAP).min(free).max(1),
+            in_flight_max: self
+                .in_flight_max
+                .min(IN_FLIGHT_CAP)
+                .min(free)
+                .min(host.sockets_in_memory())
+                .max(1),
             starts_per_second_max: self.starts_per_second_max.clamp(1, STARTS_PER_SECOND_CAP),
         };
+        let tracked_free = host.tracked_free.map_or(TRACKED_DEFAULT, |free| free / 2);
         Ok(Allowance {
             attempts,
             connections_max: free.min(CONNECTIONS_MAX),
+            tracked_max: tracked_free.clamp(1, TRACKED_DEFAULT),
         })
     }
+}
+
+impl Host {
+    /// Asks the kernel.
+    ///
+    /// # Errors
+    /// [`LimitsError::Unreadable`] when the limit on open files cannot be read; whatever else is not told sets no limit.
+    pub fn read() -> Result<Host, LimitsError> {
+        let (descriptors, _hard) = getrlimit(Resource::RLIMIT_NOFILE)
+            .map_err(|errno| LimitsError::Unreadable(errno.into()))?;
+        let tracked =
+            |name: &str| number_in(&format!("/proc/sys/net/netfilter/nf_conntrack_{name}"));
+        let tracked_free = tracked("max")
+            .zip(tracked("count"))
+            .and_then(|(most, count)| usize::try_from(most.saturating_sub(count)).ok());
+        Ok(Host {
+            descriptors,
+            memory: MEMORY_LIMITS.into_iter().find_map(number_in),
+            tracked_free,
+        })
+    }
+
+    /// Sockets for which the memory limit has room.
+    fn sockets_in_memory(self) -> u32 {
+        self.memory.map_or(u32::MAX, |limit| {
+            u32::try_from(limit.saturating_sub(MEMORY_RESERVED) / SOCKET_BYTES).unwrap_or(u32::MAX)
+        })
+    }
+}
+
+/// Where a container finds its memory limit: control groups of version 2 and 1.
+const MEMORY_LIMITS: [&str; 2] = [
+    "/sys/fs/cgroup/memory.max",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+];
+
+/// The number that a file holds; none when it holds something else, such as `max`, or is not there.
+fn number_in(path: &str) -> Option<u64> {
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -213,20 +303,60 @@ mod tests {
         starts_per_second_max: 1_000_000,
     };
 
+    /// A host that sets no limit that matters.
+    const PLENTY: Host = Host {
+        descriptors: 1_000_000,
+        memory: None,
+        tracked_free: None,
+    };
+
+    #[test]
+    fn a_memory_limit_leaves_room_for_so_many_sockets() {
+        let host = Host {
+            memory: Some(MEMORY_RESERVED + 100 * SOCKET_BYTES),
+            ..PLENTY
+        };
+        assert_eq!(GREEDY.within(host).unwrap().attempts.in_flight_max, 100);
+        let host = Host {
+            memory: Some(1),
+            ..PLENTY
+        };
+        assert_eq!(GREEDY.within(host).unwrap().attempts.in_flight_max, 1);
+    }
+
+    #[test]
+    fn attempts_take_at_most_half_of_the_connection_tracking_that_is_free() {
+        for (free, tracked_max) in [(1_000, 500), (0, 1), (1_000_000, TRACKED_DEFAULT)] {
+            let host = Host {
+                tracked_free: Some(free),
+                ..PLENTY
+            };
+            assert_eq!(GREEDY.within(host).unwrap().tracked_max, tracked_max);
+        }
+    }
+
     #[test]
     fn hard_caps_hold_whatever_is_asked_for() {
         let Allowance {
             attempts: limits,
             connections_max,
-        } = GREEDY.within_descriptors(1_000_000).unwrap();
-        assert_eq!(connections_max, CONNECTIONS_MAX);
+            tracked_max,
+        } = GREEDY.within(PLENTY).unwrap();
+        assert_eq!(
+            (connections_max, tracked_max),
+            (CONNECTIONS_MAX, TRACKED_DEFAULT)
+        );
         assert_eq!(limits.in_flight_max, IN_FLIGHT_CAP);
         assert_eq!(limits.starts_per_second_max, STARTS_PER_SECOND_CAP);
     }
 
     #[test]
     fn attempts_and_served_connections_share_the_open_files() {
-        let allowance = GREEDY.within_descriptors(148).unwrap();
+        let host = Host {
+            descriptors: 148,
+            ..PLENTY
+        };
+        let allowance = GREEDY.within(host).unwrap();
         assert_eq!(
             (allowance.attempts.in_flight_max, allowance.connections_max),
             (10, 10)
@@ -235,7 +365,11 @@ mod tests {
 
     #[test]
     fn too_few_open_files_are_an_error() {
-        let error = GREEDY.within_descriptors(128).unwrap_err();
+        let host = Host {
+            descriptors: 128,
+            ..PLENTY
+        };
+        let error = GREEDY.within(host).unwrap_err();
         assert!(matches!(error, LimitsError::TooFewFiles { limit: 128 }));
     }
 }

@@ -51,6 +51,8 @@ pub enum Outcome {
         /// How long it was waited.
         after: Duration,
     },
+    /// The agent's own policy forbids the target: no socket was made.
+    RefusedByPolicy,
 }
 
 /// How far an attempt was when an error came.
@@ -70,7 +72,21 @@ impl Outcome {
             Outcome::TimedOut { .. }
             | Outcome::Unreachable { .. }
             | Outcome::LocalError { .. }
-            | Outcome::Starved { .. } => false,
+            | Outcome::Starved { .. }
+            | Outcome::RefusedByPolicy => false,
+        }
+    }
+
+    /// The word for people and metrics (STYLE 3).
+    pub fn word(self) -> &'static str {
+        match self {
+            Outcome::Connected { .. } => "open",
+            Outcome::Refused { .. } => "refused",
+            Outcome::TimedOut { .. } => "timeout",
+            Outcome::Unreachable { .. } => "unreachable",
+            Outcome::LocalError { .. } => "error",
+            Outcome::Starved { .. } => "starved",
+            Outcome::RefusedByPolicy => "policy",
         }
     }
 
@@ -82,7 +98,7 @@ impl Outcome {
             | Outcome::TimedOut { after }
             | Outcome::Unreachable { after, .. }
             | Outcome::Starved { after } => after,
-            Outcome::LocalError { .. } => Duration::ZERO,
+            Outcome::LocalError { .. } | Outcome::RefusedByPolicy => Duration::ZERO,
         }
     }
 
@@ -91,7 +107,10 @@ impl Outcome {
         match self {
             Outcome::Refused { .. } => Some(Errno(libc::ECONNREFUSED)),
             Outcome::Unreachable { errno, .. } | Outcome::LocalError { errno } => Some(errno),
-            Outcome::Connected { .. } | Outcome::TimedOut { .. } | Outcome::Starved { .. } => None,
+            Outcome::Connected { .. }
+            | Outcome::TimedOut { .. }
+            | Outcome::Starved { .. }
+            | Outcome::RefusedByPolicy => None,
         }
     }
 

@@ -39,8 +39,8 @@ pub struct Probe {
     pub id: u32,
     /// Where to connect to.
     pub target: SocketAddr,
-    /// Address to connect from, one of this host.
-    pub source: IpAddr,
+    /// Address to connect from, one of this host; none: as the routes say.
+    pub source: Option<IpAddr>,
     /// What to do once connected.
     pub kind: ProbeKind,
     /// How often, and from which ports.
@@ -98,6 +98,9 @@ impl Probe {
 
     /// Whether another attempt follows the one with this number and outcome.
     pub fn goes_on_after(&self, attempt: u32, outcome: Outcome) -> bool {
+        if outcome == Outcome::RefusedByPolicy {
+            return false;
+        }
         let left = attempt.saturating_add(1) < self.attempts_max();
         match &self.attempts {
             Attempts::Random { .. } => left && !outcome.is_answer(),

@@ -126,9 +126,10 @@ impl Spool {
             .collect()
     }
 
-    /// Forgets what the coordinator has counted: all batches up to and including `sequence`.
-    pub fn acknowledge(&self, sequence: u64) {
+    /// Forgets what the coordinator has counted: all batches up to and including `sequence`. Returns how many these were.
+    pub fn acknowledge(&self, sequence: u64) -> usize {
         let mut content = self.lock();
+        let before = content.sent.len();
         while content
             .sent
             .front()
@@ -136,6 +137,7 @@ impl Spool {
         {
             content.sent.pop_front();
         }
+        before - content.sent.len()
     }
 
     /// Forgets what is unsent of a run that was cancelled.

@@ -120,6 +120,7 @@ fn outcome_to_wire(outcome: Outcome) -> v1::Outcome {
         Outcome::Unreachable { .. } => v1::Outcome::Unreachable,
         Outcome::LocalError { .. } => v1::Outcome::LocalError,
         Outcome::Starved { .. } => v1::Outcome::Starved,
+        Outcome::RefusedByPolicy => v1::Outcome::RefusedByPolicy,
     }
 }
 

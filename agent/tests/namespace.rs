@@ -3,19 +3,23 @@
 
 use std::{
     env,
-    net::SocketAddr,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    path::Path,
     process::Command,
     sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
 use reachproof_agent::{
-    engine::{Engine, PeerConnection, Sink},
+    engine::{Engine, Evidence, Pacing, PeerConnection, Regime, Sink},
     limits::Limits,
     outcome::{Errno, Outcome},
+    policy::Policy,
     probe::{Attempts, Finished, Probe, ProbeKind, RunName, Work},
     seams::SystemClock,
+    wire::Assigned,
 };
+use reachproof_proto::v1;
 
 /// Set where the namespace is made already.
 const INSIDE: &str = "REACHPROOF_TEST_INSIDE";
@@ -57,17 +61,20 @@ impl Sink for Collect {
 
 /// The outcome of one attempt from `source` to `target`.
 fn outcome(source: &str, target: &str) -> Outcome {
-    let limits = Limits {
+    let regime = Regime {
         in_flight_max: 1,
-        starts_per_second_max: 100,
+        pacing: Pacing::Unpaced,
+        tracked_max: None,
+        evidence: Evidence::Full,
+        policy: Policy::unrestricted(),
     };
     let (sender, finished) = mpsc::channel();
-    let (engine, _ended) = Engine::start(limits, Arc::new(SystemClock), Collect(sender)).unwrap();
+    let (engine, _ended) = Engine::start(regime, Arc::new(SystemClock), Collect(sender)).unwrap();
     let target: SocketAddr = target.parse().unwrap();
     let probe = Probe {
         id: 1,
         target,
-        source: source.parse().unwrap(),
+        source: Some(source.parse().unwrap()),
         kind: ProbeKind::TcpConnect,
         attempts: Attempts::Random { most: 1 },
         deadline: Duration::from_millis(500),
@@ -94,23 +101,26 @@ fn unreachable(source: &str, target: &str) -> Errno {
     errno
 }
 
+/// Whether the test runs in the namespace; if not, it was run there, and passed.
+fn is_inside(test: &str, network: &str) -> bool {
+    if env::var_os(INSIDE).is_some() {
+        return true;
+    }
+    let status = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--net", "sh", "-c", network])
+        .arg(env::current_exe().unwrap())
+        .args(["--exact", "--ignored", "--nocapture", test])
+        .env(INSIDE, "1")
+        .status()
+        .unwrap();
+    assert!(status.success());
+    false
+}
+
 #[test]
 #[ignore = "needs user namespaces, ip and nft"]
 fn the_kernel_says_what_the_table_of_outcomes_says() {
-    if env::var_os(INSIDE).is_none() {
-        let status = Command::new("unshare")
-            .args(["--user", "--map-root-user", "--net", "sh", "-c", NETWORK])
-            .arg(env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "--ignored",
-                "--nocapture",
-                "the_kernel_says_what_the_table_of_outcomes_says",
-            ])
-            .env(INSIDE, "1")
-            .status()
-            .unwrap();
-        assert!(status.success());
+    if !is_inside("the_kernel_says_what_the_table_of_outcomes_says", NETWORK) {
         return;
     }
     let (v4, v6) = ("127.0.0.1", "::1");
@@ -145,5 +155,269 @@ fn the_kernel_says_what_the_table_of_outcomes_says() {
         assert!(matches!(refused, Outcome::Refused { .. }), "{refused:?}");
         let silent = outcome(source, &format!("{target}:84"));
         assert!(matches!(silent, Outcome::TimedOut { .. }), "{silent:?}");
+    }
+}
+
+/// Routes everything to the loopback device, so that any packet can be sent, and counts the SYNs that are.
+const ANYWHERE: &str = "
+set -e
+ip link set lo up
+ip address add 2600:1f14:abc::1/128 dev lo
+ip address add 10.0.0.1/32 dev lo
+ip route add default dev lo
+ip -6 route add default dev lo
+nft -f - <<'RULES'
+table inet count {
+  counter syns { }
+  chain output {
+    type filter hook output priority 0;
+    tcp flags & (syn | ack) == syn counter name syns
+  }
+}
+RULES
+exec \"$0\" \"$@\"
+";
+
+/// A policy as wide as can be written, but for the service ranges and one port.
+const WIDE: &str = "
+allow: [0.0.0.0/0, '::/0']
+deny: [172.20.0.0/16, 'fd30:4ce2:e0fc::/108']
+deny_ports: [2379]
+";
+
+/// A policy of one VPC.
+const NARROW: &str = "allow: [10.0.0.0/16, '2600:1f14:abc::/56']";
+
+/// Targets that the wide policy refuses: what is always denied, its disguises, service addresses and their disguises.
+const EVASIONS: [&str; 32] = [
+    "127.0.0.1:80",
+    "127.255.255.254:80",
+    "[::1]:80",
+    "[::ffff:127.0.0.1]:80",
+    "[::127.0.0.1]:80",
+    "0.0.0.0:80",
+    "0.1.2.3:80",
+    "[::]:80",
+    "169.254.169.254:80",
+    "169.254.170.2:80",
+    "169.254.170.23:80",
+    "169.254.20.10:53",
+    "[::ffff:169.254.169.254]:80",
+    "[::ffff:0:169.254.169.254]:80",
+    "[64:ff9b::169.254.169.254]:80",
+    "[64:ff9b:1::169.254.169.254]:80",
+    "[64:ff9b:1:a9fe:a9:fe00::]:80",
+    "[2002:a9fe:a9fe::1]:80",
+    "[2001:0:a9fe:a9fe::1]:80",
+    "[2001::5601:5601]:80",
+    "[2600:1f14:abc::5efe:169.254.169.254]:80",
+    "[fd00:ec2::254]:80",
+    "[fd00:ec2::23]:80",
+    "[fe80::1]:80",
+    "[fec0::1]:80",
+    "224.0.0.1:80",
+    "[ff02::1]:80",
+    "255.255.255.255:80",
+    "240.0.0.1:80",
+    "172.20.0.1:443",
+    "[64:ff9b::172.20.0.10]:53",
+    "[fd30:4ce2:e0fc::a]:53",
+];
+
+/// Ordinary addresses on ports that the wide policy refuses.
+const SHUT_PORTS: [&str; 4] = [
+    "10.0.0.1:22",
+    "[::ffff:10.0.0.1]:22",
+    "10.0.0.1:3389",
+    "[2600:1f14:abc::1]:2379",
+];
+
+/// Targets that only the narrow policy refuses: beyond the VPC, its broadcast address.
+const OUTSIDE: [&str; 4] = [
+    "10.1.0.1:443",
+    "192.0.2.1:443",
+    "[2600:1f14:abd::1]:443",
+    "10.0.255.255:443",
+];
+
+/// SYNs that were sent so far.
+fn syns() -> u64 {
+    let output = Command::new("nft")
+        .args(["list", "counter", "inet", "count", "syns"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let count = text
+        .split("packets ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
+    count.unwrap().parse().unwrap()
+}
+
+/// What an engine with this policy makes of a plan for `targets`, as a coordinator would send it.
+fn outcomes(policy: &str, targets: &[&str]) -> Vec<Outcome> {
+    let policy = Policy::parse(Path::new("policy.yaml"), policy).unwrap();
+    let limits = Limits {
+        in_flight_max: 64,
+        starts_per_second_max: 100,
+    };
+    let regime = Regime::of_stream(Limits::within_host(limits).unwrap(), policy);
+    let (sender, finished) = mpsc::channel();
+    let (engine, _ended) = Engine::start(regime, Arc::new(SystemClock), Collect(sender)).unwrap();
+    let probe = |(id, target): (u32, &&str)| {
+        let target: SocketAddr = target.parse().unwrap();
+        let (target_bytes, source) = match target.ip() {
+            IpAddr::V4(v4) => (v4.octets().to_vec(), vec![10, 0, 0, 1]),
+            IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => {
+                (v6.octets().to_vec(), vec![10, 0, 0, 1])
+            }
+            IpAddr::V6(v6) => (
+                v6.octets().to_vec(),
+                "2600:1f14:abc::1"
+                    .parse::<Ipv6Addr>()
+                    .unwrap()
+                    .octets()
+                    .to_vec(),
+            ),
+        };
+        v1::Probe {
+            id,
+            target: target_bytes,
+            port: target.port().into(),
+            source,
+            kind: v1::ProbeKind::TcpConnect.into(),
+            attempts: 1,
+            deadline_ms: 300,
+            interval_ms: 300,
+            ..v1::Probe::default()
+        }
+    };
+    let plan = v1::Assignment {
+        run: "run".to_owned(),
+        generation: 1,
+        probes: (0..).zip(targets).map(probe).collect(),
+        expires_after_ms: 60_000,
+        ..v1::Assignment::default()
+    };
+    let assigned = Assigned::try_from(plan).unwrap();
+    assert_eq!(
+        assigned.refused,
+        [],
+        "a bound of the wire came before the policy"
+    );
+    engine.add(Work {
+        run: assigned.run,
+        probes: assigned.probes,
+        expires_at: Instant::now() + assigned.expires_after,
+    });
+    let next = |_| {
+        finished
+            .recv_timeout(Duration::from_secs(20))
+            .unwrap()
+            .outcome
+    };
+    targets.iter().map(next).collect()
+}
+
+#[test]
+#[ignore = "needs user namespaces, ip and nft"]
+fn forty_evasions_are_refused_without_a_packet() {
+    if !is_inside("forty_evasions_are_refused_without_a_packet", ANYWHERE) {
+        return;
+    }
+    let refused = |outcomes: &[Outcome]| {
+        outcomes
+            .iter()
+            .filter(|outcome| **outcome == Outcome::RefusedByPolicy)
+            .count()
+    };
+    let mut count = 0;
+    for (policy, targets) in [
+        (WIDE, EVASIONS.as_slice()),
+        (WIDE, SHUT_PORTS.as_slice()),
+        (NARROW, EVASIONS.as_slice()),
+        (NARROW, OUTSIDE.as_slice()),
+    ] {
+        let found = refused(&outcomes(policy, targets));
+        assert_eq!(found, targets.len());
+        count += found;
+    }
+    let sent = syns();
+    println!(
+        "{count} refusals of {} targets, {sent} SYNs sent",
+        EVASIONS.len() + SHUT_PORTS.len() + OUTSIDE.len()
+    );
+    assert_eq!(sent, 0);
+    // Without the policy the same targets would be tried: the counter sees what is sent.
+    let tried = outcomes(
+        WIDE,
+        &["10.0.0.1:443", "192.0.2.1:443", "[2600:1f14:abc::1]:443"],
+    );
+    assert_eq!(refused(&tried), 0);
+    assert!(syns() >= 3, "the counter counts nothing");
+}
+
+/// Four source ports, and a port that drops.
+const FOUR_PORTS: &str = "
+set -e
+ip link set lo up
+echo 40000 40003 > /proc/sys/net/ipv4/ip_local_port_range
+nft -f - <<'RULES'
+table inet wall {
+  chain output {
+    type filter hook output priority 0;
+    tcp dport 84 drop
+  }
+}
+RULES
+exec \"$0\" \"$@\"
+";
+
+#[test]
+#[ignore = "needs user namespaces, ip and nft"]
+fn a_used_up_port_range_is_a_local_error_and_no_silence() {
+    if !is_inside(
+        "a_used_up_port_range_is_a_local_error_and_no_silence",
+        FOUR_PORTS,
+    ) {
+        return;
+    }
+    for source in [None, Some("127.0.0.1".parse().unwrap())] {
+        let regime = Regime {
+            in_flight_max: 10,
+            pacing: Pacing::Unpaced,
+            tracked_max: None,
+            evidence: Evidence::Full,
+            policy: Policy::unrestricted(),
+        };
+        let (sender, finished) = mpsc::channel();
+        let (engine, _ended) =
+            Engine::start(regime, Arc::new(SystemClock), Collect(sender)).unwrap();
+        let probe = |id| Probe {
+            id,
+            target: "127.0.0.2:84".parse().unwrap(),
+            source,
+            kind: ProbeKind::TcpConnect,
+            attempts: Attempts::Random { most: 1 },
+            deadline: Duration::from_secs(1),
+            interval: Duration::from_secs(1),
+        };
+        engine.add(Work {
+            run: RunName::new("run"),
+            probes: (0..10).map(probe).collect(),
+            expires_at: Instant::now() + Duration::from_secs(60),
+        });
+        let next = |_| {
+            finished
+                .recv_timeout(Duration::from_secs(20))
+                .unwrap()
+                .outcome
+                .word()
+        };
+        let mut words: Vec<&str> = (0..10).map(next).collect();
+        words.sort_unstable();
+        let (errors, silent) = words.split_at(6);
+        assert_eq!(errors, ["error"; 6], "{source:?}");
+        assert_eq!(silent, ["timeout"; 4], "{source:?}");
     }
 }

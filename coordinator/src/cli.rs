@@ -2,23 +2,27 @@
 
 use std::error::Error;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use reachproof_model::describe::InvalidJson;
 use reachproof_model::flow::InvalidFlow;
 use reachproof_model::snapshot::{DecodeError, Decoded, Gap, Snapshot};
-use reachproof_verify::source::{self, SourceError};
 use thiserror::Error;
 
+use crate::source::{SourceArguments, WorldFailure};
 use exit_code::ExitCode;
 
 mod diff;
+#[cfg(feature = "live")]
+mod doctor;
 mod exit_code;
 mod explain;
 mod matrix;
 mod predict;
+#[cfg(feature = "live")]
+mod snapshot;
 mod table;
 mod verify;
 
@@ -45,6 +49,12 @@ enum Command {
     Diff(diff::Arguments),
     /// Does one run: predicts, lets agents probe, compares, reports.
     Verify(verify::VerifyArguments),
+    /// Reads a cluster into a directory that every other command takes.
+    #[cfg(feature = "live")]
+    Snapshot(snapshot::Arguments),
+    /// Says what is missing for reading a cluster, and what to do about it.
+    #[cfg(feature = "live")]
+    Doctor(doctor::Arguments),
 }
 
 /// How an answer is written.
@@ -59,14 +69,14 @@ pub(crate) enum Format {
 /// A command could not be done.
 #[derive(Debug, Error)]
 pub(crate) enum CliError {
-    /// The snapshot could not be read.
-    #[error("cannot read the snapshot")]
-    Source(#[from] SourceError),
+    /// The world could not be read.
+    #[error(transparent)]
+    World(#[from] WorldFailure),
     /// The snapshot is not one.
-    #[error("cannot use the snapshot `{}`", path.display())]
+    #[error("cannot use the snapshot `{origin}`")]
     Decode {
-        /// Directory or file of the snapshot.
-        path: PathBuf,
+        /// Directory or file of the snapshot, or the cluster that was read.
+        origin: String,
         /// What it lacks.
         #[source]
         source: DecodeError,
@@ -112,6 +122,10 @@ pub(crate) enum CliError {
     /// The run could not be done.
     #[error(transparent)]
     Verify(anyhow::Error),
+    /// The snapshot could not be written.
+    #[cfg(feature = "live")]
+    #[error("cannot keep the snapshot")]
+    Directory(#[from] snapshot::DirectoryError),
     /// The answer could not be written.
     #[error("cannot write the answer")]
     Output(#[from] io::Error),
@@ -127,6 +141,10 @@ pub(crate) fn main() -> process::ExitCode {
         Command::Verify(arguments) => verify::verify(&arguments)
             .map(ExitCode::Judged)
             .map_err(CliError::Verify),
+        #[cfg(feature = "live")]
+        Command::Snapshot(arguments) => snapshot::run(&arguments),
+        #[cfg(feature = "live")]
+        Command::Doctor(arguments) => doctor::run(&arguments),
     };
     match result {
         Ok(code) => code.into(),
@@ -154,12 +172,12 @@ fn chain(error: &dyn Error) -> String {
 }
 
 /// Reads a snapshot and tells on standard error what it does not say.
-fn decoded(path: &Path) -> Result<Snapshot, CliError> {
-    let described = source::read(path)?;
+fn decoded(source: &SourceArguments) -> Result<Snapshot, CliError> {
+    let described = source.described()?;
     let Decoded { snapshot, gaps } =
-        Snapshot::decode(&described).map_err(|source| CliError::Decode {
-            path: path.to_owned(),
-            source,
+        Snapshot::decode(&described).map_err(|error| CliError::Decode {
+            origin: source.to_string(),
+            source: error,
         })?;
     tell(&gaps);
     Ok(snapshot)

@@ -4,6 +4,7 @@
 //! what the user asked for; progress, gaps and errors go to standard error.
 
 mod cli;
+mod source;
 
 use std::process::ExitCode;
 

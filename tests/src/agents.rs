@@ -38,7 +38,7 @@ pub struct Dial {
 /// Agents that run until this is dropped, which kills them and waits for them.
 #[derive(Debug, Default)]
 pub struct Agents {
-    running: Vec<Child>,
+    running: Vec<(String, Child)>,
 }
 
 impl Agents {
@@ -82,12 +82,31 @@ impl Agents {
             command.arg(AGENT_ARGUMENT);
         }
         add_arguments(&mut command, dial, place);
+        command.arg("--policy").arg(stage.policy());
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
-        self.running.push(command.spawn().map_err(failed)?);
+        let child = command.spawn().map_err(failed)?;
+        self.running.push((place.endpoint.clone(), child));
         Ok(())
+    }
+}
+
+impl Agents {
+    /// Kills the agent `name`, as a crash would, and waits for it.
+    ///
+    /// # Errors
+    /// [`RunnerError::Agent`] if there is none, or it cannot be killed.
+    pub fn kill(&mut self, name: &str) -> Result<(), RunnerError> {
+        let failed = |source| RunnerError::Agent {
+            agent: name.to_owned(),
+            source,
+        };
+        let agent = self.running.iter_mut().find(|(agent, _)| agent == name);
+        let (_, child) = agent.ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
+        child.kill().map_err(failed)?;
+        child.wait().map(|_| ()).map_err(failed)
     }
 }
 
@@ -101,7 +120,7 @@ impl AgentProgram<'_> {
 
 impl Drop for Agents {
     fn drop(&mut self) {
-        for agent in &mut self.running {
+        for (_, agent) in &mut self.running {
             // An agent that ended by itself cannot be killed; there is nobody to tell.
             let _already_ended = agent.kill();
             let _status = agent.wait();

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use reachproof_lab::kubernetes::Program;
 use reachproof_lab::world::{BUILTIN, World};
 use reachproof_lab::{Isolation, isolate};
 
@@ -36,6 +37,9 @@ struct Arguments {
     /// World to build: a name of the list, or a world file.
     #[arg(long, value_name = "NAME|FILE", default_value = "default")]
     world: String,
+    /// Start a Kubernetes API server behind each interface of the control plane (built once, from Go modules).
+    #[arg(long)]
+    kubernetes: bool,
     /// Leave the lab up after the report, and print how to enter a host, until Ctrl-C.
     #[arg(long)]
     keep: bool,
@@ -99,6 +103,11 @@ fn list() {
 /// Reads the world, before and after isolation: a wrong file needs no lab to be found.
 fn go(arguments: &Arguments) -> Result<ExitCode, RunnerError> {
     let world = read(&arguments.world)?;
+    // Outside, where Go can fetch modules; inside it finds what was built.
+    let kubernetes = arguments
+        .kubernetes
+        .then(|| Program::build(say))
+        .transpose()?;
     match isolate()? {
         Isolation::Finished(code) => return Ok(code),
         Isolation::Inside => {}
@@ -108,7 +117,11 @@ fn go(arguments: &Arguments) -> Result<ExitCode, RunnerError> {
         .enable_all()
         .build()
         .map_err(RunnerError::Runtime)?;
-    runtime.block_on(play(&world, &program, arguments))
+    let mut stage = Stage::up(&world)?;
+    if let Some(kubernetes) = kubernetes {
+        stage.start_kubernetes(kubernetes)?;
+    }
+    runtime.block_on(play(&world, &stage, &program, arguments))
 }
 
 /// A world that comes along, or else a file.
@@ -123,10 +136,10 @@ fn read(name: &str) -> Result<World, RunnerError> {
 
 async fn play(
     world: &World,
+    stage: &Stage,
     program: &Path,
     arguments: &Arguments,
 ) -> Result<ExitCode, RunnerError> {
-    let stage = Stage::up(world)?;
     let options = RunOptions {
         wait: Duration::from_secs(arguments.wait),
         seed: arguments.seed,
@@ -136,12 +149,12 @@ async fn play(
         // Without a handler the signal ends the program, and the kernel takes the lab away.
         let _received = tokio::signal::ctrl_c().await;
     };
-    let ending = run(&stage, &world.expect, program, &options, interrupted).await?;
+    let ending = run(stage, &world.expect, program, &options, interrupted).await?;
     for difference in &ending.differences {
         say(&format!("world {}: {difference}", arguments.world));
     }
     if arguments.keep {
-        say(&hints(&stage, world));
+        say(&hints(stage, world));
         let _received = tokio::signal::ctrl_c().await;
     }
     Ok(ExitCode::from(exit_code(

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, TOKEN_FILE};
 use serde_json::Value;
 
@@ -16,7 +18,7 @@ use crate::stage::Stage;
 const START_MAX: Duration = Duration::from_secs(20);
 
 /// Longest run: gathering, three rounds of silence, and room for a busy machine.
-const RUN_MAX: Duration = Duration::from_secs(120);
+const RUN_MAX: Duration = Duration::from_secs(180);
 
 /// Time between two looks at a process.
 const STEP: Duration = Duration::from_millis(50);
@@ -104,6 +106,16 @@ impl Coordinator {
             (Some(code), false) => Ok((code, serde_json::from_str(&text)?)),
             (_, true) | (None, false) => Err(self.ended(status.to_string())),
         }
+    }
+
+    /// Sends a signal to the process.
+    ///
+    /// # Errors
+    /// [`RunnerError::Coordinator`].
+    pub fn signal(&self, signal: Signal) -> Result<(), RunnerError> {
+        let failed = |source| RunnerError::Coordinator { source };
+        let number = i32::try_from(self.process.id()).map_err(std::io::Error::other);
+        kill(Pid::from_raw(number.map_err(failed)?), signal).map_err(|errno| failed(errno.into()))
     }
 
     /// Waits until `there`, unless the process ends before.

@@ -29,6 +29,9 @@ pub enum RunnerError {
     /// The lab could not be built.
     #[error("cannot build the lab")]
     Lab(#[from] LabError),
+    /// The control plane could not be built or started.
+    #[error(transparent)]
+    Kubernetes(#[from] reachproof_lab::kubernetes::KubernetesError),
     /// No directory for the files of the run.
     #[error("cannot make a directory in the lab: run this inside `isolate`")]
     Directory {

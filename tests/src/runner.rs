@@ -84,7 +84,7 @@ pub async fn run(
         .map(|agent| agent.endpoint.clone())
         .collect();
     let config = RunConfig {
-        snapshot: stage.snapshot(),
+        snapshot: Arc::new(stage.snapshot()),
         credentials,
         expected: ExpectedAgents::Names(names),
         wait: options.wait,
@@ -169,6 +169,27 @@ pub fn hints(stage: &Stage, world: &World) -> String {
             "in there, try the API server: timeout 3 bash -c '</dev/tcp/{target}/443' && echo open || echo closed\n"
         ));
     }
+    text.push_str(&kubernetes_hint(stage));
     text.push_str("Ctrl-C takes everything down");
+    text
+}
+
+/// The command with which a person asks each API server, if there are any; the paths are those inside the lab.
+fn kubernetes_hint(stage: &Stage) -> String {
+    let mut text = String::new();
+    let Some(plane) = stage.kubernetes() else {
+        return text;
+    };
+    for front in plane.fronts() {
+        let Some(kubeconfig) = plane.admin_kubeconfig(&front.name) else {
+            continue;
+        };
+        text.push_str(&format!(
+            "in there, ask the API server of {}: {} kubectl --kubeconfig {} get pods --all-namespaces\n",
+            front.name,
+            plane.program().path().display(),
+            kubeconfig.display()
+        ));
+    }
     text
 }

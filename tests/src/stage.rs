@@ -4,9 +4,11 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use reachproof_lab::Lab;
+use reachproof_lab::kubernetes::{ControlPlane, Front, Program, Settings};
 use reachproof_lab::world::{Expanded, World};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::error::RunnerError;
@@ -21,6 +23,8 @@ const PRIVATE: &str = "/run/netns";
 /// A world that is up until this is dropped. Directory and network go with it.
 #[derive(Debug)]
 pub struct Stage {
+    // Dropped before the network that it stands in.
+    kubernetes: Option<ControlPlane>,
     /// The network.
     pub lab: Lab,
     /// What the world expanded to.
@@ -31,7 +35,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Builds the network of `world` and writes its snapshot as one file.
+    /// Builds the network of `world` and writes its snapshot as one file, and the policy of its agents.
     ///
     /// # Errors
     /// [`RunnerError`] if the world does not expand, the lab cannot be built or the file not written.
@@ -43,16 +47,46 @@ impl Stage {
             .map_err(|source| RunnerError::Directory { source })?;
         let lab = Lab::up(&expanded.plan)?;
         let stage = Stage {
+            kubernetes: None,
             lab,
             expanded,
             coordinator: world.coordinator.clone(),
             directory,
         };
         let snapshot = Value::Object(stage.expanded.plan.snapshot.clone());
-        let path = stage.snapshot();
-        fs::write(&path, snapshot.to_string())
-            .map_err(|source| RunnerError::Write { path, source })?;
+        let ranges: Vec<IpNet> = world
+            .vpcs
+            .values()
+            .flat_map(|vpc| vpc.cidrs.iter().copied())
+            .collect();
+        let policy = json!({ "allow": ranges });
+        for (path, content) in [(stage.snapshot(), snapshot), (stage.policy(), policy)] {
+            fs::write(&path, content.to_string())
+                .map_err(|source| RunnerError::Write { path, source })?;
+        }
         Ok(stage)
+    }
+
+    /// Starts an API server behind each interface of the control plane, and creates the world's objects.
+    ///
+    /// # Errors
+    /// [`RunnerError::Kubernetes`] if it cannot be started, or refuses an object.
+    pub fn start_kubernetes(&mut self, program: Program) -> Result<(), RunnerError> {
+        let snapshot = &self.expanded.plan.snapshot;
+        let settings = Settings::of(snapshot);
+        let fronts = Front::all_in(&self.lab, &settings)?;
+        self.lab.close_listeners();
+        let folder = self.directory.path().join("kubernetes");
+        let plane = ControlPlane::start(program, &folder, fronts, settings)?;
+        plane.populate(snapshot)?;
+        self.kubernetes = Some(plane);
+        Ok(())
+    }
+
+    /// The control plane, if there is one.
+    #[must_use]
+    pub fn kubernetes(&self) -> Option<&ControlPlane> {
+        self.kubernetes.as_ref()
     }
 
     /// The snapshot: one file with the stems as keys (DESIGN 5).
@@ -65,6 +99,12 @@ impl Stage {
     #[must_use]
     pub fn credentials(&self) -> PathBuf {
         self.directory.path().join("credentials")
+    }
+
+    /// The policy of every agent: the ranges of all VPCs of the world.
+    #[must_use]
+    pub fn policy(&self) -> PathBuf {
+        self.directory.path().join("policy.json")
     }
 
     /// Where the output of an agent goes.

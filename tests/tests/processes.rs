@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use reachproof_lab::world::World;
 use reachproof_tests::agents::{AgentProgram, Agents, Dial};
 use reachproof_tests::coordinator::Coordinator;
@@ -51,6 +52,21 @@ fn main() -> ExitCode {
                 run: cut,
             },
             Case {
+                name: "a_coordinator_that_was_paused_for_a_minute_changes_no_verdict",
+                ignored: Some("needs two minutes"),
+                run: pause,
+            },
+            Case {
+                name: "a_half_open_stream_is_noticed_and_changes_no_verdict",
+                ignored: Some("needs a minute"),
+                run: half_open,
+            },
+            Case {
+                name: "a_killed_agent_is_said_to_be_lost_and_no_finding_rests_on_it_alone",
+                ignored: Some("needs a minute"),
+                run: kill_agent,
+            },
+            Case {
                 name: "an_agent_that_never_came_is_explained_by_the_way_to_the_coordinator",
                 ignored: None,
                 run: explain_absence,
@@ -59,12 +75,13 @@ fn main() -> ExitCode {
     )
 }
 
-/// Builds the two binaries beside this test, as `cargo build` does.
+/// Builds the two binaries beside this test, without the AWS SDK: a saved snapshot is all that they read here.
 fn build() -> CaseResult {
     let status = Command::new(env!("CARGO"))
         .args([
             "build",
             "--quiet",
+            "--no-default-features",
             "--package",
             "reachproof",
             "--package",
@@ -221,6 +238,111 @@ fn cut() -> CaseResult {
         }
     })?;
     judge(&world, exit, &report, &stage)
+}
+
+/// How long the coordinator is paused: longer than a dead stream takes to be noticed.
+const PAUSED: Duration = Duration::from_secs(60);
+
+/// Pauses the coordinator while the agents probe.
+fn pause() -> CaseResult {
+    let world = World::builtin("default")?;
+    let stage = Stage::up(&world)?;
+    let (coordinator, dial) = Coordinator::start(&stage, &binary("reachproof")?, WAIT)?;
+    let agent = binary("reachproof-agent")?;
+    let agents = Agents::start(&stage, AgentProgram::Agent(&agent), &dial)?;
+    wait_for_listeners(&stage)?;
+    coordinator.signal(Signal::SIGSTOP)?;
+    std::thread::sleep(PAUSED);
+    coordinator.signal(Signal::SIGCONT)?;
+    let (exit, report) = coordinator.finish()?;
+    drop(agents);
+    judge(&world, exit, &report, &stage)?;
+    streams_were_lost(&stage)?;
+    nothing_lost(&report)
+}
+
+/// Drops every packet of the streams, both ways, until both ends have noticed.
+fn half_open() -> CaseResult {
+    let world = World::builtin("default")?;
+    let (exit, report, stage) = play(&world, WAIT, |stage| {
+        wait_for_listeners(stage)?;
+        nft(HALF_OPEN_RULES)?;
+        std::thread::sleep(HALF_OPEN);
+        nft("delete table inet cut")?;
+        Ok(())
+    })?;
+    judge(&world, exit, &report, &stage)?;
+    streams_were_lost(&stage)?;
+    nothing_lost(&report)
+}
+
+/// How long the streams are half open: until their keep-alive has run out (25 s).
+const HALF_OPEN: Duration = Duration::from_secs(28);
+
+/// Rules that drop what comes to the control port and what goes back, without a word.
+const HALF_OPEN_RULES: &str = "add table inet cut
+add chain inet cut input { type filter hook input priority 0; }
+add rule inet cut input tcp dport 7443 drop
+add chain inet cut output { type filter hook output priority 0; }
+add rule inet cut output tcp sport 7443 drop";
+
+/// Fails if not every agent has noticed that its stream was dead: then nothing was tested.
+fn streams_were_lost(stage: &Stage) -> CaseResult {
+    for place in &stage.expanded.agents {
+        let log = fs::read_to_string(stage.log(&place.endpoint))?;
+        if !log.contains("stream lost") {
+            return Err(format!("{} did not notice the dead stream: {log}", place.endpoint).into());
+        }
+    }
+    Ok(())
+}
+
+/// Fails if a report says that a result was lost, or if attempts of one probe were counted twice.
+fn nothing_lost(report: &Value) -> CaseResult {
+    let agents = report.pointer("/agents/present").and_then(Value::as_array);
+    for agent in agents.ok_or("the report lists no agents")? {
+        for count in ["results_lost", "batches_lost"] {
+            if agent.get(count).and_then(Value::as_u64).unwrap_or(0) != 0 {
+                return Err(format!("an agent lost results: {agent}").into());
+            }
+        }
+    }
+    let findings = report.get("findings").and_then(Value::as_array);
+    for finding in findings.ok_or("the report has no findings")? {
+        let attempts = finding
+            .pointer("/observation/attempts")
+            .and_then(Value::as_array);
+        if attempts.is_some_and(|attempts| attempts.len() > ATTEMPTS_MOST) {
+            return Err(format!("attempts were counted twice: {finding}").into());
+        }
+    }
+    Ok(())
+}
+
+/// Most attempts of one flow: the ports of a partial one, or the attempts of a silent one.
+const ATTEMPTS_MOST: usize = 16;
+
+/// Kills an agent in the middle of its probes: what it had said stands, the rest is inconclusive, never a denial.
+fn kill_agent() -> CaseResult {
+    let world = World::builtin("default")?;
+    let stage = Stage::up(&world)?;
+    let (coordinator, dial) = Coordinator::start(&stage, &binary("reachproof")?, WAIT)?;
+    let agent = binary("reachproof-agent")?;
+    let mut agents = Agents::start(&stage, AgentProgram::Agent(&agent), &dial)?;
+    wait_for_listeners(&stage)?;
+    agents.kill("web")?;
+    let (_, report) = coordinator.finish()?;
+    drop(agents);
+    let findings = report.get("findings").and_then(Value::as_array);
+    let kinds = |kind: &str| {
+        let of_kind = |finding: &&Value| finding.get("kind").and_then(Value::as_str) == Some(kind);
+        findings.into_iter().flatten().filter(of_kind).count()
+    };
+    let (closed, inconclusive) = (kinds("contradiction_closed"), kinds("inconclusive"));
+    if closed > 0 || inconclusive == 0 {
+        return Err(format!("{closed} contradictions closed, {inconclusive} inconclusive").into());
+    }
+    Ok(())
 }
 
 /// Rules that reset what comes to the control port over the management links.

@@ -124,7 +124,9 @@ impl<N: Net> Agent<N> {
                 Ok(())
             }
             Some(coordinator_message::Body::Ack(ack)) => {
-                self.spool.acknowledge(ack.sequence);
+                if self.spool.acknowledge(ack.sequence) == 0 {
+                    return self.beat(session, timers).await;
+                }
                 if self.spool.has_unsent() && timers.flush_at.is_none() {
                     timers.flush_at = Some(Instant::now() + BATCH_WAIT);
                 }

@@ -14,9 +14,10 @@ use crate::probe::RunName;
 /// An attempt whose SYN was sent.
 #[derive(Debug)]
 pub(super) struct Attempt {
-    pub(super) running: Running,
+    pub(super) running: Box<Running>,
     pub(super) socket: Socket,
-    pub(super) local: SocketAddr,
+    /// None where it is not recorded.
+    pub(super) local: Option<SocketAddr>,
     pub(super) started_at: Instant,
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::Pacing;
+
 /// Spreads starts evenly: at most so many a second, and a burst after a pause.
 ///
 /// Bursts make answers late and look like an attack (PERFORMANCE A, traps 3 and 5).
@@ -16,9 +18,14 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Allows `per_second` starts, and `burst` of them at once; both count as at least 1.
-    pub(super) fn new(per_second: u32, burst: u32, now: Instant) -> Pace {
-        let gap = Duration::from_secs(1) / per_second.max(1);
+    /// Starts as `pacing` says; without a pace the gap is nothing.
+    pub(super) fn new(pacing: Pacing, now: Instant) -> Pace {
+        let (gap, burst) = match pacing {
+            Pacing::Unpaced => (Duration::ZERO, 1),
+            Pacing::Even { per_second, burst } => {
+                (Duration::from_secs(1) / per_second.max(1), burst)
+            }
+        };
         Pace {
             gap,
             ahead: gap * burst.max(1).saturating_sub(1),
@@ -41,6 +48,11 @@ impl Pace {
 mod tests {
     use super::*;
 
+    /// An even pace.
+    fn even(per_second: u32, burst: u32) -> Pacing {
+        Pacing::Even { per_second, burst }
+    }
+
     /// Starts as many as the pace allows until `after` and counts them.
     fn starts(pace: &mut Pace, begin: Instant, after: Duration) -> u32 {
         let mut count = 0;
@@ -58,7 +70,7 @@ mod tests {
     #[test]
     fn a_burst_is_followed_by_even_starts() {
         let now = Instant::now();
-        let mut pace = Pace::new(20, 50, now);
+        let mut pace = Pace::new(even(20, 50), now);
         assert_eq!(starts(&mut pace, now, Duration::ZERO), 50);
         assert_eq!(starts(&mut pace, now, Duration::from_secs(1)), 20);
     }
@@ -66,7 +78,7 @@ mod tests {
     #[test]
     fn a_pause_gives_back_no_more_than_the_burst() {
         let now = Instant::now();
-        let mut pace = Pace::new(20, 5, now);
+        let mut pace = Pace::new(even(20, 5), now);
         assert_eq!(starts(&mut pace, now, Duration::ZERO), 5);
         let later = now + Duration::from_secs(3600);
         assert_eq!(starts(&mut pace, later, Duration::ZERO), 5);
@@ -75,7 +87,7 @@ mod tests {
     #[test]
     fn a_burst_of_one_never_starts_two_within_a_gap() {
         let now = Instant::now();
-        let mut pace = Pace::new(10, 1, now);
+        let mut pace = Pace::new(even(10, 1), now);
         assert_eq!(starts(&mut pace, now, Duration::from_millis(99)), 1);
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -29,6 +30,14 @@ pub(super) struct Running {
 }
 
 impl Running {
+    /// Remembers a source port for the attempts after this one, if there is one that could draw it again.
+    pub(super) fn remember_port(&mut self, local: Option<SocketAddr>) {
+        let again = self.attempt + 1 < self.probe.attempts_max();
+        if again && self.probe.source.is_some() {
+            self.ports_used.extend(local.map(|local| local.port()));
+        }
+    }
+
     /// The next attempt, or the one in flight, and those that may follow it.
     pub(super) fn attempts_left(&self) -> usize {
         let left = self.probe.attempts_max().saturating_sub(self.attempt);
@@ -42,7 +51,7 @@ type Due = Reverse<(Instant, u64, usize)>;
 /// All probes that wait for their next attempt.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    waiting: Slab<(u64, Running)>,
+    waiting: Slab<(u64, Box<Running>)>,
     due: BinaryHeap<Due>,
     /// Counts additions, so that an entry of `due` is known to be stale.
     serial: u64,
@@ -55,21 +64,21 @@ impl Queue {
         let room = PROBES_WAITING_MAX.saturating_sub(self.waiting.len());
         let refused = work.probes.len().saturating_sub(room);
         for probe in work.probes.into_iter().take(room) {
-            let running = Running {
+            let running = Box::new(Running {
                 run: work.run.clone(),
                 probe,
                 expires_at: work.expires_at,
                 attempt: 0,
                 ports_used: Vec::new(),
                 port_waits: 0,
-            };
+            });
             self.push(running, now);
         }
         refused
     }
 
     /// Lets a probe wait until `at`.
-    pub(super) fn push(&mut self, running: Running, at: Instant) {
+    pub(super) fn push(&mut self, running: Box<Running>, at: Instant) {
         self.serial += 1;
         self.attempts += running.attempts_left();
         let key = self.waiting.insert((self.serial, running));
@@ -92,7 +101,7 @@ impl Queue {
     }
 
     /// Takes the first probe whose attempt is due and still allowed, and drops those that expired before.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<Running> {
+    pub(super) fn pop(&mut self, now: Instant) -> Option<Box<Running>> {
         while self.first()? <= now {
             let Reverse((_, _, key)) = self.due.pop()?;
             let (_, running) = self.waiting.try_remove(key)?;

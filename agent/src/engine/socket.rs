@@ -2,12 +2,13 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::Evidence;
 use crate::{
     outcome::{Errno, Outcome, Stage},
     probe::{Probe, ProbeKind},
@@ -21,8 +22,8 @@ const DRAWS_MAX: u32 = 8;
 #[derive(Debug)]
 pub(super) struct Started {
     pub(super) socket: Socket,
-    /// By getsockname.
-    pub(super) local: SocketAddr,
+    /// By getsockname; none where it is not recorded.
+    pub(super) local: Option<SocketAddr>,
 }
 
 /// Why an attempt could not be started.
@@ -41,47 +42,75 @@ pub(super) enum StartFailure {
 /// Opens a new socket from the probe's source address and sends the SYN.
 ///
 /// A random port is one that is not among `used`, as far as a few draws give one: a port that was used before may meet
-/// a tracked connection (SEMANTICS A.4).
+/// a tracked connection (SEMANTICS A.4). Without a source address the kernel chooses both when it connects: ports are then
+/// used again for other targets, so that their range is no limit.
 pub(super) fn start(
     probe: &Probe,
     port: Option<u16>,
     used: &[u16],
+    evidence: Evidence,
 ) -> Result<Started, StartFailure> {
-    let (socket, local) = bound(probe, port, used)?;
-    match socket.connect(&probe.target.into()) {
-        Ok(()) => Ok(Started { socket, local }),
-        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
-            Ok(Started { socket, local })
+    let (socket, bound) = match (probe.source, port) {
+        (None, None) => (open(probe, port).map_err(unbound)?, None),
+        (source, port) => {
+            let source = source.unwrap_or_else(|| any(probe.target));
+            let (socket, local) = bind(probe, SocketAddr::new(source, port.unwrap_or(0)), used)?;
+            (socket, Some(local))
         }
-        Err(error) => Err(StartFailure::Other {
-            errno: Errno::of(&error),
-            local: Some(local),
-        }),
+    };
+    match socket.connect(&probe.target.into()) {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+        Err(error) => {
+            return Err(StartFailure::Other {
+                errno: Errno::of(&error),
+                local: bound,
+            });
+        }
+    }
+    let local = match (bound, evidence) {
+        (Some(local), _) => Some(local),
+        (None, Evidence::Outcome) => None,
+        (None, Evidence::Full) => Some(local_address(&socket).map_err(unbound)?),
+    };
+    Ok(Started { socket, local })
+}
+
+/// An error before the socket had an address.
+fn unbound(error: io::Error) -> StartFailure {
+    StartFailure::Other {
+        errno: Errno::of(&error),
+        local: None,
     }
 }
 
-/// A socket that is bound to the probe's source address and a port.
-fn bound(
+/// The address of no host, in the family of `target`.
+fn any(target: SocketAddr) -> IpAddr {
+    match target {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    }
+}
+
+/// A socket that is bound to `source`; port 0 is a random one.
+fn bind(
     probe: &Probe,
-    port: Option<u16>,
+    source: SocketAddr,
     used: &[u16],
 ) -> Result<(Socket, SocketAddr), StartFailure> {
-    let other = |error: io::Error| StartFailure::Other {
-        errno: Errno::of(&error),
-        local: None,
-    };
+    let port = Some(source.port()).filter(|port| *port != 0);
     let mut draws = 0;
     loop {
-        let socket = open(probe, port).map_err(other)?;
-        if let Err(error) = socket.bind(&SocketAddr::new(probe.source, port.unwrap_or(0)).into()) {
+        let socket = open(probe, port).map_err(unbound)?;
+        if let Err(error) = socket.bind(&source.into()) {
             let busy = port.is_some() && error.raw_os_error() == Some(libc::EADDRINUSE);
             return Err(if busy {
                 StartFailure::PortBusy(Errno::of(&error))
             } else {
-                other(error)
+                unbound(error)
             });
         }
-        let local = local_address(&socket).map_err(other)?;
+        let local = local_address(&socket).map_err(unbound)?;
         draws += 1;
         if port.is_some() || draws == DRAWS_MAX || !used.contains(&local.port()) {
             return Ok((socket, local));
@@ -125,24 +154,35 @@ pub(super) struct Judged {
     pub(super) syn_retransmissions: u32,
 }
 
-/// Asks the kernel how the handshake went.
-pub(super) fn judge(socket: &Socket, after: Duration) -> Judged {
-    let error = socket.take_error();
-    let status = tcp_status(socket);
-    let syn_retransmissions = status.as_ref().map_or(0, |status| status.retransmissions);
-    let round_trip = status.as_ref().ok().and_then(|status| status.round_trip);
-    let outcome = match (error, status) {
-        (Ok(Some(error)) | Err(error), _) => {
-            Some(Outcome::of_errno(Errno::of(&error), Stage::Waiting, after))
-        }
-        (Ok(None), Err(error)) => Some(Outcome::LocalError {
-            errno: Errno::of(&error),
-        }),
-        (Ok(None), Ok(status)) => match status.handshake {
-            Handshake::Pending => None,
-            Handshake::Over => Some(Outcome::Connected { handshake: after }),
-        },
+/// What is known of a socket before the kernel is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    /// An event said that it can be written to, and nothing of an error: the handshake is done.
+    Writable,
+    /// An event said that there is an error, or that it is closed.
+    Failed,
+    /// There was no event.
+    None,
+}
+
+/// Asks the kernel how the handshake went, with as few system calls as `news` and `evidence` let it.
+pub(super) fn judge(socket: &Socket, news: News, after: Duration, evidence: Evidence) -> Judged {
+    let status = match (news, evidence) {
+        (News::Writable | News::Failed, Evidence::Outcome) => None,
+        (News::None, _) | (_, Evidence::Full) => tcp_status(socket).ok(),
     };
+    let failure = match news {
+        News::Writable => None,
+        // Also while the SYN is unanswered: an ICMP error that came during connect() is kept here and nowhere else.
+        News::Failed | News::None => failure(socket, after),
+    };
+    let handshake = status.as_ref().map(|status| status.handshake);
+    let outcome = match (failure, handshake) {
+        (Some(outcome), _) => Some(outcome),
+        (None, Some(Handshake::Pending)) => None,
+        (None, Some(Handshake::Over) | None) => Some(Outcome::Connected { handshake: after }),
+    };
+    let round_trip = status.as_ref().and_then(|status| status.round_trip);
     let outcome = match (outcome, round_trip) {
         // The application's clock is late by all that the loop did before (PERFORMANCE A, timing error).
         (Some(Outcome::Connected { .. }), Some(handshake)) => {
@@ -152,6 +192,15 @@ pub(super) fn judge(socket: &Socket, after: Duration) -> Judged {
     };
     Judged {
         outcome,
-        syn_retransmissions,
+        syn_retransmissions: status.map_or(0, |status| status.retransmissions),
     }
+}
+
+/// What `SO_ERROR` says; none when there is no error.
+fn failure(socket: &Socket, after: Duration) -> Option<Outcome> {
+    let error = match socket.take_error() {
+        Ok(error) => error?,
+        Err(error) => error,
+    };
+    Some(Outcome::of_errno(Errno::of(&error), Stage::Waiting, after))
 }

@@ -15,17 +15,20 @@ use mio::{Events, Poll, Token, Waker};
 use tracing::warn;
 
 use super::{
-    Close, Command, PeerConnection, Place, Sink,
+    Close, Command, Evidence, Next, PeerConnection, Place, Regime, Sink,
     flight::{Attempt, Flight},
     lag::Lag,
     pace::Pace,
     queue::{PORT_WAIT, PORT_WAITS_MAX, Queue, Running},
-    socket::{Judged, StartFailure, Started, judge, start},
+    report::{finished, refused},
+    socket::{Judged, News, StartFailure, Started, judge, start},
+    tracked::{Left, Tracked},
 };
 use crate::{
-    limits::{DEADLINE_MAX, Limits, STARTS_BURST},
+    limits::DEADLINE_MAX,
     outcome::{Errno, Outcome, Stage},
-    probe::{Attempts, Finished, ProbeKind},
+    policy::Policy,
+    probe::{Attempts, Finished, ProbeKind, Work},
     seams::Clock,
 };
 
@@ -34,6 +37,9 @@ const WAKE: Token = Token(usize::MAX);
 
 /// Events taken at once; more come with the next turn.
 const EVENTS_MAX: usize = 256;
+
+/// Attempts started before the loop looks at answers again: a long burst would make it late.
+const STARTS_PER_TURN: usize = 64;
 
 /// An attempt that waited more than this part of its deadline for us, and not for the network, is *starved*.
 const STARVED_PART: u32 = 4;
@@ -45,7 +51,10 @@ pub(super) struct Turns {
     clock: Arc<dyn Clock>,
     sink: Box<dyn Sink>,
     in_flight_max: usize,
+    evidence: Evidence,
+    policy: Policy,
     pace: Pace,
+    tracked: Tracked,
     queue: Queue,
     flight: Flight,
     lag: Lag,
@@ -56,17 +65,10 @@ pub(super) struct Turns {
     woken_at: Instant,
 }
 
-/// Whether the loop goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
-    Turn,
-    Stop,
-}
-
 impl Turns {
     /// Makes the event queue.
     pub(super) fn new(
-        limits: Limits,
+        regime: Regime,
         clock: Arc<dyn Clock>,
         sink: Box<dyn Sink>,
         pending: Arc<AtomicUsize>,
@@ -80,8 +82,11 @@ impl Turns {
             waker,
             clock,
             sink,
-            in_flight_max: usize::try_from(limits.in_flight_max).unwrap_or(usize::MAX),
-            pace: Pace::new(limits.starts_per_second_max, STARTS_BURST, now),
+            in_flight_max: regime.in_flight_max.max(1),
+            evidence: regime.evidence,
+            policy: regime.policy,
+            pace: Pace::new(regime.pacing, now),
+            tracked: Tracked::new(regime.tracked_max),
             queue: Queue::default(),
             flight,
             lag: Lag::default(),
@@ -112,7 +117,12 @@ impl Turns {
         self.wait(events)?;
         for event in events.iter() {
             if event.token() != WAKE {
-                self.answered(event.token().0);
+                let news = if event.is_error() || event.is_write_closed() {
+                    News::Failed
+                } else {
+                    News::Writable
+                };
+                self.answered(event.token().0, news);
             }
         }
         if self.obey(commands) == Next::Stop {
@@ -135,7 +145,10 @@ impl Turns {
             Err(error) => return Err(error),
         }
         let now = self.clock.now();
-        let late = alarm.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        // What was due before the wait began is what the turn before is to blame for.
+        let late = alarm.map_or(Duration::ZERO, |at| {
+            now.saturating_duration_since(at.max(before))
+        });
         let busy = before.saturating_duration_since(self.woken_at);
         self.lag.note(now, late.max(busy), DEADLINE_MAX * 2);
         self.woken_at = now;
@@ -148,29 +161,39 @@ impl Turns {
         if self.is_full() {
             return deadline;
         }
-        let start = self.queue.first().map(|due| due.max(self.pace.earliest()));
+        let start = self
+            .queue
+            .first()
+            .map(|due| due.max(self.pace.earliest()).max(self.room_at()));
         match (deadline, start) {
             (Some(deadline), Some(start)) => Some(deadline.min(start)),
             (deadline, start) => deadline.or(start),
         }
     }
 
+    /// Attempts in flight, those included that others complete.
+    fn in_flight(&self) -> usize {
+        self.flight.len() + self.handed_over.load(Ordering::Acquire)
+    }
+
     /// Whether no further attempt may start.
     fn is_full(&self) -> bool {
-        self.flight.len() + self.handed_over.load(Ordering::Acquire) >= self.in_flight_max
+        self.in_flight() >= self.in_flight_max
+    }
+
+    /// When connection tracking has room for a further attempt; the past when it has now.
+    fn room_at(&mut self) -> Instant {
+        let in_flight = self.in_flight();
+        self.tracked
+            .full_until(self.woken_at, in_flight)
+            .unwrap_or(self.woken_at)
     }
 
     /// Takes all commands that wait. A sender that is gone without a word means the same as a stop.
     fn obey(&mut self, commands: &mpsc::Receiver<Command>) -> Next {
         loop {
             match commands.try_recv() {
-                Ok(Command::Add(work)) => {
-                    let run = work.run.clone();
-                    let refused = self.queue.add(work, self.clock.now());
-                    if refused > 0 {
-                        warn!(%run, refused, "more probes than may wait; the rest is not made");
-                    }
-                }
+                Ok(Command::Add(work)) => self.add(work),
                 Ok(Command::Cancel(run)) => {
                     self.queue.cancel(&run);
                     self.flight.cancel(&run);
@@ -181,16 +204,40 @@ impl Turns {
         }
     }
 
+    /// Queues probes, but for those that the policy refuses: these are finished at once.
+    fn add(&mut self, mut work: Work) {
+        let run = work.run.clone();
+        let now = self.clock.now();
+        let (policy, sink) = (&self.policy, &self.sink);
+        let mut by_policy = 0_usize;
+        work.probes.retain(|probe| match policy.check(probe.target) {
+            Ok(()) => true,
+            Err(refusal) => {
+                if by_policy == 0 {
+                    warn!(%run, probe = probe.id, target = %probe.target, %refusal, "refused by the agent's policy");
+                }
+                by_policy += 1;
+                sink.finished(refused(&run, probe, now));
+                false
+            }
+        });
+        if by_policy > 1 {
+            warn!(%run, refused = by_policy, "probes refused by the agent's policy");
+        }
+        let too_many = self.queue.add(work, now);
+        if too_many > 0 {
+            warn!(%run, refused = too_many, "more probes than may wait; the rest is not made");
+        }
+    }
+
     /// Takes the answer of an attempt that the kernel has news about.
-    fn answered(&mut self, key: usize) {
+    fn answered(&mut self, key: usize, news: News) {
         let now = self.clock.now();
         let Some(attempt) = self.flight.find(key) else {
             return;
         };
-        let judged = judge(
-            &attempt.socket,
-            now.saturating_duration_since(attempt.started_at),
-        );
+        let after = now.saturating_duration_since(attempt.started_at);
+        let judged = judge(&attempt.socket, news, after, self.evidence);
         if judged.outcome.is_some() {
             self.end(key, judged, now);
         }
@@ -204,7 +251,7 @@ impl Turns {
                 continue;
             };
             let after = now.saturating_duration_since(attempt.started_at);
-            let judged = judge(&attempt.socket, after);
+            let judged = judge(&attempt.socket, News::None, after, self.evidence);
             let starved =
                 self.lag.since(attempt.started_at) > attempt.running.probe.deadline / STARVED_PART;
             let silent = if starved {
@@ -233,7 +280,7 @@ impl Turns {
         } = attempt;
         let finished = Finished {
             syn_retransmissions: judged.syn_retransmissions,
-            ..finished(&running, outcome, Some(local), started_at)
+            ..finished(&running, outcome, local, started_at)
         };
         match (running.probe.kind, outcome) {
             (ProbeKind::Peer { nonce }, Outcome::Connected { .. })
@@ -243,6 +290,7 @@ impl Turns {
                     Attempts::Random { .. } => Close::Normal,
                     Attempts::Ports(_) => Close::Reset,
                 };
+                self.tracked.note(Left::Lasting, now);
                 self.sink.connected(PeerConnection {
                     stream: TcpStream::from(socket),
                     attempt: finished,
@@ -252,7 +300,10 @@ impl Turns {
                     place: self.take_place(),
                 });
             }
-            (ProbeKind::TcpConnect | ProbeKind::Peer { .. }, _) => self.sink.finished(finished),
+            (ProbeKind::TcpConnect | ProbeKind::Peer { .. }, _) => {
+                self.tracked.note(Left::by(outcome), now);
+                self.sink.finished(finished);
+            }
         }
         self.go_on(running, outcome, started_at, now);
     }
@@ -267,7 +318,13 @@ impl Turns {
     }
 
     /// Queues the next attempt of a probe, if there is one.
-    fn go_on(&mut self, mut running: Running, outcome: Outcome, started_at: Instant, now: Instant) {
+    fn go_on(
+        &mut self,
+        mut running: Box<Running>,
+        outcome: Outcome,
+        started_at: Instant,
+        now: Instant,
+    ) {
         if !running.probe.goes_on_after(running.attempt, outcome) {
             return;
         }
@@ -279,9 +336,11 @@ impl Turns {
 
     /// Starts what is due, as far as limits and pace allow.
     fn start_due(&mut self) {
-        while !self.is_full() {
+        let mut left = STARTS_PER_TURN;
+        while !self.is_full() && left > 0 {
+            left -= 1;
             let now = self.clock.now();
-            if self.pace.earliest() > now {
+            if self.pace.earliest() > now || self.room_at() > now {
                 return;
             }
             let Some(running) = self.queue.pop(now) else {
@@ -293,11 +352,11 @@ impl Turns {
     }
 
     /// Starts the next attempt of a probe.
-    fn start(&mut self, mut running: Running, now: Instant) {
+    fn start(&mut self, mut running: Box<Running>, now: Instant) {
         let port = running.probe.planned_port(running.attempt);
-        match start(&running.probe, port, &running.ports_used) {
+        match start(&running.probe, port, &running.ports_used, self.evidence) {
             Ok(Started { socket, local }) => {
-                running.ports_used.push(local.port());
+                running.remember_port(local);
                 match self.flight.watch(&socket) {
                     Ok(()) => self.flight.add(Attempt {
                         running,
@@ -305,7 +364,7 @@ impl Turns {
                         local,
                         started_at: now,
                     }),
-                    Err(error) => self.failed(running, Errno::of(&error), Some(local), now),
+                    Err(error) => self.failed(running, Errno::of(&error), local, now),
                 }
             }
             Err(StartFailure::PortBusy(_)) if running.port_waits < PORT_WAITS_MAX => {
@@ -318,7 +377,13 @@ impl Turns {
     }
 
     /// Reports an attempt that a system call ended.
-    fn failed(&mut self, running: Running, errno: Errno, local: Option<SocketAddr>, now: Instant) {
+    fn failed(
+        &mut self,
+        running: Box<Running>,
+        errno: Errno,
+        local: Option<SocketAddr>,
+        now: Instant,
+    ) {
         let outcome = Outcome::of_errno(errno, Stage::Starting, Duration::ZERO);
         self.sink.finished(finished(&running, outcome, local, now));
         self.go_on(running, outcome, now, now);
@@ -329,24 +394,5 @@ impl Turns {
         let handed_over = self.handed_over.load(Ordering::Acquire);
         let pending = self.queue.attempts_left() + self.flight.attempts_left() + handed_over;
         self.pending.store(pending, Ordering::Release);
-    }
-}
-
-/// A finished attempt without anything that came after the handshake.
-fn finished(
-    running: &Running,
-    outcome: Outcome,
-    local: Option<SocketAddr>,
-    started_at: Instant,
-) -> Finished {
-    Finished {
-        run: running.run.clone(),
-        probe: running.probe.id,
-        attempt: running.attempt,
-        outcome,
-        local,
-        started_at,
-        syn_retransmissions: 0,
-        identification: None,
     }
 }

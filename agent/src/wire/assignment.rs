@@ -173,7 +173,7 @@ fn probe_from_wire(wire: &v1::Probe) -> Result<Probe, InvalidProbe> {
     Ok(Probe {
         id: wire.id,
         target: SocketAddr::new(target, port),
-        source,
+        source: Some(source),
         kind: kind_from_wire(wire)?,
         attempts: attempts_from_wire(wire)?,
         deadline,

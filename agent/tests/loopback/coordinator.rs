@@ -17,6 +17,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use reachproof_agent::{
     config::{Config, Kind},
     control::{AgentError, Seams, run},
+    policy::Policy,
     seams::{Net, SystemClock},
 };
 use reachproof_proto::v1::{
@@ -116,6 +117,7 @@ impl Coordinator {
             kind: Kind::Pod,
             addresses: vec![address.parse().unwrap()],
             limits: GENEROUS,
+            policy: Policy::unrestricted(),
         }
     }
 

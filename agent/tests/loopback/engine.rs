@@ -20,6 +20,7 @@ use socket2::SockRef;
 
 use crate::support::{
     Collect, GENEROUS, JumpingClock, PATIENCE, Silent, closed_port, loopback, patient, probe,
+    regime,
 };
 
 /// An engine and what comes out of it.
@@ -43,7 +44,7 @@ impl Bench {
             finished: to_finished,
             connected: to_connected,
         };
-        let (engine, _ended) = Engine::start(limits, clock, sink).unwrap();
+        let (engine, _ended) = Engine::start(regime(limits), clock, sink).unwrap();
         Bench {
             engine,
             finished,
@@ -210,7 +211,7 @@ fn a_peer_that_resets_at_once_is_connected() {
 #[test]
 fn an_address_that_is_not_ours_is_a_local_error() {
     let foreign = Probe {
-        source: "192.0.2.1".parse().unwrap(),
+        source: Some("192.0.2.1".parse().unwrap()),
         ..patient(1, closed_port(), 2, 20)
     };
     let attempts = Bench::new().all(foreign, 2);

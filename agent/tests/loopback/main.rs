@@ -12,5 +12,6 @@ mod coordinator;
 mod engine;
 mod peers;
 mod spool;
+mod stress;
 mod support;
 mod wire;

@@ -19,7 +19,7 @@ use reachproof_agent::{
 use reachproof_proto::net::{address_to_wire, verify_proof};
 use tokio::time::Instant;
 
-use crate::support::{Collect, GENEROUS, PATIENCE, loopback, patient, probe};
+use crate::support::{Collect, GENEROUS, PATIENCE, loopback, patient, probe, regime};
 
 /// The key of the ports in these tests.
 const KEY: [u8; 32] = [9; 32];
@@ -74,7 +74,7 @@ async fn ask(probe: Probe) -> Finished {
     let (connected, connections) = mpsc::channel();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (engine, _ended) = Engine::start(
-        GENEROUS,
+        regime(GENEROUS),
         Arc::clone(&clock),
         Collect {
             finished,
@@ -217,7 +217,7 @@ async fn a_connection_that_was_reset_before_it_was_accepted_is_reported() {
     let (connected, _) = mpsc::channel();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (engine, _ended) = Engine::start(
-        GENEROUS,
+        regime(GENEROUS),
         Arc::clone(&clock),
         Collect {
             finished: to_finished,

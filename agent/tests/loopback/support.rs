@@ -11,8 +11,9 @@ use std::{
 };
 
 use reachproof_agent::{
-    engine::{PeerConnection, Sink},
-    limits::Limits,
+    engine::{PeerConnection, Regime, Sink},
+    limits::{Allowance, CONNECTIONS_MAX, Limits, TRACKED_DEFAULT},
+    policy::Policy,
     probe::{Attempts, Finished, Probe, ProbeKind},
     seams::{Clock, Rng},
 };
@@ -27,6 +28,16 @@ pub(crate) const GENEROUS: Limits = Limits {
     starts_per_second_max: 100,
 };
 
+/// The regime of a stream with these limits, to any target: loopback is denied by every real policy.
+pub(crate) fn regime(attempts: Limits) -> Regime {
+    let allowance = Allowance {
+        attempts,
+        connections_max: CONNECTIONS_MAX,
+        tracked_max: TRACKED_DEFAULT,
+    };
+    Regime::of_stream(allowance, Policy::unrestricted())
+}
+
 /// The loopback address.
 pub(crate) fn loopback() -> IpAddr {
     "127.0.0.1".parse().unwrap()
@@ -37,11 +48,11 @@ pub(crate) fn probe(id: u32, target: SocketAddr) -> Probe {
     Probe {
         id,
         target,
-        source: if target.is_ipv4() {
+        source: Some(if target.is_ipv4() {
             loopback()
         } else {
             "::1".parse().unwrap()
-        },
+        }),
         kind: ProbeKind::TcpConnect,
         attempts: Attempts::Random { most: 1 },
         deadline: Duration::from_secs(5),

@@ -71,7 +71,7 @@ fn an_assignment_survives_the_wire() {
         (probe.id, probe.target.to_string().as_str()),
         (1, "10.0.2.5:443")
     );
-    assert_eq!(probe.source.to_string(), "10.0.1.10");
+    assert_eq!(probe.source.unwrap().to_string(), "10.0.1.10");
     assert_eq!(probe.kind, ProbeKind::Peer { nonce: [7; 16] });
     assert_eq!(probe.attempts, Attempts::Random { most: 3 });
     assert_eq!(

@@ -14,7 +14,7 @@ mod json;
 
 /// Ephemeral range that is assumed where nobody said otherwise: `net.ipv4.ip_local_port_range` of Linux.
 ///
-/// UNSOURCED default of the kernel [B]; agents report their own.
+/// UNSOURCED default of the kernel (B); agents report their own.
 pub const EPHEMERAL_PORTS_DEFAULT: PortRange = PortRange::between(32_768, 60_999);
 
 /// Source ports after CNI source NAT: any unprivileged port, chosen at random [B, CNI-R].

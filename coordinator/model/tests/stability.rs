@@ -163,6 +163,62 @@ fn a_cluster_that_is_being_updated_touches_every_flow() {
 }
 
 #[test]
+fn a_cluster_that_was_updated_between_two_quiet_readings_touches_every_flow() {
+    for field in ["version", "platformVersion"] {
+        let (stability, touched, all) = compared(|world| {
+            edit(world, "describe-cluster", |answer| {
+                answer["cluster"][field] = json!("another")
+            });
+        });
+        assert_eq!(stability.state, StabilityState::ClusterUpdated, "{field}");
+        assert_eq!(touched.len(), all);
+    }
+}
+
+#[test]
+fn an_interface_that_is_no_longer_in_use_touches_the_flows_of_its_address_alone() {
+    let (_, touched, _) = compared(|world| {
+        edit(world, "describe-network-interfaces", |answer| {
+            for interface in answer["NetworkInterfaces"].as_array_mut().unwrap() {
+                if interface["PrivateIpAddress"] == "10.0.2.20" {
+                    interface["Status"] = json!("available");
+                }
+            }
+        });
+    });
+    assert!(
+        touched.contains("10.0.1.20 -> 10.0.2.20 tcp/8080"),
+        "{touched:?}"
+    );
+    assert!(
+        touched.iter().all(|flow| flow.contains("10.0.2.20")),
+        "{touched:?}"
+    );
+}
+
+#[test]
+fn addresses_that_the_cni_adds_to_an_interface_touch_nothing() {
+    let (stability, touched, _) = compared(|world| {
+        edit(world, "describe-network-interfaces", |answer| {
+            for interface in answer["NetworkInterfaces"].as_array_mut().unwrap() {
+                let addresses = interface["PrivateIpAddresses"].as_array_mut().unwrap();
+                if addresses[0]["PrivateIpAddress"] == "10.0.2.20" {
+                    addresses.push(json!({"PrivateIpAddress": "10.0.2.29", "Primary": false}));
+                }
+            }
+        });
+    });
+    assert_eq!(stability.state, StabilityState::Changed);
+    assert!(touched.is_empty(), "{touched:?}");
+}
+
+#[test]
+fn policies_that_only_one_reading_has_touch_every_flow() {
+    let (_, touched, all) = compared(|world| world.insert("networkpolicies", json!({"items": []})));
+    assert_eq!(touched.len(), all);
+}
+
+#[test]
 fn without_a_second_reading_every_flow_is_touched() {
     let world = described("A01");
     let snapshot = Snapshot::decode(&world).unwrap().snapshot;

@@ -9,6 +9,8 @@ use reachproof_model::change::{Comparison, Concern, Difference, FlowChange};
 use reachproof_model::matrix::VerdictKind;
 use serde_json::{Value, json};
 
+use crate::source::SourceArguments;
+
 use super::exit_code::ExitCode;
 use super::matrix::{end, name};
 use super::{CliError, Format, decoded, table};
@@ -35,8 +37,8 @@ pub(crate) struct Arguments {
 /// # Errors
 /// [`CliError`] for a snapshot that cannot be used and for an answer that cannot be written.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
-    let before = decoded(&arguments.before)?;
-    let after = decoded(&arguments.after)?;
+    let before = decoded(&SourceArguments::saved(&arguments.before))?;
+    let after = decoded(&SourceArguments::saved(&arguments.after))?;
     let comparison = Comparison::new(&before, &after);
     let difference = comparison.difference();
     let mut out = io::BufWriter::new(io::stdout().lock());

@@ -1,7 +1,6 @@
 //! `reachproof explain`: one flow, gate by gate.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use reachproof_model::flow::Flow;
@@ -11,6 +10,8 @@ use reachproof_model::prediction::{Gate, Place, Prediction, Step, StepOutcome};
 use reachproof_model::snapshot::Snapshot;
 use serde_json::{Map, Value, json};
 
+use crate::source::SourceArguments;
+
 use super::exit_code::ExitCode;
 use super::predict::write_json;
 use super::{CliError, Format, decoded, table};
@@ -19,14 +20,14 @@ use super::{CliError, Format, decoded, table};
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// IP address that connects
-    source: String,
+    #[arg(value_name = "SOURCE")]
+    from: String,
     /// IP address that is connected to
     destination: String,
     /// Destination port (tcp and udp)
     port: Option<u16>,
-    /// Snapshot: a directory of answers (STEM.json), or one JSON file with the stems as keys
-    #[arg(long, value_name = "PATH")]
-    snapshot: PathBuf,
+    #[command(flatten)]
+    source: SourceArguments,
     /// Protocol: tcp, udp, icmp, icmpv6 or a number
     #[arg(long, default_value = "tcp")]
     protocol: String,
@@ -53,7 +54,7 @@ enum Kind {
 /// [`CliError`] for arguments that make no flow and for a snapshot that cannot be used.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     let flow = Flow::from_json(&Value::Object(fields(arguments)))?;
-    let snapshot = decoded(&arguments.snapshot)?;
+    let snapshot = decoded(&arguments.source)?;
     let prediction = predict(&snapshot, &flow);
     let mut out = io::stdout().lock();
     match arguments.output {
@@ -67,7 +68,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
 /// The flow as JSON, so that arguments and files are checked by the same rules.
 fn fields(arguments: &Arguments) -> Map<String, Value> {
     let mut fields = Map::new();
-    fields.insert("source".to_owned(), json!(arguments.source));
+    fields.insert("source".to_owned(), json!(arguments.from));
     fields.insert("destination".to_owned(), json!(arguments.destination));
     fields.insert("protocol".to_owned(), json!(arguments.protocol));
     let kind = match arguments.source_kind {

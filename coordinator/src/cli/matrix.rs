@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use reachproof_model::class::{Class, ClassId};
@@ -11,6 +10,8 @@ use reachproof_model::net::{PortRange, Printable};
 use reachproof_model::prediction::Gate;
 use reachproof_model::snapshot::{Direction, Snapshot};
 use serde_json::{Map, Value, json};
+
+use crate::source::SourceArguments;
 
 use super::exit_code::ExitCode;
 use super::{CliError, decoded, table};
@@ -21,9 +22,8 @@ const ROWS_MAX: usize = 500;
 /// Arguments of `matrix`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Snapshot: a directory of answers (STEM.json), or one JSON file with the stems as keys
-    #[arg(long, value_name = "PATH")]
-    snapshot: PathBuf,
+    #[command(flatten)]
+    world: SourceArguments,
     /// Only from these: an IP address, or part of a name, group, subnet or interface
     #[arg(long, value_name = "WHO")]
     source: Option<String>,
@@ -65,7 +65,7 @@ fn ports(text: &str) -> Result<PortRange, String> {
 /// # Errors
 /// [`CliError`] for a snapshot that cannot be used and for an answer that cannot be written.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
-    let snapshot = decoded(&arguments.snapshot)?;
+    let snapshot = decoded(&arguments.world)?;
     let matrix = Matrix::new(&snapshot);
     let filter = Filter {
         sources: chosen(&matrix, arguments.source.as_deref()),

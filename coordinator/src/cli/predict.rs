@@ -12,15 +12,16 @@ use reachproof_model::prediction::Prediction;
 use reachproof_model::snapshot::Snapshot;
 use serde_json::Value;
 
+use crate::source::SourceArguments;
+
 use super::exit_code::ExitCode;
 use super::{CliError, Format, decoded, table};
 
 /// Arguments of `predict`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Snapshot: a directory of answers (STEM.json), or one JSON file with the stems as keys
-    #[arg(long, value_name = "PATH")]
-    snapshot: PathBuf,
+    #[command(flatten)]
+    source: SourceArguments,
     /// JSON list of flows
     #[arg(long, value_name = "FILE")]
     flows: PathBuf,
@@ -35,7 +36,7 @@ pub(crate) struct Arguments {
 /// [`CliError`] for a snapshot or a list that cannot be used.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     let flows = flows(&arguments.flows)?;
-    let snapshot = decoded(&arguments.snapshot)?;
+    let snapshot = decoded(&arguments.source)?;
     let mut out = BufWriter::new(io::stdout().lock());
     match arguments.output {
         Format::Json => {

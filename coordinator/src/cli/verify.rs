@@ -19,6 +19,8 @@ use reachproof_verify::{
 };
 use tokio::net::TcpListener;
 
+use crate::source::SourceArguments;
+
 /// Width of a report that does not go to a terminal, in columns.
 const FILE_WIDTH: u16 = 120;
 
@@ -28,9 +30,8 @@ const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// What `verify` is told.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArguments {
-    /// Directory of answers of the AWS CLI and kubectl, or one JSON file with their stems as keys
-    #[arg(long, value_name = "PATH")]
-    snapshot: PathBuf,
+    #[command(flatten)]
+    source: SourceArguments,
     /// Address and port on which agents are awaited, like 0.0.0.0:7443
     #[arg(long, value_name = "ADDRESS")]
     listen: SocketAddr,
@@ -106,7 +107,7 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> anyhow::Result<u8> {
 async fn run(arguments: &VerifyArguments) -> anyhow::Result<Report> {
     let random = Arc::new(SystemRandomness::default());
     let config = RunConfig {
-        snapshot: arguments.snapshot.clone(),
+        snapshot: Arc::new(arguments.source.clone()),
         credentials: Credentials::in_directory(&arguments.credentials, random.as_ref())?,
         expected: expected(arguments.expect.as_deref())?,
         wait: arguments.wait,

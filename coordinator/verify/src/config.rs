@@ -1,12 +1,12 @@
 //! What a run is told.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::credentials::Credentials;
 use crate::random::Random;
+use crate::source::WorldSource;
 
 /// Default of [`RunConfig::resume_wait`]: a dead stream is noticed within 25 s, and the first dial after it comes within
 /// the window of `Welcome`.
@@ -34,8 +34,8 @@ pub enum SnapshotContent {
 
 /// Everything that a run is told; it reads no environment, no clock and no file beside these.
 pub struct RunConfig {
-    /// Directory or file of the snapshot, read before and after the probes (DESIGN 5).
-    pub snapshot: PathBuf,
+    /// The world, read before and after the probes: a saved snapshot by its path (DESIGN 5), or a cluster.
+    pub snapshot: Arc<dyn WorldSource>,
     /// CA, token and server certificate.
     pub credentials: Credentials,
     /// Whom to wait for.

@@ -6,14 +6,14 @@ use reachproof_model::snapshot::DecodeError;
 
 use crate::inventory::MissingAgent;
 use crate::random::RandomError;
-use crate::source::SourceError;
+use crate::source::WorldError;
 
 /// A run could not be done.
 #[derive(Debug, Error)]
 pub enum RunError {
     /// The snapshot could not be read.
     #[error("cannot read the snapshot")]
-    Source(#[from] SourceError),
+    Source(#[from] WorldError),
     /// The snapshot is not one.
     #[error("cannot use the snapshot")]
     Decode(#[from] DecodeError),

@@ -8,7 +8,7 @@ use reachproof_model::expectation::members::{ClusterMember, cluster_members};
 use reachproof_model::flow::Flow;
 use reachproof_model::plan::{Roster, RosterAgent};
 use reachproof_model::predict::predict;
-use reachproof_model::prediction::Prediction;
+use reachproof_model::prediction::{Prediction, Verdict};
 use reachproof_model::snapshot::{Owner, Snapshot};
 use serde::Serialize;
 
@@ -102,6 +102,44 @@ pub fn missing(
             })
             .collect(),
     }
+}
+
+/// What the model says about the ways from where agents should run to the coordinator.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ways {
+    /// Nodes and Fargate pods whose agents get through, by name.
+    pub open: Vec<String>,
+    /// Those that do not, each with the prediction that says so.
+    pub stopped: Vec<MissingAgent>,
+    /// Those about which the model cannot tell.
+    pub unsaid: Vec<MissingAgent>,
+}
+
+/// Asks the model about the way from every node and Fargate pod to `coordinator`, before any agent runs.
+pub fn ways(snapshot: &Snapshot, coordinator: SocketAddr) -> Ways {
+    let mut ways = Ways::default();
+    let everybody = missing(
+        &ExpectedAgents::Inventory,
+        snapshot,
+        &Roster::default(),
+        coordinator,
+    );
+    for agent in everybody {
+        match &agent.explanation {
+            Explanation::Predicted { prediction, .. } => match &prediction.verdict {
+                // A flow that crosses no security group gets through as well.
+                Verdict::Allow { .. } | Verdict::Bypass(_) | Verdict::Exempt(_) => {
+                    ways.open.push(agent.name);
+                }
+                Verdict::Deny(_) => ways.stopped.push(agent),
+                Verdict::Partial { .. } | Verdict::Unknown(_) => ways.unsaid.push(agent),
+            },
+            Explanation::CoordinatorOutsideModel { .. } | Explanation::NotInSnapshot => {
+                ways.unsaid.push(agent);
+            }
+        }
+    }
+    ways
 }
 
 /// Names without an agent, with the addresses of the node or pod of that name.
@@ -239,6 +277,20 @@ mod tests {
                 Explanation::CoordinatorOutsideModel { .. }
             )));
         }
+    }
+
+    #[test]
+    fn ways_to_a_coordinator_are_open_or_stopped_as_the_model_says_and_unsaid_outside_of_it() {
+        let snapshot = snapshot();
+        // n2 admits tcp/8080 from the VPC; D, which n2 and n3 wear, lets nothing out.
+        let found = ways(&snapshot, "10.0.2.20:8080".parse().unwrap());
+        assert_eq!(found.open.len(), 2, "n1, and n2 to itself: {found:?}");
+        assert_eq!(found.stopped.len(), 1, "n3: {found:?}");
+        assert!(found.unsaid.is_empty());
+        let found = ways(&snapshot, "10.0.2.20:7443".parse().unwrap());
+        assert_eq!((found.open.len(), found.stopped.len()), (1, 2));
+        let found = ways(&snapshot, "192.0.2.1:7443".parse().unwrap());
+        assert_eq!(found.unsaid.len(), 3);
     }
 
     #[test]

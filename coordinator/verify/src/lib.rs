@@ -37,7 +37,7 @@
 //! )?;
 //! let random = Arc::new(SystemRandomness::default());
 //! let config = RunConfig {
-//!     snapshot,
+//!     snapshot: Arc::new(snapshot),
 //!     credentials: Credentials::in_directory(&directory.path().join("credentials"), random.as_ref())?,
 //!     expected: ExpectedAgents::Count(1),
 //!     wait: Duration::from_millis(10),

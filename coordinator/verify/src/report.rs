@@ -61,6 +61,8 @@ pub struct RunRecord {
     pub started_at_unix_ms: u64,
     /// From start to report, in milliseconds.
     pub duration_ms: u64,
+    /// What reading the world cost, before the probes and after them; the second is absent if it failed.
+    pub readings: Vec<ReadingRecord>,
     /// Version of this program.
     pub version: &'static str,
     /// Seed of the plan.
@@ -71,6 +73,17 @@ pub struct RunRecord {
     pub deadline_ms: u32,
     /// Time between the starts of two attempts, in milliseconds.
     pub interval_ms: u32,
+}
+
+/// What one reading of the world cost. Never part of a snapshot, so that the same world gives the same bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ReadingRecord {
+    /// Calls made to AWS and to the API server; none for a saved snapshot.
+    pub calls: usize,
+    /// Pages received in answer to them.
+    pub pages: usize,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
 }
 
 /// Who took part, and who did not.

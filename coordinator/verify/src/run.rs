@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reachproof_model::compare::Comparison;
@@ -31,10 +31,10 @@ use crate::inventory::{expected_count, is_complete, missing};
 use crate::progress::Progress;
 use crate::registry::{Member, News, Registry};
 use crate::report::build::judged;
-use crate::report::{Agents, REPORT_SCHEMA, Report};
-use crate::source;
+use crate::report::{Agents, REPORT_SCHEMA, ReadingRecord, Report};
+use crate::source::WorldSource;
 
-use record::{present, run_record, snapshot_record};
+use record::{present, reading_record, run_record, snapshot_record};
 
 mod record;
 
@@ -43,6 +43,12 @@ pub const LISTEN_WAIT: Duration = Duration::from_secs(10);
 
 /// What an agent may still be holding back when a probe ends: it sends results at least every 200 ms.
 pub const FLUSH: Duration = Duration::from_millis(500);
+
+/// How often the wait for news looks at the clock.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How late such a look is when the process did not run: far above what a busy machine does.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// How long the control server may take to end after the run.
 const SERVER_END_WAIT: Duration = Duration::from_secs(2);
@@ -138,13 +144,16 @@ async fn steps(
     let present = present(&roster, &fleet.registry, &evidence);
     fleet.close().await;
     let after = World::read(&config.snapshot).await;
-    let stability = compare_worlds(&before, after, &plan, &predictions);
+    let after = after
+        .inspect_err(|error| warn!(%error, "the snapshot could not be read again"))
+        .ok();
+    let stability = compare_worlds(&before, after.as_ref(), &plan, &predictions);
     let findings = Comparison::new(&plan, &predictions, &roster, &evidence, &stability).findings();
     let wishes = requirements(snapshot, &roster);
     let judged = judged(snapshot, &roster, &plan, &wishes, findings);
     Ok(Report {
         schema: REPORT_SCHEMA,
-        run: run_record(config, name, began.elapsed()),
+        run: run_record(config, name, began.elapsed(), readings(&before, after)),
         summary: judged.summary,
         expectations: judged.expectations,
         findings: judged.findings,
@@ -165,16 +174,23 @@ async fn steps(
 struct World {
     described: Described,
     decoded: Decoded,
+    cost: ReadingRecord,
 }
 
 impl World {
     /// Reads and decodes the snapshot, off the threads that serve agents.
-    async fn read(path: &Path) -> Result<Self, RunError> {
-        let path = path.to_owned();
+    async fn read(source: &Arc<dyn WorldSource>) -> Result<Self, RunError> {
+        let source = Arc::clone(source);
         let read = tokio::task::spawn_blocking(move || {
-            let described = source::read(&path)?;
-            let decoded = Snapshot::decode(&described)?;
-            Ok(Self { described, decoded })
+            let began = Instant::now();
+            let reading = source.read()?;
+            let cost = reading_record(&reading, began.elapsed());
+            let decoded = Snapshot::decode(&reading.described)?;
+            Ok(Self {
+                described: reading.described,
+                decoded,
+                cost,
+            })
         });
         read.await.map_err(|_| RunError::Interrupted)?
     }
@@ -294,6 +310,10 @@ async fn probe(
 
     progress(Progress::Comparing);
     let ended = Instant::now() + FLUSH;
+    while let Ok(news) = timeout_at(ended, fleet.news()).await {
+        dispatch.take(news?, &mut fleet.registry);
+    }
+    fleet.registry.ask();
     let heard = |registry: &Registry| {
         registry
             .members()
@@ -308,35 +328,49 @@ async fn probe(
 }
 
 /// Takes news until `done` or the deadline.
+///
+/// Time in which this process did not run (it was paused, or the machine was) does not count: agents had nobody to report
+/// to, and have to dial again first.
 async fn collect(
     dispatch: &mut Dispatch<'_>,
     fleet: &mut Fleet<'_>,
-    deadline: Instant,
+    mut deadline: Instant,
     mut done: impl FnMut(&Dispatch<'_>, &Registry) -> bool,
 ) -> Result<(), RunError> {
     while !done(dispatch, &fleet.registry) {
-        match timeout_at(deadline, fleet.news()).await {
+        let look = (Instant::now() + LOOK).min(deadline);
+        let news = timeout_at(look, fleet.news()).await;
+        let late = Instant::now().saturating_duration_since(look);
+        if late >= PAUSE {
+            warn!(paused_ms = %late.as_millis(), "this process did not run for a while");
+            deadline += late;
+        }
+        match news {
             Ok(news) => dispatch.take(news?, &mut fleet.registry),
-            Err(_) => {
+            Err(_) if Instant::now() >= deadline => {
                 warn!("a deadline passed before every agent had reported");
                 break;
             }
+            Err(_) => {}
         }
     }
     Ok(())
 }
 
+/// What the readings cost that came about.
+fn readings(before: &World, after: Option<World>) -> Vec<ReadingRecord> {
+    let after = after.map(|world| world.cost);
+    std::iter::once(before.cost).chain(after).collect()
+}
+
 /// Compares the two readings; a second one that failed counts as none.
 fn compare_worlds(
     before: &World,
-    after: Result<World, RunError>,
+    after: Option<&World>,
     plan: &ProbePlan,
     predictions: &[Prediction],
 ) -> Stability {
-    let after = after
-        .inspect_err(|error| warn!(%error, "the snapshot could not be read again"))
-        .ok();
-    let after = after.as_ref().map(World::reading);
+    let after = after.map(World::reading);
     let stability = stability(before.reading(), after, plan, predictions);
     info!(state = ?stability.state, touched = stability.touched.len(), "readings compared");
     stability

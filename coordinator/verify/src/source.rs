@@ -5,11 +5,55 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use reachproof_model::describe::{Described, InvalidJson, parse};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 /// Largest file that is read, in bytes: the answers for 5,000 nodes have less than 200 MB.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
+/// A world that a run reads before and after its probes.
+pub trait WorldSource: Send + Sync {
+    /// Reads the world as it is now. May block: a run calls it off the threads that serve agents.
+    ///
+    /// # Errors
+    /// [`WorldError`] when there is no whole world to be had.
+    fn read(&self) -> Result<WorldReading, WorldError>;
+}
+
+/// A world as its source told it, with what the telling cost.
+#[derive(Debug)]
+pub struct WorldReading {
+    /// The answers.
+    pub described: Described,
+    /// Calls made.
+    pub calls: usize,
+    /// Pages received in answer to them.
+    pub pages: usize,
+}
+
+impl WorldReading {
+    /// A world that nobody had to be asked for.
+    pub fn saved(described: Described) -> Self {
+        Self {
+            described,
+            calls: 0,
+            pages: 0,
+        }
+    }
+}
+
+/// Why a world could not be read, as its source says it.
+#[derive(Debug, Error)]
+#[error(transparent)]
+pub struct WorldError(#[from] Box<dyn std::error::Error + Send + Sync>);
+
+impl WorldSource for PathBuf {
+    fn read(&self) -> Result<WorldReading, WorldError> {
+        read(self)
+            .map(WorldReading::saved)
+            .map_err(|error| WorldError(error.into()))
+    }
+}
 
 /// A snapshot could not be read.
 #[derive(Debug, Error)]
@@ -46,6 +90,12 @@ pub enum SourceError {
         /// File.
         path: PathBuf,
     },
+    /// A file is a report that left its world out.
+    #[error("`{}` is a report without its world: make it without `--no-snapshot`", path.display())]
+    WorldLeftOut {
+        /// File.
+        path: PathBuf,
+    },
     /// A directory holds no answer.
     #[error("`{}` holds no STEM.json, write the answers of the AWS CLI there", path.display())]
     Empty {
@@ -56,6 +106,8 @@ pub enum SourceError {
 
 /// Reads the answers in `path`: every `STEM.json` of a directory, or the members of one JSON object.
 ///
+/// A report or a test vector is such a file, too: the answers are those of the world that it carries.
+///
 /// # Errors
 /// [`SourceError`] for what is missing, too large, or no JSON; the cause names line and column.
 pub fn read(path: &Path) -> Result<Described, SourceError> {
@@ -64,12 +116,27 @@ pub fn read(path: &Path) -> Result<Described, SourceError> {
         return directory(path);
     }
     match json(path)? {
-        Value::Object(answers) => Ok(Described::from(answers)),
+        Value::Object(members) => world(path, members),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
             Err(SourceError::NoObject {
                 path: path.to_owned(),
             })
         }
+    }
+}
+
+/// The answers of a file with these members: the members, or the world under `snapshot`.
+fn world(path: &Path, mut members: Map<String, Value>) -> Result<Described, SourceError> {
+    let Some(Value::Object(carried)) = members.get_mut("snapshot") else {
+        return Ok(Described::from(members));
+    };
+    let is_report = carried.contains_key("sha256");
+    match carried.remove("content") {
+        Some(Value::Object(answers)) => Ok(Described::from(answers)),
+        Some(_) | None if is_report => Err(SourceError::WorldLeftOut {
+            path: path.to_owned(),
+        }),
+        Some(_) | None => Ok(Described::from(std::mem::take(carried))),
     }
 }
 
@@ -159,6 +226,26 @@ mod tests {
         let whole = directory_with("whole.json", "{\"describe-vpcs\": {\"Vpcs\": []}}");
         let file = whole.path().join("whole.json");
         assert_eq!(read(directory.path()).unwrap(), read(&file).unwrap());
+    }
+
+    #[test]
+    fn a_report_and_a_vector_give_the_world_that_they_carry() {
+        let plain = directory_with("whole.json", "{\"describe-vpcs\": {\"Vpcs\": []}}");
+        let expected = read(&plain.path().join("whole.json")).unwrap();
+        for text in [
+            "{\"id\": \"A01\", \"snapshot\": {\"describe-vpcs\": {\"Vpcs\": []}}}",
+            "{\"snapshot\": {\"sha256\": \"0\", \"content\": {\"describe-vpcs\": {\"Vpcs\": []}}}}",
+        ] {
+            let carrier = directory_with("whole.json", text);
+            assert_eq!(read(&carrier.path().join("whole.json")).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_report_without_its_world_is_refused() {
+        let directory = directory_with("whole.json", "{\"snapshot\": {\"sha256\": \"0\"}}");
+        let text = complaint(&directory, &directory.path().join("whole.json"));
+        assert!(text.contains("a report without its world"), "{text}");
     }
 
     #[test]

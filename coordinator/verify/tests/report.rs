@@ -7,13 +7,16 @@
 )]
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 
-use fake::{Agent, Fate, Habit, Network, coordinator};
+use fake::{Agent, Coordinator, Fate, Habit, Network, coordinator, coordinator_over};
+use reachproof_model::describe::Described;
 use reachproof_model::expectation::ExpectationState;
 use reachproof_verify::Report;
 use reachproof_verify::report::human::{Colour, Terminal, render};
 use reachproof_verify::report::json;
+use reachproof_verify::source::{WorldError, WorldReading, WorldSource, read};
 use serde_json::{Value, json};
 
 mod fake;
@@ -35,7 +38,11 @@ fn drift(source: IpAddr, target: IpAddr, port: u16) -> Fate {
 
 /// A run over A01 with agents on n1, n2 and n3, over a network with drift; a fourth agent never comes.
 async fn report() -> Report {
-    let coordinator = coordinator("A01", 3).await;
+    report_of(coordinator("A01", 3).await).await
+}
+
+/// The same with the coordinator that is given.
+async fn report_of(coordinator: Coordinator) -> Report {
     let site = Arc::new(coordinator.site);
     let network = Network::new(drift);
     let mut agents = tokio::task::JoinSet::new();
@@ -56,6 +63,19 @@ async fn report() -> Report {
     report.run.duration_ms = 14_000;
     report.run.id = "run-0".to_owned();
     report
+}
+
+/// A world that is asked for in 40 calls with 41 pages.
+struct Asked(Described);
+
+impl WorldSource for Asked {
+    fn read(&self) -> Result<WorldReading, WorldError> {
+        Ok(WorldReading {
+            described: self.0.clone(),
+            calls: 40,
+            pages: 41,
+        })
+    }
 }
 
 /// The schema that is published.
@@ -92,6 +112,26 @@ async fn a_report_is_as_its_schema_says_and_the_schema_refuses_what_is_not() {
         spoil(&mut bad);
         assert!(!validator.is_valid(&bad), "spoil {index}");
     }
+}
+
+#[tokio::test]
+async fn the_cost_of_both_readings_is_in_the_run_and_not_in_the_snapshot() {
+    let path = format!(
+        "{}/../../tests/vectors/A01.json",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let world = Asked(read(Path::new(&path)).unwrap());
+    let asked = report_of(coordinator_over(Arc::new(world), 3).await).await;
+    let saved = report().await;
+    let costs = |report: &Report| -> Vec<_> {
+        let readings = report.run.readings.iter();
+        readings
+            .map(|reading| (reading.calls, reading.pages))
+            .collect()
+    };
+    assert_eq!(costs(&asked), [(40, 41), (40, 41)]);
+    assert_eq!(costs(&saved), [(0, 0), (0, 0)]);
+    assert_eq!(asked.snapshot.sha256, saved.snapshot.sha256);
 }
 
 #[tokio::test]

@@ -185,7 +185,8 @@ pub struct Cancel {
     #[prost(string, tag = "1")]
     pub run: ::prost::alloc::string::String,
 }
-/// Says which batches the coordinator has counted.
+/// Says which batches the coordinator has counted. One that says nothing new asks for a `Heartbeat` now, so that the end of
+/// a run need not wait for the next regular one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Ack {
     /// All batches of this boot up to and including this sequence number.

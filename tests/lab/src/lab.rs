@@ -30,7 +30,7 @@ pub struct Lab {
     names: Vec<String>,
     endpoints: Vec<Endpoint>,
     // Dropped with the lab: the listeners end then.
-    _listeners: Listeners,
+    listeners: Option<Listeners>,
 }
 
 impl Lab {
@@ -78,7 +78,7 @@ impl Lab {
             prefix,
             names: std::mem::take(&mut names.names),
             endpoints,
-            _listeners: listeners,
+            listeners: Some(listeners),
         })
     }
 
@@ -124,6 +124,11 @@ impl Lab {
         work: impl FnOnce() -> T + Send,
     ) -> Result<T, LabError> {
         namespace::within(&self.namespace(endpoint)?, work)
+    }
+
+    /// Ends the listeners on the control plane's interfaces, so that API servers can take their port.
+    pub fn close_listeners(&mut self) {
+        self.listeners = None;
     }
 
     /// Where the coordinator listens so that endpoints reach it over their management links.

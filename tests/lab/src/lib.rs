@@ -42,6 +42,7 @@ mod error;
 mod exempt;
 mod host;
 mod isolate;
+pub mod kubernetes;
 mod lab;
 mod layout;
 mod listener;

@@ -94,7 +94,7 @@ pub enum RulePeer {
 pub struct GroupReference {
     /// The group.
     pub group: SecurityGroupId,
-    /// Account of the group; absent when the group was deleted in another VPC [EC2M].
+    /// Account of the group; absent when the group was deleted in another VPC (EC2M).
     pub account: Option<AccountId>,
     /// Peering over which the group is reached.
     pub peering: Option<PeeringId>,

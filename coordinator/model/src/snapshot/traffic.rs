@@ -39,7 +39,7 @@ pub enum Readable<T> {
 pub struct IcmpRange {
     /// The type.
     pub kind: Option<u8>,
-    /// The code; always absent when the type is [EC2M].
+    /// The code; always absent when the type is (EC2M).
     pub code: Option<u8>,
 }
 

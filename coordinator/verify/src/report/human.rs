@@ -322,6 +322,9 @@ fn verdict(report: &Report, page: &mut Page) {
         StabilityState::ClusterNotActive => {
             Some("the cluster was not ACTIVE, so nothing is confirmed")
         }
+        StabilityState::ClusterUpdated => {
+            Some("the cluster was updated while the probes ran, so nothing is confirmed")
+        }
         StabilityState::NotReadAgain => {
             Some("the snapshot could not be read again, so nothing is confirmed")
         }

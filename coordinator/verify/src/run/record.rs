@@ -10,7 +10,8 @@ use ring::digest::{SHA256, digest};
 use crate::config::{RunConfig, SnapshotContent};
 use crate::credentials::hexadecimal;
 use crate::registry::Registry;
-use crate::report::{PresentAgent, RunRecord, SnapshotRecord};
+use crate::report::{PresentAgent, ReadingRecord, RunRecord, SnapshotRecord};
+use crate::source::WorldReading;
 use crate::wire::assignment::milliseconds;
 
 /// Those who took part, with what is known of each.
@@ -40,11 +41,17 @@ pub(super) fn present(
 }
 
 /// When and how a run was done.
-pub(super) fn run_record(config: &RunConfig, id: String, took: Duration) -> RunRecord {
+pub(super) fn run_record(
+    config: &RunConfig,
+    id: String,
+    took: Duration,
+    readings: Vec<ReadingRecord>,
+) -> RunRecord {
     RunRecord {
         id,
         started_at_unix_ms: unix_milliseconds(config.started_at),
-        duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        duration_ms: whole_milliseconds(took),
+        readings,
         version: env!("CARGO_PKG_VERSION"),
         seed: config.seed,
         attempts: ATTEMPTS,
@@ -55,8 +62,21 @@ pub(super) fn run_record(config: &RunConfig, id: String, took: Duration) -> RunR
 
 /// Milliseconds since 1970; 0 for a clock before that.
 fn unix_milliseconds(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    whole_milliseconds(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// Milliseconds, as many as fit.
+fn whole_milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What a reading cost.
+pub(super) fn reading_record(reading: &WorldReading, took: Duration) -> ReadingRecord {
+    ReadingRecord {
+        calls: reading.calls,
+        pages: reading.pages,
+        duration_ms: whole_milliseconds(took),
+    }
 }
 
 /// The world with its digest.

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -20,6 +21,7 @@ use reachproof_proto::v1::agent_message::Body;
 use reachproof_proto::v1::control_client::ControlClient;
 use reachproof_proto::v1::coordinator_message::Body as Order;
 use reachproof_verify::credentials::SERVER_NAME;
+use reachproof_verify::source::WorldSource;
 use reachproof_verify::{
     Credentials, ExpectedAgents, Report, RunConfig, RunError, SnapshotContent, SystemRandomness,
 };
@@ -102,15 +104,24 @@ pub(crate) async fn coordinator_until(
     agents: usize,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Coordinator {
-    let directory = tempfile::tempdir().unwrap();
-    let snapshot = directory.path().join("snapshot.json");
     let path = format!(
         "{}/../../tests/vectors/{vector}.json",
         env!("CARGO_MANIFEST_DIR")
     );
-    let whole: serde_json::Value =
-        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    std::fs::write(&snapshot, whole["snapshot"].to_string()).unwrap();
+    coordinator_of(Arc::new(PathBuf::from(path)), agents, shutdown).await
+}
+
+/// Starts a run over any world that waits for so many agents.
+pub(crate) async fn coordinator_over(world: Arc<dyn WorldSource>, agents: usize) -> Coordinator {
+    coordinator_of(world, agents, std::future::pending()).await
+}
+
+async fn coordinator_of(
+    snapshot: Arc<dyn WorldSource>,
+    agents: usize,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Coordinator {
+    let directory = tempfile::tempdir().unwrap();
     let random = Arc::new(SystemRandomness::default());
     let place = directory.path().join("credentials");
     let credentials = Credentials::in_directory(&place, random.as_ref()).unwrap();

@@ -216,10 +216,13 @@ fn basis(basis: &Basis) -> String {
     }
 }
 
-/// A duration in milliseconds with one decimal, or in seconds.
+/// A duration in seconds or milliseconds with one decimal, or in whole microseconds.
 fn short(duration: Duration) -> String {
     if duration >= Duration::from_secs(1) {
         return format!("{:.1} s", duration.as_secs_f64());
     }
-    format!("{:.1} ms", duration.as_secs_f64() * 1_000.0)
+    if duration >= Duration::from_millis(1) {
+        return format!("{:.1} ms", duration.as_secs_f64() * 1_000.0);
+    }
+    format!("{} us", duration.as_micros())
 }

@@ -1,0 +1,74 @@
+//! What a snapshot lacks.
+
+use std::fmt;
+
+use crate::call::Call;
+
+/// Something that the snapshot lacks.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ReadGap {
+    /// A call was refused for want of a permission.
+    Refused {
+        /// Which call.
+        call: Call,
+        /// What it asked for.
+        subject: String,
+    },
+    /// A call asked for something that is not there, or not for this account.
+    NotFound {
+        /// Which call.
+        call: Call,
+        /// What it asked for.
+        subject: String,
+    },
+    /// The service holds back a part of a list; all of it is left out.
+    Incomplete {
+        /// Which call.
+        call: Call,
+        /// What it asked for.
+        subject: String,
+    },
+    /// VPCs that peerings or transit gateways lead to are left out, with everything in them.
+    VpcsLeftOut {
+        /// Their ids, comma-separated.
+        vpcs: String,
+        /// Their Region.
+        region: String,
+        /// Why, in words.
+        reason: String,
+    },
+}
+
+impl fmt::Display for ReadGap {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused { call, subject } => write!(
+                formatter,
+                "{call} was refused for `{subject}`: allow it as in statement `{}` of deploy/iam-policy.json",
+                call.statement()
+            ),
+            Self::NotFound { call, subject } => {
+                write!(
+                    formatter,
+                    "{call} finds no `{subject}`: it is gone, or belongs to another account"
+                )
+            }
+            Self::Incomplete { call, subject } => {
+                write!(
+                    formatter,
+                    "{call} gives only a part of `{subject}`, which is therefore left out"
+                )
+            }
+            Self::VpcsLeftOut {
+                vpcs,
+                region,
+                reason,
+            } => {
+                write!(
+                    formatter,
+                    "`{vpcs}` in `{region}` and what is in it is left out: {reason}"
+                )
+            }
+        }
+    }
+}

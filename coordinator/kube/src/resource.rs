@@ -1,0 +1,283 @@
+//! Which objects are read, and which of their fields are kept.
+//!
+//! A path names a field and everything below it; lists are walked through. What is not named is left out: fields that
+//! change by themselves would make two snapshots of one world differ, and others are nobody's business.
+
+/// A kind of object that is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resource {
+    /// Stem of its file in a snapshot.
+    pub stem: &'static str,
+    /// API group; empty for the core group.
+    pub group: &'static str,
+    /// Version of the group.
+    pub version: &'static str,
+    /// Plural name in paths and in RBAC rules.
+    pub plural: &'static str,
+    /// `kind` of an object.
+    pub kind: &'static str,
+    /// Which of them.
+    pub extent: Extent,
+    /// Fields that are kept, each a path from the top.
+    pub kept: &'static [&'static [&'static str]],
+}
+
+/// Which objects of a kind are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All of them, of all namespaces.
+    All,
+    /// A single one.
+    One {
+        /// Its namespace.
+        namespace: &'static str,
+        /// Its name.
+        name: &'static str,
+    },
+}
+
+impl Resource {
+    /// `apiVersion` of an object: `v1`, `apps/v1`.
+    #[must_use]
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
+    /// Path of the list, or of the single object.
+    #[must_use]
+    pub fn path(&self) -> String {
+        let root = if self.group.is_empty() {
+            "/api"
+        } else {
+            "/apis"
+        };
+        let group = self.api_version();
+        match self.extent {
+            Extent::All => format!("{root}/{group}/{}", self.plural),
+            Extent::One { namespace, name } => {
+                format!(
+                    "{root}/{group}/namespaces/{namespace}/{}/{name}",
+                    self.plural
+                )
+            }
+        }
+    }
+}
+
+/// Name of the VPC CNI's container, and of its DaemonSet.
+pub(crate) const AWS_NODE: &str = "aws-node";
+
+/// Everything that is read, in this order.
+pub const RESOURCES: [Resource; 12] = [
+    Resource {
+        stem: "nodes",
+        group: "",
+        version: "v1",
+        plural: "nodes",
+        kind: "Node",
+        extent: Extent::All,
+        kept: &[
+            &["metadata", "name"],
+            &["metadata", "labels"],
+            // ENIConfig of the node, where custom networking goes by annotation [E.1, EKS-CN].
+            &["metadata", "annotations", "k8s.amazonaws.com/eniConfig"],
+            &["spec", "providerID"],
+            &["status", "addresses"],
+            &["status", "conditions", "status"],
+            &["status", "conditions", "type"],
+        ],
+    },
+    Resource {
+        stem: "pods",
+        group: "",
+        version: "v1",
+        plural: "pods",
+        kind: "Pod",
+        extent: Extent::All,
+        kept: &[
+            &["metadata", "name"],
+            &["metadata", "namespace"],
+            &["metadata", "labels"],
+            &["metadata", "deletionTimestamp"],
+            // Branch ENI of the pod, and the groups of a Fargate pod [E.4, X5].
+            &["metadata", "annotations", "vpc.amazonaws.com/pod-eni"],
+            &["metadata", "annotations", "fargate.amazonaws.com/pod-sg"],
+            &["spec", "nodeName"],
+            &["spec", "hostNetwork"],
+            &["spec", "serviceAccountName"],
+            &["spec", "containers", "name"],
+            &["spec", "containers", "ports"],
+            &["status", "phase"],
+            &["status", "hostIP"],
+            &["status", "hostIPs"],
+            &["status", "podIP"],
+            &["status", "podIPs"],
+        ],
+    },
+    Resource {
+        stem: "services",
+        group: "",
+        version: "v1",
+        plural: "services",
+        kind: "Service",
+        extent: Extent::All,
+        kept: &[
+            &["metadata", "name"],
+            &["metadata", "namespace"],
+            &["metadata", "labels"],
+            &["spec", "type"],
+            &["spec", "clusterIP"],
+            &["spec", "clusterIPs"],
+            &["spec", "ipFamilies"],
+            &["spec", "ports"],
+            &["spec", "selector"],
+        ],
+    },
+    Resource {
+        stem: "endpointslices",
+        group: "discovery.k8s.io",
+        version: "v1",
+        plural: "endpointslices",
+        kind: "EndpointSlice",
+        extent: Extent::All,
+        kept: &[
+            &["addressType"],
+            &["metadata", "name"],
+            &["metadata", "namespace"],
+            &["metadata", "labels", "kubernetes.io/service-name"],
+            &["endpoints", "addresses"],
+            &["endpoints", "conditions"],
+            &["endpoints", "nodeName"],
+            &["endpoints", "targetRef", "kind"],
+            &["endpoints", "targetRef", "name"],
+            &["endpoints", "targetRef", "namespace"],
+            &["ports"],
+        ],
+    },
+    Resource {
+        stem: "aws-node",
+        group: "apps",
+        version: "v1",
+        plural: "daemonsets",
+        kind: "DaemonSet",
+        extent: Extent::One {
+            namespace: "kube-system",
+            name: AWS_NODE,
+        },
+        kept: &[
+            &["metadata", "name"],
+            &["metadata", "namespace"],
+            &["spec", "template", "spec", "containers", "name"],
+            // The version of the CNI, which decides what its settings mean [CNI-L].
+            &["spec", "template", "spec", "containers", "image"],
+            &["spec", "template", "spec", "containers", "env"],
+            &["spec", "template", "spec", "containers", "envFrom"],
+        ],
+    },
+    Resource {
+        stem: "networkpolicies",
+        group: "networking.k8s.io",
+        version: "v1",
+        plural: "networkpolicies",
+        kind: "NetworkPolicy",
+        extent: Extent::All,
+        kept: &[&["metadata", "name"], &["metadata", "namespace"], &["spec"]],
+    },
+    Resource {
+        stem: "securitygrouppolicies",
+        group: "vpcresources.k8s.aws",
+        version: "v1beta1",
+        plural: "securitygrouppolicies",
+        kind: "SecurityGroupPolicy",
+        extent: Extent::All,
+        kept: &[&["metadata", "name"], &["metadata", "namespace"], &["spec"]],
+    },
+    Resource {
+        stem: "eniconfigs",
+        group: "crd.k8s.amazonaws.com",
+        version: "v1alpha1",
+        plural: "eniconfigs",
+        kind: "ENIConfig",
+        extent: Extent::All,
+        kept: &[&["metadata", "name"], &["spec"]],
+    },
+    Resource {
+        stem: "cninodes",
+        group: "vpcresources.k8s.aws",
+        version: "v1alpha1",
+        plural: "cninodes",
+        kind: "CNINode",
+        extent: Extent::All,
+        kept: &[&["metadata", "name"], &["spec"]],
+    },
+    Resource {
+        stem: "validatingwebhookconfigurations",
+        group: "admissionregistration.k8s.io",
+        version: "v1",
+        plural: "validatingwebhookconfigurations",
+        kind: "ValidatingWebhookConfiguration",
+        extent: Extent::All,
+        kept: WEBHOOKS,
+    },
+    Resource {
+        stem: "mutatingwebhookconfigurations",
+        group: "admissionregistration.k8s.io",
+        version: "v1",
+        plural: "mutatingwebhookconfigurations",
+        kind: "MutatingWebhookConfiguration",
+        extent: Extent::All,
+        kept: WEBHOOKS,
+    },
+    Resource {
+        stem: "apiservices",
+        group: "apiregistration.k8s.io",
+        version: "v1",
+        plural: "apiservices",
+        kind: "APIService",
+        extent: Extent::All,
+        kept: &[
+            &["metadata", "name"],
+            &["spec", "group"],
+            &["spec", "version"],
+            &["spec", "service"],
+            // Not the message: it holds whatever the last of five parallel attempts ended with [G.2].
+            &["status", "conditions", "reason"],
+            &["status", "conditions", "status"],
+            &["status", "conditions", "type"],
+        ],
+    },
+];
+
+/// Where the API server dials to: the backend of each webhook [G.1]. Not the CA bundle.
+const WEBHOOKS: &[&[&str]] = &[
+    &["metadata", "name"],
+    &["webhooks", "name"],
+    &["webhooks", "clientConfig", "service"],
+    &["webhooks", "clientConfig", "url"],
+    &["webhooks", "failurePolicy"],
+    &["webhooks", "timeoutSeconds"],
+];
+
+/// Variables of `aws-node` that are kept: they decide which interface, groups and address a pod's traffic has
+/// [CNI-R; E.1, E.2, E.4, E.5, K.1]. Other variables, among them whatever an operator added, are left out.
+pub(crate) const CNI_VARIABLES: [&str; 15] = [
+    "AWS_VPC_CNI_NODE_PORT_SUPPORT",
+    "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG",
+    "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS",
+    "AWS_VPC_K8S_CNI_EXTERNALSNAT",
+    "AWS_VPC_K8S_CNI_RANDOMIZESNAT",
+    "DISABLE_NETWORK_RESOURCE_PROVISIONING",
+    "ENABLE_IPv4",
+    "ENABLE_IPv6",
+    "ENABLE_MULTI_NIC",
+    "ENABLE_POD_ENI",
+    "ENABLE_PREFIX_DELEGATION",
+    "ENABLE_SUBNET_DISCOVERY",
+    "ENI_CONFIG_LABEL_DEF",
+    "NETWORK_POLICY_ENFORCING_MODE",
+    "POD_SECURITY_GROUP_ENFORCING_MODE",
+];

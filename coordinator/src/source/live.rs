@@ -1,0 +1,196 @@
+//! A cluster read from AWS and from its API server, as one world.
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+
+use clap::Args;
+use reachproof_aws::{Connection, Settings};
+use reachproof_kube::{ApiServer, Entry, Limits};
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+/// How AWS and the API server are reached.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Access {
+    /// Region of the cluster [default: that of the environment or the profile]
+    #[arg(long, value_name = "REGION", requires = "cluster")]
+    region: Option<String>,
+    /// Profile of the AWS configuration
+    #[arg(long, value_name = "PROFILE", requires = "cluster")]
+    profile: Option<String>,
+    /// Kubeconfig that leads to the cluster [default: KUBECONFIG, the pod's own account, or ~/.kube/config]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "cluster",
+        conflicts_with = "no_kubernetes"
+    )]
+    kubeconfig: Option<PathBuf>,
+    /// Leaves Kubernetes out: settings of the CNI, pods and policies are then unknown
+    #[arg(long, requires = "cluster")]
+    no_kubernetes: bool,
+}
+
+/// A cluster as both sides tell it.
+#[derive(Debug)]
+pub(crate) struct LiveReading {
+    /// Stems to answers, sorted.
+    pub(crate) answers: Map<String, Value>,
+    /// What could not be read, in words.
+    pub(crate) gaps: Vec<String>,
+    /// Calls made and pages received, of both sides.
+    pub(crate) cost: Cost,
+}
+
+/// What a reading cost; never part of a snapshot.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Cost {
+    /// Lists and single answers.
+    pub(crate) calls: usize,
+    /// Pages of all lists.
+    pub(crate) pages: usize,
+}
+
+/// The cluster could not be read.
+#[derive(Debug, Error)]
+pub(crate) enum LiveError {
+    /// AWS could not be read whole.
+    #[error(transparent)]
+    Aws(#[from] reachproof_aws::ReadError),
+    /// The API server could not be reached.
+    #[error("cannot reach the API server; --no-kubernetes leaves it out")]
+    Connect(#[from] reachproof_kube::ConnectError),
+    /// The API server could not be read whole.
+    #[error("cannot read the API server; --no-kubernetes leaves it out")]
+    Kubernetes(#[from] reachproof_kube::ReadError),
+    /// The kubeconfig leads to another cluster.
+    #[error(
+        "the kubeconfig leads to `{server}`, but the endpoint of the cluster is `{endpoint}`: pass --kubeconfig"
+    )]
+    OtherCluster {
+        /// Address of the kubeconfig.
+        server: String,
+        /// Address that EKS names.
+        endpoint: String,
+    },
+    /// The runtime could not be started.
+    #[error("cannot start the runtime")]
+    Runtime(#[from] io::Error),
+}
+
+impl Access {
+    /// What the reader of AWS is told.
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            region: self.region.clone(),
+            profile: self.profile.clone(),
+            ..Settings::default()
+        }
+    }
+
+    /// Where the API server is to be found; `None` when Kubernetes is left out.
+    pub(crate) fn entry(&self) -> Option<Entry> {
+        if self.no_kubernetes {
+            return None;
+        }
+        let named = self.kubeconfig.is_some() || std::env::var_os("KUBECONFIG").is_some();
+        let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+        Some(if in_pod && !named {
+            Entry::Pod
+        } else {
+            Entry::Kubeconfig {
+                path: self.kubeconfig.clone(),
+                context: None,
+            }
+        })
+    }
+}
+
+/// Reads `cluster`, telling calls on a terminal as they end and gaps in any case.
+///
+/// Must not be called from an asynchronous task: it runs a runtime of its own.
+///
+/// # Errors
+/// [`LiveError`] when one of the two sides cannot be read whole.
+pub(crate) fn read(cluster: &str, access: &Access) -> Result<LiveReading, LiveError> {
+    let reading = runtime()?.block_on(read_both(cluster, access))?;
+    for gap in &reading.gaps {
+        eprintln!("gap: {gap}");
+    }
+    Ok(reading)
+}
+
+/// Starts a runtime for readers.
+pub(crate) fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    // The Kubernetes client takes the process's provider; a second installation changes nothing.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}
+
+/// Reads `cluster` on the runtime of the caller; gaps are in the reading and told to nobody.
+///
+/// # Errors
+/// [`LiveError`] when one of the two sides cannot be read whole.
+pub(crate) async fn read_both(cluster: &str, access: &Access) -> Result<LiveReading, LiveError> {
+    let connection = Connection::open(&access.settings()).await?;
+    let reading = reachproof_aws::read(&connection, cluster, &progress).await?;
+    let mut answers = reading.answers;
+    let mut gaps: Vec<String> = reading.gaps.iter().map(ToString::to_string).collect();
+    let mut cost = Cost {
+        calls: reading.calls.len(),
+        pages: reading.calls.iter().map(|call| call.pages).sum(),
+    };
+    if let Some(entry) = access.entry() {
+        let server = ApiServer::connect(&entry, Limits::default()).await?;
+        same_cluster(&entry, server.url(), &answers)?;
+        let kubernetes = reachproof_kube::read(&server, progress).await?;
+        gaps.extend(kubernetes.gaps.iter().map(ToString::to_string));
+        cost.calls += kubernetes.calls.len();
+        cost.pages += kubernetes
+            .calls
+            .iter()
+            .map(|call| call.pages)
+            .sum::<usize>();
+        answers.extend(kubernetes.answers);
+        answers.sort_keys();
+    }
+    Ok(LiveReading {
+        answers,
+        gaps,
+        cost,
+    })
+}
+
+/// Refuses a kubeconfig of another EKS cluster; an address that is no EKS endpoint may be a tunnel to this one.
+fn same_cluster(
+    entry: &Entry,
+    server: &str,
+    answers: &Map<String, Value>,
+) -> Result<(), LiveError> {
+    let endpoint = answers
+        .get("describe-cluster")
+        .and_then(|file| file.pointer("/cluster/endpoint"));
+    let endpoint = endpoint.and_then(Value::as_str).unwrap_or_default();
+    let name = |url: &str| url.trim_end_matches('/').to_ascii_lowercase();
+    let is_eks = name(server).contains(".eks.amazonaws.com") || name(server).contains(".api.aws");
+    match entry {
+        Entry::Kubeconfig { .. }
+            if is_eks && !endpoint.is_empty() && name(server) != name(endpoint) =>
+        {
+            Err(LiveError::OtherCluster {
+                server: server.to_owned(),
+                endpoint: endpoint.to_owned(),
+            })
+        }
+        Entry::Kubeconfig { .. } | Entry::Pod => Ok(()),
+    }
+}
+
+/// Shows one call on a terminal.
+fn progress(call: &impl std::fmt::Display) {
+    if io::stderr().is_terminal() {
+        eprintln!("{call}");
+    }
+}

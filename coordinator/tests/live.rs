@@ -1,0 +1,259 @@
+//! `reachproof` run as a process against a server that replays worlds as EC2 and EKS.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    dead_code,
+    unreachable_pub,
+    reason = "test code, part of which belongs to the reader's own tests"
+)]
+
+#[path = "../aws/tests/support/replay.rs"]
+mod replay;
+#[path = "../aws/tests/support/world.rs"]
+mod world;
+#[path = "../aws/tests/support/xml.rs"]
+mod xml;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use replay::{Asked, Fault, Replay};
+use serde_json::{Value, json};
+use world::World;
+
+/// Runs the command with an environment that leads to `replay` and to nothing else.
+async fn reachproof(replay: &Replay, arguments: &[&str]) -> Output {
+    tokio::process::Command::new(env!("CARGO_BIN_EXE_reachproof"))
+        .args(arguments)
+        .env_clear()
+        .env("AWS_ENDPOINT_URL", format!("http://{}", replay.address()))
+        .env("AWS_ACCESS_KEY_ID", "AKID")
+        .env("AWS_SECRET_ACCESS_KEY", "secret")
+        .env("AWS_REGION", "us-east-1")
+        .output()
+        .await
+        .unwrap()
+}
+
+async fn serve(fault: impl Fn(&Asked) -> Fault + Send + Sync + 'static) -> Replay {
+    Replay::start(World::of_vector("A17").with_everything(), fault).await
+}
+
+fn files(directory: &Path) -> BTreeMap<String, String> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
+    entries
+        .map(|entry| {
+            (
+                entry.file_name().into_string().unwrap(),
+                fs::read_to_string(entry.path()).unwrap(),
+            )
+        })
+        .collect()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn two_snapshots_of_one_cluster_are_the_same_bytes_and_predict_what_the_cluster_predicts() {
+    let replay = serve(|asked| {
+        if asked.earlier_of_all.is_multiple_of(2) {
+            Fault::Reversed(3)
+        } else {
+            Fault::Reversed(5)
+        }
+    })
+    .await;
+    let home = tempfile::tempdir().unwrap();
+    for name in ["first", "second"] {
+        let output = home.path().join(name);
+        let arguments = [
+            "snapshot",
+            "--cluster",
+            "demo",
+            "--no-kubernetes",
+            "--output",
+            output.to_str().unwrap(),
+        ];
+        let output = reachproof(&replay, &arguments).await;
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains("interfaces"),
+            "{}",
+            text(&output.stderr)
+        );
+    }
+    let first = home.path().join("first");
+    assert_eq!(files(&first), files(&home.path().join("second")));
+    assert!(files(&first).contains_key("describe-cluster.json"));
+
+    let vector: Value =
+        serde_json::from_str(&fs::read_to_string(world::vectors().join("A17.json")).unwrap())
+            .unwrap();
+    let flows = home.path().join("flows.json");
+    fs::write(&flows, json!([vector["flow"]]).to_string()).unwrap();
+    let flows = flows.to_str().unwrap();
+    let saved = [
+        "predict",
+        "--snapshot",
+        first.to_str().unwrap(),
+        "--flows",
+        flows,
+        "--output",
+        "json",
+    ];
+    let live = [
+        "predict",
+        "--cluster",
+        "demo",
+        "--no-kubernetes",
+        "--flows",
+        flows,
+        "--output",
+        "json",
+    ];
+    let (saved, live) = (
+        reachproof(&replay, &saved).await,
+        reachproof(&replay, &live).await,
+    );
+    assert_eq!(
+        text(&saved.stdout),
+        text(&live.stdout),
+        "{}",
+        text(&live.stderr)
+    );
+    let answer: Value = serde_json::from_slice(&live.stdout).unwrap();
+    assert_eq!(answer["verdict"], vector["expect"]["verdict"]);
+}
+
+#[tokio::test]
+async fn a_redacted_snapshot_names_no_account() {
+    let replay = serve(|_| Fault::None).await;
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("world");
+    let path = directory.to_str().unwrap();
+    let arguments = [
+        "snapshot",
+        "--cluster",
+        "demo",
+        "--no-kubernetes",
+        "--redact",
+        "--output",
+        path,
+    ];
+    let output = reachproof(&replay, &arguments).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    for (name, content) in files(&directory) {
+        assert!(
+            !content.contains("111122223333") && !content.contains("444455556666"),
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_that_cannot_be_read_whole_leaves_no_directory_and_exit_code_2() {
+    let replay = serve(|asked| match asked.action.as_str() {
+        "ec2:DescribeSubnets" => {
+            Fault::Error(403, "UnauthorizedOperation", "You are not authorized.")
+        }
+        _ => Fault::None,
+    })
+    .await;
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("world");
+    let arguments = [
+        "snapshot",
+        "--cluster",
+        "demo",
+        "--no-kubernetes",
+        "--output",
+        directory.to_str().unwrap(),
+    ];
+    let output = reachproof(&replay, &arguments).await;
+    assert_eq!(output.status.code(), Some(2));
+    let error = text(&output.stderr);
+    assert!(
+        error.contains("ec2:DescribeSubnets") && error.contains("ReachproofReadNetwork"),
+        "{error}"
+    );
+    assert!(files(home.path()).is_empty());
+}
+
+#[tokio::test]
+async fn doctor_prints_a_line_for_each_permission_and_its_exit_code_tells_whether_one_is_missing() {
+    let arguments = [
+        "doctor",
+        "--cluster",
+        "demo",
+        "--no-kubernetes",
+        "--listen",
+        "127.0.0.1:0",
+    ];
+    let replay = serve(|_| Fault::None).await;
+    let output = reachproof(&replay, &arguments).await;
+    let lines = text(&output.stdout);
+    assert!(output.status.success(), "{lines}");
+    for (state, subject) in [("ok", "control port"), ("unknown", "agents reachable")] {
+        let found = lines.lines().find(|line| line.contains(subject)).unwrap();
+        assert!(
+            found.starts_with(state) && found.contains("127.0.0.1"),
+            "{found}"
+        );
+    }
+    let replay = serve(|asked| match asked.action.as_str() {
+        "ec2:DescribeSubnets" => {
+            Fault::Error(403, "UnauthorizedOperation", "You are not authorized.")
+        }
+        _ => Fault::None,
+    })
+    .await;
+    let output = reachproof(&replay, &arguments).await;
+    assert_eq!(output.status.code(), Some(2));
+    let lines = text(&output.stdout);
+    let line = lines
+        .lines()
+        .find(|line| line.contains("ec2:DescribeSubnets"))
+        .unwrap();
+    assert!(
+        line.starts_with("missing") && line.contains("ReachproofReadNetwork"),
+        "{line}"
+    );
+    assert!(
+        lines
+            .lines()
+            .any(|line| line.starts_with("ok") && line.contains("control-plane interfaces")),
+        "{lines}"
+    );
+}
+
+#[tokio::test]
+async fn a_region_that_nobody_names_is_an_error_that_says_how_to_name_it() {
+    let replay = serve(|_| Fault::None).await;
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_reachproof"))
+        .args([
+            "explain",
+            "10.0.1.20",
+            "10.0.2.20",
+            "8080",
+            "--cluster",
+            "demo",
+            "--no-kubernetes",
+        ])
+        .env_clear()
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("AWS_ENDPOINT_URL", format!("http://{}", replay.address()))
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        text(&output.stderr).contains("--region"),
+        "{}",
+        text(&output.stderr)
+    );
+}
