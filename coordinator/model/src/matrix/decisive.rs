@@ -278,90 +278,116 @@ impl Matrix<'_> {
         })
     }
 
-    /// Finds a pair of classes between which a rule decides at a port; `turn` says where the search begins.
-    pub(crate) fn witness(
+    /// Finds up to `count` pairs of classes between which a rule decides at a port; `turn` says where the search begins.
+    pub(crate) fn witnesses(
         &self,
         live: &Live,
         rule: u32,
         (port, turn): (u16, usize),
-    ) -> Option<(ClassId, ClassId)> {
+        count: usize,
+    ) -> Vec<(ClassId, ClassId)> {
+        let mut found = Vec::new();
         let interval = self.ports.of(port);
-        let known = self
-            .groups
-            .rule(rule)
-            .filter(|_| self.groups.decides(rule))?;
-        for (set, own) in turned(&live.by_set, turn) {
-            let set_of = self.classes.sets.get(index(*set))?;
-            if !set_of.groups.contains(&known.group) {
-                continue;
-            }
-            for ((zone, peer), others) in turned(&live.by_peer, turn) {
-                let end = (*zone, *peer);
-                let rows = super::row::CROSSINGS.iter().filter_map(|crossing| {
-                    self.groups.row_at(known.direction, *set, end, *crossing)
-                });
-                if !rows
-                    .into_iter()
-                    .any(|row| self.groups.deciding(row, interval) == Some(rule))
-                {
+        let known = self.groups.rule(rule).filter(|_| self.groups.decides(rule));
+        let Some(known) = known else {
+            return found;
+        };
+        let wears = |set: &SetId| {
+            let set = self.classes.sets.get(index(*set));
+            set.is_some_and(|set| set.groups.contains(&known.group))
+        };
+        for (set, own) in turned(&live.by_set, turn).filter(|(set, _)| wears(set)) {
+            for (peer, others) in turned(&live.by_peer, turn) {
+                if found.len() >= count {
+                    return found;
+                }
+                if !self.decides_at(rule, (known.direction, *set, *peer), interval) {
                     continue;
                 }
-                let pairs = own.iter().cycle().skip(turn % own.len()).take(own.len());
-                let pairs = pairs.flat_map(|one| others.iter().map(move |other| (*one, *other)));
-                for (one, other) in pairs {
-                    if one == other && live.lone.contains(&one) {
-                        continue;
-                    }
+                // One pair of each kind is enough: the others would be asked the same.
+                let pairs = turned(own, turn + found.len());
+                let mut pairs =
+                    pairs.flat_map(|one| turned(others, turn).map(move |it| (*one, *it)));
+                found.extend(pairs.find_map(|(one, other)| {
                     let pair = match known.direction {
                         Direction::Egress => (one, other),
                         Direction::Ingress => (other, one),
                     };
-                    if let Some(Layer::Admitted { egress, ingress }) =
-                        self.layer(pair.0, pair.1, interval)
-                        && (egress == rule || ingress == rule)
-                    {
-                        return Some(pair);
-                    }
-                }
+                    let is_lone = one == other && live.lone.contains(&one);
+                    (!is_lone && self.admits(rule, pair, interval)).then_some(pair)
+                }));
             }
         }
-        None
+        found
+    }
+
+    /// Whether a rule decides the row of a set for a peer, over whatever path.
+    fn decides_at(
+        &self,
+        rule: u32,
+        (direction, set, peer): (Direction, SetId, (ZoneId, SetId)),
+        interval: usize,
+    ) -> bool {
+        super::row::CROSSINGS
+            .iter()
+            .filter_map(|crossing| self.groups.row_at(direction, set, peer, *crossing))
+            .any(|row| self.groups.deciding(row, interval) == Some(rule))
+    }
+
+    /// Whether a rule is one of the two that admit between two classes.
+    fn admits(&self, rule: u32, pair: (ClassId, ClassId), interval: usize) -> bool {
+        match self.layer(pair.0, pair.1, interval) {
+            Some(Layer::Admitted { egress, ingress }) => egress == rule || ingress == rule,
+            Some(Layer::Refused(..) | Layer::Entry(..) | Layer::Way(_)) | None => false,
+        }
     }
 }
 
-/// The entries of a map from some place on, then those before.
-fn turned<K, V>(map: &BTreeMap<K, V>, turn: usize) -> impl Iterator<Item = (&K, &V)> {
-    map.iter()
-        .cycle()
-        .skip(turn % map.len().max(1))
-        .take(map.len())
+/// Distance between two entries that [`turned`] visits one after the other: a prime, so that it visits all of them.
+const STRIDE: usize = 7_919;
+
+/// All entries of a list, neighbours far from each other, beginning where `turn` says.
+///
+/// Zones and sets are sorted: whoever walked them in order would always meet the same entry first.
+fn turned<T>(list: &[T], turn: usize) -> impl Iterator<Item = &T> {
+    let count = list.len();
+    let stride = if count.is_multiple_of(STRIDE) {
+        1
+    } else {
+        STRIDE
+    };
+    (0..count).filter_map(move |step| {
+        let place = turn.wrapping_add(step.wrapping_mul(stride));
+        list.get(place % count)
+    })
 }
 
 /// Classes in which somebody can probe, by what they are to rules.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
-    by_set: BTreeMap<SetId, Vec<ClassId>>,
-    by_peer: BTreeMap<(ZoneId, SetId), Vec<ClassId>>,
+    by_set: Vec<(SetId, Vec<ClassId>)>,
+    by_peer: Vec<((ZoneId, SetId), Vec<ClassId>)>,
     lone: BTreeSet<ClassId>,
 }
 
 impl Live {
     /// Sorts the classes; in `lone` ones there is one host only.
     pub(crate) fn new(matrix: &Matrix<'_>, live: &[ClassId], lone: &BTreeSet<ClassId>) -> Self {
-        let mut classes = Self {
-            lone: lone.clone(),
-            ..Self::default()
-        };
+        let mut by_set: BTreeMap<SetId, Vec<ClassId>> = BTreeMap::new();
+        let mut by_peer: BTreeMap<(ZoneId, SetId), Vec<ClassId>> = BTreeMap::new();
         for id in live {
             let facts = matrix.classes.facts(*id);
-            classes.by_set.entry(facts.set).or_default().push(*id);
-            classes
-                .by_peer
+            by_set.entry(facts.set).or_default().push(*id);
+            by_peer
                 .entry((facts.zone, facts.set))
                 .or_default()
                 .push(*id);
         }
-        classes
+        Self {
+            by_set: by_set.into_iter().collect(),
+            by_peer: by_peer.into_iter().collect(),
+            lone: lone.clone(),
+        }
     }
 }
 

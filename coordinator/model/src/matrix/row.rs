@@ -355,6 +355,7 @@ impl GroupRows {
         let mut overlay = Overlay {
             sure: vec![0; self.words],
             unsure: vec![0; self.words],
+            touched: Vec::new(),
         };
         let Some(matching) = self.matching(end) else {
             return overlay;
