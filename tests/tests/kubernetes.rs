@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use reachproof_kube::{ApiServer, Entry, Limits, Reading, read};
 use reachproof_lab::kubernetes::{Front, Program};
@@ -112,10 +113,26 @@ fn difference(world: &Map<String, Value>, reading: &Reading, stem: &str) -> Opti
     (sorted.0 != sorted.1).then(|| format!("{stem}: {:?} laid down, {:?} read", sorted.0, sorted.1))
 }
 
+/// Longest wait until every API server is in the endpoint slice of `default/kubernetes`.
+const REGISTERED_WITHIN: Duration = Duration::from_secs(60);
+
 fn every_api_server_is_asked_through_the_wire_and_says_the_same_world() -> CaseResult {
     let stage = stage()?;
     let plane = stage.kubernetes().ok_or("the stage has no control plane")?;
     let world = &stage.expanded.plan.snapshot;
+    // API servers register themselves one after the other, some seconds after they are ready.
+    let registered = Instant::now() + REGISTERED_WITHIN;
+    for front in plane.fronts() {
+        let own = format!("\"{}\"", front.address);
+        loop {
+            let reading = read_from(&stage, "node-1", front)?;
+            let slices = reading.answers.get("endpointslices").map(Value::to_string);
+            if slices.is_some_and(|slices| slices.contains(&own)) || Instant::now() >= registered {
+                break;
+            }
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    }
     let mut answers = Vec::new();
     for front in plane.fronts() {
         let reading = read_from(&stage, "node-1", front)?;
