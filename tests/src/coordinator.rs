@@ -2,11 +2,12 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use reachproof_model::plan::Depth;
 use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, TOKEN_FILE};
 use serde_json::Value;
 
@@ -34,7 +35,8 @@ pub struct Coordinator {
 impl Coordinator {
     /// Starts `program verify` where the world wants its coordinator, and waits until agents can be told how to dial.
     ///
-    /// It waits for all of the world's agents, at most `wait`.
+    /// It waits for all of the world's agents, at most `wait`, and tries every pair of them: a world states the findings of
+    /// all.
     ///
     /// # Errors
     /// [`RunnerError::Coordinator`] if it cannot be started or writes no credentials.
@@ -42,6 +44,19 @@ impl Coordinator {
         stage: &Stage,
         program: &Path,
         wait: Duration,
+    ) -> Result<(Self, Dial), RunnerError> {
+        Self::start_with(stage, program, wait, Depth::Mesh)
+    }
+
+    /// The same with as much tried as `scope` says.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(
+        stage: &Stage,
+        program: &Path,
+        wait: Duration,
+        scope: Depth,
     ) -> Result<(Self, Dial), RunnerError> {
         let failed = |source| RunnerError::Coordinator { source };
         let names: Vec<&str> = stage
@@ -65,6 +80,7 @@ impl Coordinator {
             .args(["--wait", &format!("{}s", wait.as_secs())])
             .arg("--credentials")
             .arg(stage.credentials())
+            .args(["--scope", scope.as_str()])
             .args(["--output", "json", "--seed", "1"])
             .stdin(Stdio::null())
             .stdout(File::create(&report).map_err(failed)?)
@@ -89,22 +105,39 @@ impl Coordinator {
     /// # Errors
     /// [`RunnerError::CoordinatorEnded`] without a report; [`RunnerError::Coordinator`].
     pub fn finish(mut self) -> Result<(u8, Value), RunnerError> {
-        let failed = |source| RunnerError::Coordinator { source };
-        let end = Instant::now() + RUN_MAX;
-        let status = loop {
-            match self.process.try_wait().map_err(failed)? {
-                Some(status) => break status,
-                None if Instant::now() > end => return Err(self.ended("took too long".to_owned())),
-                None => std::thread::sleep(STEP),
-            }
-        };
-        let text = fs::read_to_string(&self.report).map_err(failed)?;
+        let status = self.wait()?;
+        let text = fs::read_to_string(&self.report)
+            .map_err(|source| RunnerError::Coordinator { source })?;
         match (
             status.code().and_then(|code| u8::try_from(code).ok()),
             text.is_empty(),
         ) {
             (Some(code), false) => Ok((code, serde_json::from_str(&text)?)),
             (_, true) | (None, false) => Err(self.ended(status.to_string())),
+        }
+    }
+
+    /// Waits for the end of a run that is not done: exit code, absent after a signal, and what the process said.
+    ///
+    /// # Errors
+    /// [`RunnerError::CoordinatorEnded`] if it takes too long; [`RunnerError::Coordinator`].
+    pub fn end(mut self) -> Result<(Option<i32>, String), RunnerError> {
+        let status = self.wait()?;
+        let said =
+            fs::read_to_string(&self.log).map_err(|source| RunnerError::Coordinator { source })?;
+        Ok((status.code(), said))
+    }
+
+    /// Waits until the process ends, for at most [`RUN_MAX`].
+    fn wait(&mut self) -> Result<ExitStatus, RunnerError> {
+        let failed = |source| RunnerError::Coordinator { source };
+        let end = Instant::now() + RUN_MAX;
+        loop {
+            match self.process.try_wait().map_err(failed)? {
+                Some(status) => return Ok(status),
+                None if Instant::now() > end => return Err(self.ended("took too long".to_owned())),
+                None => std::thread::sleep(STEP),
+            }
         }
     }
 

@@ -89,7 +89,8 @@ pub async fn run(
         expected: ExpectedAgents::Names(names),
         wait: options.wait,
         resume_wait: RESUME_WAIT,
-        depth: reachproof_model::plan::Depth::Rules,
+        // A world states the finding of every pair.
+        depth: reachproof_model::plan::Depth::Mesh,
         seed: options.seed,
         content: SnapshotContent::Included,
         started_at: SystemTime::now(),

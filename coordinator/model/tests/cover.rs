@@ -63,7 +63,8 @@ fn with(plan: &ProbePlan, purpose: Purpose) -> impl Iterator<Item = &Flow> {
 }
 
 fn coverage(matrix: &Matrix<'_>, roster: &Roster, plan: &ProbePlan) -> RelationCoverage {
-    relation_coverage(matrix, roster, &PROBED_PORTS, chosen(plan))
+    let flows = plan.flows.iter().map(|planned| &planned.flow);
+    relation_coverage(matrix, roster, &PROBED_PORTS, flows)
 }
 
 #[test]
