@@ -61,8 +61,10 @@ pub fn relation_coverage<'f>(
     flows: impl IntoIterator<Item = &'f Flow>,
 ) -> RelationCoverage {
     let (live, lone) = live_classes(matrix, roster);
-    let all = decisive(matrix, (&live, &lone), ports);
+    let mut all = decisive(matrix, (&live, &lone), ports);
     let shown = Shown::new(matrix, roster, ports, flows);
+    // What is shown decides, whoever is at its ends.
+    all.extend(&shown.tuples);
     let agents = |names: &BTreeSet<AgentName>| Share {
         all: roster.len(),
         shown: names.len(),
@@ -70,7 +72,7 @@ pub fn relation_coverage<'f>(
     RelationCoverage {
         tuples: Share {
             all: all.len(),
-            shown: all.intersection(&shown.tuples).count(),
+            shown: shown.tuples.len(),
         },
         rules: rules(
             matrix,
