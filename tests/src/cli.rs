@@ -15,7 +15,7 @@ use crate::agents::AGENT_ARGUMENT;
 use crate::error::RunnerError;
 use crate::harness::explain;
 use crate::runner::{Ending, Output, RunOptions, hints, run, say};
-use crate::stage::Stage;
+use crate::stage::{Pods, Stage};
 
 /// Exit code of a run that could not be done (DESIGN 5).
 const COULD_NOT_RUN: u8 = 2;
@@ -119,7 +119,7 @@ fn go(arguments: &Arguments) -> Result<ExitCode, RunnerError> {
         .map_err(RunnerError::Runtime)?;
     let mut stage = Stage::up(&world)?;
     if let Some(kubernetes) = kubernetes {
-        stage.start_kubernetes(kubernetes)?;
+        stage.start_kubernetes(kubernetes, Pods::All)?;
     }
     runtime.block_on(play(&world, &stage, &program, arguments))
 }

@@ -72,6 +72,15 @@ pub enum RunnerError {
         #[source]
         source: io::Error,
     },
+    /// A pod could not be started as a node starts it.
+    #[error("cannot start the pod `{pod}`")]
+    Pod {
+        /// Namespace and name.
+        pod: String,
+        /// Cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The coordinator's process could not be started or watched.
     #[error("cannot run the coordinator as a process")]
     Coordinator {

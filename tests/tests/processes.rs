@@ -2,13 +2,13 @@
 
 use std::error::Error;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use reachproof_lab::world::World;
 use reachproof_tests::agents::{AgentProgram, Agents, Dial};
+use reachproof_tests::binaries::{binary, build};
 use reachproof_tests::coordinator::Coordinator;
 use reachproof_tests::harness::{Case, CaseResult, run_cases};
 use reachproof_tests::judge::differences;
@@ -73,44 +73,6 @@ fn main() -> ExitCode {
             },
         ],
     )
-}
-
-/// Builds the two binaries beside this test, without the AWS SDK: a saved snapshot is all that they read here.
-fn build() -> CaseResult {
-    let status = Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--quiet",
-            "--no-default-features",
-            "--package",
-            "reachproof",
-            "--package",
-            "reachproof-agent",
-        ])
-        .args(["--bin", "reachproof", "--bin", "reachproof-agent"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env("CARGO_TARGET_DIR", target()?)
-        .status()?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("cargo build: {status}").into())
-    }
-}
-
-/// The target directory: this test is in `TARGET/PROFILE/deps`.
-fn target() -> Result<PathBuf, Box<dyn Error>> {
-    let program = std::env::current_exe()?;
-    program
-        .ancestors()
-        .nth(3)
-        .map(Path::to_owned)
-        .ok_or_else(|| "no target directory".into())
-}
-
-/// A binary that [`build`] built.
-fn binary(name: &str) -> Result<PathBuf, Box<dyn Error>> {
-    Ok(target()?.join("debug").join(name))
 }
 
 /// Runs a world to its end with the binaries; `during` is called once the agents are started.
