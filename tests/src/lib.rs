@@ -8,7 +8,7 @@
 //! * [`kubelet`]: nodes that start what is scheduled to them; [`pod`]: what a pod asks of its node; [`fargate`]: what EKS
 //!   does about Fargate
 //! * [`random`]: worlds drawn from a seed; [`agreement`]: model and kernel, asked the same about them
-//! * [`bench`]: the agent against its floor and against other tools
+//! * [`mod@bench`]: the agent against its floor and against other tools
 //! * [`harness`]: runs tests in namespaces of their own; [`binaries`]: the programs that they start
 
 pub mod agents;

@@ -66,7 +66,7 @@ pub struct Container {
     pub liveness: Vec<String>,
 }
 
-/// Mode of mounted files where the manifest names none [Kubernetes, Volumes].
+/// Mode of mounted files where the manifest names none \[Kubernetes, Volumes\].
 const MODE_DEFAULT: u32 = 0o644;
 
 impl Container {

@@ -177,7 +177,7 @@ fn rules(
         let set = if shown.rules.contains(&place) {
             &mut rules.shown
         } else {
-            let at_edge = |port: u16| matrix.witness(live, place, (port, 0)).is_some();
+            let at_edge = |port: u16| !matrix.witnesses(live, place, (port, 0), 1).is_empty();
             let decides =
                 deciding.contains(&place) || range.is_some_and(|range| at_edge(range.first()));
             match decides {

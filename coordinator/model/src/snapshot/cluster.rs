@@ -48,7 +48,7 @@ impl FargateProfile {
     }
 }
 
-/// Which pods a Fargate profile takes: those of a namespace that have all its labels [EKS User Guide, Fargate profiles].
+/// Which pods a Fargate profile takes: those of a namespace that have all its labels \[EKS User Guide, Fargate profiles\].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FargateSelector {
     /// Namespace, in which `*` stands for any text and `?` for any character.
@@ -110,7 +110,7 @@ pub struct CniSettings {
 }
 
 impl Default for CniSettings {
-    /// The CNI's own defaults [CNI-R].
+    /// The CNI's own defaults \[CNI-R\].
     fn default() -> Self {
         Self {
             snat: Snat::OnNode,

@@ -217,8 +217,8 @@ impl Place {
 
     /// The fields of a pod that say where it runs.
     ///
-    /// A Fargate pod has none: EKS places it by namespace and labels, and knows no affinity [EKS User Guide, Fargate
-    /// profiles]. On EC2 there is an agent on every node, however tainted.
+    /// A Fargate pod has none: EKS places it by namespace and labels, and knows no affinity \[EKS User Guide, Fargate
+    /// profiles\]. On EC2 there is an agent on every node, however tainted.
     fn scheduling(&self) -> serde_json::Map<String, Value> {
         let mut fields = serde_json::Map::new();
         match self {

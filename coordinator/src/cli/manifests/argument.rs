@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::agent::PLACE_LABEL;
 
-/// Most bytes of a namespace, of the name of a label and of its value [Kubernetes, Names; Labels].
+/// Most bytes of a namespace, of the name of a label and of its value \[Kubernetes, Names; Labels\].
 const NAME_MAX: usize = 63;
 
 /// Most bytes of what stands before the name of a label, and of a host name.

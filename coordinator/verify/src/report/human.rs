@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use reachproof_model::coverage::{RelationCoverage, Share};
 use reachproof_model::expectation::members::NodeBasis;
 use reachproof_model::expectation::{Expectation, ExpectationState, flow_state};
 use reachproof_model::finding::{Finding, FindingKind};
@@ -280,6 +281,7 @@ fn coverage(report: &Report, page: &mut Page) {
         ));
     }
     page.text(2, &text);
+    relation(&coverage.relation, page);
     let lost: Vec<&str> = report
         .agents
         .present
@@ -291,6 +293,45 @@ fn coverage(report: &Report, page: &mut Page) {
         page.text(2, &format!("lost before the end: {}", lost.join(", ")));
     }
     page.text(2, &format!("not modelled: {}", coverage.limits.join(", ")));
+}
+
+/// Most rules that are named one by one.
+const RULES_NAMED_MAX: usize = 10;
+
+/// What of the relation was shown, and which rules nothing can show.
+fn relation(relation: &RelationCoverage, page: &mut Page) {
+    let of = |share: Share| format!("{} of {}", share.shown, share.all);
+    page.text(
+        2,
+        &format!(
+            "between agents: {} decisive tuples and {} class pairs shown; {} agents as source, {} as target",
+            of(relation.tuples),
+            of(relation.class_pairs),
+            of(relation.sources),
+            of(relation.targets),
+        ),
+    );
+    let idle = &relation.rules.cannot_decide;
+    if idle.is_empty() {
+        return;
+    }
+    let named = idle.iter().take(RULES_NAMED_MAX);
+    let named: Vec<String> = named
+        .map(|rule| Printable(rule.as_str()).to_string())
+        .collect();
+    let more = idle.len().saturating_sub(RULES_NAMED_MAX);
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    page.text(
+        2,
+        &format!(
+            "rules that decide nothing that agents can try: {}{more}",
+            named.join(", ")
+        ),
+    );
 }
 
 /// What the snapshot does not say.
