@@ -1,15 +1,16 @@
-//! The binaries of the workspace, for tests that start them.
+//! The binaries of the workspace, for whoever starts them.
 
-use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Builds `reachproof` and `reachproof-agent` beside the running test, without the AWS SDK: a saved snapshot is all that
-/// tests let them read.
+use crate::error::BinariesError;
+
+/// Builds `reachproof` and `reachproof-agent` beside the running program, without the AWS SDK: a saved snapshot is all
+/// that is read here.
 ///
 /// # Errors
-/// When `cargo` cannot be started or fails.
-pub fn build() -> Result<(), Box<dyn Error>> {
+/// [`BinariesError`].
+pub fn build() -> Result<(), BinariesError> {
     let status = Command::new(env!("CARGO"))
         .args([
             "build",
@@ -27,27 +28,27 @@ pub fn build() -> Result<(), Box<dyn Error>> {
     if status.success() {
         Ok(())
     } else {
-        Err(format!("cargo build: {status}").into())
+        Err(BinariesError::Failed { status })
     }
 }
 
-/// The target directory: a test is in `TARGET/PROFILE/deps`.
+/// The target directory in which the running program is: cargo marks it with a file.
 ///
 /// # Errors
-/// When the running program is elsewhere.
-pub fn target() -> Result<PathBuf, Box<dyn Error>> {
+/// [`BinariesError::NoTarget`].
+pub fn target() -> Result<PathBuf, BinariesError> {
     let program = std::env::current_exe()?;
     program
         .ancestors()
-        .nth(3)
+        .find(|folder| folder.join("CACHEDIR.TAG").is_file())
         .map(Path::to_owned)
-        .ok_or_else(|| "no target directory".into())
+        .ok_or(BinariesError::NoTarget)
 }
 
 /// A binary that [`build`] built.
 ///
 /// # Errors
 /// As [`target`].
-pub fn binary(name: &str) -> Result<PathBuf, Box<dyn Error>> {
+pub fn binary(name: &str) -> Result<PathBuf, BinariesError> {
     Ok(target()?.join("debug").join(name))
 }

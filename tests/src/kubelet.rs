@@ -122,6 +122,20 @@ impl<'a> Kubelets<'a> {
         self.running.values().filter(|pod| pod.is_ready).count()
     }
 
+    /// Places of the world at which no pod runs, in the cluster or outside it.
+    pub fn free_places(&self) -> impl Iterator<Item = &'a AgentPlace> {
+        let taken = self.taken();
+        self.places()
+            .filter(move |place| !taken.contains(place.endpoint.as_str()))
+    }
+
+    fn taken(&self) -> BTreeSet<&str> {
+        self.running
+            .values()
+            .map(|pod| pod.endpoint.as_str())
+            .collect()
+    }
+
     fn pods(&self) -> Result<Vec<Value>, RunnerError> {
         let listed =
             self.plane
@@ -144,15 +158,9 @@ impl<'a> Kubelets<'a> {
     fn place(&self, pod: &Value) -> Option<&'a AgentPlace> {
         let node = text(pod, "/spec/nodeName");
         let on_host = pod.pointer("/spec/hostNetwork") == Some(&Value::Bool(true));
-        let taken: BTreeSet<&str> = self
-            .running
-            .values()
-            .map(|pod| pod.endpoint.as_str())
-            .collect();
-        self.places()
+        self.free_places()
             .filter(|place| place.node.as_deref() == Some(&node))
-            .filter(|place| (place.kind == EndpointKind::Node) == on_host)
-            .find(|place| !taken.contains(place.endpoint.as_str()))
+            .find(|place| (place.kind == EndpointKind::Node) == on_host)
     }
 
     fn start(&mut self, pod: &Value) -> Result<(), Box<dyn Error>> {

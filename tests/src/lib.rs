@@ -6,7 +6,7 @@
 //! * [`cli`]: arguments of `reachproof-lab`; [`runner`]: one run; [`judge`]: the report against the world
 //! * [`stage`]: a world that is up; [`agents`] and [`coordinator`]: processes in it; [`error`]: what can go wrong
 //! * [`kubelet`]: nodes that start what is scheduled to them; [`pod`]: what a pod asks of its node; [`fargate`]: what EKS
-//!   does about Fargate
+//!   does about Fargate; [`deployment`]: agents that come by manifest
 //! * [`random`]: worlds drawn from a seed; [`agreement`]: model and kernel, asked the same about them
 //! * [`mod@bench`]: the agent against its floor and against other tools
 //! * [`harness`]: runs tests in namespaces of their own; [`binaries`]: the programs that they start
@@ -17,6 +17,7 @@ pub mod bench;
 pub mod binaries;
 pub mod cli;
 pub mod coordinator;
+pub mod deployment;
 pub mod error;
 pub mod fargate;
 pub mod harness;

@@ -5,32 +5,22 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::ExitCode;
 
 use reachproof_lab::kubernetes::{ControlPlane, Program};
 use reachproof_lab::world::World;
 use reachproof_tests::agents::{AgentProgram, Agents};
 use reachproof_tests::binaries::{self, binary};
 use reachproof_tests::coordinator::{Coordinator, Launch};
-use reachproof_tests::fargate;
+use reachproof_tests::deployment::{self, PATIENCE, STEP};
 use reachproof_tests::harness::{Case, CaseResult, run_cases};
 use reachproof_tests::judge::differences;
 use reachproof_tests::kubelet::{Kubelets, make_room};
 use reachproof_tests::stage::{Pods, Stage};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
-
-/// Longest wait for anything that controllers and nodes do.
-const PATIENCE: Duration = Duration::from_secs(90);
-
-/// Time between two turns of the nodes.
-const STEP: Duration = Duration::from_millis(200);
-
-/// Namespace of the worlds' Fargate profile.
-const FARGATE_NAMESPACE: &str = "fargate";
 
 const NEEDS_GO: Option<&str> = Some("needs Go to build a control plane");
 
@@ -55,7 +45,7 @@ fn main() -> ExitCode {
 /// Outside the lab, from which neither Go nor cargo could fetch anything.
 fn build() -> CaseResult {
     Program::build(|text| println!("{text}"))?;
-    binaries::build()
+    Ok(binaries::build()?)
 }
 
 /// Goes the whole way in one world.
@@ -67,18 +57,17 @@ fn play(name: &str) -> CaseResult {
     stage.start_kubernetes(program, Pods::WithoutAgents)?;
     let stage = stage;
     let plane = stage.kubernetes().ok_or("the stage has no control plane")?;
-    mark_fargate_pods(plane, &stage)?;
+    deployment::mark_fargate_pods(&stage, plane)?;
 
-    let manifests = print_manifests(&stage)?;
+    let manifests = deployment::print_manifests(&stage, &binary("reachproof")?)?;
     pass_dry_run(plane, &manifests)?;
-    plane.run_kubectl([OsStr::new("apply"), OsStr::new("-f"), manifests.as_os_str()])?;
     let mut kubelets = Kubelets::new(&stage, plane, binary("reachproof-agent")?);
+    deployment::apply(&stage, plane, &manifests, &mut kubelets)?;
     let inside = stage.expanded.agents.iter();
     let wanted = inside.filter(|place| place.node.is_some()).count();
-    until("pods were started", || {
-        kubelets.turn()?;
-        Ok(kubelets.started() == wanted)
-    })?;
+    if kubelets.started() != wanted {
+        return Err(format!("{} of {wanted} pods were started", kubelets.started()).into());
+    }
     check_placement(plane)?;
     let (exit, report) = verify(&stage, plane, &mut kubelets)?;
     if kubelets.ready() != wanted {
@@ -91,68 +80,6 @@ fn play(name: &str) -> CaseResult {
     clean_up(plane, &manifests, &mut kubelets)?;
     println!("  {wanted} pods by manifest, exit code {exit} as stated, nothing left");
     Ok(())
-}
-
-/// Waits until something has happened.
-fn until(what: &str, mut has_happened: impl FnMut() -> Outcome<bool>) -> CaseResult {
-    let end = Instant::now() + PATIENCE;
-    while !has_happened()? {
-        if Instant::now() > end {
-            return Err(format!("not within {PATIENCE:?}: {what}").into());
-        }
-        std::thread::sleep(STEP);
-    }
-    Ok(())
-}
-
-/// Lets the API server do what EKS's webhook does, and waits until it does.
-fn mark_fargate_pods(plane: &ControlPlane, stage: &Stage) -> CaseResult {
-    plane.run_kubectl(["create", "namespace", FARGATE_NAMESPACE])?;
-    for object in fargate::admission(&stage.expanded.plan.snapshot) {
-        plane.send_kubectl(["create", "--filename", "-"], &object)?;
-    }
-    let pod = json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "first", "namespace": FARGATE_NAMESPACE},
-        "spec": {"containers": [{"name": "first", "image": "none"}]},
-    });
-    let scheduler = "jsonpath={.spec.schedulerName}";
-    let ask = [
-        "create",
-        "--dry-run=server",
-        "--filename",
-        "-",
-        "--output",
-        scheduler,
-    ];
-    until("pods of the Fargate profile are marked", || {
-        // Refused until the account of the namespace is there.
-        let answer = plane.send_kubectl(ask, &pod);
-        Ok(answer.is_ok_and(|answer| answer == fargate::SCHEDULER))
-    })
-}
-
-/// What `reachproof manifests` prints for the world, with a Fargate pod for each of the world's, as a file.
-fn print_manifests(stage: &Stage) -> Outcome<PathBuf> {
-    let output = Command::new(binary("reachproof")?)
-        .arg("manifests")
-        .arg("--snapshot")
-        .arg(stage.snapshot())
-        .args(["--image", "registry.example/reachproof-agent:1"])
-        .args(["--coordinator", &stage.control_address()?.to_string()])
-        .arg("--credentials")
-        .arg(stage.credentials())
-        .arg("--host-network")
-        .args(["--fargate", "fargate/subnet=a", "fargate/subnet=b"])
-        .output()?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        return Err(format!("manifests: {}: {said}", output.status).into());
-    }
-    let path = stage.log("manifests");
-    fs::write(&path, output.stdout)?;
-    Ok(path)
 }
 
 /// Lets the API server judge all objects without keeping them. Their namespaces must be there for that.
@@ -240,11 +167,8 @@ fn verify(
     };
     let (mut coordinator, dial) = Coordinator::launch(stage, &launch)?;
     let agent = binary("reachproof-agent")?;
-    let mut outside = Agents::default();
-    let strangers = stage.expanded.agents.iter();
-    for place in strangers.filter(|place| place.node.is_none()) {
-        outside.add(stage, AgentProgram::Agent(&agent), &dial, place)?;
-    }
+    let places = kubelets.free_places();
+    let _outside = Agents::start(stage, AgentProgram::Agent(&agent), &dial, places)?;
     while !coordinator.has_ended()? {
         kubelets.turn()?;
         std::thread::sleep(STEP);
@@ -256,7 +180,7 @@ fn verify(
 fn clean_up(plane: &ControlPlane, manifests: &Path, kubelets: &mut Kubelets<'_>) -> CaseResult {
     let delete = ["delete", "--wait=false", "--filename"].map(OsStr::new);
     plane.run_kubectl(delete.into_iter().chain([manifests.as_os_str()]))?;
-    until("the agents and their namespaces are gone", || {
+    deployment::until("the agents and their namespaces are gone", || {
         kubelets.turn()?;
         let left = plane.run_kubectl([
             "get",
@@ -266,5 +190,6 @@ fn clean_up(plane: &ControlPlane, manifests: &Path, kubelets: &mut Kubelets<'_>)
             "--output=name",
         ])?;
         Ok(kubelets.started() == 0 && left.trim().is_empty())
-    })
+    })?;
+    Ok(())
 }

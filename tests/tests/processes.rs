@@ -34,7 +34,7 @@ const LISTENING: &str = ":1D4C 00000000:0000 0A";
 
 fn main() -> ExitCode {
     run_cases(
-        build,
+        || Ok(build()?),
         &[
             Case {
                 name: "the_binaries_end_as_the_world_states",
@@ -84,7 +84,12 @@ fn play(
     let stage = Stage::up(world)?;
     let (coordinator, dial) = Coordinator::start(&stage, &binary("reachproof")?, wait)?;
     let agent = binary("reachproof-agent")?;
-    let agents = Agents::start(&stage, AgentProgram::Agent(&agent), &dial)?;
+    let agents = Agents::start(
+        &stage,
+        AgentProgram::Agent(&agent),
+        &dial,
+        &stage.expanded.agents,
+    )?;
     during(&stage)?;
     let (exit, report) = coordinator.finish()?;
     drop(agents);
@@ -211,7 +216,12 @@ fn pause() -> CaseResult {
     let stage = Stage::up(&world)?;
     let (coordinator, dial) = Coordinator::start(&stage, &binary("reachproof")?, WAIT)?;
     let agent = binary("reachproof-agent")?;
-    let agents = Agents::start(&stage, AgentProgram::Agent(&agent), &dial)?;
+    let agents = Agents::start(
+        &stage,
+        AgentProgram::Agent(&agent),
+        &dial,
+        &stage.expanded.agents,
+    )?;
     wait_for_listeners(&stage)?;
     coordinator.signal(Signal::SIGSTOP)?;
     std::thread::sleep(PAUSED);
@@ -290,7 +300,12 @@ fn kill_agent() -> CaseResult {
     let stage = Stage::up(&world)?;
     let (coordinator, dial) = Coordinator::start(&stage, &binary("reachproof")?, WAIT)?;
     let agent = binary("reachproof-agent")?;
-    let mut agents = Agents::start(&stage, AgentProgram::Agent(&agent), &dial)?;
+    let mut agents = Agents::start(
+        &stage,
+        AgentProgram::Agent(&agent),
+        &dial,
+        &stage.expanded.agents,
+    )?;
     wait_for_listeners(&stage)?;
     agents.kill("web")?;
     let (_, report) = coordinator.finish()?;
