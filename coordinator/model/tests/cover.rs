@@ -96,7 +96,7 @@ fn every_decisive_tuple_is_tried_with_few_probes() {
     }
 }
 
-/// An agent at the primary address of every interface of a world that has a class.
+/// An agent at every owned address of a world that has a class.
 fn everybody(snapshot: &Snapshot, addresses: &[String]) -> Roster {
     let classes = Classes::new(snapshot);
     let known = addresses.iter().filter_map(|text| {
@@ -113,13 +113,9 @@ fn everybody(snapshot: &Snapshot, addresses: &[String]) -> Roster {
     }))
 }
 
-/// Every flow between agents of different classes at some ports: two of one class may be on one host.
+/// Every flow between two agents at some ports that a run could judge.
 fn every_flow(snapshot: &Snapshot, roster: &Roster, ports: &[u16]) -> Vec<Flow> {
     let addresses: Vec<IpAddr> = roster.agents().map(|agent| agent.addresses[0]).collect();
-    let classes = Classes::new(snapshot);
-    let is_other = |one: &IpAddr, other: &IpAddr| {
-        one.is_ipv4() == other.is_ipv4() && classes.of(*one) != classes.of(*other)
-    };
     let mut flows = Vec::new();
     for source in &addresses {
         for destination in addresses
