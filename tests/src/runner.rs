@@ -87,7 +87,7 @@ pub async fn run(
         wait: options.wait,
         resume_wait: RESUME_WAIT,
         // A world states the finding of every pair.
-        depth: reachproof_model::plan::Depth::Mesh,
+        depth: Some(reachproof_model::plan::Depth::Mesh),
         seed: options.seed,
         content: SnapshotContent::Included,
         started_at: SystemTime::now(),

@@ -15,7 +15,8 @@ pub use crate::observation::ProbeId;
 use crate::snapshot::EndpointListing;
 
 pub use build::{
-    Depth, FLOWS_PER_AGENT_MAX, FLOWS_PER_RUN_MAX, FileState, Scope, plan, plan_rules,
+    Depth, FLOWS_PER_AGENT_MAX, FLOWS_PER_RUN_MAX, FileState, Scope, WHOLE_MESH_MAX, plan,
+    plan_rules,
 };
 pub use ports::{JUDGED_PORTS_MAX, judged_ports};
 pub(crate) use required::control_plane_targets;

@@ -14,7 +14,8 @@ use reachproof_model::flow::{EPHEMERAL_PORTS_DEFAULT, SourceKind};
 use reachproof_model::matrix::Matrix;
 use reachproof_model::plan::{
     AgentKind, Depth, FLOWS_PER_RUN_MAX, FileState, PEER_PORT, PlannedFlow, PolicyFact, ProbeKind,
-    ProbePlan, Purpose, Roster, RosterAgent, Scope, SourcePorts, Target, judged_ports, plan,
+    ProbePlan, Purpose, Roster, RosterAgent, Scope, SourcePorts, Target, WHOLE_MESH_MAX,
+    judged_ports, plan,
 };
 use reachproof_model::predict::predict;
 use reachproof_model::prediction::Verdict;
@@ -238,6 +239,13 @@ fn a_small_fleet_shows_every_tuple_and_has_everybody_in_both_roles() {
             }
         }
     }
+}
+
+#[test]
+fn a_small_fleet_is_tried_pair_by_pair_when_nobody_says_how_much() {
+    assert_eq!(Depth::fitting(1), Depth::Mesh);
+    assert_eq!(Depth::fitting(WHOLE_MESH_MAX), Depth::Mesh);
+    assert_eq!(Depth::fitting(WHOLE_MESH_MAX + 1), Depth::Rules);
 }
 
 #[test]

@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::wildcard_enum_match_arm,
     reason = "tests"
 )]
 
@@ -11,8 +12,9 @@ mod second;
 use std::collections::BTreeMap;
 
 use reachproof_model::flow::{Flow, FlowProtocol};
-use reachproof_model::matrix::{Filter, Matrix, VerdictKind};
+use reachproof_model::matrix::{Decision, Filter, Matrix, VerdictKind};
 use reachproof_model::predict::predict;
+use reachproof_model::prediction::{Denial, Gate, Verdict};
 use reachproof_model::snapshot::Snapshot;
 use second::random::{Dice, WIDE_PORTS, wide};
 
@@ -43,6 +45,30 @@ fn snapshot(seed: u64) -> Snapshot {
     second::decode(&wide(seed).snapshot)
 }
 
+/// Fails if a decision names other rules or entries than a prediction.
+fn names_what_decides(decision: &Decision<'_>, predicted: &Verdict) {
+    match predicted {
+        Verdict::Allow { egress, ingress } => {
+            assert_eq!(decision.egress, Some(egress));
+            assert_eq!(decision.ingress, Some(ingress));
+            assert!(decision.entry_out.is_none_or(|number| number > 0));
+            assert!(decision.entry_in.is_none_or(|number| number > 0));
+        }
+        Verdict::Deny(Denial::NetworkAcl {
+            gate, rule_number, ..
+        }) => match gate {
+            Gate::NaclOut => assert_eq!(decision.entry_out, Some(*rule_number)),
+            Gate::NaclIn => assert_eq!(decision.entry_in, Some(*rule_number)),
+            _ => {}
+        },
+        Verdict::Deny(Denial::SecurityGroup { gate, .. }) => match gate {
+            Gate::SgEgress => assert_eq!(decision.egress, None),
+            _ => assert_eq!(decision.ingress, None),
+        },
+        _ => {}
+    }
+}
+
 #[test]
 fn rows_of_several_words_agree_with_prediction() {
     let mut answered = 0;
@@ -59,6 +85,7 @@ fn rows_of_several_words_agree_with_prediction() {
                 assert_eq!(decision.kind, VerdictKind::from(&predicted));
                 assert_eq!(decision.gate, predicted.gate());
                 assert_eq!(decision.reason, predicted.reason());
+                names_what_decides(&decision, &predicted);
             }
         }
     }
@@ -86,6 +113,7 @@ fn a_count_over_several_words_is_the_sum_of_the_entries() {
             let listed = cells.get(&kind).copied().unwrap_or(0);
             assert_eq!(counts.of(kind), listed, "seed {seed}: {kind:?}");
         }
+        assert_eq!(counts.total(), cells.values().sum::<u64>());
     }
 }
 

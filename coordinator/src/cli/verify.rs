@@ -59,9 +59,9 @@ pub(crate) struct VerifyArguments {
     /// Leaves the world out of the report, all but its digest
     #[arg(long)]
     no_snapshot: bool,
-    /// How much is tried; the report says what of the relation it shows
-    #[arg(long, value_enum, default_value = "rules")]
-    scope: ScopeArgument,
+    /// How much is tried; the report says what of the relation it shows [default: rules, or mesh with up to 32 agents]
+    #[arg(long, value_enum)]
+    scope: Option<ScopeArgument>,
     /// Seed of the plan; the report names it [default: drawn]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -146,7 +146,7 @@ async fn run(arguments: &VerifyArguments) -> anyhow::Result<Report> {
         expected: expected(arguments.expect.as_deref())?,
         wait: arguments.wait,
         resume_wait: RESUME_WAIT,
-        depth: arguments.scope.into(),
+        depth: arguments.scope.map(Depth::from),
         seed: match arguments.seed {
             Some(seed) => seed,
             None => drawn_seed(random.as_ref())?,

@@ -10,7 +10,7 @@ use reachproof_model::describe::Described;
 use reachproof_model::expectation::requirements;
 use reachproof_model::observation::{AgentName, Presence};
 use reachproof_model::plan::{
-    FLOWS_PER_RUN_MAX, FileState, ProbePlan, Roster, RosterAgent, Scope, plan,
+    Depth, FLOWS_PER_RUN_MAX, FileState, ProbePlan, Roster, RosterAgent, Scope, plan,
 };
 use reachproof_model::predict::predict;
 use reachproof_model::prediction::Prediction;
@@ -104,10 +104,11 @@ async fn steps(
     });
     let snapshot = &before.decoded.snapshot;
     let roster = gather(config, snapshot, address, &mut fleet, progress).await?;
+    let depth = config.depth.unwrap_or(Depth::fitting(roster.len()));
     let scope = Scope {
         network_policies: file_state(&before.decoded.gaps, "networkpolicies"),
         flows_max: FLOWS_PER_RUN_MAX,
-        depth: config.depth,
+        depth,
         seed: config.seed,
     };
     let plan = plan(snapshot, &roster, &scope);
@@ -152,7 +153,12 @@ async fn steps(
     let judged = judged(snapshot, &roster, &plan, &wishes, findings);
     Ok(Report {
         schema: REPORT_SCHEMA,
-        run: run_record(config, name, began.elapsed(), readings(&before, after)),
+        run: run_record(
+            config,
+            (name, depth),
+            began.elapsed(),
+            readings(&before, after),
+        ),
         summary: judged.summary,
         expectations: judged.expectations,
         findings: judged.findings,

@@ -60,7 +60,21 @@ pub enum Depth {
     Mesh,
 }
 
+/// Most agents whose pairs are all tried when nobody says how much: a thousand pairs.
+pub const WHOLE_MESH_MAX: usize = 32;
+
 impl Depth {
+    /// Returns how much is tried with so many agents when nobody says it: the rules, and in a small fleet every pair,
+    /// since that is cheap and shows more.
+    #[must_use]
+    pub fn fitting(agents: usize) -> Self {
+        if agents > WHOLE_MESH_MAX {
+            Self::Rules
+        } else {
+            Self::Mesh
+        }
+    }
+
     /// Returns its word, as in reports and on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reachproof_model::describe::Described;
 use reachproof_model::observation::{Presence, RunEvidence};
-use reachproof_model::plan::{ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, Roster};
+use reachproof_model::plan::{ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, Depth, Roster};
 use ring::digest::{SHA256, digest};
 
 use crate::config::{RunConfig, SnapshotContent};
@@ -43,7 +43,7 @@ pub(super) fn present(
 /// When and how a run was done.
 pub(super) fn run_record(
     config: &RunConfig,
-    id: String,
+    (id, depth): (String, Depth),
     took: Duration,
     readings: Vec<ReadingRecord>,
 ) -> RunRecord {
@@ -53,7 +53,7 @@ pub(super) fn run_record(
         duration_ms: whole_milliseconds(took),
         readings,
         version: env!("CARGO_PKG_VERSION"),
-        scope: config.depth.as_str(),
+        scope: depth.as_str(),
         seed: config.seed,
         attempts: ATTEMPTS,
         deadline_ms: milliseconds(ATTEMPT_DEADLINE),
