@@ -24,7 +24,7 @@ use tracing::{info, warn};
 use crate::config::RunConfig;
 use crate::control::{ControlConfig, serve};
 use crate::credentials::hexadecimal;
-use crate::dispatch::Dispatch;
+use crate::dispatch::{Dispatch, TURN};
 use crate::error::RunError;
 use crate::fleet::Fleet;
 use crate::inventory::{expected_count, is_complete, missing};
@@ -44,10 +44,7 @@ pub const LISTEN_WAIT: Duration = Duration::from_secs(10);
 /// What an agent may still be holding back when a probe ends: it sends results at least every 200 ms.
 pub const FLUSH: Duration = Duration::from_millis(500);
 
-/// How often the wait for news looks at the clock.
-const LOOK: Duration = Duration::from_secs(1);
-
-/// How late such a look is when the process did not run: far above what a busy machine does.
+/// How late a turn is when the process did not run: far above what a busy machine does.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// How long the control server may take to end after the run.
@@ -98,7 +95,9 @@ async fn steps(
     progress: &(impl Fn(Progress) + Send + Sync),
 ) -> Result<Report, RunError> {
     let began = Instant::now();
-    let before = World::read(&config.snapshot).await?;
+    let before = fleet
+        .unless_stopped(World::read(&config.snapshot))
+        .await??;
     progress(Progress::Decoded {
         interfaces: before.decoded.snapshot.network_interfaces().count(),
         gaps: before.decoded.gaps.len(),
@@ -142,9 +141,9 @@ async fn steps(
         Some(_) | None => Presence::Lost,
     });
     let present = present(&roster, &fleet.registry, &evidence);
+    let after = fleet.unless_stopped(World::read(&config.snapshot)).await;
     fleet.close().await;
-    let after = World::read(&config.snapshot).await;
-    let after = after
+    let after = after?
         .inspect_err(|error| warn!(%error, "the snapshot could not be read again"))
         .ok();
     let stability = compare_worlds(&before, after.as_ref(), &plan, &predictions);
@@ -281,7 +280,7 @@ async fn probe(
     resume_wait: Duration,
     progress: &(impl Fn(Progress) + Send + Sync),
 ) -> Result<Instant, RunError> {
-    let silence = dispatch.silence(&fleet.registry);
+    let silence = dispatch.silence();
     progress(Progress::Planned {
         flows: dispatch.flows(),
         probes: dispatch.total(),
@@ -295,10 +294,14 @@ async fn probe(
     })
     .await?;
 
-    dispatch.probe(&mut fleet.registry);
     let deadline = Instant::now() + silence + resume_wait;
-    let mut shown = 0;
-    collect(dispatch, fleet, deadline, |dispatch, _| {
+    let (mut shown, mut next) = (0, Instant::now());
+    collect(dispatch, fleet, deadline, |dispatch, registry| {
+        let now = Instant::now();
+        if now >= next {
+            dispatch.turn(now, registry);
+            next = now + TURN;
+        }
         let (finished, total) = (dispatch.finished(), dispatch.total());
         if finished != shown {
             shown = finished;
@@ -327,7 +330,7 @@ async fn probe(
     Ok(ended)
 }
 
-/// Takes news until `done` or the deadline.
+/// Takes news until `is_done` says so, which is asked at least once a turn, or until the deadline.
 ///
 /// Time in which this process did not run (it was paused, or the machine was) does not count: agents had nobody to report
 /// to, and have to dial again first.
@@ -335,10 +338,10 @@ async fn collect(
     dispatch: &mut Dispatch<'_>,
     fleet: &mut Fleet<'_>,
     mut deadline: Instant,
-    mut done: impl FnMut(&Dispatch<'_>, &Registry) -> bool,
+    mut is_done: impl FnMut(&mut Dispatch<'_>, &mut Registry) -> bool,
 ) -> Result<(), RunError> {
-    while !done(dispatch, &fleet.registry) {
-        let look = (Instant::now() + LOOK).min(deadline);
+    while !is_done(dispatch, &mut fleet.registry) {
+        let look = (Instant::now() + TURN).min(deadline);
         let news = timeout_at(look, fleet.news()).await;
         let late = Instant::now().saturating_duration_since(look);
         if late >= PAUSE {
