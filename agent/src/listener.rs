@@ -245,6 +245,8 @@ async fn accept_all(
             accepted = socket.accept() => match accepted {
                 Ok((stream, peer)) => {
                     let Some(peer) = listening.report(&socket, peer) else { continue };
+                    // The answer is small and must not wait until what was sent before it is acknowledged.
+                    let _ = stream.set_nodelay(true);
                     // Without a place the connection closes: it was reported, which is what a probe needs.
                     if let Ok(place) = Arc::clone(&listening.places).try_acquire_owned() {
                         let key = listening.key;
