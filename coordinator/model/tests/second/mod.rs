@@ -28,3 +28,8 @@ pub fn decode(files: &Map<String, Value>) -> Snapshot {
     }
     Snapshot::decode(&described).unwrap().snapshot
 }
+
+/// A number that whoever runs a test asks for by an environment variable.
+pub fn asked(variable: &str, usual: u64) -> u64 {
+    std::env::var(variable).map_or(usual, |text| text.parse().unwrap())
+}
