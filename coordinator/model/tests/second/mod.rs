@@ -4,6 +4,7 @@
     unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::disallowed_methods,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::wildcard_enum_match_arm,

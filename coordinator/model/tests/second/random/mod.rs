@@ -68,7 +68,7 @@ impl Size {
     /// About 2,000 interfaces.
     pub const LARGEST: Self = Self {
         subnets: 120,
-        hosts: 900,
+        hosts: 1_050,
         groups: 60,
     };
 
