@@ -4,7 +4,7 @@
 //! `reachproof_verify::run` as the binary judge, and holds the report against what the world states.
 //!
 //! * [`cli`]: arguments of `reachproof-lab`; [`runner`]: one run; [`judge`]: the report against the world
-//! * [`stage`]: a world that is up; [`agents`] and [`coordinator`]: processes in it; [`error`]: what can go wrong
+//! * [`stage`]: a world that is up; [`resolver`]: what answers in its CoreDNS pods; [`agents`] and [`coordinator`]: processes in it; [`error`]: what can go wrong
 //! * [`random`]: worlds drawn from a seed; [`agreement`]: model and kernel, asked the same about them
 //! * [`bench`]: the agent against its floor and against other tools
 //! * [`harness`]: runs tests in namespaces of their own
@@ -18,5 +18,6 @@ pub mod error;
 pub mod harness;
 pub mod judge;
 pub mod random;
+pub mod resolver;
 pub mod runner;
 pub mod stage;

@@ -9,7 +9,7 @@ use slab::Slab;
 use socket2::Socket;
 
 use super::queue::Running;
-use crate::probe::RunName;
+use crate::probe::{ProbeKind, RunName};
 
 /// An attempt whose SYN was sent.
 #[derive(Debug)]
@@ -49,17 +49,20 @@ impl Flight {
         self.attempts.len()
     }
 
-    /// Watches the socket of the attempt that is added next.
+    /// Watches the socket of the attempt that is added next, for what ends an attempt of this kind.
     ///
     /// # Errors
     /// What epoll says.
-    pub(super) fn watch(&self, socket: &Socket) -> io::Result<()> {
+    pub(super) fn watch(&self, socket: &Socket, kind: ProbeKind) -> io::Result<()> {
         let token = Token(self.attempts.vacant_key());
-        self.registry.register(
-            &mut SourceFd(&socket.as_raw_fd()),
-            token,
-            Interest::WRITABLE,
-        )
+        let interest = match kind {
+            ProbeKind::TcpConnect | ProbeKind::Peer { .. } | ProbeKind::DnsTcp { .. } => {
+                Interest::WRITABLE
+            }
+            ProbeKind::DnsUdp { .. } => Interest::READABLE,
+        };
+        self.registry
+            .register(&mut SourceFd(&socket.as_raw_fd()), token, interest)
     }
 
     /// Adds an attempt whose socket is the last that was watched.

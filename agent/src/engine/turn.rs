@@ -15,20 +15,20 @@ use mio::{Events, Poll, Token, Waker};
 use tracing::warn;
 
 use super::{
-    Close, Command, Evidence, Next, PeerConnection, Place, Regime, Sink,
+    Ask, Close, Command, Evidence, Next, PeerConnection, Place, Regime, Sink,
     flight::{Attempt, Flight},
     lag::Lag,
     pace::Pace,
     queue::{PORT_WAIT, PORT_WAITS_MAX, Queue, Running},
     report::{finished, refused},
-    socket::{Judged, News, StartFailure, Started, judge, start},
+    socket::{Judged, News, StartFailure, Started, judge, judge_query, start},
     tracked::{Left, Tracked},
 };
 use crate::{
     limits::DEADLINE_MAX,
     outcome::{Errno, Outcome, Stage},
     policy::Policy,
-    probe::{Attempts, Finished, ProbeKind, Work},
+    probe::{Attempts, Finished, Identification, ProbeKind, Work},
     seams::Clock,
 };
 
@@ -236,10 +236,20 @@ impl Turns {
         let Some(attempt) = self.flight.find(key) else {
             return;
         };
-        let after = now.saturating_duration_since(attempt.started_at);
-        let judged = judge(&attempt.socket, news, after, self.evidence);
+        let judged = self.judge(attempt, news, now);
         if judged.outcome.is_some() {
             self.end(key, judged, now);
+        }
+    }
+
+    /// Asks the kernel how far an attempt is.
+    fn judge(&self, attempt: &Attempt, news: News, now: Instant) -> Judged {
+        let after = now.saturating_duration_since(attempt.started_at);
+        let running = &attempt.running;
+        let kind = running.probe.kind;
+        match (kind, kind.query_id(running.attempt)) {
+            (ProbeKind::DnsUdp { .. }, Some(id)) => judge_query(&attempt.socket, id, after),
+            (_, _) => judge(&attempt.socket, news, after, self.evidence),
         }
     }
 
@@ -251,7 +261,7 @@ impl Turns {
                 continue;
             };
             let after = now.saturating_duration_since(attempt.started_at);
-            let judged = judge(&attempt.socket, News::None, after, self.evidence);
+            let judged = self.judge(attempt, News::None, now);
             let starved =
                 self.lag.since(attempt.started_at) > attempt.running.probe.deadline / STARVED_PART;
             let silent = if starved {
@@ -280,12 +290,13 @@ impl Turns {
         } = attempt;
         let finished = Finished {
             syn_retransmissions: judged.syn_retransmissions,
+            identification: judged
+                .dns_code
+                .map(|code| Identification::Resolver { code }),
             ..finished(&running, outcome, local, started_at)
         };
-        match (running.probe.kind, outcome) {
-            (ProbeKind::Peer { nonce }, Outcome::Connected { .. })
-                if self.flight.unwatch(&socket).is_ok() =>
-            {
+        match (ask(&running), outcome) {
+            (Some(ask), Outcome::Connected { .. }) if self.flight.unwatch(&socket).is_ok() => {
                 let close = match running.probe.attempts {
                     Attempts::Random { .. } => Close::Normal,
                     Attempts::Ports(_) => Close::Reset,
@@ -294,14 +305,15 @@ impl Turns {
                 self.sink.connected(PeerConnection {
                     stream: TcpStream::from(socket),
                     attempt: finished,
-                    nonce,
+                    ask,
                     deadline: running.probe.deadline,
                     close,
                     place: self.take_place(),
                 });
             }
-            (ProbeKind::TcpConnect | ProbeKind::Peer { .. }, _) => {
-                self.tracked.note(Left::by(outcome), now);
+            (Some(_) | None, _) => {
+                self.tracked
+                    .note(Left::by(running.probe.kind, outcome), now);
                 self.sink.finished(finished);
             }
         }
@@ -353,11 +365,15 @@ impl Turns {
 
     /// Starts the next attempt of a probe.
     fn start(&mut self, mut running: Box<Running>, now: Instant) {
-        let port = running.probe.planned_port(running.attempt);
-        match start(&running.probe, port, &running.ports_used, self.evidence) {
+        match start(
+            &running.probe,
+            running.attempt,
+            &running.ports_used,
+            self.evidence,
+        ) {
             Ok(Started { socket, local }) => {
                 running.remember_port(local);
-                match self.flight.watch(&socket) {
+                match self.flight.watch(&socket, running.probe.kind) {
                     Ok(()) => self.flight.add(Attempt {
                         running,
                         socket,
@@ -394,5 +410,15 @@ impl Turns {
         let handed_over = self.handed_over.load(Ordering::Acquire);
         let pending = self.queue.attempts_left() + self.flight.attempts_left() + handed_over;
         self.pending.store(pending, Ordering::Release);
+    }
+}
+
+/// What is asked once an attempt is connected; none where the outcome is all.
+fn ask(running: &Running) -> Option<Ask> {
+    let kind = running.probe.kind;
+    match kind {
+        ProbeKind::TcpConnect | ProbeKind::DnsUdp { .. } => None,
+        ProbeKind::Peer { nonce } => Some(Ask::Identity { nonce }),
+        ProbeKind::DnsTcp { .. } => kind.query_id(running.attempt).map(|id| Ask::Query { id }),
     }
 }

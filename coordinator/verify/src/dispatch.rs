@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use reachproof_model::observation::{AgentName, AgentRecord, Observation, Presence, RunEvidence};
+use reachproof_model::observation::{
+    AgentName, AgentRecord, Attempt, Observation, Presence, RunEvidence,
+};
 use reachproof_model::plan::{
     ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, ProbeId, ProbePlan, Target,
 };
@@ -29,11 +31,16 @@ pub const PROBES_PER_ASSIGNMENT_MAX: usize = 10_000;
 /// Generation of the assignment that asks for listening ports.
 const LISTEN_GENERATION: u32 = 1;
 
+/// Number of the one fence of a run.
+const FENCE_NUMBER: u32 = 1;
+
 /// What one agent does in the run.
 struct Part {
     keys: BTreeMap<u16, ProofKey>,
     probes: BTreeSet<ProbeId>,
     listening: bool,
+    /// Whether it has said that everything is reported.
+    fenced: bool,
     lost_before: u64,
     restarts: u64,
     record: AgentRecord,
@@ -47,6 +54,7 @@ pub struct Dispatch<'plan> {
     probes: BTreeMap<ProbeId, ProbeState>,
     parts: BTreeMap<AgentName, Part>,
     probing: bool,
+    fencing: bool,
     finished: usize,
 }
 
@@ -70,6 +78,7 @@ impl<'plan> Dispatch<'plan> {
             probes: BTreeMap::new(),
             parts: BTreeMap::new(),
             probing: false,
+            fencing: false,
             finished: 0,
         };
         for (agent, ports) in &plan.listens {
@@ -85,7 +94,7 @@ impl<'plan> Dispatch<'plan> {
                     flow: index,
                     planned: planned.clone(),
                     nonce: drawn(random)?,
-                    attempts: BTreeMap::new(),
+                    attempts: Vec::new(),
                 };
                 dispatch.probes.insert(planned.id, state);
                 dispatch
@@ -117,6 +126,19 @@ impl<'plan> Dispatch<'plan> {
         for (agent, part) in &self.parts {
             self.send_probes(agent, part, registry);
         }
+    }
+
+    /// Asks every agent to say when it has reported everything up to now: connections that it accepted, and attempts.
+    pub fn fence(&mut self, registry: &mut Registry) {
+        self.fencing = true;
+        for agent in self.parts.keys() {
+            self.send_fence(agent, registry);
+        }
+    }
+
+    /// Whether every agent has said so.
+    pub fn fenced(&self) -> bool {
+        self.parts.values().all(|part| part.fenced)
     }
 
     /// How many probes ended.
@@ -176,6 +198,27 @@ impl<'plan> Dispatch<'plan> {
                     part.record.accepts_dropped += dropped;
                 }
             }
+            News::Fenced {
+                agent,
+                run,
+                number,
+                queue_drops,
+            } => {
+                let ours = run == self.run && number == FENCE_NUMBER && self.fencing;
+                if let (true, Some(part)) = (ours, self.parts.get_mut(&agent)) {
+                    part.fenced = true;
+                    part.record.accept_queue_drops = queue_drops;
+                }
+            }
+            News::Endpoint {
+                agent,
+                run,
+                resolution,
+            } => {
+                if let (true, Some(part)) = (run == self.run, self.parts.get_mut(&agent)) {
+                    part.record.endpoint = Some(resolution);
+                }
+            }
             News::Listening {
                 agent,
                 run,
@@ -197,17 +240,13 @@ impl<'plan> Dispatch<'plan> {
         }
     }
 
-    /// What was seen. `presence` tells for each agent whether it was heard to the end.
-    pub fn evidence(
-        self,
-        registry: &Registry,
-        presence: impl Fn(Option<&Member>) -> Presence,
-    ) -> RunEvidence {
+    /// What was seen. Who has not said that everything is reported counts as lost.
+    pub fn evidence(self, registry: &Registry) -> RunEvidence {
         let observations = self
             .probes
             .into_iter()
             .map(|(id, probe)| {
-                let attempts = probe.attempts.into_values().collect();
+                let attempts = probe.attempts;
                 (id, Observation { attempts })
             })
             .collect();
@@ -218,7 +257,11 @@ impl<'plan> Dispatch<'plan> {
                 let member = registry.members().get(&agent);
                 let lost = member.map_or(0, |member| member.results_lost + member.batches_lost);
                 let record = AgentRecord {
-                    presence: presence(member),
+                    presence: if part.fenced {
+                        Presence::HeardToTheEnd
+                    } else {
+                        Presence::Lost
+                    },
                     stream_address: member.and_then(|member| member.remote),
                     results_lost: lost.saturating_sub(part.lost_before) + part.restarts,
                     ..part.record
@@ -240,6 +283,7 @@ impl<'plan> Dispatch<'plan> {
                 keys: BTreeMap::new(),
                 probes: BTreeSet::new(),
                 listening: false,
+                fenced: false,
                 lost_before: member.map_or(0, |member| member.results_lost + member.batches_lost),
                 restarts: 0,
                 record: AgentRecord::default(),
@@ -254,7 +298,19 @@ impl<'plan> Dispatch<'plan> {
             if self.probing {
                 self.send_probes(agent, part, registry);
             }
+            if self.fencing && !part.fenced {
+                self.send_fence(agent, registry);
+            }
         }
+    }
+
+    /// Asks one agent to say when it has reported everything.
+    fn send_fence(&self, agent: &AgentName, registry: &mut Registry) {
+        let fence = v1::Fence {
+            run: self.run.clone(),
+            number: FENCE_NUMBER,
+        };
+        registry.send(agent, Reply::Fence(fence));
     }
 
     /// Forgets the attempts of probes that a process began and did not end, since its successor begins anew.
@@ -324,32 +380,29 @@ impl<'plan> Dispatch<'plan> {
 
     /// Counts one attempt: of a planned probe, by the agent that was asked, once.
     fn attempt(&mut self, agent: &AgentName, reported: ReportedAttempt) {
-        let keys = |target: &AgentName, port: u16| {
-            self.parts
-                .get(target)
-                .and_then(|part| part.keys.get(&port))
-                .copied()
-        };
-        let Some(probe) = self.probes.get(&reported.probe) else {
+        let Some(probe) = self.probes.get_mut(&reported.probe) else {
             return warn!(agent = %agent, "attempt of an unknown probe dropped");
         };
-        let number = reported.attempt.number;
-        if probe.agent != *agent || number >= ATTEMPTS {
+        if probe.agent != *agent || reported.attempt.number >= ATTEMPTS {
             return warn!(agent = %agent, "attempt of a foreign probe dropped");
         }
         let flow = self.plan.flows.get(probe.flow);
+        let parts = &self.parts;
         let key = flow.and_then(|flow| match &flow.target {
-            Target::Agent(target) => keys(target, flow.flow.protocol.port()?),
+            Target::Agent(target) => {
+                let port = flow.flow.protocol.port()?;
+                parts.get(target)?.keys.get(&port)
+            }
             Target::ControlPlane(_) | Target::Pod => None,
         });
-        let mut attempt = reported.attempt;
-        attempt.identification = identified(probe, key.as_ref(), reported.identity);
-        if let Some(probe) = self.probes.get_mut(&reported.probe) {
-            let before = probe.finished();
-            probe.attempts.entry(number).or_insert(attempt);
-            if !before && probe.finished() {
-                self.finished += 1;
-            }
+        let identification = identified(probe, key, reported.identity);
+        let before = probe.finished();
+        probe.add(Attempt {
+            identification,
+            ..reported.attempt
+        });
+        if !before && probe.finished() {
+            self.finished += 1;
         }
     }
 }

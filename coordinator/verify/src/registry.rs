@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use reachproof_model::cluster_endpoint::EndpointResolution;
 use reachproof_model::observation::{Accept, AgentName};
 use reachproof_model::plan::RosterAgent;
 use reachproof_proto::v1;
@@ -16,10 +17,10 @@ use tracing::{info, warn};
 
 use crate::control::Outgoing;
 use crate::wire::observations::{ReportedAttempt, attempts};
-use crate::wire::{Greeting, InvalidMessage, accepts, listen_failures};
+use crate::wire::{Greeting, InvalidMessage, accepts, endpoint, listen_failures};
 
 /// Longest silence of an agent, in milliseconds: as the keep-alive, which notices a dead stream. An agent that has nothing
-/// to do must cost nothing (PERFORMANCE B2); who has to hear of it sooner asks, see [`Registry::ask`].
+/// to do must cost nothing (PERFORMANCE B2); who has to hear of it sooner sets a fence.
 pub const HEARTBEAT_INTERVAL_MS: u32 = 15_000;
 
 /// Agents that may dial back per second after the coordinator was away (SECURITY R-05); sets the window in `Welcome`.
@@ -68,6 +69,26 @@ pub enum News {
         run: String,
         /// Ports that it could not open, with errno.
         failures: Vec<(u16, u32)>,
+    },
+    /// An agent has reported everything up to a fence.
+    Fenced {
+        /// Who.
+        agent: AgentName,
+        /// Run that the fence is of.
+        run: String,
+        /// Number of the fence.
+        number: u32,
+        /// Connections that its kernel dropped for want of room; absent where nobody can tell.
+        queue_drops: Option<u64>,
+    },
+    /// An agent says what its host resolves the cluster endpoint to.
+    Endpoint {
+        /// Who.
+        agent: AgentName,
+        /// Run that it did so for.
+        run: String,
+        /// What it resolves to.
+        resolution: EndpointResolution,
     },
 }
 
@@ -252,17 +273,6 @@ impl Registry {
         Some(news)
     }
 
-    /// Asks every attached agent for a heartbeat now: an acknowledgement of nothing new.
-    pub fn ask(&mut self) {
-        let members = self.members.iter();
-        let asked: Vec<(AgentName, u64)> = members
-            .map(|(name, member)| (name.clone(), member.sequence))
-            .collect();
-        for (name, sequence) in asked {
-            self.send(&name, Reply::Ack(v1::Ack { sequence }));
-        }
-    }
-
     /// Takes what an attached agent reports.
     fn report(
         &mut self,
@@ -286,6 +296,23 @@ impl Registry {
                     agent,
                     run: report.run,
                     failures,
+                }))
+            }
+            Body::Fence(report) => {
+                member.results_lost = member.results_lost.max(report.results_lost);
+                Ok(Some(News::Fenced {
+                    agent,
+                    run: report.run,
+                    number: report.number,
+                    queue_drops: report.accept_queue_drops,
+                }))
+            }
+            Body::Endpoint(report) => {
+                let resolution = endpoint(&report).map_err(|error| refusal(&error))?;
+                Ok(Some(News::Endpoint {
+                    agent,
+                    run: report.run,
+                    resolution,
                 }))
             }
             Body::Observations(batch) => {
@@ -367,6 +394,7 @@ fn refusal(error: &InvalidMessage) -> Status {
         | InvalidMessage::EphemeralPorts(_)
         | InvalidMessage::Unknown { .. }
         | InvalidMessage::Count { .. }
+        | InvalidMessage::Column { .. }
         | InvalidMessage::Range { .. }
         | InvalidMessage::Text { .. } => Status::invalid_argument(error.to_string()),
     }

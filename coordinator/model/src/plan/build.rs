@@ -180,6 +180,7 @@ fn ends(flow: &Flow) -> Ends {
 }
 
 /// A flow with what is known of its ends.
+#[derive(Debug, Clone)]
 pub(super) struct Candidate {
     pub(super) flow: Flow,
     pub(super) source: AgentName,
@@ -352,7 +353,7 @@ pub(crate) fn control_plane_targets(
         })
 }
 
-/// Adds the flows of an agent in a pod to CoreDNS over TCP.
+/// Adds the flows of an agent in a pod to CoreDNS, over TCP and UDP (D.4).
 fn add_core_dns(drafts: &mut Drafts<'_>, agent: &RosterAgent, resolvers: &[IpAddr]) {
     match agent.kind {
         AgentKind::Node => return,
@@ -364,9 +365,22 @@ fn add_core_dns(drafts: &mut Drafts<'_>, agent: &RosterAgent, resolvers: &[IpAdd
             Some(holder) => Target::Agent(holder.name.clone()),
             None => Target::Pod,
         };
-        if let Some(candidate) = candidate(agent, (address, target), DNS_PORT) {
-            drafts.add(candidate, Purpose::Required);
-        }
+        let Some(tcp) = candidate(agent, (address, target), DNS_PORT) else {
+            continue;
+        };
+        let tcp = Candidate {
+            kind: ProbeKind::Resolve,
+            ..tcp
+        };
+        let udp = Candidate {
+            flow: Flow {
+                protocol: FlowProtocol::Udp { port: DNS_PORT },
+                ..tcp.flow.clone()
+            },
+            ..tcp.clone()
+        };
+        drafts.add(tcp, Purpose::Required);
+        drafts.add(udp, Purpose::Required);
     }
 }
 
@@ -397,8 +411,14 @@ fn probes(flow: &Flow, draft: &Draft, next: &mut u32) -> Vec<PlannedProbe> {
         }
     };
     let ports = match &draft.verdict {
-        Verdict::Partial { open_ports, .. } => judged_ports(flow.ephemeral_ports, open_ports),
-        Verdict::Allow { .. }
+        // Judging a port by its silence is for TCP alone.
+        Verdict::Partial { open_ports, .. }
+            if matches!(flow.protocol, FlowProtocol::Tcp { .. }) =>
+        {
+            judged_ports(flow.ephemeral_ports, open_ports)
+        }
+        Verdict::Partial { .. }
+        | Verdict::Allow { .. }
         | Verdict::Deny(_)
         | Verdict::Unknown(_)
         | Verdict::Bypass(_)

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::build::{Candidate, Drafts, candidate};
 use super::seed::Sequence;
 use super::{Purpose, RosterAgent, Target};
-use crate::flow::Flow;
+use crate::flow::{Flow, FlowProtocol};
 use crate::predict::predict;
 use crate::prediction::Verdict;
 
@@ -22,7 +22,8 @@ pub(super) fn add_controls(drafts: &mut Drafts<'_>, sequence: &mut Sequence) {
     let allowed = Allowed::new(drafts);
     let mut controls: Vec<Candidate> = Vec::new();
     for flow in denied(drafts) {
-        let Some(port) = flow.protocol.port() else {
+        let FlowProtocol::Tcp { port } = flow.protocol else {
+            // Silence over other protocols is never judged, so that no control helps.
             continue;
         };
         if allowed.pairs.contains(&(flow.source, flow.destination)) {
@@ -55,7 +56,9 @@ impl Allowed {
             sources: BTreeSet::new(),
         };
         for (flow, draft) in drafts.flows() {
-            if let (Verdict::Allow { .. }, Some(port)) = (&draft.verdict, flow.protocol.port()) {
+            if let (Verdict::Allow { .. }, FlowProtocol::Tcp { port }) =
+                (&draft.verdict, flow.protocol)
+            {
                 allowed.pairs.insert((flow.source, flow.destination));
                 allowed.targets.insert((flow.destination, port));
                 allowed.sources.insert(flow.source);

@@ -13,6 +13,8 @@ pub struct Cluster {
     pub status: String,
     /// Kubernetes version, empty where absent.
     pub version: String,
+    /// URL of its API server, empty where absent; see [`Cluster::endpoint`].
+    pub endpoint_url: String,
     /// Its VPC.
     pub vpc: Option<VpcId>,
     /// Subnets in which control-plane interfaces may be.
@@ -21,6 +23,15 @@ pub struct Cluster {
     pub cluster_group: Option<SecurityGroupId>,
     /// Additional security groups of the control-plane interfaces (D.3).
     pub additional_groups: Vec<SecurityGroupId>,
+}
+
+impl Cluster {
+    /// Host name of the API server, where the answer says it.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&str> {
+        let name = self.endpoint_url.strip_prefix("https://")?;
+        Some(name.trim_end_matches('/')).filter(|name| !name.is_empty())
+    }
 }
 
 /// A Fargate profile.

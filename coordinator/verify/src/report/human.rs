@@ -2,9 +2,10 @@
 //!
 //! Names come from the snapshot and are somebody else's text: control characters never reach the terminal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use reachproof_model::cluster_endpoint::EndpointPath;
 use reachproof_model::expectation::members::NodeBasis;
 use reachproof_model::expectation::{Expectation, ExpectationState, flow_state};
 use reachproof_model::finding::{Finding, FindingKind};
@@ -61,6 +62,7 @@ pub fn render(report: &Report, terminal: Terminal) -> String {
     confirmed(report, &mut page);
     examples(report, &mut page);
     agents(report, &mut page);
+    cluster_endpoint(report, &mut page);
     coverage(report, &mut page);
     gaps(report, &mut page);
     verdict(report, &mut page);
@@ -178,6 +180,20 @@ fn inconclusive(report: &Report, page: &mut Page) {
     }
 }
 
+/// The first names of a list, and how many more there are.
+fn listed(names: &[&str]) -> String {
+    let mut text = names
+        .iter()
+        .take(LISTED_MAX)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
+    if names.len() > LISTED_MAX {
+        text.push_str(&format!(" and {} more", names.len() - LISTED_MAX));
+    }
+    text
+}
+
 /// Says how many of `count` were not listed, where `listed` are.
 fn more(count: usize, listed: usize, page: &mut Page) {
     if count > listed {
@@ -259,6 +275,36 @@ fn explanation(explanation: &Explanation) -> String {
                 .to_owned()
         }
     }
+}
+
+/// Where the name of the API server leads, by what the agents' hosts resolve it to.
+fn cluster_endpoint(report: &Report, page: &mut Page) {
+    let mut groups: BTreeMap<(EndpointPath, &BTreeSet<IpAddr>), Vec<&str>> = BTreeMap::new();
+    for agent in &report.agents.present {
+        if let Some(endpoint) = &agent.endpoint {
+            groups
+                .entry((endpoint.leads_to, &endpoint.resolution.addresses))
+                .or_default()
+                .push(agent.name.as_str());
+        }
+    }
+    if groups.is_empty() {
+        return;
+    }
+    page.heading("Where the name of the API server leads");
+    for ((path, addresses), agents) in groups.iter().take(LISTED_MAX) {
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let shown = if addresses.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", addresses.join(", "))
+        };
+        page.text(
+            2,
+            &format!("{}{shown}: {}", path.as_words(), listed(agents)),
+        );
+    }
+    more(groups.len(), LISTED_MAX, page);
 }
 
 /// What was exercised.
