@@ -6,7 +6,7 @@
 //! * [`cli`]: arguments of `reachproof-lab`; [`runner`]: one run; [`judge`]: the report against the world
 //! * [`stage`]: a world that is up; [`resolver`]: what answers in its CoreDNS pods; [`agents`] and [`coordinator`]: processes in it; [`error`]: what can go wrong
 //! * [`random`]: worlds drawn from a seed; [`agreement`]: model and kernel, asked the same about them
-//! * [`bench`]: the agent against its floor and against other tools
+//! * [`mod@bench`]: the agent against its floor and against other tools
 //! * [`harness`]: runs tests in namespaces of their own
 
 pub mod agents;

@@ -89,6 +89,7 @@ pub async fn run(
         expected: ExpectedAgents::Names(names),
         wait: options.wait,
         resume_wait: RESUME_WAIT,
+        depth: reachproof_model::plan::Depth::Rules,
         seed: options.seed,
         content: SnapshotContent::Included,
         started_at: SystemTime::now(),

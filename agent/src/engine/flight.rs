@@ -8,7 +8,11 @@ use mio::{Interest, Registry, Token, unix::SourceFd};
 use slab::Slab;
 use socket2::Socket;
 
-use super::queue::Running;
+use super::{
+    Evidence,
+    queue::Running,
+    socket::{Judged, News, judge, judge_query},
+};
 use crate::probe::{ProbeKind, RunName};
 
 /// An attempt whose SYN was sent.
@@ -19,6 +23,18 @@ pub(super) struct Attempt {
     /// None where it is not recorded.
     pub(super) local: Option<SocketAddr>,
     pub(super) started_at: Instant,
+}
+
+impl Attempt {
+    /// Asks the kernel how far it is.
+    pub(super) fn judge(&self, news: News, now: Instant, evidence: Evidence) -> Judged {
+        let after = now.saturating_duration_since(self.started_at);
+        let kind = self.running.probe.kind;
+        match (kind, kind.query_id(self.running.attempt)) {
+            (ProbeKind::DnsUdp { .. }, Some(id)) => judge_query(&self.socket, id, after),
+            (_, _) => judge(&self.socket, news, after, evidence),
+        }
+    }
 }
 
 /// All attempts that wait for an answer.

@@ -15,20 +15,20 @@ use mio::{Events, Poll, Token, Waker};
 use tracing::warn;
 
 use super::{
-    Ask, Close, Command, Evidence, Next, PeerConnection, Place, Regime, Sink,
+    Close, Command, Evidence, Next, PeerConnection, Place, Regime, Sink,
     flight::{Attempt, Flight},
     lag::Lag,
     pace::Pace,
     queue::{PORT_WAIT, PORT_WAITS_MAX, Queue, Running},
     report::{finished, refused},
-    socket::{Judged, News, StartFailure, Started, judge, judge_query, start},
+    socket::{Judged, News, StartFailure, Started, start},
     tracked::{Left, Tracked},
 };
 use crate::{
     limits::DEADLINE_MAX,
     outcome::{Errno, Outcome, Stage},
     policy::Policy,
-    probe::{Attempts, Finished, Identification, ProbeKind, Work},
+    probe::{Attempts, Finished, Identification, Work},
     seams::Clock,
 };
 
@@ -236,20 +236,9 @@ impl Turns {
         let Some(attempt) = self.flight.find(key) else {
             return;
         };
-        let judged = self.judge(attempt, news, now);
+        let judged = attempt.judge(news, now, self.evidence);
         if judged.outcome.is_some() {
             self.end(key, judged, now);
-        }
-    }
-
-    /// Asks the kernel how far an attempt is.
-    fn judge(&self, attempt: &Attempt, news: News, now: Instant) -> Judged {
-        let after = now.saturating_duration_since(attempt.started_at);
-        let running = &attempt.running;
-        let kind = running.probe.kind;
-        match (kind, kind.query_id(running.attempt)) {
-            (ProbeKind::DnsUdp { .. }, Some(id)) => judge_query(&attempt.socket, id, after),
-            (_, _) => judge(&attempt.socket, news, after, self.evidence),
         }
     }
 
@@ -261,7 +250,7 @@ impl Turns {
                 continue;
             };
             let after = now.saturating_duration_since(attempt.started_at);
-            let judged = self.judge(attempt, News::None, now);
+            let judged = attempt.judge(News::None, now, self.evidence);
             let starved =
                 self.lag.since(attempt.started_at) > attempt.running.probe.deadline / STARVED_PART;
             let silent = if starved {
@@ -295,7 +284,7 @@ impl Turns {
                 .map(|code| Identification::Resolver { code }),
             ..finished(&running, outcome, local, started_at)
         };
-        match (ask(&running), outcome) {
+        match (running.ask(), outcome) {
             (Some(ask), Outcome::Connected { .. }) if self.flight.unwatch(&socket).is_ok() => {
                 let close = match running.probe.attempts {
                     Attempts::Random { .. } => Close::Normal,
@@ -410,15 +399,5 @@ impl Turns {
         let handed_over = self.handed_over.load(Ordering::Acquire);
         let pending = self.queue.attempts_left() + self.flight.attempts_left() + handed_over;
         self.pending.store(pending, Ordering::Release);
-    }
-}
-
-/// What is asked once an attempt is connected; none where the outcome is all.
-fn ask(running: &Running) -> Option<Ask> {
-    let kind = running.probe.kind;
-    match kind {
-        ProbeKind::TcpConnect | ProbeKind::DnsUdp { .. } => None,
-        ProbeKind::Peer { nonce } => Some(Ask::Identity { nonce }),
-        ProbeKind::DnsTcp { .. } => kind.query_id(running.attempt).map(|id| Ask::Query { id }),
     }
 }

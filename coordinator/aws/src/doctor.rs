@@ -77,7 +77,7 @@ impl Check {
 /// Examines everything that a reading of `cluster` needs of AWS; always gives every line, in the same order.
 ///
 /// Permissions of EC2 are tried with `DryRun`, which answers whether the call would be allowed without making it
-/// [EC2M]. Those of EKS are tried by calling; a node group or profile that does not exist is asked for by the name
+/// \[EC2M\]. Those of EKS are tried by calling; a node group or profile that does not exist is asked for by the name
 /// `reachproof-doctor`, and its absence shows the permission.
 pub async fn examine(settings: &Settings, cluster: &str) -> Vec<Check> {
     let connection = match Connection::open(settings).await {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 /// How many digits an account id has.
 const ACCOUNT_DIGITS: usize = 12;
 
-/// Keys whose value is an account id [EC2M]. `RequesterId` and the owner of AWS's prefix lists can be names; those are
+/// Keys whose value is an account id \[EC2M\]. `RequesterId` and the owner of AWS's prefix lists can be names; those are
 /// kept.
 const ACCOUNT_KEYS: [&str; 7] = [
     "GroupOwnerId",

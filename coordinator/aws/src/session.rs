@@ -125,7 +125,7 @@ impl<'a> Session<'a> {
     /// Follows a list to its end, with a loop of our own.
     ///
     /// The SDK's paginator takes a repeated token for the end and never leaves a cycle of tokens [H.2, tried]. An
-    /// empty page with a token is legal and an empty token is the end [EC2M].
+    /// empty page with a token is legal and an empty token is the end \[EC2M\].
     ///
     /// # Errors
     /// [`Failure::TokenRepeated`], [`Failure::PagesUnending`], or the failure of a page; the pages before it are

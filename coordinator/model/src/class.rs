@@ -5,7 +5,7 @@
 //! flow between two classes has one verdict for each port, except that two addresses of one host never leave it.
 //!
 //! **Invariant.** An address that several interfaces own, or that AWS does not filter, is of no class: it is
-//! [`Located::Apart`], and whoever asks about it asks [`crate::predict`].
+//! apart, and whoever asks about it asks [`crate::predict`].
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;

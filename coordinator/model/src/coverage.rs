@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::class::ClassId;
-use crate::flow::Flow;
+use crate::flow::{Flow, FlowProtocol};
 use crate::id::RuleId;
 use crate::matrix::{Layer, Live, Matrix, Seen};
 use crate::observation::AgentName;
@@ -134,11 +134,12 @@ impl Shown {
             shown.sources.extend(holder(flow.source));
             shown.targets.extend(holder(flow.destination));
             let classes = matrix.classes();
-            let (Some(from), Some(to), Some(port)) = (
-                classes.of(flow.source),
-                classes.of(flow.destination),
-                flow.protocol.port(),
-            ) else {
+            // The relation is one of TCP: a flow of another protocol shows none of it.
+            let FlowProtocol::Tcp { port } = flow.protocol else {
+                continue;
+            };
+            let (Some(from), Some(to)) = (classes.of(flow.source), classes.of(flow.destination))
+            else {
                 continue;
             };
             shown.pairs.insert((from, to));
@@ -177,7 +178,7 @@ fn rules(
         let set = if shown.rules.contains(&place) {
             &mut rules.shown
         } else {
-            let at_edge = |port: u16| matrix.witness(live, place, (port, 0)).is_some();
+            let at_edge = |port: u16| !matrix.witnesses(live, place, (port, 0), 1).is_empty();
             let decides =
                 deciding.contains(&place) || range.is_some_and(|range| at_edge(range.first()));
             match decides {

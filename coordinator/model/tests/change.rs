@@ -127,7 +127,8 @@ fn an_edited_group_changes_what_a_new_snapshot_would() {
             .after()
             .edited(before.security_group(&edited.id).unwrap());
         for found in [away, back.unwrap()] {
-            let pairs: Vec<_> = found.iter().map(|it| (it.source, it.destination)).collect();
+            let mut pairs: Vec<_> = found.iter().map(|it| (it.source, it.destination)).collect();
+            pairs.sort_unstable();
             assert_eq!(
                 pairs,
                 wanted.keys().copied().collect::<Vec<_>>(),

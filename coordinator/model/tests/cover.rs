@@ -21,7 +21,7 @@ use second::cluster::{PROBED_PORTS, Shape, agents, cluster};
 
 /// A cluster of a few hundred nodes.
 const SHAPE: Shape = Shape {
-    nodes: 1_000,
+    nodes: 2_500,
     sets: 20,
     subnets: 6,
     groups: 20,

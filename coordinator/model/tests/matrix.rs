@@ -69,3 +69,26 @@ fn the_count_is_the_sum_of_the_entries() {
         }
     }
 }
+
+/// `cargo test --release -p reachproof-model --test matrix -- --ignored`.
+#[test]
+#[ignore = "needs minutes: ten million flows"]
+fn rows_agree_with_prediction_on_ten_million_flows() {
+    let small: usize = (1_000_000..1_100_000)
+        .map(|seed| compare(seed, Size::SMALL, 50))
+        .sum();
+    let shape = second::cluster::Shape::FULL;
+    let snapshot = second::decode(&second::cluster::cluster(2, shape));
+    let matrix = Matrix::new(&snapshot);
+    let mut large = 0;
+    for round in 0..5 {
+        for flow in second::cluster::flows(round, shape, 1_000_000) {
+            assert_eq!(matrix.verdict(&flow), verdict(&snapshot, &flow), "{flow}");
+            large += usize::from(matrix.decision(&flow).is_some());
+        }
+    }
+    println!(
+        "rows answered {small} of 5,000,000 in 100,000 worlds and {large} of 5,000,000 in a large one"
+    );
+    assert!(small > 1_000_000 && large > 4_900_000);
+}

@@ -10,8 +10,11 @@
 mod second;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use reachproof_model::flow::Flow;
+use reachproof_model::matrix::Matrix;
 use reachproof_model::predict::verdict;
 use second::random::{Dice, Size};
 use second::reference::Reference;
@@ -176,10 +179,93 @@ fn report(found: &[Disagreement]) {
     assert!(found.is_empty(), "{kinds:#?}");
 }
 
+/// Compares many worlds on all processors; returns the disagreements, sorted by seed.
+fn compare_all(seeds: std::ops::Range<u64>, size: Size, flows: usize) -> Vec<Disagreement> {
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
+    let next = AtomicU64::new(seeds.start);
+    let mut found: Vec<Disagreement> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut found = Vec::new();
+                    loop {
+                        let seed = next.fetch_add(1, Ordering::Relaxed);
+                        if seed >= seeds.end {
+                            return found;
+                        }
+                        found.extend(compare(seed, size, flows));
+                    }
+                })
+            })
+            .collect();
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().unwrap())
+            .collect()
+    });
+    found.sort_by_key(|one| one.seed);
+    found
+}
+
 #[test]
 fn both_evaluators_agree_on_small_worlds() {
-    let found: Vec<_> = (0..4_000)
-        .flat_map(|seed| compare(seed, Size::SMALL, 20))
-        .collect();
-    report(&found);
+    report(&compare_all(0..20_000, Size::SMALL, 12));
+}
+
+#[test]
+fn both_evaluators_agree_on_larger_worlds() {
+    report(&compare_all(0..40, Size::LARGER, 200));
+}
+
+/// `cargo test --release -p reachproof-model --test reference -- --ignored million`; `REACHPROOF_SEED` moves the
+/// worlds.
+#[test]
+#[ignore = "needs minutes: a million worlds"]
+fn both_evaluators_agree_on_a_million_worlds() {
+    let first = std::env::var("REACHPROOF_SEED").map_or(1_000_000, |text| text.parse().unwrap());
+    report(&compare_all(first..first + 1_000_000, Size::SMALL, 12));
+}
+
+/// `cargo test --release -p reachproof-model --test reference -- --ignored --nocapture speed`.
+#[test]
+#[ignore = "needs minutes: ten million flows of the large cluster"]
+fn the_relation_is_a_thousand_times_faster_than_the_literal_evaluator() {
+    const FLOWS: usize = 10_000_000;
+    let shape = second::cluster::Shape::FULL;
+    let files = second::cluster::cluster(1, shape);
+    let snapshot = second::decode(&files);
+    let (mut best, mut cells) = (f64::INFINITY, 0);
+    for _ in 0..5 {
+        let started = Instant::now();
+        cells = Matrix::new(&snapshot).count().total();
+        best = best.min(started.elapsed().as_secs_f64());
+    }
+    let matrix = Matrix::new(&snapshot);
+    let reference = Reference::new(&files);
+    let mut spent = 0.0;
+    for round in 0..10 {
+        let flows = second::cluster::flows(round, shape, FLOWS / 10);
+        let asked: Vec<Value> = flows
+            .iter()
+            .map(|flow| serde_json::to_value(flow).unwrap())
+            .collect();
+        let started = Instant::now();
+        let answers: Vec<Value> = asked.iter().map(|flow| reference.answer(flow)).collect();
+        spent += started.elapsed().as_secs_f64();
+        for (flow, answer) in flows.iter().zip(answers) {
+            assert_eq!(
+                serde_json::to_value(matrix.verdict(flow)).unwrap(),
+                answer,
+                "{flow}"
+            );
+        }
+    }
+    let pairs = 10_005.0 * 10_005.0 * 16.0;
+    let extrapolated = spent / 1e7 * pairs;
+    println!("{cells} cells in {best:.3} s; literal: {spent:.1} s for 10^7 flows");
+    println!(
+        "extrapolated to all pairs x 16 ports: {extrapolated:.0} s, {:.0}x",
+        extrapolated / best
+    );
+    assert!(extrapolated / best >= 1_000.0);
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
+use reachproof_model::plan::Depth;
 use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, TOKEN_FILE};
 use reachproof_verify::report::human::{Colour, Terminal, render, render_missing};
 use reachproof_verify::report::json;
@@ -60,6 +61,9 @@ pub(crate) struct VerifyArguments {
     /// Leaves the world out of the report, all but its digest
     #[arg(long)]
     no_snapshot: bool,
+    /// How much is tried: what the cluster needs, every rule that decides, or every pair of agents
+    #[arg(long, value_enum, default_value = "rules")]
+    depth: DepthArgument,
     /// Seed of the plan; the report names it [default: drawn]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -72,6 +76,27 @@ enum Format {
     Table,
     /// For programs, as one object
     Json,
+}
+
+/// How much of the relation a run tries (DESIGN 3, "Sampling").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DepthArgument {
+    /// What the cluster needs: control plane and CoreDNS
+    Required,
+    /// Every tuple of rules that decides, and both sides of the edges of rules
+    Rules,
+    /// Every agent to every other
+    Mesh,
+}
+
+impl From<DepthArgument> for Depth {
+    fn from(argument: DepthArgument) -> Self {
+        match argument {
+            DepthArgument::Required => Self::Required,
+            DepthArgument::Rules => Self::Rules,
+            DepthArgument::Mesh => Self::Mesh,
+        }
+    }
 }
 
 /// A file that gets the report.
@@ -112,6 +137,7 @@ async fn run(arguments: &VerifyArguments) -> anyhow::Result<Report> {
         expected: expected(arguments.expect.as_deref())?,
         wait: arguments.wait,
         resume_wait: RESUME_WAIT,
+        depth: arguments.depth.into(),
         seed: match arguments.seed {
             Some(seed) => seed,
             None => drawn_seed(random.as_ref())?,

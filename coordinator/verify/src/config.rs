@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use reachproof_model::plan::Depth;
+
 use crate::credentials::Credentials;
 use crate::random::Random;
 use crate::source::WorldSource;
@@ -45,6 +47,8 @@ pub struct RunConfig {
     /// How long a cut stream may take to come back before what its agent still holds counts as lost; [`RESUME_WAIT`]
     /// unless somebody knows better.
     pub resume_wait: Duration,
+    /// How much of the relation is tried.
+    pub depth: Depth,
     /// Decides every choice of the plan that chance may make; two runs with one seed, snapshot and roster plan the same.
     pub seed: u64,
     /// Whether the report carries the snapshot.

@@ -5,24 +5,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use reachproof_model::observation::{
-    AgentName, AgentRecord, Attempt, Observation, Presence, RunEvidence,
-};
-use reachproof_model::plan::{
-    ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, ProbeId, ProbePlan, Target,
-};
+use reachproof_model::observation::{AgentName, AgentRecord, Observation, Presence, RunEvidence};
+use reachproof_model::plan::{ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, ProbeId, ProbePlan};
 use reachproof_proto::net::ProofKey;
 use reachproof_proto::v1;
 use reachproof_proto::v1::coordinator_message::Body as Reply;
 use tracing::warn;
 
-use probe::{ProbeState, identified};
+use probe::ProbeState;
 
 use crate::random::{Random, RandomError};
-use crate::registry::{Member, News, Registry};
+use crate::registry::{Member, Registry};
 use crate::wire::assignment::{listens, milliseconds, probe as wire_probe};
-use crate::wire::observations::ReportedAttempt;
 
+mod intake;
 mod probe;
 
 /// Most probes in one assignment (`control.proto`).
@@ -165,71 +161,6 @@ impl<'plan> Dispatch<'plan> {
             Duration::from_secs(1) * (probes / rate.max(1)) * ATTEMPTS
         });
         attempts + pace.max().unwrap_or_default()
-    }
-
-    /// Takes news of an agent; what belongs to another run or another agent's probes is dropped.
-    pub fn take(&mut self, news: News, registry: &mut Registry) {
-        match news {
-            News::Arrived(_) | News::Heard(_) => {}
-            News::Resumed(agent) => self.send_again(&agent, registry),
-            News::Restarted(agent) => {
-                self.forget_unfinished(&agent);
-                self.send_again(&agent, registry);
-            }
-            News::Attempts {
-                agent,
-                run,
-                attempts,
-            } => {
-                if run == self.run {
-                    for attempt in attempts {
-                        self.attempt(&agent, attempt);
-                    }
-                }
-            }
-            News::Accepts {
-                agent,
-                run,
-                accepts,
-                dropped,
-            } => {
-                if let (true, Some(part)) = (run == self.run, self.parts.get_mut(&agent)) {
-                    part.record.accepts.extend(accepts);
-                    part.record.accepts_dropped += dropped;
-                }
-            }
-            News::Fenced {
-                agent,
-                run,
-                number,
-                queue_drops,
-            } => {
-                let ours = run == self.run && number == FENCE_NUMBER && self.fencing;
-                if let (true, Some(part)) = (ours, self.parts.get_mut(&agent)) {
-                    part.fenced = true;
-                    part.record.accept_queue_drops = queue_drops;
-                }
-            }
-            News::Endpoint {
-                agent,
-                run,
-                resolution,
-            } => {
-                if let (true, Some(part)) = (run == self.run, self.parts.get_mut(&agent)) {
-                    part.record.endpoint = Some(resolution);
-                }
-            }
-            News::Listening {
-                agent,
-                run,
-                failures,
-            } => {
-                if let (true, Some(part)) = (run == self.run, self.parts.get_mut(&agent)) {
-                    part.listening = true;
-                    part.record.ports_refused.extend(failures);
-                }
-            }
-        }
     }
 
     /// Ends the run at every agent.
@@ -376,34 +307,6 @@ impl<'plan> Dispatch<'plan> {
     /// Milliseconds after which an agent starts nothing new.
     fn expires_after(&self, registry: &Registry) -> u32 {
         milliseconds(self.silence(registry) + self.slack)
-    }
-
-    /// Counts one attempt: of a planned probe, by the agent that was asked, once.
-    fn attempt(&mut self, agent: &AgentName, reported: ReportedAttempt) {
-        let Some(probe) = self.probes.get_mut(&reported.probe) else {
-            return warn!(agent = %agent, "attempt of an unknown probe dropped");
-        };
-        if probe.agent != *agent || reported.attempt.number >= ATTEMPTS {
-            return warn!(agent = %agent, "attempt of a foreign probe dropped");
-        }
-        let flow = self.plan.flows.get(probe.flow);
-        let parts = &self.parts;
-        let key = flow.and_then(|flow| match &flow.target {
-            Target::Agent(target) => {
-                let port = flow.flow.protocol.port()?;
-                parts.get(target)?.keys.get(&port)
-            }
-            Target::ControlPlane(_) | Target::Pod => None,
-        });
-        let identification = identified(probe, key, reported.identity);
-        let before = probe.finished();
-        probe.add(Attempt {
-            identification,
-            ..reported.attempt
-        });
-        if !before && probe.finished() {
-            self.finished += 1;
-        }
     }
 }
 

@@ -42,6 +42,7 @@
 //!     expected: ExpectedAgents::Count(1),
 //!     wait: Duration::from_millis(10),
 //!     resume_wait: RESUME_WAIT,
+//!     depth: reachproof_model::plan::Depth::Rules,
 //!     seed: 1,
 //!     content: SnapshotContent::Included,
 //!     started_at: SystemTime::now(),

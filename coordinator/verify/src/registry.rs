@@ -5,8 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use reachproof_model::cluster_endpoint::EndpointResolution;
-use reachproof_model::observation::{Accept, AgentName};
+use reachproof_model::observation::AgentName;
 use reachproof_model::plan::RosterAgent;
 use reachproof_proto::v1;
 use reachproof_proto::v1::agent_message::Body;
@@ -16,8 +15,12 @@ use tonic::Status;
 use tracing::{info, warn};
 
 use crate::control::Outgoing;
-use crate::wire::observations::{ReportedAttempt, attempts};
+use crate::wire::observations::attempts;
 use crate::wire::{Greeting, InvalidMessage, accepts, endpoint, listen_failures};
+
+pub use news::News;
+
+mod news;
 
 /// Longest silence of an agent, in milliseconds: as the keep-alive, which notices a dead stream. An agent that has nothing
 /// to do must cost nothing (PERFORMANCE B2); who has to hear of it sooner sets a fence.
@@ -29,68 +32,6 @@ pub const RECONNECTS_PER_SECOND: usize = 50;
 /// Names one stream of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(pub u64);
-
-/// What a message means for the run.
-#[derive(Debug, Clone, PartialEq)]
-pub enum News {
-    /// An agent dialled in for the first time.
-    Arrived(AgentName),
-    /// An agent came back over a new stream; it is the same process.
-    Resumed(AgentName),
-    /// An agent came back as a new process: what the old one held is lost.
-    Restarted(AgentName),
-    /// An agent lives.
-    Heard(AgentName),
-    /// New attempts.
-    Attempts {
-        /// Who made them.
-        agent: AgentName,
-        /// Run that they belong to.
-        run: String,
-        /// The attempts.
-        attempts: Vec<ReportedAttempt>,
-    },
-    /// New connections at an agent's listeners.
-    Accepts {
-        /// Whose listeners.
-        agent: AgentName,
-        /// Run that they belong to.
-        run: String,
-        /// The connections.
-        accepts: Vec<Accept>,
-        /// How many more there were.
-        dropped: u64,
-    },
-    /// An agent listens.
-    Listening {
-        /// Who.
-        agent: AgentName,
-        /// Run that it listens for.
-        run: String,
-        /// Ports that it could not open, with errno.
-        failures: Vec<(u16, u32)>,
-    },
-    /// An agent has reported everything up to a fence.
-    Fenced {
-        /// Who.
-        agent: AgentName,
-        /// Run that the fence is of.
-        run: String,
-        /// Number of the fence.
-        number: u32,
-        /// Connections that its kernel dropped for want of room; absent where nobody can tell.
-        queue_drops: Option<u64>,
-    },
-    /// An agent says what its host resolves the cluster endpoint to.
-    Endpoint {
-        /// Who.
-        agent: AgentName,
-        /// Run that it did so for.
-        run: String,
-        /// What it resolves to.
-        resolution: EndpointResolution,
-    },
-}
 
 /// One agent.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use reachproof_model::describe::Described;
 use reachproof_model::expectation::requirements;
 use reachproof_model::observation::AgentName;
 use reachproof_model::plan::{
-    Depth, FLOWS_PER_RUN_MAX, FileState, ProbePlan, Roster, RosterAgent, Scope, plan,
+    FLOWS_PER_RUN_MAX, FileState, ProbePlan, Roster, RosterAgent, Scope, plan,
 };
 use reachproof_model::predict::predict;
 use reachproof_model::prediction::Prediction;
@@ -105,7 +105,7 @@ async fn steps(
     let scope = Scope {
         network_policies: file_state(&before.decoded.gaps, "networkpolicies"),
         flows_max: FLOWS_PER_RUN_MAX,
-        depth: Depth::Rules,
+        depth: config.depth,
         seed: config.seed,
     };
     let plan = plan(snapshot, &roster, &scope);

@@ -14,7 +14,7 @@ const NAME: &str = "reachproof-doctor";
 /// An id in the form of EC2 that belongs to nothing; a dry run does not look for it.
 const NONE: &str = "00000000000000000";
 
-/// The error code of a dry run that would have been allowed [EC2M].
+/// The error code of a dry run that would have been allowed \[EC2M\].
 const ALLOWED: &str = "DryRunOperation";
 
 /// Asks one operation of EC2 for a dry run.

@@ -88,6 +88,13 @@ pub(super) struct Pair<'m> {
     pub(super) policed: Policed,
 }
 
+impl Pair<'_> {
+    /// Returns whether nothing but rules and entries decides.
+    pub(super) fn is_plain(&self) -> bool {
+        self.way.is_plain() && self.policed == Policed::No
+    }
+}
+
 /// What decides one cell, in the order of the walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cell<'m> {

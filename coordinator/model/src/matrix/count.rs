@@ -181,7 +181,7 @@ impl Matrix<'_> {
 }
 
 /// Sure and unsure words of a row.
-type Row<'m> = (&'m [u64], &'m [u64]);
+pub(super) type Row<'m> = (&'m [u64], &'m [u64]);
 
 fn number_of(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)

@@ -35,11 +35,11 @@ const PAIRS_MAX: usize = 4;
 /// How often layers were seen, port after port, up to [`PAIRS_MAX`].
 #[derive(Debug)]
 pub(crate) struct Seen {
-    /// Number of a rule among those of its direction, by its place.
-    ranks: Vec<u32>,
-    ingress_rules: usize,
+    /// What a rule adds to the number of a pair of rules, by its place.
+    parts: Vec<u32>,
     /// By port, then by how often: a bit for every pair of rules.
-    admitted: Vec<[Vec<u64>; PAIRS_MAX]>,
+    admitted: Vec<u64>,
+    words: usize,
     /// By port, then by direction and set of groups.
     refused: Vec<[Vec<usize>; 2]>,
     others: Vec<BTreeMap<Layer, usize>>,
@@ -60,22 +60,25 @@ struct Columns {
 impl Seen {
     pub(crate) fn new(matrix: &Matrix<'_>, ports: usize) -> Self {
         let sets = matrix.classes.sets.len();
-        let mut counts = [0, 0];
-        let mut ranks = Vec::new();
+        let ingress = |rule: &&super::row::Rule| rule.direction == Direction::Ingress;
+        let ingress_rules = matrix.groups.rules.iter().filter(ingress).count();
+        let egress_rules = matrix.groups.rules.len() - ingress_rules;
+        let mut next = [0, 0];
+        let mut parts = Vec::new();
         for rule in &matrix.groups.rules {
-            if let Some(count) = counts.get_mut(side(rule.direction)) {
-                ranks.push(*count);
-                *count += 1;
-            }
+            let [ingress, egress] = &mut next;
+            let (next, step) = match rule.direction {
+                Direction::Ingress => (ingress, 1),
+                Direction::Egress => (egress, crate::class::number(ingress_rules)),
+            };
+            parts.push(*next);
+            *next += step;
         }
-        let [ingress_rules, egress_rules] = counts.map(index);
-        let bits = || vec![0; (ingress_rules * egress_rules).div_ceil(64)];
+        let words = (ingress_rules * egress_rules).div_ceil(64);
         Self {
-            ranks,
-            ingress_rules,
-            admitted: (0..ports)
-                .map(|_| std::array::from_fn(|_| bits()))
-                .collect(),
+            parts,
+            admitted: vec![0; ports * PAIRS_MAX * words],
+            words,
             refused: vec![[vec![0; sets], vec![0; sets]]; ports],
             others: vec![BTreeMap::new(); ports],
         }
@@ -85,7 +88,10 @@ impl Seen {
     #[inline]
     fn note(&mut self, port: usize, layer: Layer) -> bool {
         let count = match layer {
-            Layer::Admitted { egress, ingress } => return self.admit(port, egress, ingress),
+            Layer::Admitted { egress, ingress } => {
+                let part = |rule: u32| self.parts.get(index(rule)).copied().unwrap_or(0);
+                return self.admit(port, part(egress) + part(ingress));
+            }
             Layer::Refused(direction, set) => {
                 let both = self.refused.get_mut(port);
                 let sets = both.and_then(|both| both.get_mut(side(direction)));
@@ -103,27 +109,25 @@ impl Seen {
     }
 
     #[inline]
-    fn admit(&mut self, port: usize, egress: u32, ingress: u32) -> bool {
-        let rank = |rule: u32| self.ranks.get(index(rule)).map_or(0, |rank| index(*rank));
-        let place = rank(egress) * self.ingress_rules + rank(ingress);
-        let Some(levels) = self.admitted.get_mut(port) else {
-            return false;
+    fn admit(&mut self, port: usize, place: u32) -> bool {
+        let place = index(place);
+        let (bit, last) = (1 << (place % 64), PAIRS_MAX - 1);
+        let word = |level: usize| (port * PAIRS_MAX + level) * self.words + place / 64;
+        let is_set = |level: usize| {
+            self.admitted
+                .get(word(level))
+                .is_none_or(|it| it & bit != 0)
         };
-        let (word, bit) = (place / 64, 1 << (place % 64));
-        let is_full = |level: &Vec<u64>| level.get(word).is_none_or(|word| word & bit != 0);
-        if levels.last().is_none_or(is_full) {
+        if is_set(last) {
             return false;
         }
-        match levels.iter_mut().find(|level| !is_full(level)) {
-            Some(level) => {
-                level
-                    .get_mut(word)
-                    .into_iter()
-                    .for_each(|word| *word |= bit);
-                true
-            }
-            None => false,
-        }
+        let level = (0..last).find(|level| !is_set(*level)).unwrap_or(last);
+        let word = word(level);
+        self.admitted
+            .get_mut(word)
+            .into_iter()
+            .for_each(|word| *word |= bit);
+        true
     }
 }
 
@@ -146,7 +150,7 @@ impl Matrix<'_> {
         seen: &mut Seen,
         mut found: impl FnMut(usize, Layer, (ClassId, ClassId)),
     ) {
-        let columns = self.columns(ports);
+        let columns = self.columns(ports, seen);
         for shift in 0..live.len() {
             let targets = live.iter().cycle().skip(shift);
             for (source, destination) in live.iter().zip(targets) {
@@ -161,19 +165,21 @@ impl Matrix<'_> {
                     continue;
                 };
                 let egress = self.groups.row((from, Direction::Egress), to, brief.egress);
-                let ingress = self
-                    .groups
-                    .row((to, Direction::Ingress), from, brief.ingress);
+                let ingress = (to, Direction::Ingress);
+                let ingress = self.groups.row(ingress, from, brief.ingress);
                 let rows = columns.rows((egress, ingress), brief);
                 for (port, interval) in columns.intervals.iter().enumerate() {
-                    let layer = if brief.is_plain {
-                        rows.layer((from, to), port)
-                    } else {
-                        self.layer(*source, *destination, *interval)
+                    let is_new = match rows.settled((from, to), port) {
+                        _ if !brief.is_plain => {
+                            let layer = self.layer(*source, *destination, *interval);
+                            layer.is_some_and(|layer| seen.note(port, layer))
+                        }
+                        Settled::Admitted(place) => seen.admit(port, place),
+                        Settled::Otherwise(layer) => seen.note(port, layer),
+                        Settled::Unknown => false,
                     };
-                    if let Some(layer) = layer
-                        && seen.note(port, layer)
-                    {
+                    // Seldom: what is new is looked up again, with its names.
+                    if is_new && let Some(layer) = self.layer(*source, *destination, *interval) {
                         found(port, layer, (*source, *destination));
                     }
                 }
@@ -181,10 +187,14 @@ impl Matrix<'_> {
         }
     }
 
-    fn columns(&self, ports: &[u16]) -> Columns {
+    fn columns(&self, ports: &[u16], seen: &Seen) -> Columns {
         let intervals: Vec<usize> = ports.iter().map(|port| self.ports.of(*port)).collect();
         let group = |row: RowId, interval| match self.groups.answer(row, interval) {
-            Match::Yes => self.groups.deciding(row, interval).unwrap_or(UNSURE),
+            Match::Yes => self
+                .groups
+                .deciding(row, interval)
+                .and_then(|rule| seen.parts.get(index(rule)).copied())
+                .unwrap_or(UNSURE),
             Match::Unsure => UNSURE,
             Match::No => NOBODY,
         };
@@ -268,87 +278,116 @@ impl Matrix<'_> {
         })
     }
 
-    /// Finds a pair of classes between which a rule decides at a port; `turn` says where the search begins.
-    pub(crate) fn witness(
+    /// Finds up to `count` pairs of classes between which a rule decides at a port; `turn` says where the search begins.
+    pub(crate) fn witnesses(
         &self,
         live: &Live,
         rule: u32,
         (port, turn): (u16, usize),
-    ) -> Option<(ClassId, ClassId)> {
+        count: usize,
+    ) -> Vec<(ClassId, ClassId)> {
+        let mut found = Vec::new();
         let interval = self.ports.of(port);
-        let known = self.groups.rule(rule)?;
-        for (set, own) in turned(&live.by_set, turn) {
-            let set_of = self.classes.sets.get(index(*set))?;
-            if !set_of.groups.contains(&known.group) {
-                continue;
-            }
-            for ((zone, peer), others) in turned(&live.by_peer, turn) {
-                let end = (*zone, *peer);
-                let rows = super::row::CROSSINGS.iter().filter_map(|crossing| {
-                    self.groups.row_at(known.direction, *set, end, *crossing)
-                });
-                if !rows
-                    .into_iter()
-                    .any(|row| self.groups.deciding(row, interval) == Some(rule))
-                {
+        let known = self.groups.rule(rule).filter(|_| self.groups.decides(rule));
+        let Some(known) = known else {
+            return found;
+        };
+        let wears = |set: &SetId| {
+            let set = self.classes.sets.get(index(*set));
+            set.is_some_and(|set| set.groups.contains(&known.group))
+        };
+        for (set, own) in turned(&live.by_set, turn).filter(|(set, _)| wears(set)) {
+            for (peer, others) in turned(&live.by_peer, turn) {
+                if found.len() >= count {
+                    return found;
+                }
+                if !self.decides_at(rule, (known.direction, *set, *peer), interval) {
                     continue;
                 }
-                let pairs = own.iter().cycle().skip(turn % own.len()).take(own.len());
-                let pairs = pairs.flat_map(|one| others.iter().map(move |other| (*one, *other)));
-                for (one, other) in pairs {
-                    if one == other && live.lone.contains(&one) {
-                        continue;
-                    }
+                // One pair of each kind is enough: the others would be asked the same.
+                let pairs = turned(own, turn + found.len());
+                let mut pairs =
+                    pairs.flat_map(|one| turned(others, turn).map(move |it| (*one, *it)));
+                found.extend(pairs.find_map(|(one, other)| {
                     let pair = match known.direction {
                         Direction::Egress => (one, other),
                         Direction::Ingress => (other, one),
                     };
-                    if let Some(Layer::Admitted { egress, ingress }) =
-                        self.layer(pair.0, pair.1, interval)
-                        && (egress == rule || ingress == rule)
-                    {
-                        return Some(pair);
-                    }
-                }
+                    let is_lone = one == other && live.lone.contains(&one);
+                    (!is_lone && self.admits(rule, pair, interval)).then_some(pair)
+                }));
             }
         }
-        None
+        found
+    }
+
+    /// Whether a rule decides the row of a set for a peer, over whatever path.
+    fn decides_at(
+        &self,
+        rule: u32,
+        (direction, set, peer): (Direction, SetId, (ZoneId, SetId)),
+        interval: usize,
+    ) -> bool {
+        super::row::CROSSINGS
+            .iter()
+            .filter_map(|crossing| self.groups.row_at(direction, set, peer, *crossing))
+            .any(|row| self.groups.deciding(row, interval) == Some(rule))
+    }
+
+    /// Whether a rule is one of the two that admit between two classes.
+    fn admits(&self, rule: u32, pair: (ClassId, ClassId), interval: usize) -> bool {
+        match self.layer(pair.0, pair.1, interval) {
+            Some(Layer::Admitted { egress, ingress }) => egress == rule || ingress == rule,
+            Some(Layer::Refused(..) | Layer::Entry(..) | Layer::Way(_)) | None => false,
+        }
     }
 }
 
-/// The entries of a map from some place on, then those before.
-fn turned<K, V>(map: &BTreeMap<K, V>, turn: usize) -> impl Iterator<Item = (&K, &V)> {
-    map.iter()
-        .cycle()
-        .skip(turn % map.len().max(1))
-        .take(map.len())
+/// Distance between two entries that [`turned`] visits one after the other: a prime, so that it visits all of them.
+const STRIDE: usize = 7_919;
+
+/// All entries of a list, neighbours far from each other, beginning where `turn` says.
+///
+/// Zones and sets are sorted: whoever walked them in order would always meet the same entry first.
+fn turned<T>(list: &[T], turn: usize) -> impl Iterator<Item = &T> {
+    let count = list.len();
+    let stride = if count.is_multiple_of(STRIDE) {
+        1
+    } else {
+        STRIDE
+    };
+    (0..count).filter_map(move |step| {
+        let place = turn.wrapping_add(step.wrapping_mul(stride));
+        list.get(place % count)
+    })
 }
 
 /// Classes in which somebody can probe, by what they are to rules.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
-    by_set: BTreeMap<SetId, Vec<ClassId>>,
-    by_peer: BTreeMap<(ZoneId, SetId), Vec<ClassId>>,
+    by_set: Vec<(SetId, Vec<ClassId>)>,
+    by_peer: Vec<((ZoneId, SetId), Vec<ClassId>)>,
     lone: BTreeSet<ClassId>,
 }
 
 impl Live {
     /// Sorts the classes; in `lone` ones there is one host only.
     pub(crate) fn new(matrix: &Matrix<'_>, live: &[ClassId], lone: &BTreeSet<ClassId>) -> Self {
-        let mut classes = Self {
-            lone: lone.clone(),
-            ..Self::default()
-        };
+        let mut by_set: BTreeMap<SetId, Vec<ClassId>> = BTreeMap::new();
+        let mut by_peer: BTreeMap<(ZoneId, SetId), Vec<ClassId>> = BTreeMap::new();
         for id in live {
             let facts = matrix.classes.facts(*id);
-            classes.by_set.entry(facts.set).or_default().push(*id);
-            classes
-                .by_peer
+            by_set.entry(facts.set).or_default().push(*id);
+            by_peer
                 .entry((facts.zone, facts.set))
                 .or_default()
                 .push(*id);
         }
-        classes
+        Self {
+            by_set: by_set.into_iter().collect(),
+            by_peer: by_peer.into_iter().collect(),
+            lone: lone.clone(),
+        }
     }
 }
 
@@ -384,28 +423,40 @@ struct PairRows<'c> {
     back: &'c [u32],
 }
 
+/// What settles a cell on a plain way.
+enum Settled {
+    /// Two rules, by the number of their pair in [`Seen`].
+    Admitted(u32),
+    /// Something else.
+    Otherwise(Layer),
+    /// Nobody can tell.
+    Unknown,
+}
+
 impl PairRows<'_> {
-    /// What settles a cell on a plain way.
     #[inline]
-    fn layer(&self, (from, to): (&Facts, &Facts), port: usize) -> Option<Layer> {
+    fn settled(&self, (from, to): (&Facts, &Facts), port: usize) -> Settled {
         let egress = self.egress.get(port).copied().unwrap_or(UNSURE);
         if egress == NOBODY {
-            return Some(Layer::Refused(Direction::Egress, from.set));
+            return Settled::Otherwise(Layer::Refused(Direction::Egress, from.set));
         }
         let out = self.out.get(port).copied().unwrap_or(0);
         if out != 0 && out != UNSURE {
-            return Some(Layer::Entry(Direction::Egress, from.acl, out));
+            return Settled::Otherwise(Layer::Entry(Direction::Egress, from.acl, out));
         }
         let back = self.back.get(port).copied().unwrap_or(0);
         if back != 0 && back != UNSURE {
-            return Some(Layer::Entry(Direction::Ingress, to.acl, back));
+            return Settled::Otherwise(Layer::Entry(Direction::Ingress, to.acl, back));
         }
         let ingress = self.ingress.get(port).copied().unwrap_or(UNSURE);
         if ingress == NOBODY {
-            return Some(Layer::Refused(Direction::Ingress, to.set));
+            return Settled::Otherwise(Layer::Refused(Direction::Ingress, to.set));
         }
         let is_known = egress != UNSURE && ingress != UNSURE && out == 0 && back == 0;
-        let is_policed = from.policed.max(to.policed) == Policed::Yes;
-        (is_known && !is_policed).then_some(Layer::Admitted { egress, ingress })
+        if is_known && from.policed.max(to.policed) == Policed::No {
+            Settled::Admitted(egress + ingress)
+        } else {
+            Settled::Unknown
+        }
     }
 }

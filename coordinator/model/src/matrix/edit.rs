@@ -1,10 +1,12 @@
 //! Rows of one edited group, laid over the rows that there are.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Matrix;
 use super::answer::Pair;
+use super::count::Row;
 use super::ports::covered;
 use super::row::{CROSSINGS, RowId};
 use crate::class::{ClassId, Facts, SetId, ZoneId};
@@ -17,6 +19,8 @@ use crate::snapshot::{SecurityGroup, SecurityGroupRule, Traffic};
 pub(super) struct Overlay {
     pub(super) sure: Vec<u64>,
     pub(super) unsure: Vec<u64>,
+    /// Intervals at which the row says something else than before.
+    pub(super) touched: Vec<u64>,
 }
 
 /// Set of groups, zone of the peer, set of the peer's groups, and how references cross.
@@ -25,13 +29,29 @@ type OverlayKey = (SetId, ZoneId, SetId, Option<Match>);
 /// The rows of one direction that an edited group changes.
 #[derive(Debug, Default)]
 pub(crate) struct RowEdit {
-    overlays: BTreeMap<OverlayKey, Overlay>,
+    /// Each key once, set after set.
+    overlays: Vec<(OverlayKey, Rc<Overlay>)>,
 }
 
 impl RowEdit {
-    fn of(&self, own: &Facts, peer: &Facts, crossing: Option<Match>) -> Option<&Overlay> {
-        self.overlays.get(&(own.set, peer.zone, peer.set, crossing))
+    fn index(&self) -> HashMap<OverlayKey, &Overlay> {
+        let all = self.overlays.iter();
+        all.map(|(key, overlay)| (*key, overlay.as_ref())).collect()
     }
+}
+
+/// What an edit makes of the row of an end for a peer.
+fn overlay_of<'e>(
+    index: &HashMap<OverlayKey, &'e Overlay>,
+    own: &Facts,
+    peer: &Facts,
+    crossing: Option<Match>,
+) -> Option<&'e Overlay> {
+    if index.is_empty() {
+        return None;
+    }
+    let key = (own.set, peer.zone, peer.set, crossing);
+    index.get(&key).copied()
 }
 
 /// The rules that an edit takes away, by place, and those that it adds.
@@ -119,7 +139,10 @@ impl Matrix<'_> {
         (set, direction, crossing): (SetId, Direction, Option<Match>),
         edited: &Edited<'_>,
     ) {
-        let mut known: HashMap<(RowId, Vec<Match>), Option<Overlay>> = HashMap::new();
+        let mut known: HashMap<(RowId, Vec<Match>), Option<Rc<Overlay>>> = HashMap::new();
+        let own = self.groups.own_of(&self.classes, set, direction);
+        let is_kept = |rule: &u32| !edited.removed.contains(rule);
+        let kept: Vec<u32> = own.into_iter().filter(is_kept).collect();
         for (zone, peer) in &self.groups.peers {
             let Some(row) = self.groups.row_at(direction, set, (*zone, *peer), crossing) else {
                 continue;
@@ -145,22 +168,17 @@ impl Matrix<'_> {
             let overlay = known
                 .entry((row, matches))
                 .or_insert_with_key(|(_, matches)| {
-                    let own = self.groups.own_of(&self.classes, set, direction);
-                    let kept: Vec<u32> = own
-                        .into_iter()
-                        .filter(|rule| !edited.removed.contains(rule))
-                        .collect();
                     let mut overlay = self.groups.overlay(&kept, end);
                     for (added, answer) in edited.added.iter().zip(matches) {
                         overlay.admit(&added.sure, &added.unsure, *answer);
                     }
-                    let (sure, unsure) = self.groups.bits(row);
-                    overlay.settle();
-                    (overlay.sure != sure || overlay.unsure != unsure).then_some(overlay)
+                    overlay.settle(self.groups.bits(row));
+                    let is_changed = overlay.touched.iter().any(|word| *word != 0);
+                    is_changed.then(|| Rc::new(overlay))
                 });
             if let Some(overlay) = overlay {
-                edit.overlays
-                    .insert((set, *zone, *peer, crossing), overlay.clone());
+                let key = (set, *zone, *peer, crossing);
+                edit.overlays.push((key, Rc::clone(overlay)));
             }
         }
     }
@@ -176,6 +194,7 @@ impl Matrix<'_> {
         let own = |set| by_set.get(&set).map_or(&[][..], Vec::as_slice);
         let peers = |zone, set| by_peer.get(&(zone, set)).map_or(&[][..], Vec::as_slice);
         let mut known = KnownPorts::default();
+        let (egress_of, ingress_of) = (egress.index(), ingress.index());
         for ((set, zone, peer, crossing), overlay) in &egress.overlays {
             for source in own(*set) {
                 for destination in peers(*zone, *peer) {
@@ -189,7 +208,7 @@ impl Matrix<'_> {
                         self.classes.facts(*source),
                         self.classes.facts(*destination),
                     );
-                    let other = ingress.of(ends.1, ends.0, pair.way.ingress);
+                    let other = overlay_of(&ingress_of, ends.1, ends.0, pair.way.ingress);
                     if let Some(ports) = self.changed(&pair, [Some(overlay), other], &mut known) {
                         found(*source, *destination, ports);
                     }
@@ -207,7 +226,8 @@ impl Matrix<'_> {
                         self.classes.facts(*destination),
                     );
                     // Pairs with an edited row on both sides were visited above.
-                    let is_visited = egress.of(ends.0, ends.1, pair.way.egress).is_some();
+                    let crossed = pair.way.egress;
+                    let is_visited = overlay_of(&egress_of, ends.0, ends.1, crossed).is_some();
                     if pair.way.ingress != *crossing || is_visited {
                         continue;
                     }
@@ -244,39 +264,87 @@ impl Matrix<'_> {
         [egress, ingress]: [Option<&Overlay>; 2],
         known: &mut KnownPorts,
     ) -> Option<Arc<[PortRange]>> {
-        fn bits(overlay: &Overlay) -> (&[u64], &[u64]) {
+        fn bits(overlay: &Overlay) -> Row<'_> {
             (&overlay.sure, &overlay.unsure)
         }
         let rows = (
             self.groups.bits(pair.egress),
             self.groups.bits(pair.ingress),
         );
-        let new = (egress.map_or(rows.0, bits), ingress.map_or(rows.1, bits));
-        let before = self.kind_words(*pair, rows);
-        let after = self.kind_words(*pair, new);
         known.next.clear();
-        known.next.extend(
-            before
-                .zip(after)
-                .map(|(one, other)| (one.0 ^ other.0) | (one.1 ^ other.1)),
-        );
+        match (egress, ingress) {
+            (Some(overlay), None) if pair.is_plain() => {
+                if !overlay.meets(rows.1) {
+                    return None;
+                }
+                known
+                    .next
+                    .extend(self.delta(pair, (rows.0, bits(overlay)), rows.1));
+            }
+            (None, Some(overlay)) if pair.is_plain() => {
+                if !overlay.meets(rows.0) {
+                    return None;
+                }
+                known
+                    .next
+                    .extend(self.delta(pair, (rows.1, bits(overlay)), rows.0));
+            }
+            (_, _) => {
+                let new = (egress.map_or(rows.0, bits), ingress.map_or(rows.1, bits));
+                let (before, after) = (self.kind_words(*pair, rows), self.kind_words(*pair, new));
+                let words = before.zip(after);
+                known
+                    .next
+                    .extend(words.map(|(one, other)| (one.0 ^ other.0) | (one.1 ^ other.1)));
+            }
+        }
         if known.next.iter().all(|word| *word == 0) {
             return None;
         }
-        if known.next != known.words {
-            known.words.clone_from(&known.next);
-            known.ports = self.ports.ranges(&known.words).into();
+        if let Some(ports) = known.ports.get(&known.next) {
+            return Some(Arc::clone(ports));
         }
-        Some(Arc::clone(&known.ports))
+        let ports: Arc<[PortRange]> = self.ports.ranges(&known.next).into();
+        known.ports.insert(known.next.clone(), Arc::clone(&ports));
+        Some(ports)
     }
 }
 
-/// The ports of the last pair: its neighbours often have the same.
+impl Matrix<'_> {
+    /// Words of the intervals at which another row of one side changes the verdict of a pair on a plain way.
+    fn delta<'m>(
+        &'m self,
+        pair: &Pair<'_>,
+        (old, new): (Row<'m>, Row<'m>),
+        other: Row<'m>,
+    ) -> impl Iterator<Item = u64> + 'm {
+        let lists = pair
+            .acls
+            .map(|(out, back)| (self.acls.bits(out), self.acls.bits(back)));
+        let sides = old.0.iter().zip(old.1).zip(new.0.iter().zip(new.1));
+        let words = sides.zip(other.0.iter().zip(other.1)).enumerate();
+        words.map(
+            move |(place, (((old, old_unsure), (new, new_unsure)), other))| {
+                let at = |words: &[u64]| words.get(place).copied().unwrap_or(0);
+                let (passing, possible) = match lists {
+                    None => (u64::MAX, u64::MAX),
+                    Some((out, back)) => {
+                        let (one, two) = (at(out.0), at(back.0));
+                        (one & two, (one | at(out.1)) & (two | at(back.1)))
+                    }
+                };
+                let sure = (old ^ new) & other.0 & passing;
+                sure | ((old | old_unsure) ^ (new | new_unsure)) & (other.0 | other.1) & possible
+            },
+        )
+    }
+}
+
+/// Ports by the words of their intervals: many pairs have the same.
 #[derive(Default)]
 struct KnownPorts {
     next: Vec<u64>,
-    words: Vec<u64>,
-    ports: Arc<[PortRange]>,
+    ports: HashMap<Vec<u64>, Arc<[PortRange]>>,
 }
 
 impl Overlay {
@@ -301,10 +369,23 @@ impl Overlay {
         }
     }
 
-    /// What is sure is not unsure.
-    pub(super) fn settle(&mut self) {
+    /// What is sure is not unsure; notes where the row differs from what it was.
+    pub(super) fn settle(&mut self, old: Row<'_>) {
         for (unsure, sure) in self.unsure.iter_mut().zip(&self.sure) {
             *unsure &= !sure;
         }
+        let before = old.0.iter().zip(old.1);
+        let after = self.sure.iter().zip(&self.unsure);
+        self.touched = before
+            .zip(after)
+            .map(|(one, other)| (one.0 ^ other.0) | (one.1 ^ other.1))
+            .collect();
+    }
+
+    /// Whether the other side lets anything pass where the row changes.
+    fn meets(&self, other: Row<'_>) -> bool {
+        let other = other.0.iter().zip(other.1);
+        let mut words = self.touched.iter().zip(other);
+        words.any(|(touched, (sure, unsure))| touched & (sure | unsure) != 0)
     }
 }

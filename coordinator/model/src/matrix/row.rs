@@ -70,6 +70,8 @@ pub(super) struct GroupRows {
     bits: Vec<u64>,
     /// The rule that decides, interval after interval, row after row.
     decide: Vec<u32>,
+    /// Whether a rule decides anywhere, by its place.
+    decides: Vec<bool>,
     /// Rules that nobody can resolve, by row.
     doubts: BTreeMap<RowId, Vec<u32>>,
     /// By crossing and direction; empty where no way crosses so.
@@ -117,6 +119,7 @@ impl GroupRows {
             intervals: ports.len(),
             bits: Vec::new(),
             decide: Vec::new(),
+            decides: Vec::new(),
             doubts: BTreeMap::new(),
             tables: (0..2 * CROSSINGS.len()).map(|_| Table::default()).collect(),
             peers: facts.map(|facts| (facts.zone, facts.set)).collect(),
@@ -124,6 +127,7 @@ impl GroupRows {
             zones,
             sets,
         };
+        rows.decides = vec![false; rows.rules.len()];
         rows.push_no_groups();
         for crossing in CROSSINGS {
             for direction in [Direction::Ingress, Direction::Egress] {
@@ -252,6 +256,11 @@ impl GroupRows {
                     .zip(&sure)
                     .map(|(rule, known)| rule & !known)
                     .collect();
+                if news.iter().any(|word| *word != 0)
+                    && let Some(decides) = self.decides.get_mut(index(*place))
+                {
+                    *decides = true;
+                }
                 for interval in members(&news) {
                     if let Some(slot) = decide.get_mut(interval) {
                         *slot = *place;
@@ -346,6 +355,7 @@ impl GroupRows {
         let mut overlay = Overlay {
             sure: vec![0; self.words],
             unsure: vec![0; self.words],
+            touched: Vec::new(),
         };
         let Some(matching) = self.matching(end) else {
             return overlay;
@@ -385,6 +395,11 @@ impl GroupRows {
     pub(super) fn deciding(&self, row: RowId, interval: usize) -> Option<u32> {
         let place = *self.decide.get(index(row) * self.intervals + interval)?;
         (place != NOBODY).then_some(place)
+    }
+
+    /// Returns whether a rule decides any interval of any row.
+    pub(super) fn decides(&self, place: u32) -> bool {
+        self.decides.get(index(place)).copied().unwrap_or(false)
     }
 
     /// Returns a rule by its place.

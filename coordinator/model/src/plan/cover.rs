@@ -18,7 +18,7 @@ use crate::net::PortRange;
 /// Most partners that are tried in exchange for one that the model denies.
 const EXCHANGES_MAX: usize = 16;
 /// Pairs that are looked for to try the edges of a rule: the one with the least to do is taken.
-const WITNESSES_MAX: usize = 3;
+const WITNESSES_MAX: usize = 8;
 /// Most agents that are asked for a control of one denied tuple.
 const CONTROLS_MAX: usize = 64;
 
@@ -293,20 +293,20 @@ impl<'r, 'm> Fleet<'r, 'm> {
     fn edges(&mut self, sequence: &mut Sequence) {
         let classes: Vec<ClassId> = sequence.shuffle(self.by_class.keys().copied().collect());
         let live = Live::new(self.matrix, &classes, &self.lone);
-        let rules: Vec<(u32, PortRange)> = self
-            .matrix
-            .rules_with_edges()
-            .filter_map(|(place, _, range)| Some((place, range?)))
-            .collect();
-        for (rule, range) in rules {
-            let mut pairs = Vec::new();
-            for _ in 0..WITNESSES_MAX {
-                let turn = sequence.below(1 << 16);
-                pairs.extend(self.matrix.witness(&live, rule, (range.first(), turn)));
-                if pairs.is_empty() {
-                    break;
-                }
-            }
+        let mut rules: Vec<(PortRange, Vec<(ClassId, ClassId)>)> = Vec::new();
+        for (rule, _, range) in self.matrix.rules_with_edges() {
+            let Some(range) = range else {
+                continue;
+            };
+            let from = (range.first(), sequence.below(1 << 16));
+            rules.push((
+                range,
+                self.matrix.witnesses(&live, rule, from, WITNESSES_MAX),
+            ));
+        }
+        // Rules that decide between few first: they have no choice.
+        rules.sort_by_key(|(_, pairs)| pairs.len());
+        for (range, pairs) in rules {
             // The two edges need not be tried between the same two, each needs both of its sides.
             let sides = [
                 [range.first().checked_sub(1), Some(range.first())],

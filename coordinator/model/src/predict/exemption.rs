@@ -70,7 +70,7 @@ fn is_link_local(address: IpAddr) -> bool {
     }
 }
 
-/// The resolver: base of the primary network plus two [VPC-DNS].
+/// The resolver: base of the primary network plus two \[VPC-DNS\].
 fn resolver(vpc: &Vpc) -> Option<IpAddr> {
     match vpc.primary? {
         IpNet::V4(network) => u32::from(network.network())

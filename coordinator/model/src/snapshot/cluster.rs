@@ -56,7 +56,7 @@ pub struct CniSettings {
 }
 
 impl Default for CniSettings {
-    /// The CNI's own defaults [CNI-R].
+    /// The CNI's own defaults \[CNI-R\].
     fn default() -> Self {
         Self {
             snat: Snat::OnNode,

@@ -6,9 +6,9 @@ use super::security_group::Direction;
 use super::traffic::{Readable, Traffic};
 use crate::id::{NetworkAclId, SubnetId, VpcId};
 
-/// Number of the final entry for IPv4, which denies [VPC-NACL].
+/// Number of the final entry for IPv4, which denies \[VPC-NACL\].
 pub const FINAL_RULE_NUMBER_V4: u32 = 32_767;
-/// Number of the final entry for IPv6, which denies [VPC-NACL].
+/// Number of the final entry for IPv6, which denies \[VPC-NACL\].
 pub const FINAL_RULE_NUMBER_V6: u32 = 32_768;
 
 /// A network ACL: two ordered lists at the edge of its subnets.

@@ -18,7 +18,7 @@ pub struct NetworkInterface {
     pub subnet: SubnetId,
     /// Single addresses: the primary IPv4 address first, then the secondary ones, then IPv6.
     pub addresses: Vec<IpAddr>,
-    /// Delegated prefixes (/28 and /80 as a rule), whose addresses it owns, too [EC2-PFX].
+    /// Delegated prefixes (/28 and /80 as a rule), whose addresses it owns, too \[EC2-PFX\].
     pub prefixes: Vec<IpNet>,
     /// Groups that it wears, sorted, each once. Empty: outside the model (A.5), unless `reading` says otherwise.
     pub groups: Vec<SecurityGroupId>,

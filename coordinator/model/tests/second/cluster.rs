@@ -119,9 +119,14 @@ fn groups(files: &mut Map<String, Value>, dice: &mut Dice, shape: Shape) {
         let id = format!("sg-{group:03}");
         let mut permissions = [Vec::new(), Vec::new()];
         for (egress, permissions) in permissions.iter_mut().enumerate() {
-            for _ in 0..RULES {
-                let (permission, row) = rule(dice, shape);
-                let mut row = row;
+            let mut drawn: Vec<Value> = Vec::new();
+            while drawn.len() < RULES {
+                let (permission, mut row) = rule(dice, shape);
+                // Amazon holds no rule twice.
+                if drawn.contains(&row) {
+                    continue;
+                }
+                drawn.push(row.clone());
                 row["SecurityGroupRuleId"] = json!(format!("sgr-{:016x}", dice.next()));
                 row["GroupId"] = json!(id);
                 row["IsEgress"] = json!(egress == 1);

@@ -34,7 +34,7 @@ pub(crate) fn judged(
     requirements: &Requirements,
     compared: Vec<Finding>,
 ) -> Judged {
-    let coverage = coverage(snapshot, plan, &compared);
+    let coverage = coverage(snapshot, roster, plan, &compared);
     let mut findings = compared;
     let tried: BTreeSet<&Flow> = plan.flows.iter().map(|flow| &flow.flow).collect();
     let untried: BTreeSet<&Flow> = requirements

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use reachproof_model::coverage::{RelationCoverage, relation_coverage};
 use reachproof_model::finding::{Finding, FindingKind};
 use reachproof_model::id::RuleId;
-use reachproof_model::plan::ProbePlan;
+use reachproof_model::matrix::Matrix;
+use reachproof_model::plan::{PEER_PORT, ProbePlan, Roster};
 use reachproof_model::snapshot::{Direction, NetworkInterface, Owner, Snapshot};
 use serde::Serialize;
 
@@ -29,6 +31,8 @@ pub struct Coverage {
     pub flows_judged: usize,
     /// Rules of the groups at the ends of the flows.
     pub rules: RuleCoverage,
+    /// What of the relation between classes with agents the judged flows show, at the peer port and at edges.
+    pub relation: RelationCoverage,
     /// What is not modelled.
     pub limits: [&'static str; 6],
 }
@@ -43,12 +47,20 @@ pub struct RuleCoverage {
 }
 
 /// Sums up what `findings` exercised.
-pub(crate) fn coverage(snapshot: &Snapshot, plan: &ProbePlan, findings: &[Finding]) -> Coverage {
+pub(crate) fn coverage(
+    snapshot: &Snapshot,
+    roster: &Roster,
+    plan: &ProbePlan,
+    findings: &[Finding],
+) -> Coverage {
+    let judged = findings.iter().filter(|finding| is_judged(finding));
+    let flows = judged.map(|finding| &finding.flow);
     Coverage {
         flows_planned: plan.flows.len(),
         flows_left_out: plan.left_out,
         flows_judged: findings.iter().filter(|finding| is_judged(finding)).count(),
         rules: rules(snapshot, plan, findings),
+        relation: relation_coverage(&Matrix::new(snapshot), roster, &[PEER_PORT], flows),
         limits: LIMITS,
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! Names come from the snapshot and are somebody else's text: control characters never reach the terminal.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use reachproof_model::cluster_endpoint::EndpointPath;
+use reachproof_model::coverage::{RelationCoverage, Share};
 use reachproof_model::expectation::members::NodeBasis;
 use reachproof_model::expectation::{Expectation, ExpectationState, flow_state};
 use reachproof_model::finding::{Finding, FindingKind};
@@ -15,10 +15,12 @@ use reachproof_model::stability::StabilityState;
 use crate::inventory::{Explanation, MissingAgent};
 use crate::report::Report;
 
+use endpoint::cluster_endpoint;
 use finding::{block, dropped, line};
 use page::Page;
 use table::confirmed;
 
+mod endpoint;
 mod finding;
 mod page;
 mod table;
@@ -180,20 +182,6 @@ fn inconclusive(report: &Report, page: &mut Page) {
     }
 }
 
-/// The first names of a list, and how many more there are.
-fn listed(names: &[&str]) -> String {
-    let mut text = names
-        .iter()
-        .take(LISTED_MAX)
-        .copied()
-        .collect::<Vec<_>>()
-        .join(", ");
-    if names.len() > LISTED_MAX {
-        text.push_str(&format!(" and {} more", names.len() - LISTED_MAX));
-    }
-    text
-}
-
 /// Says how many of `count` were not listed, where `listed` are.
 fn more(count: usize, listed: usize, page: &mut Page) {
     if count > listed {
@@ -277,36 +265,6 @@ fn explanation(explanation: &Explanation) -> String {
     }
 }
 
-/// Where the name of the API server leads, by what the agents' hosts resolve it to.
-fn cluster_endpoint(report: &Report, page: &mut Page) {
-    let mut groups: BTreeMap<(EndpointPath, &BTreeSet<IpAddr>), Vec<&str>> = BTreeMap::new();
-    for agent in &report.agents.present {
-        if let Some(endpoint) = &agent.endpoint {
-            groups
-                .entry((endpoint.leads_to, &endpoint.resolution.addresses))
-                .or_default()
-                .push(agent.name.as_str());
-        }
-    }
-    if groups.is_empty() {
-        return;
-    }
-    page.heading("Where the name of the API server leads");
-    for ((path, addresses), agents) in groups.iter().take(LISTED_MAX) {
-        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-        let shown = if addresses.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", addresses.join(", "))
-        };
-        page.text(
-            2,
-            &format!("{}{shown}: {}", path.as_words(), listed(agents)),
-        );
-    }
-    more(groups.len(), LISTED_MAX, page);
-}
-
 /// What was exercised.
 fn coverage(report: &Report, page: &mut Page) {
     let coverage = &report.coverage;
@@ -326,6 +284,7 @@ fn coverage(report: &Report, page: &mut Page) {
         ));
     }
     page.text(2, &text);
+    relation(&coverage.relation, page);
     let lost: Vec<&str> = report
         .agents
         .present
@@ -337,6 +296,45 @@ fn coverage(report: &Report, page: &mut Page) {
         page.text(2, &format!("lost before the end: {}", lost.join(", ")));
     }
     page.text(2, &format!("not modelled: {}", coverage.limits.join(", ")));
+}
+
+/// Most rules that are named one by one.
+const RULES_NAMED_MAX: usize = 10;
+
+/// What of the relation was shown, and which rules nothing can show.
+fn relation(relation: &RelationCoverage, page: &mut Page) {
+    let of = |share: Share| format!("{} of {}", share.shown, share.all);
+    page.text(
+        2,
+        &format!(
+            "between agents: {} decisive tuples and {} class pairs shown; {} agents as source, {} as target",
+            of(relation.tuples),
+            of(relation.class_pairs),
+            of(relation.sources),
+            of(relation.targets),
+        ),
+    );
+    let idle = &relation.rules.cannot_decide;
+    if idle.is_empty() {
+        return;
+    }
+    let named = idle.iter().take(RULES_NAMED_MAX);
+    let named: Vec<String> = named
+        .map(|rule| Printable(rule.as_str()).to_string())
+        .collect();
+    let more = idle.len().saturating_sub(RULES_NAMED_MAX);
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    page.text(
+        2,
+        &format!(
+            "rules that decide nothing that agents can try: {}{more}",
+            named.join(", ")
+        ),
+    );
 }
 
 /// What the snapshot does not say.

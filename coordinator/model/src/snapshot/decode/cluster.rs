@@ -8,12 +8,12 @@ use crate::snapshot::{
     Cluster, CniSettings, Consequence, EnforcingMode, FargateProfile, GapKind, Snat,
 };
 
-/// Settings whose absence is noted, with their defaults [CNI-R].
+/// Settings whose absence is noted, with their defaults \[CNI-R\].
 const DEFAULTS: [(&str, &str); 2] = [
     ("AWS_VPC_K8S_CNI_EXTERNALSNAT", "false"),
     ("POD_SECURITY_GROUP_ENFORCING_MODE", "strict"),
 ];
-/// Variable with the destinations that are never translated [CNI-R].
+/// Variable with the destinations that are never translated \[CNI-R\].
 const EXCLUDED: &str = "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS";
 /// Spellings of Go's `strconv.ParseBool` for true.
 const TRUE: [&str; 6] = ["1", "t", "T", "TRUE", "true", "True"];

@@ -58,6 +58,13 @@ pub struct Size {
 }
 
 impl Size {
+    /// A few hundred interfaces.
+    pub const LARGER: Self = Self {
+        subnets: 12,
+        hosts: 90,
+        groups: 16,
+    };
+
     /// Small enough for thousands a second.
     pub const SMALL: Self = Self {
         subnets: 2,
