@@ -324,11 +324,10 @@ impl Listening {
         peer: SocketAddr,
         connections: &mut JoinSet<()>,
     ) {
-        let Some(peer) = self.report(socket, peer) else {
-            return;
-        };
+        // The place first: whoever hears of this connection may already connect elsewhere.
+        let place = Arc::clone(&self.places).try_acquire_owned();
         // Without a place the connection closes: it was reported, which is what a probe needs.
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+        if let (Some(peer), Ok(place)) = (self.report(socket, peer), place) {
             let key = self.key;
             connections.spawn(async move {
                 serve::serve(stream, key, peer).await;

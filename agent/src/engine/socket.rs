@@ -8,7 +8,7 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::Evidence;
+use super::{Evidence, queue::Running};
 use crate::{
     dns::{answer, query},
     limits::{DATAGRAMS_PER_LOOK_MAX, DNS_MESSAGE_MAX},
@@ -43,21 +43,21 @@ pub(super) enum StartFailure {
 
 /// Opens a new socket from the probe's source address and sends the SYN, or the query over UDP.
 ///
-/// A random port is one that is not among `used`, as far as a few draws give one: a port that was used before may meet
+/// A random port is one that the probe has not used yet, as far as a few draws give one: a port that was used before may meet
 /// a tracked connection (SEMANTICS A.4). Without a source address the kernel chooses both when it connects: ports are then
 /// used again for other targets, so that their range is no limit.
-pub(super) fn start(
-    probe: &Probe,
-    attempt: u32,
-    used: &[u16],
-    evidence: Evidence,
-) -> Result<Started, StartFailure> {
+pub(super) fn start(running: &Running, evidence: Evidence) -> Result<Started, StartFailure> {
+    let (probe, attempt) = (&running.probe, running.attempt);
     let port = probe.planned_port(attempt);
     let (socket, bound) = match (probe.source, port) {
         (None, None) => (open(probe, port).map_err(unbound)?, None),
         (source, port) => {
             let source = source.unwrap_or_else(|| any(probe.target));
-            let (socket, local) = bind(probe, SocketAddr::new(source, port.unwrap_or(0)), used)?;
+            let (socket, local) = bind(
+                probe,
+                SocketAddr::new(source, port.unwrap_or(0)),
+                &running.ports_used,
+            )?;
             (socket, Some(local))
         }
     };

@@ -354,12 +354,7 @@ impl Turns {
 
     /// Starts the next attempt of a probe.
     fn start(&mut self, mut running: Box<Running>, now: Instant) {
-        match start(
-            &running.probe,
-            running.attempt,
-            &running.ports_used,
-            self.evidence,
-        ) {
+        match start(&running, self.evidence) {
             Ok(Started { socket, local }) => {
                 running.remember_port(local);
                 match self.flight.watch(&socket, running.probe.kind) {

@@ -1,6 +1,6 @@
 //! Which targets were reached from where: what the conditions of F.2 look up.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Saying, saying};

@@ -218,14 +218,9 @@ fn agents(report: &Report, page: &mut Page) {
     page.heading("Agents that did not take part");
     absent(&agents.missing, page);
     for conflict in &agents.conflicts {
-        let (out, kept) = (&conflict.left_out, &conflict.kept);
-        page.text(
-            2,
-            &format!(
-                "{out}: left out, {kept} claims {} as well",
-                conflict.address
-            ),
-        );
+        let (out, kept, address) = (&conflict.left_out, &conflict.kept, conflict.address);
+        let line = format!("{out}: left out, {kept} claims {address} as well");
+        page.text(2, &line);
     }
 }
 
