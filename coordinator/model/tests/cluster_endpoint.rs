@@ -2,31 +2,32 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use reachproof_model::cluster_endpoint::{EndpointPath, EndpointResolution, endpoint_path};
-use reachproof_model::describe::{Described, parse};
 use reachproof_model::snapshot::Snapshot;
 use serde_json::json;
+
+use world::described;
+
+mod world;
 
 /// The name of the cluster in these tests.
 const NAME: &str = "abc.gr7.eu-central-1.eks.amazonaws.com";
 
 /// The world of a vector, whose control plane has 10.0.1.10 and 10.0.2.10 in 10.0.0.0/16, with this endpoint.
 fn snapshot(endpoint: Option<&str>) -> Snapshot {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors/A01.json");
-    let vector = parse(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let mut described = Described::default();
-    for (stem, answer) in vector["snapshot"].as_object().unwrap() {
-        let mut answer = answer.clone();
-        if let Some(cluster) = answer.get_mut("cluster") {
-            let cluster = cluster.as_object_mut().unwrap();
-            cluster.remove("endpoint");
-            if let Some(endpoint) = endpoint {
-                let url = json!(format!("https://{endpoint}"));
-                cluster.insert("endpoint".to_owned(), url);
-            }
-        }
-        described.insert(stem.clone(), answer);
+    let mut world = described("A01");
+    let (_, answer) = world
+        .iter()
+        .find(|(stem, _)| *stem == "describe-cluster")
+        .unwrap();
+    let mut answer = answer.clone();
+    let cluster = answer.get_mut("cluster").unwrap().as_object_mut().unwrap();
+    cluster.remove("endpoint");
+    if let Some(endpoint) = endpoint {
+        let url = json!(format!("https://{endpoint}"));
+        cluster.insert("endpoint".to_owned(), url);
     }
-    Snapshot::decode(&described).unwrap().snapshot
+    world.insert("describe-cluster", answer);
+    Snapshot::decode(&world).unwrap().snapshot
 }
 
 /// What an agent says.
