@@ -1,6 +1,7 @@
 //! Hands the plan out to the agents and collects what they report, each attempt once.
 //!
-//! Listens first and probes second: no probe starts before the targets' ports are open or have failed to open.
+//! Listens first and probes second: no probe starts before the targets' ports are open or have failed to open. Probes are
+//! handed out turn by turn, so that no target has more attempts a second than it may, over all agents (SECURITY D.3).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,19 +11,27 @@ use reachproof_model::plan::{ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, Probe
 use reachproof_proto::net::ProofKey;
 use reachproof_proto::v1;
 use reachproof_proto::v1::coordinator_message::Body as Reply;
-use tracing::warn;
 
+use pace::{Pace, Paced};
 use probe::ProbeState;
 
 use crate::random::{Random, RandomError};
 use crate::registry::{Member, Registry};
-use crate::wire::assignment::{listens, milliseconds, probe as wire_probe};
 
+pub use pace::{AGENT_ATTEMPTS_PER_SECOND_MAX, TARGET_ATTEMPTS_PER_SECOND, TURN};
+
+mod hand_out;
 mod intake;
+mod pace;
 mod probe;
 
-/// Most probes in one assignment (`control.proto`).
-pub const PROBES_PER_ASSIGNMENT_MAX: usize = 10_000;
+/// Longest time that probing may take (SECURITY D.3): what was not tried by then is not observed.
+pub const PROBING_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// From the start of a silent probe's first attempt to the end of its last.
+const ATTEMPTS_SPAN: Duration = ATTEMPT_INTERVAL
+    .saturating_mul(ATTEMPTS - 1)
+    .saturating_add(ATTEMPT_DEADLINE);
 
 /// Generation of the assignment that asks for listening ports.
 const LISTEN_GENERATION: u32 = 1;
@@ -33,7 +42,12 @@ const FENCE_NUMBER: u32 = 1;
 /// What one agent does in the run.
 struct Part {
     keys: BTreeMap<u16, ProofKey>,
-    probes: BTreeSet<ProbeId>,
+    /// Number of its last assignment.
+    generation: u32,
+    /// Probes that it was given, by assignment.
+    given: BTreeMap<u32, Vec<ProbeId>>,
+    /// Assignments that it is to be given again: its stream may have been cut before they came.
+    again: BTreeSet<u32>,
     listening: bool,
     /// Whether it has said that everything is reported.
     fenced: bool,
@@ -49,7 +63,8 @@ pub struct Dispatch<'plan> {
     plan: &'plan ProbePlan,
     probes: BTreeMap<ProbeId, ProbeState>,
     parts: BTreeMap<AgentName, Part>,
-    probing: bool,
+    pace: Pace,
+    silence: Duration,
     fencing: bool,
     finished: usize,
 }
@@ -67,22 +82,7 @@ impl<'plan> Dispatch<'plan> {
         registry: &Registry,
         random: &dyn Random,
     ) -> Result<Self, RandomError> {
-        let mut dispatch = Self {
-            run,
-            slack,
-            plan,
-            probes: BTreeMap::new(),
-            parts: BTreeMap::new(),
-            probing: false,
-            fencing: false,
-            finished: 0,
-        };
-        for (agent, ports) in &plan.listens {
-            let part = dispatch.part(agent, registry);
-            for port in ports {
-                part.keys.insert(*port, drawn(random)?);
-            }
-        }
+        let mut probes = BTreeMap::new();
         for (index, flow) in plan.flows.iter().enumerate() {
             for planned in &flow.probes {
                 let state = ProbeState {
@@ -92,11 +92,30 @@ impl<'plan> Dispatch<'plan> {
                     nonce: drawn(random)?,
                     attempts: Vec::new(),
                 };
-                dispatch.probes.insert(planned.id, state);
-                dispatch
-                    .part(&flow.source, registry)
-                    .probes
-                    .insert(planned.id);
+                probes.insert(planned.id, state);
+            }
+        }
+        let pace = Pace::new(paced(plan), |agent| {
+            registry.members().get(agent).map_or(1, rate)
+        });
+        let mut dispatch = Self {
+            run,
+            slack,
+            plan,
+            probes,
+            parts: BTreeMap::new(),
+            silence: (ATTEMPTS_SPAN + pace.longest()).min(PROBING_MAX),
+            pace,
+            fencing: false,
+            finished: 0,
+        };
+        for flow in &plan.flows {
+            dispatch.part(&flow.source, registry);
+        }
+        for (agent, ports) in &plan.listens {
+            let part = dispatch.part(agent, registry);
+            for port in ports {
+                part.keys.insert(*port, drawn(random)?);
             }
         }
         Ok(dispatch)
@@ -104,8 +123,8 @@ impl<'plan> Dispatch<'plan> {
 
     /// Asks every agent to listen.
     pub fn listen(&self, registry: &mut Registry) {
-        for (agent, part) in &self.parts {
-            self.send_listen(agent, part, registry);
+        for agent in self.parts.keys() {
+            self.send_listen(agent, registry);
         }
     }
 
@@ -114,14 +133,6 @@ impl<'plan> Dispatch<'plan> {
         self.parts
             .values()
             .all(|part| part.listening || part.keys.is_empty())
-    }
-
-    /// Asks every agent to probe.
-    pub fn probe(&mut self, registry: &mut Registry) {
-        self.probing = true;
-        for (agent, part) in &self.parts {
-            self.send_probes(agent, part, registry);
-        }
     }
 
     /// Asks every agent to say when it has reported everything up to now: connections that it accepted, and attempts.
@@ -152,15 +163,10 @@ impl<'plan> Dispatch<'plan> {
         self.plan.flows.len()
     }
 
-    /// Longest time that the probes take when every agent lives: all attempts silent, at each agent's own pace.
-    pub fn silence(&self, registry: &Registry) -> Duration {
-        let attempts = ATTEMPT_INTERVAL * (ATTEMPTS - 1) + ATTEMPT_DEADLINE;
-        let pace = self.parts.iter().map(|(agent, part)| {
-            let rate = registry.members().get(agent).map_or(1, rate);
-            let probes = u32::try_from(part.probes.len()).unwrap_or(u32::MAX);
-            Duration::from_secs(1) * (probes / rate.max(1)) * ATTEMPTS
-        });
-        attempts + pace.max().unwrap_or_default()
+    /// Longest time that the probes take when every agent lives: all attempts silent, at the pace of agents and targets,
+    /// and never more than [`PROBING_MAX`].
+    pub fn silence(&self) -> Duration {
+        self.silence
     }
 
     /// Ends the run at every agent.
@@ -212,7 +218,9 @@ impl<'plan> Dispatch<'plan> {
             let member = registry.members().get(agent);
             Part {
                 keys: BTreeMap::new(),
-                probes: BTreeSet::new(),
+                generation: LISTEN_GENERATION,
+                given: BTreeMap::new(),
+                again: BTreeSet::new(),
                 listening: false,
                 fenced: false,
                 lost_before: member.map_or(0, |member| member.results_lost + member.batches_lost),
@@ -221,93 +229,17 @@ impl<'plan> Dispatch<'plan> {
             }
         })
     }
+}
 
-    /// Sends everything again to an agent that came back: the same generations, which it ignores if it has them.
-    fn send_again(&self, agent: &AgentName, registry: &mut Registry) {
-        if let Some(part) = self.parts.get(agent) {
-            self.send_listen(agent, part, registry);
-            if self.probing {
-                self.send_probes(agent, part, registry);
-            }
-            if self.fencing && !part.fenced {
-                self.send_fence(agent, registry);
-            }
-        }
-    }
-
-    /// Asks one agent to say when it has reported everything.
-    fn send_fence(&self, agent: &AgentName, registry: &mut Registry) {
-        let fence = v1::Fence {
-            run: self.run.clone(),
-            number: FENCE_NUMBER,
-        };
-        registry.send(agent, Reply::Fence(fence));
-    }
-
-    /// Forgets the attempts of probes that a process began and did not end, since its successor begins anew.
-    fn forget_unfinished(&mut self, agent: &AgentName) {
-        warn!(agent = %agent, "agent restarted in the middle of a run");
-        if let Some(part) = self.parts.get_mut(agent) {
-            part.restarts += 1;
-            part.lost_before = 0;
-        }
-        for probe in self.probes.values_mut() {
-            if probe.agent == *agent && !probe.finished() {
-                probe.attempts.clear();
-            }
-        }
-    }
-
-    /// Sends the assignment that asks for listening ports.
-    fn send_listen(&self, agent: &AgentName, part: &Part, registry: &mut Registry) {
-        if !part.keys.is_empty() {
-            let assignment = v1::Assignment {
-                run: self.run.clone(),
-                generation: LISTEN_GENERATION,
-                listen: listens(&part.keys),
-                probes: Vec::new(),
-                expires_after_ms: self.expires_after(registry),
-            };
-            registry.send(agent, Reply::Assignment(assignment));
-        }
-    }
-
-    /// Sends the unfinished probes of `agent`, in assignments of at most [`PROBES_PER_ASSIGNMENT_MAX`].
-    ///
-    /// Which probe is in which generation depends on the plan alone, so that an agent may ignore what it has.
-    fn send_probes(&self, agent: &AgentName, part: &Part, registry: &mut Registry) {
-        let ids: Vec<ProbeId> = part.probes.iter().copied().collect();
-        let expires_after_ms = self.expires_after(registry);
-        for (generation, chunk) in
-            (LISTEN_GENERATION + 1..).zip(ids.chunks(PROBES_PER_ASSIGNMENT_MAX))
-        {
-            let probes = chunk
-                .iter()
-                .filter_map(|id| self.probes.get(id))
-                .filter(|probe| !probe.finished())
-                .filter_map(|probe| {
-                    wire_probe(
-                        self.plan.flows.get(probe.flow)?,
-                        &probe.planned,
-                        &probe.nonce,
-                    )
-                })
-                .collect();
-            let assignment = v1::Assignment {
-                run: self.run.clone(),
-                generation,
-                listen: Vec::new(),
-                probes,
-                expires_after_ms,
-            };
-            registry.send(agent, Reply::Assignment(assignment));
-        }
-    }
-
-    /// Milliseconds after which an agent starts nothing new.
-    fn expires_after(&self, registry: &Registry) -> u32 {
-        milliseconds(self.silence(registry) + self.slack)
-    }
+/// The probes of a plan with their agents and targets.
+fn paced(plan: &ProbePlan) -> impl Iterator<Item = Paced<'_>> {
+    plan.flows.iter().flat_map(|flow| {
+        flow.probes.iter().map(|planned| Paced {
+            probe: planned.id,
+            agent: &flow.source,
+            target: flow.flow.destination,
+        })
+    })
 }
 
 /// Attempts that an agent starts per second at most.

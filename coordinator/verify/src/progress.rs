@@ -37,7 +37,7 @@ pub enum Progress {
         probes: usize,
         /// Agents that take part.
         agents: usize,
-        /// Shortest time that the probes take if nothing answers.
+        /// Longest time that the probes take if nothing answers, at the pace of agents and targets.
         silence: Duration,
     },
     /// More probes ended.
@@ -72,7 +72,7 @@ impl fmt::Display for Progress {
                 silence,
             } => write!(
                 formatter,
-                "{agents} agents try {flows} flows with {probes} probes, silence takes {} s",
+                "{agents} agents try {flows} flows with {probes} probes, silence takes at most {} s",
                 silence.as_secs()
             ),
             Self::Probing { finished, total } => write!(formatter, "{finished} of {total} probes"),

@@ -85,6 +85,12 @@ impl Registry {
         &self.members
     }
 
+    /// Whether `agent` has a live stream.
+    pub fn is_attached(&self, agent: &AgentName) -> bool {
+        let member = self.members.get(agent);
+        member.is_some_and(|member| member.link.is_some())
+    }
+
     /// Takes note of a new stream; its first message must be `Hello`.
     pub fn opened(&mut self, stream: StreamId, outgoing: Outgoing, remote: Option<IpAddr>) {
         self.streams

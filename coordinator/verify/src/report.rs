@@ -66,6 +66,8 @@ pub struct RunRecord {
     pub readings: Vec<ReadingRecord>,
     /// Version of this program.
     pub version: &'static str,
+    /// How much of the relation was tried: `required`, `rules` or `mesh`.
+    pub scope: &'static str,
     /// Seed of the plan.
     pub seed: u64,
     /// Most attempts of a probe.

@@ -24,7 +24,7 @@ use tracing::{info, warn};
 use crate::config::RunConfig;
 use crate::control::{ControlConfig, serve};
 use crate::credentials::hexadecimal;
-use crate::dispatch::Dispatch;
+use crate::dispatch::{Dispatch, TURN};
 use crate::error::RunError;
 use crate::fleet::Fleet;
 use crate::inventory::{expected_count, is_complete, missing};
@@ -41,10 +41,7 @@ mod record;
 /// How long agents may take to open their ports.
 pub const LISTEN_WAIT: Duration = Duration::from_secs(10);
 
-/// How often the wait for news looks at the clock.
-const LOOK: Duration = Duration::from_secs(1);
-
-/// How late such a look is when the process did not run: far above what a busy machine does.
+/// How late a turn is when the process did not run: far above what a busy machine does.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// How long the control server may take to end after the run.
@@ -95,7 +92,9 @@ async fn steps(
     progress: &(impl Fn(Progress) + Send + Sync),
 ) -> Result<Report, RunError> {
     let began = Instant::now();
-    let before = World::read(&config.snapshot).await?;
+    let before = fleet
+        .unless_stopped(World::read(&config.snapshot))
+        .await??;
     progress(Progress::Decoded {
         interfaces: before.decoded.snapshot.network_interfaces().count(),
         gaps: before.decoded.gaps.len(),
@@ -133,9 +132,9 @@ async fn steps(
     }
     let evidence = dispatch.evidence(&fleet.registry);
     let present = present(snapshot, &roster, &fleet.registry, &evidence);
+    let after = fleet.unless_stopped(World::read(&config.snapshot)).await;
     fleet.close().await;
-    let after = World::read(&config.snapshot).await;
-    let after = after
+    let after = after?
         .inspect_err(|error| warn!(%error, "the snapshot could not be read again"))
         .ok();
     let stability = compare_worlds(&before, after.as_ref(), &plan, &predictions);
@@ -271,7 +270,7 @@ async fn probe(
     resume_wait: Duration,
     progress: &(impl Fn(Progress) + Send + Sync),
 ) -> Result<(), RunError> {
-    let silence = dispatch.silence(&fleet.registry);
+    let silence = dispatch.silence();
     progress(Progress::Planned {
         flows: dispatch.flows(),
         probes: dispatch.total(),
@@ -280,12 +279,19 @@ async fn probe(
     });
     dispatch.listen(&mut fleet.registry);
     let deadline = Instant::now() + LISTEN_WAIT;
-    collect(dispatch, fleet, deadline, |dispatch| dispatch.listening()).await?;
+    collect(dispatch, fleet, deadline, |dispatch, _| {
+        dispatch.listening()
+    })
+    .await?;
 
-    dispatch.probe(&mut fleet.registry);
     let deadline = Instant::now() + silence + resume_wait;
-    let mut shown = 0;
-    collect(dispatch, fleet, deadline, |dispatch| {
+    let (mut shown, mut next) = (0, Instant::now());
+    collect(dispatch, fleet, deadline, |dispatch, registry| {
+        let now = Instant::now();
+        if now >= next {
+            dispatch.turn(now, registry);
+            next = now + TURN;
+        }
         let (finished, total) = (dispatch.finished(), dispatch.total());
         if finished != shown {
             shown = finished;
@@ -298,10 +304,10 @@ async fn probe(
     progress(Progress::Comparing);
     dispatch.fence(&mut fleet.registry);
     let deadline = Instant::now() + resume_wait;
-    collect(dispatch, fleet, deadline, |dispatch| dispatch.fenced()).await
+    collect(dispatch, fleet, deadline, |dispatch, _| dispatch.fenced()).await
 }
 
-/// Takes news until `done` or the deadline.
+/// Takes news until `is_done` says so, which is asked at least once a turn, or until the deadline.
 ///
 /// Time in which this process did not run (it was paused, or the machine was) does not count: agents had nobody to report
 /// to, and have to dial again first.
@@ -309,10 +315,10 @@ async fn collect(
     dispatch: &mut Dispatch<'_>,
     fleet: &mut Fleet<'_>,
     mut deadline: Instant,
-    mut done: impl FnMut(&Dispatch<'_>) -> bool,
+    mut is_done: impl FnMut(&mut Dispatch<'_>, &mut Registry) -> bool,
 ) -> Result<(), RunError> {
-    while !done(dispatch) {
-        let look = (Instant::now() + LOOK).min(deadline);
+    while !is_done(dispatch, &mut fleet.registry) {
+        let look = (Instant::now() + TURN).min(deadline);
         let news = timeout_at(look, fleet.news()).await;
         let late = Instant::now().saturating_duration_since(look);
         if late >= PAUSE {

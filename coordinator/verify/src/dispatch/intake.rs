@@ -14,10 +14,14 @@ impl Dispatch<'_> {
     pub fn take(&mut self, news: News, registry: &mut Registry) {
         match news {
             News::Arrived(_) | News::Heard(_) => {}
-            News::Resumed(agent) => self.send_again(&agent, registry),
+            News::Resumed(agent) => {
+                self.give_all_again(&agent, registry);
+                self.fence_again(&agent, registry);
+            }
             News::Restarted(agent) => {
                 self.forget_unfinished(&agent);
-                self.send_again(&agent, registry);
+                self.send_listen(&agent, registry);
+                self.fence_again(&agent, registry);
             }
             News::Attempts {
                 agent,

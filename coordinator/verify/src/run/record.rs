@@ -63,6 +63,7 @@ pub(super) fn run_record(
         duration_ms: whole_milliseconds(took),
         readings,
         version: env!("CARGO_PKG_VERSION"),
+        scope: config.depth.as_str(),
         seed: config.seed,
         attempts: ATTEMPTS,
         deadline_ms: milliseconds(ATTEMPT_DEADLINE),

@@ -158,7 +158,7 @@ async fn coordinator_of(
         expected: ExpectedAgents::Count(agents),
         wait: Duration::from_secs(3),
         resume_wait: Duration::from_secs(2),
-        depth: reachproof_model::plan::Depth::Rules,
+        depth: reachproof_model::plan::Depth::Mesh,
         seed: 1,
         content: SnapshotContent::LeftOut,
         started_at: SystemTime::UNIX_EPOCH,
