@@ -82,6 +82,13 @@ pub enum RunnerError {
         #[source]
         source: io::Error,
     },
+    /// The world's own snapshot cannot be decoded.
+    #[error("cannot decode the snapshot of the world")]
+    Snapshot {
+        /// Cause.
+        #[source]
+        source: reachproof_model::snapshot::DecodeError,
+    },
     /// An agent could not be started.
     #[error("cannot start the agent `{agent}`")]
     Agent {

@@ -8,10 +8,14 @@ use ipnet::IpNet;
 use reachproof_lab::Lab;
 use reachproof_lab::kubernetes::{ControlPlane, Front, Program, Settings};
 use reachproof_lab::world::{Expanded, World};
+use reachproof_model::describe::Described;
+use reachproof_model::expectation::members::core_dns;
+use reachproof_model::snapshot::Snapshot;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use crate::error::RunnerError;
+use crate::resolver::Resolvers;
 
 /// Port of the control server (DESIGN 5).
 pub const CONTROL_PORT: u16 = 7443;
@@ -34,6 +38,8 @@ pub enum Pods {
 pub struct Stage {
     // Dropped before the network that it stands in.
     kubernetes: Option<ControlPlane>,
+    // Dropped before the network as well.
+    _resolvers: Resolvers,
     /// The network.
     pub lab: Lab,
     /// What the world expanded to.
@@ -44,7 +50,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Builds the network of `world` and writes its snapshot as one file, and the policy of its agents.
+    /// Builds the network of `world`, starts a resolver in each of its CoreDNS pods, and writes its snapshot as one file, and the policy of its agents.
     ///
     /// # Errors
     /// [`RunnerError`] if the world does not expand, the lab cannot be built or the file not written.
@@ -57,6 +63,7 @@ impl Stage {
         let lab = Lab::up(&expanded.plan)?;
         let stage = Stage {
             kubernetes: None,
+            _resolvers: Resolvers::start(&lab, &resolver_addresses(&expanded)?)?,
             lab,
             expanded,
             coordinator: world.coordinator.clone(),
@@ -194,4 +201,15 @@ impl Stage {
             .map_err(|source| RunnerError::Listen { address, source })?;
         Ok(listener)
     }
+}
+
+/// Addresses of the world's CoreDNS pods.
+fn resolver_addresses(expanded: &Expanded) -> Result<Vec<IpAddr>, RunnerError> {
+    let mut described = Described::default();
+    for (stem, answer) in &expanded.plan.snapshot {
+        described.insert(stem.clone(), answer.clone());
+    }
+    let decoded =
+        Snapshot::decode(&described).map_err(|source| RunnerError::Snapshot { source })?;
+    Ok(core_dns(&decoded.snapshot))
 }

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reachproof_model::compare::Comparison;
+use reachproof_model::compare::compare;
 use reachproof_model::describe::Described;
 use reachproof_model::expectation::requirements;
-use reachproof_model::observation::{AgentName, Presence};
+use reachproof_model::observation::AgentName;
 use reachproof_model::plan::{
     Depth, FLOWS_PER_RUN_MAX, FileState, ProbePlan, Roster, RosterAgent, Scope, plan,
 };
@@ -40,9 +40,6 @@ mod record;
 
 /// How long agents may take to open their ports.
 pub const LISTEN_WAIT: Duration = Duration::from_secs(10);
-
-/// What an agent may still be holding back when a probe ends: it sends results at least every 200 ms.
-pub const FLUSH: Duration = Duration::from_millis(500);
 
 /// How late a turn is when the process did not run: far above what a busy machine does.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -130,25 +127,19 @@ async fn steps(
     )
     .await;
     dispatch.cancel(&mut fleet.registry);
-    let ended = match probed {
-        Ok(ended) => ended,
-        Err(error) => {
-            fleet.close().await;
-            return Err(error);
-        }
-    };
-    let evidence = dispatch.evidence(&fleet.registry, |member| match member {
-        Some(member) if member.heard >= ended => Presence::HeardToTheEnd,
-        Some(_) | None => Presence::Lost,
-    });
-    let present = present(&roster, &fleet.registry, &evidence);
+    if let Err(error) = probed {
+        fleet.close().await;
+        return Err(error);
+    }
+    let evidence = dispatch.evidence(&fleet.registry);
+    let present = present(snapshot, &roster, &fleet.registry, &evidence);
     let after = fleet.unless_stopped(World::read(&config.snapshot)).await;
     fleet.close().await;
     let after = after?
         .inspect_err(|error| warn!(%error, "the snapshot could not be read again"))
         .ok();
     let stability = compare_worlds(&before, after.as_ref(), &plan, &predictions);
-    let findings = Comparison::new(&plan, &predictions, &roster, &evidence, &stability).findings();
+    let findings = compare(&plan, predictions, &roster, &evidence, &stability);
     let wishes = requirements(snapshot, &roster);
     let judged = judged(snapshot, &roster, &plan, &wishes, findings);
     Ok(Report {
@@ -277,15 +268,14 @@ fn predictions(snapshot: &Snapshot, plan: &ProbePlan) -> Vec<Prediction> {
         .collect()
 }
 
-/// Lets every agent listen, then probe, and collects what they report; gives the instant after which a message of an
-/// agent shows that it has reported everything.
+/// Lets every agent listen, then probe, collects what they report, and waits until each says that it has reported everything.
 async fn probe(
     dispatch: &mut Dispatch<'_>,
     fleet: &mut Fleet<'_>,
     roster: &Roster,
     resume_wait: Duration,
     progress: &(impl Fn(Progress) + Send + Sync),
-) -> Result<Instant, RunError> {
+) -> Result<(), RunError> {
     let silence = dispatch.silence();
     progress(Progress::Planned {
         flows: dispatch.flows(),
@@ -318,22 +308,9 @@ async fn probe(
     .await?;
 
     progress(Progress::Comparing);
-    let ended = Instant::now() + FLUSH;
-    while let Ok(news) = timeout_at(ended, fleet.news()).await {
-        dispatch.take(news?, &mut fleet.registry);
-    }
-    fleet.registry.ask();
-    let heard = |registry: &Registry| {
-        registry
-            .members()
-            .iter()
-            .all(|(name, member)| roster.agent(name).is_none() || member.heard >= ended)
-    };
-    collect(dispatch, fleet, ended + resume_wait, |_, registry| {
-        heard(registry)
-    })
-    .await?;
-    Ok(ended)
+    dispatch.fence(&mut fleet.registry);
+    let deadline = Instant::now() + resume_wait;
+    collect(dispatch, fleet, deadline, |dispatch, _| dispatch.fenced()).await
 }
 
 /// Takes news until `is_done` says so, which is asked at least once a turn, or until the deadline.

@@ -15,11 +15,13 @@ use crate::inventory::{Explanation, MissingAgent};
 use crate::report::Report;
 
 use coverage::coverage;
+use endpoint::cluster_endpoint;
 use finding::{block, dropped, line};
 use page::Page;
 use table::confirmed;
 
 mod coverage;
+mod endpoint;
 mod finding;
 mod page;
 mod table;
@@ -63,6 +65,7 @@ pub fn render(report: &Report, terminal: Terminal) -> String {
     confirmed(report, &mut page);
     examples(report, &mut page);
     agents(report, &mut page);
+    cluster_endpoint(report, &mut page);
     coverage(report, &mut page);
     gaps(report, &mut page);
     verdict(report, &mut page);
@@ -216,14 +219,9 @@ fn agents(report: &Report, page: &mut Page) {
     page.heading("Agents that did not take part");
     absent(&agents.missing, page);
     for conflict in &agents.conflicts {
-        let (out, kept) = (&conflict.left_out, &conflict.kept);
-        page.text(
-            2,
-            &format!(
-                "{out}: left out, {kept} claims {} as well",
-                conflict.address
-            ),
-        );
+        let (out, kept, address) = (&conflict.left_out, &conflict.kept, conflict.address);
+        let line = format!("{out}: left out, {kept} claims {address} as well");
+        page.text(2, &line);
     }
 }
 
