@@ -67,6 +67,12 @@ pub enum RunnerError {
         #[source]
         source: io::Error,
     },
+    /// An agent did not open its peer port.
+    #[error("{agent} does not listen: its log says why")]
+    NotListening {
+        /// Name of its endpoint.
+        agent: String,
+    },
     /// The coordinator's host has no address.
     #[error("the coordinator's host `{name}` has no address: correct `coordinator` in the world")]
     NoCoordinator {

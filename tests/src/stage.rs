@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use reachproof_lab::Lab;
@@ -19,6 +20,15 @@ use crate::resolver::Resolvers;
 
 /// Port of the control server (DESIGN 5).
 pub const CONTROL_PORT: u16 = 7443;
+
+/// Longest wait until the agents listen for each other.
+const LISTENING_MAX: Duration = Duration::from_secs(60);
+
+/// Time between two looks at their sockets.
+const STEP: Duration = Duration::from_millis(50);
+
+/// The first peer port, as `/proc/net/tcp` writes it, in state LISTEN.
+const LISTENING: &str = ":1D4C 00000000:0000 0A";
 
 /// File system that the lab's isolation makes for itself in memory: what is in there goes when the program ends, also
 /// when it is killed.
@@ -50,7 +60,8 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Builds the network of `world`, starts a resolver in each of its CoreDNS pods, and writes its snapshot as one file, and the policy of its agents.
+    /// Builds the network of `world`, starts a resolver in each of its CoreDNS pods, and writes its snapshot as one file, and
+    /// the policy of its agents.
     ///
     /// # Errors
     /// [`RunnerError`] if the world does not expand, the lab cannot be built or the file not written.
@@ -183,6 +194,29 @@ impl Stage {
         endpoint
             .and_then(|endpoint| endpoint.addresses.first().copied())
             .ok_or_else(|| RunnerError::NoCoordinator { name: name.clone() })
+    }
+
+    /// Waits until every agent of the world listens on its peer port: from then on the probes are under way.
+    ///
+    /// # Errors
+    /// [`RunnerError::NotListening`] names one that does not; [`RunnerError::Lab`].
+    pub fn await_listeners(&self) -> Result<(), RunnerError> {
+        let end = Instant::now() + LISTENING_MAX;
+        for place in &self.expanded.agents {
+            let sockets = || fs::read_to_string("/proc/thread-self/net/tcp").unwrap_or_default();
+            while !self
+                .lab
+                .within(&place.endpoint, sockets)?
+                .contains(LISTENING)
+            {
+                if Instant::now() > end {
+                    let agent = place.endpoint.clone();
+                    return Err(RunnerError::NotListening { agent });
+                }
+                std::thread::sleep(STEP);
+            }
+        }
+        Ok(())
     }
 
     /// Opens the coordinator's socket, in the namespace where the world wants it.

@@ -74,6 +74,7 @@ impl WorldSource for Asked {
             described: self.0.clone(),
             calls: 40,
             pages: 41,
+            passed: Vec::new(),
         })
     }
 }

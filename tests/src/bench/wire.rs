@@ -226,6 +226,8 @@ impl RunOfFlows {
         let stability = Stability {
             state: StabilityState::Stable,
             changed: BTreeSet::new(),
+            settling: BTreeSet::new(),
+            passed: BTreeSet::new(),
             touched: BTreeSet::new(),
         };
         let start = processor_time()?;

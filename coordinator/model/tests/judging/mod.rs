@@ -150,6 +150,8 @@ impl Run {
             stability: Stability {
                 state: StabilityState::Stable,
                 changed: BTreeSet::new(),
+                settling: BTreeSet::new(),
+                passed: BTreeSet::new(),
                 touched: BTreeSet::new(),
             },
         }

@@ -9,7 +9,6 @@ use reachproof_model::expectation::members::NodeBasis;
 use reachproof_model::expectation::{Expectation, ExpectationState, flow_state};
 use reachproof_model::finding::{Finding, FindingKind};
 use reachproof_model::net::Printable;
-use reachproof_model::stability::StabilityState;
 
 use crate::inventory::{Explanation, MissingAgent};
 use crate::report::Report;
@@ -18,12 +17,14 @@ use coverage::coverage;
 use endpoint::cluster_endpoint;
 use finding::{block, dropped, line};
 use page::Page;
+use stability::unrest;
 use table::confirmed;
 
 mod coverage;
 mod endpoint;
 mod finding;
 mod page;
+mod stability;
 mod table;
 
 /// How much may be printed, and how.
@@ -284,21 +285,8 @@ fn gaps(report: &Report, page: &mut Page) {
 /// The last lines: whether the world stood still, the counts, the seed.
 fn verdict(report: &Report, page: &mut Page) {
     page.heading("Result");
-    let stability = match report.stability.state {
-        StabilityState::Stable => None,
-        StabilityState::Changed => Some("the snapshot changed while the probes ran"),
-        StabilityState::ClusterNotActive => {
-            Some("the cluster was not ACTIVE, so nothing is confirmed")
-        }
-        StabilityState::ClusterUpdated => {
-            Some("the cluster was updated while the probes ran, so nothing is confirmed")
-        }
-        StabilityState::NotReadAgain => {
-            Some("the snapshot could not be read again, so nothing is confirmed")
-        }
-    };
-    if let Some(stability) = stability {
-        page.text(2, stability);
+    if let Some(unrest) = unrest(&report.stability) {
+        page.text(2, unrest);
     }
     let counts: Vec<String> = FindingKind::ALL
         .into_iter()

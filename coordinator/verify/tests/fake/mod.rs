@@ -129,16 +129,27 @@ pub(crate) async fn coordinator_until(
         "{}/../../tests/vectors/{vector}.json",
         env!("CARGO_MANIFEST_DIR")
     );
-    coordinator_of(Arc::new(PathBuf::from(path)), agents, shutdown).await
+    let world = Arc::new(PathBuf::from(path));
+    coordinator_of(world, Duration::ZERO, agents, shutdown).await
 }
 
 /// Starts a run over any world that waits for so many agents.
 pub(crate) async fn coordinator_over(world: Arc<dyn WorldSource>, agents: usize) -> Coordinator {
-    coordinator_of(world, agents, std::future::pending()).await
+    coordinator_of(world, Duration::ZERO, agents, std::future::pending()).await
+}
+
+/// The same, with a settle time.
+pub(crate) async fn coordinator_settling(
+    world: Arc<dyn WorldSource>,
+    settle: Duration,
+    agents: usize,
+) -> Coordinator {
+    coordinator_of(world, settle, agents, std::future::pending()).await
 }
 
 async fn coordinator_of(
     snapshot: Arc<dyn WorldSource>,
+    settle: Duration,
     agents: usize,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Coordinator {
@@ -156,6 +167,7 @@ async fn coordinator_of(
         snapshot,
         credentials,
         expected: ExpectedAgents::Count(agents),
+        settle,
         wait: Duration::from_secs(3),
         resume_wait: Duration::from_secs(2),
         depth: None,
