@@ -217,7 +217,12 @@ impl Checks {
             let finished = self.finished.recv().await.ok_or("the engine stopped")?;
             match finished.identification {
                 Some(Identification::Answer { .. }) => {}
-                Some(Identification::Failed { .. }) | None => {
+                Some(
+                    Identification::Failed { .. }
+                    | Identification::Resolver { .. }
+                    | Identification::NoResolver { .. },
+                )
+                | None => {
                     return Err(format!("a check failed: {finished:?}").into());
                 }
             }
