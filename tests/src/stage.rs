@@ -50,7 +50,8 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Builds the network of `world`, starts a resolver in each of its CoreDNS pods, and writes its snapshot as one file, and the policy of its agents.
+    /// Builds the network of `world`, starts a resolver in each of its CoreDNS pods, and writes its snapshot as one file, and
+    /// the policy of its agents.
     ///
     /// # Errors
     /// [`RunnerError`] if the world does not expand, the lab cannot be built or the file not written.
