@@ -6,6 +6,7 @@
 //! **Invariants.** A probe waits in the queue, is in flight, or is gone: never two of these at once. What the policy refuses
 //! never enters the queue, so that no socket is ever made for it.
 
+mod drops;
 mod flight;
 mod lag;
 mod pace;
@@ -13,6 +14,7 @@ mod queue;
 mod regime;
 mod report;
 mod socket;
+mod timed;
 mod tracked;
 mod turn;
 

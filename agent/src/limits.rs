@@ -155,8 +155,11 @@ const MEMORY_RESERVED: u64 = 16 * 1024 * 1024;
 /// Most attempts in flight by hand: with what waits they stay below [`PROBES_WAITING_MAX`].
 pub const HAND_IN_FLIGHT_CAP: u32 = 16_384;
 
-/// Targets given to the engine beyond those in flight, so that it never waits for more.
+/// Targets by hand given to the engine at once.
 pub const HAND_CHUNK: usize = 1_024;
+
+/// Answers by hand that are printed at once. So many targets wait beyond those in flight, so that the engine never does.
+pub const HAND_LOT: usize = HAND_CHUNK / 2;
 
 /// Longest time that an answer by hand waits for others before it is printed: below what a person notices.
 pub const HAND_OUTPUT_WAIT: Duration = Duration::from_millis(20);

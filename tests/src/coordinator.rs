@@ -1,5 +1,6 @@
 //! The binary `reachproof` as an ordinary process in a lab.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -32,6 +33,21 @@ pub struct Coordinator {
     log: PathBuf,
 }
 
+/// How a coordinator is started.
+#[derive(Debug, Clone)]
+pub struct Launch<'a> {
+    /// The binary `reachproof`.
+    pub program: &'a Path,
+    /// The snapshot that it reads.
+    pub snapshot: &'a Path,
+    /// Whom it waits for: a number of agents, or a file with their names.
+    pub expect: &'a OsStr,
+    /// Longest wait for them.
+    pub wait: Duration,
+    /// How much it tries.
+    pub scope: Depth,
+}
+
 impl Coordinator {
     /// Starts `program verify` where the world wants its coordinator, and waits until agents can be told how to dial.
     ///
@@ -58,7 +74,6 @@ impl Coordinator {
         wait: Duration,
         scope: Depth,
     ) -> Result<(Self, Dial), RunnerError> {
-        let failed = |source| RunnerError::Coordinator { source };
         let names: Vec<&str> = stage
             .expanded
             .agents
@@ -66,21 +81,39 @@ impl Coordinator {
             .map(|agent| agent.endpoint.as_str())
             .collect();
         let expected = stage.log("expected");
+        fs::write(&expected, names.join("\n"))
+            .map_err(|source| RunnerError::Coordinator { source })?;
+        let launch = Launch {
+            program,
+            snapshot: &stage.snapshot(),
+            expect: expected.as_os_str(),
+            wait,
+            scope,
+        };
+        Self::launch(stage, &launch)
+    }
+
+    /// Starts `verify` as `launch` says where the world wants its coordinator, and waits until agents can be told how to
+    /// dial.
+    ///
+    /// # Errors
+    /// As [`Coordinator::start`].
+    pub fn launch(stage: &Stage, launch: &Launch<'_>) -> Result<(Self, Dial), RunnerError> {
+        let failed = |source| RunnerError::Coordinator { source };
         let (report, log) = (stage.log("report"), stage.log("coordinator"));
-        fs::write(&expected, names.join("\n")).map_err(failed)?;
         let address = stage.control_address()?;
-        let mut command = stage.coordinator_command(program)?;
+        let mut command = stage.coordinator_command(launch.program)?;
         command
             .arg("verify")
             .arg("--snapshot")
-            .arg(stage.snapshot())
+            .arg(launch.snapshot)
             .args(["--listen", &address.to_string()])
             .arg("--expect")
-            .arg(&expected)
-            .args(["--wait", &format!("{}s", wait.as_secs())])
+            .arg(launch.expect)
+            .args(["--wait", &format!("{}s", launch.wait.as_secs())])
             .arg("--credentials")
             .arg(stage.credentials())
-            .args(["--scope", scope.as_str()])
+            .args(["--scope", launch.scope.as_str()])
             .args(["--output", "json", "--seed", "1"])
             .stdin(Stdio::null())
             .stdout(File::create(&report).map_err(failed)?)
@@ -98,6 +131,17 @@ impl Coordinator {
         };
         coordinator.until(START_MAX, || dial.ca.exists() && dial.token.exists())?;
         Ok((coordinator, dial))
+    }
+
+    /// Whether the run has come to its end.
+    ///
+    /// # Errors
+    /// [`RunnerError::Coordinator`].
+    pub fn has_ended(&mut self) -> Result<bool, RunnerError> {
+        let ended = self.process.try_wait();
+        ended
+            .map(|status| status.is_some())
+            .map_err(|source| RunnerError::Coordinator { source })
     }
 
     /// Waits for the end of the run: exit code and report.

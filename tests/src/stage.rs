@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use reachproof_lab::Lab;
 use reachproof_lab::kubernetes::{ControlPlane, Front, Program, Settings};
 use reachproof_lab::world::{Expanded, World};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use crate::error::RunnerError;
@@ -19,6 +19,15 @@ pub const CONTROL_PORT: u16 = 7443;
 /// File system that the lab's isolation makes for itself in memory: what is in there goes when the program ends, also
 /// when it is killed.
 const PRIVATE: &str = "/run/netns";
+
+/// Which pods of a world its control plane knows from the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pods {
+    /// All of them.
+    All,
+    /// Those at whose places no agent runs: manifests bring the agents, and their pods take these places.
+    WithoutAgents,
+}
 
 /// A world that is up until this is dropped. Directory and network go with it.
 #[derive(Debug)]
@@ -71,16 +80,40 @@ impl Stage {
     ///
     /// # Errors
     /// [`RunnerError::Kubernetes`] if it cannot be started, or refuses an object.
-    pub fn start_kubernetes(&mut self, program: Program) -> Result<(), RunnerError> {
+    pub fn start_kubernetes(&mut self, program: Program, pods: Pods) -> Result<(), RunnerError> {
         let snapshot = &self.expanded.plan.snapshot;
         let settings = Settings::of(snapshot);
         let fronts = Front::all_in(&self.lab, &settings)?;
         self.lab.close_listeners();
         let folder = self.directory.path().join("kubernetes");
         let plane = ControlPlane::start(program, &folder, fronts, settings)?;
-        plane.populate(snapshot)?;
+        plane.populate(&match pods {
+            Pods::All => snapshot.clone(),
+            Pods::WithoutAgents => self.without_agents(),
+        })?;
         self.kubernetes = Some(plane);
         Ok(())
+    }
+
+    /// The snapshot without the pods at whose places agents run.
+    fn without_agents(&self) -> Map<String, Value> {
+        let mut snapshot = self.expanded.plan.snapshot.clone();
+        let taken: Vec<String> = self
+            .expanded
+            .agents
+            .iter()
+            .flat_map(|agent| agent.addresses.iter().map(ToString::to_string))
+            .collect();
+        let pods = snapshot
+            .get_mut("pods")
+            .and_then(|pods| pods.get_mut("items")?.as_array_mut());
+        if let Some(pods) = pods {
+            pods.retain(|pod| {
+                let address = pod.pointer("/status/podIP").and_then(Value::as_str);
+                !address.is_some_and(|address| taken.iter().any(|taken| taken == address))
+            });
+        }
+        snapshot
     }
 
     /// The control plane, if there is one.
@@ -105,6 +138,11 @@ impl Stage {
     #[must_use]
     pub fn policy(&self) -> PathBuf {
         self.directory.path().join("policy.json")
+    }
+
+    /// A directory of its own for a pod; whoever starts it makes it.
+    pub(crate) fn pod_directory(&self, pod: &str) -> PathBuf {
+        self.directory.path().join("pods").join(pod)
     }
 
     /// Where the output of an agent goes.

@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use nix::sys::signal::Signal;
 use reachproof_lab::world::World;
 use reachproof_model::plan::Depth;
 use reachproof_tests::agents::{AgentProgram, Agents, Dial};
+use reachproof_tests::binaries::{binary, build};
 use reachproof_tests::coordinator::Coordinator;
 use reachproof_tests::harness::{Case, CaseResult, run_cases};
 use reachproof_tests::judge::differences;
@@ -35,7 +35,7 @@ const LISTENING: &str = ":1D4C 00000000:0000 0A";
 
 fn main() -> ExitCode {
     run_cases(
-        build,
+        || Ok(build()?),
         &[
             Case {
                 name: "the_binaries_end_as_the_world_states",
@@ -86,44 +86,6 @@ fn main() -> ExitCode {
     )
 }
 
-/// Builds the two binaries beside this test, without the AWS SDK: a saved snapshot is all that they read here.
-fn build() -> CaseResult {
-    let status = Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--quiet",
-            "--no-default-features",
-            "--package",
-            "reachproof",
-            "--package",
-            "reachproof-agent",
-        ])
-        .args(["--bin", "reachproof", "--bin", "reachproof-agent"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env("CARGO_TARGET_DIR", target()?)
-        .status()?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("cargo build: {status}").into())
-    }
-}
-
-/// The target directory: this test is in `TARGET/PROFILE/deps`.
-fn target() -> Result<PathBuf, Box<dyn Error>> {
-    let program = std::env::current_exe()?;
-    program
-        .ancestors()
-        .nth(3)
-        .map(Path::to_owned)
-        .ok_or_else(|| "no target directory".into())
-}
-
-/// A binary that [`build`] built.
-fn binary(name: &str) -> Result<PathBuf, Box<dyn Error>> {
-    Ok(target()?.join("debug").join(name))
-}
-
 /// Runs a world to its end with the binaries; `during` is called once the agents are started.
 fn play(
     world: &World,
@@ -133,7 +95,12 @@ fn play(
     let stage = Stage::up(world)?;
     let (coordinator, dial) = Coordinator::start(&stage, &binary("reachproof")?, wait)?;
     let agent = binary("reachproof-agent")?;
-    let agents = Agents::start(&stage, AgentProgram::Agent(&agent), &dial)?;
+    let agents = Agents::start(
+        &stage,
+        AgentProgram::Agent(&agent),
+        &dial,
+        &stage.expanded.agents,
+    )?;
     during(&stage)?;
     let (exit, report) = coordinator.finish()?;
     drop(agents);
@@ -163,7 +130,12 @@ fn cover_rules() -> CaseResult {
     let program = binary("reachproof")?;
     let (coordinator, dial) = Coordinator::start_with(&stage, &program, WAIT, Depth::Rules)?;
     let agent = binary("reachproof-agent")?;
-    let agents = Agents::start(&stage, AgentProgram::Agent(&agent), &dial)?;
+    let agents = Agents::start(
+        &stage,
+        AgentProgram::Agent(&agent),
+        &dial,
+        &stage.expanded.agents,
+    )?;
     let (exit, report) = coordinator.finish()?;
     drop(agents);
     if exit != world.expect.exit {
@@ -211,7 +183,12 @@ fn stop() -> CaseResult {
         let stage = Stage::up(&world)?;
         let (coordinator, dial) = Coordinator::start(&stage, &binary("reachproof")?, WAIT)?;
         let agent = binary("reachproof-agent")?;
-        let agents = Agents::start(&stage, AgentProgram::Agent(&agent), &dial)?;
+        let agents = Agents::start(
+            &stage,
+            AgentProgram::Agent(&agent),
+            &dial,
+            &stage.expanded.agents,
+        )?;
         for place in &stage.expanded.agents {
             stage.lab.within(&place.endpoint, || {
                 count_probes().map_err(|error| error.to_string())
@@ -366,7 +343,12 @@ fn pause() -> CaseResult {
     let stage = Stage::up(&world)?;
     let (coordinator, dial) = Coordinator::start(&stage, &binary("reachproof")?, WAIT)?;
     let agent = binary("reachproof-agent")?;
-    let agents = Agents::start(&stage, AgentProgram::Agent(&agent), &dial)?;
+    let agents = Agents::start(
+        &stage,
+        AgentProgram::Agent(&agent),
+        &dial,
+        &stage.expanded.agents,
+    )?;
     wait_for_listeners(&stage)?;
     coordinator.signal(Signal::SIGSTOP)?;
     std::thread::sleep(PAUSED);
@@ -445,7 +427,12 @@ fn kill_agent() -> CaseResult {
     let stage = Stage::up(&world)?;
     let (coordinator, dial) = Coordinator::start(&stage, &binary("reachproof")?, WAIT)?;
     let agent = binary("reachproof-agent")?;
-    let mut agents = Agents::start(&stage, AgentProgram::Agent(&agent), &dial)?;
+    let mut agents = Agents::start(
+        &stage,
+        AgentProgram::Agent(&agent),
+        &dial,
+        &stage.expanded.agents,
+    )?;
     wait_for_listeners(&stage)?;
     agents.kill("web")?;
     let (_, report) = coordinator.finish()?;

@@ -21,6 +21,7 @@ use reachproof_verify::{
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::CREDENTIALS_DIRECTORY;
 use crate::source::SourceArguments;
 
 /// Width of a report that does not go to a terminal, in columns.
@@ -44,11 +45,7 @@ pub(crate) struct VerifyArguments {
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     wait: Duration,
     /// Directory with ca.crt, ca.key and token; made if there is none. Agents need ca.crt and token
-    #[arg(
-        long,
-        value_name = "DIRECTORY",
-        default_value = "reachproof-credentials"
-    )]
+    #[arg(long, value_name = "DIRECTORY", default_value = CREDENTIALS_DIRECTORY)]
     credentials: PathBuf,
     /// Format of the report on standard output
     #[arg(short, long, value_enum, default_value = "table")]
@@ -68,6 +65,14 @@ pub(crate) struct VerifyArguments {
     /// Seed of the plan; the report names it [default: drawn]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+}
+
+impl VerifyArguments {
+    /// Directory with CA and token.
+    #[cfg(test)]
+    pub(crate) fn credentials(&self) -> &Path {
+        &self.credentials
+    }
 }
 
 /// How a report is written.

@@ -167,6 +167,20 @@ impl ControlPlane {
         output(command, None)
     }
 
+    /// Runs `kubectl` with `arguments` and `object` on its standard input, and returns what it printed.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::run_kubectl`].
+    pub fn send_kubectl<S: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+        object: &Value,
+    ) -> Result<String, KubernetesError> {
+        let mut command = self.kubectl()?;
+        command.args(arguments);
+        output(command, Some(&object.to_string()))
+    }
+
     /// Creates the objects of a world's Kubernetes half: kinds, nodes, services, policies, pods.
     ///
     /// Endpoint slices are left to the controllers, which make them from services and pods, and from the API servers.
