@@ -13,6 +13,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
+use reachproof_proto::endpoint::EndpointName;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -20,7 +21,6 @@ use self::probe::{ProbeArguments, probe};
 use crate::{
     config::{Config, Coordinator, Kind},
     control::{Seams, run},
-    endpoint::EndpointName,
     health,
     limits::{IN_FLIGHT_DEFAULT, Limits, STARTS_PER_SECOND_DEFAULT},
     policy::{Policy, PolicyError},

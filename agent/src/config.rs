@@ -6,7 +6,9 @@ use http::Uri;
 use reachproof_proto::v1::AgentKind;
 use thiserror::Error;
 
-use crate::{endpoint::EndpointName, limits::Limits, policy::Policy};
+use reachproof_proto::endpoint::EndpointName;
+
+use crate::{limits::Limits, policy::Policy};
 
 /// Port of the coordinator where its URL has none (DESIGN 5).
 const CONTROL_PORT: u16 = 7443;

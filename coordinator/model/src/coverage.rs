@@ -84,7 +84,7 @@ pub fn relation_coverage<'f>(
         ),
         class_pairs: Share {
             all: live.len() * live.len(),
-            shown: shown.pairs.len(),
+            shown: shown.pairs_among(&live),
         },
         sources: agents(&shown.sources),
         targets: agents(&shown.targets),
@@ -187,6 +187,12 @@ impl Shown {
             shown.tuples.extend(places.map(|(place, _)| (place, layer)));
         }
         shown
+    }
+
+    /// How many of the pairs shown are pairs of these classes: flows to what has no agent show others, too.
+    fn pairs_among(&self, classes: &[ClassId]) -> usize {
+        let is_pair = |(from, to): &&(_, _)| classes.contains(from) && classes.contains(to);
+        self.pairs.iter().filter(is_pair).count()
     }
 }
 

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use clap::Args;
 use ipnet::IpNet;
 use reachproof_model::snapshot::{FargateProfile, Snapshot};
+use reachproof_proto::endpoint::EndpointName;
 use reachproof_verify::credentials::CredentialsError;
 use reachproof_verify::{Credentials, SystemRandomness};
 use serde_json::Value;
@@ -105,7 +106,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
 
 /// The whole answer.
 fn text(arguments: &Arguments, snapshot: &Snapshot) -> Result<String, ManifestsError> {
-    let agents = agents(arguments);
+    let agents = agents(arguments, snapshot);
     check_profiles(snapshot, &agents)?;
     if snapshot.fargate_profiles().is_empty() && !arguments.fargate.is_empty() {
         eprintln!(
@@ -129,7 +130,10 @@ fn text(arguments: &Arguments, snapshot: &Snapshot) -> Result<String, ManifestsE
 }
 
 /// The agents that are asked for.
-fn agents(arguments: &Arguments) -> Vec<Agent> {
+fn agents(arguments: &Arguments, snapshot: &Snapshot) -> Vec<Agent> {
+    let endpoint = snapshot.cluster().and_then(|cluster| cluster.endpoint());
+    // An agent refuses any other name, and must start without.
+    let endpoint = endpoint.and_then(|name| name.parse::<EndpointName>().ok());
     let host = arguments.host_network.then_some(Place::Host);
     let fargate = arguments.fargate.iter().enumerate();
     let fargate = fargate.map(|(place, pods)| Place::Fargate {
@@ -142,6 +146,7 @@ fn agents(arguments: &Arguments) -> Vec<Agent> {
             place,
             image: arguments.image.clone(),
             coordinator: arguments.coordinator.clone(),
+            cluster_endpoint: endpoint.clone(),
         })
         .collect()
 }

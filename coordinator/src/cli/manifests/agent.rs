@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use reachproof_proto::endpoint::EndpointName;
 use serde_json::{Value, json};
 
 use super::argument::{CoordinatorAddress, FargatePods};
@@ -38,6 +39,8 @@ pub(super) struct Agent {
     pub(super) image: String,
     /// Where they dial.
     pub(super) coordinator: CoordinatorAddress,
+    /// Name of the API server, which they resolve to tell where it leads; absent where the snapshot does not say it.
+    pub(super) cluster_endpoint: Option<EndpointName>,
 }
 
 /// Where agents run.
@@ -188,11 +191,15 @@ impl Agent {
             ("REACHPROOF_NODE", "spec.nodeName"),
             ("REACHPROOF_ADDRESS", "status.podIPs"),
         ];
+        let endpoint = self.cluster_endpoint.as_ref();
+        let endpoint =
+            endpoint.map(|name| ("REACHPROOF_CLUSTER_ENDPOINT", name.as_str().to_owned()));
+        let plain = plain.into_iter().chain(endpoint);
         let plain = plain.map(|(name, value)| json!({"name": name, "value": value}));
         let of_the_pod = of_the_pod.map(
             |(name, field)| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": field}}}),
         );
-        plain.into_iter().chain(of_the_pod).collect()
+        plain.chain(of_the_pod).collect()
     }
 }
 

@@ -66,7 +66,7 @@ fn made(more: &[&str]) -> Vec<Value> {
         token: "0123456789abcdef0123456789abcdef".to_owned(),
         policy: yaml_serde::to_string(&policy).unwrap(),
     };
-    objects(&agents(&arguments(more)), &contents)
+    objects(&agents(&arguments(more), &snapshot(&[])), &contents)
 }
 
 const EVERYTHING: [&str; 4] = [
@@ -306,10 +306,30 @@ fn a_verify_with_the_same_directory_uses_the_same_ca_and_token() {
 }
 
 #[test]
+fn agents_are_told_only_an_endpoint_whose_name_they_take() {
+    let told = |endpoint: &str| {
+        let world = snapshot(&[(
+            "describe-cluster",
+            json!({"cluster": {"name": "demo", "endpoint": endpoint}}),
+        )]);
+        let agents = agents(&arguments(&[]), &world);
+        agents[0]
+            .cluster_endpoint
+            .clone()
+            .map(|name| name.as_str().to_owned())
+    };
+    let name = "0123.gr7.eu-central-1.eks.amazonaws.com";
+    assert_eq!(told(&format!("https://{name}")).as_deref(), Some(name));
+    assert_eq!(told("https://cluster.example"), None);
+    assert_eq!(told(""), None);
+}
+
+#[test]
 fn pods_that_no_fargate_profile_selects_are_refused() {
     let check = |selector: Value| {
         let asked = arguments(&["--fargate", "apps/subnet=a"]);
-        check_profiles(&snapshot(&[profile(selector)]), &agents(&asked))
+        let world = snapshot(&[profile(selector)]);
+        check_profiles(&world, &agents(&asked, &world))
     };
     assert!(check(json!({"namespace": "apps", "labels": {"subnet": "?"}})).is_ok());
     let refused = check(json!({"namespace": "apps", "labels": {"subnet": "b"}}));
@@ -322,7 +342,7 @@ fn pods_that_no_fargate_profile_selects_are_refused() {
 #[test]
 fn a_fargate_profile_that_would_take_a_daemon_set_is_named() {
     let taken = snapshot(&[profile(json!({"namespace": "reachproof*"}))]);
-    let refused = check_profiles(&taken, &agents(&arguments(&[])));
+    let refused = check_profiles(&taken, &agents(&arguments(&[]), &taken));
     assert_eq!(
         refused.unwrap_err().to_string(),
         "the Fargate profile `one` selects the pods of the DaemonSet in the namespace `reachproof`: give its selector a label"
