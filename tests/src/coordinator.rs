@@ -49,7 +49,8 @@ pub struct Launch<'a> {
 }
 
 impl Coordinator {
-    /// Starts `program verify` where the world wants its coordinator, and waits until agents can be told how to dial.
+    /// Starts `program verify` over the stage's snapshot where the world wants its coordinator, and waits until agents can
+    /// be told how to dial.
     ///
     /// It waits for all of the world's agents, at most `wait`, and tries every pair of them: a world states the findings of
     /// all.
@@ -74,15 +75,7 @@ impl Coordinator {
         wait: Duration,
         scope: Depth,
     ) -> Result<(Self, Dial), RunnerError> {
-        let names: Vec<&str> = stage
-            .expanded
-            .agents
-            .iter()
-            .map(|agent| agent.endpoint.as_str())
-            .collect();
-        let expected = stage.log("expected");
-        fs::write(&expected, names.join("\n"))
-            .map_err(|source| RunnerError::Coordinator { source })?;
+        let expected = Self::expect_all(stage)?;
         let launch = Launch {
             program,
             snapshot: &stage.snapshot(),
@@ -93,27 +86,52 @@ impl Coordinator {
         Self::launch(stage, &launch)
     }
 
+    /// Writes the names of all of the world's agents to a file, for `--expect`.
+    ///
+    /// # Errors
+    /// [`RunnerError::Coordinator`].
+    pub fn expect_all(stage: &Stage) -> Result<PathBuf, RunnerError> {
+        let agents = stage.expanded.agents.iter();
+        let names: Vec<&str> = agents.map(|agent| agent.endpoint.as_str()).collect();
+        let expected = stage.log("expected");
+        fs::write(&expected, names.join("\n"))
+            .map_err(|source| RunnerError::Coordinator { source })?;
+        Ok(expected)
+    }
+
     /// Starts `verify` as `launch` says where the world wants its coordinator, and waits until agents can be told how to
     /// dial.
     ///
     /// # Errors
     /// As [`Coordinator::start`].
     pub fn launch(stage: &Stage, launch: &Launch<'_>) -> Result<(Self, Dial), RunnerError> {
+        let mut command = stage.coordinator_command(launch.program)?;
+        command.arg("verify").arg("--snapshot").arg(launch.snapshot);
+        Self::spawn(stage, command, launch.expect, launch.wait, launch.scope)
+    }
+
+    /// The same with a `command` that is `verify` with the world that it is to read ([`Stage::coordinator_command`]).
+    ///
+    /// # Errors
+    /// As [`Coordinator::start`].
+    pub fn spawn(
+        stage: &Stage,
+        mut command: Command,
+        expect: &OsStr,
+        wait: Duration,
+        scope: Depth,
+    ) -> Result<(Self, Dial), RunnerError> {
         let failed = |source| RunnerError::Coordinator { source };
         let (report, log) = (stage.log("report"), stage.log("coordinator"));
         let address = stage.control_address()?;
-        let mut command = stage.coordinator_command(launch.program)?;
         command
-            .arg("verify")
-            .arg("--snapshot")
-            .arg(launch.snapshot)
             .args(["--listen", &address.to_string()])
             .arg("--expect")
-            .arg(launch.expect)
-            .args(["--wait", &format!("{}s", launch.wait.as_secs())])
+            .arg(expect)
+            .args(["--wait", &format!("{}s", wait.as_secs())])
             .arg("--credentials")
             .arg(stage.credentials())
-            .args(["--scope", launch.scope.as_str()])
+            .args(["--scope", scope.as_str()])
             .args(["--output", "json", "--seed", "1"])
             .stdin(Stdio::null())
             .stdout(File::create(&report).map_err(failed)?)
@@ -236,7 +254,7 @@ impl Stage {
     ///
     /// # Errors
     /// [`RunnerError::Lab`] if the world names a host that the lab does not have.
-    fn coordinator_command(&self, program: &Path) -> Result<Command, RunnerError> {
+    pub fn coordinator_command(&self, program: &Path) -> Result<Command, RunnerError> {
         match self.coordinator_host() {
             None => Ok(Command::new(program)),
             Some(host) => Ok(self.lab.command(host, program.as_os_str())?),

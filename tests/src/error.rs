@@ -67,6 +67,12 @@ pub enum RunnerError {
         #[source]
         source: io::Error,
     },
+    /// An agent did not open its peer port.
+    #[error("{agent} does not listen: its log says why")]
+    NotListening {
+        /// Name of its endpoint.
+        agent: String,
+    },
     /// The coordinator's host has no address.
     #[error("the coordinator's host `{name}` has no address: correct `coordinator` in the world")]
     NoCoordinator {
@@ -81,6 +87,13 @@ pub enum RunnerError {
         /// Cause.
         #[source]
         source: io::Error,
+    },
+    /// The world's own snapshot cannot be decoded.
+    #[error("cannot decode the snapshot of the world")]
+    Snapshot {
+        /// Cause.
+        #[source]
+        source: reachproof_model::snapshot::DecodeError,
     },
     /// An agent could not be started.
     #[error("cannot start the agent `{agent}`")]

@@ -85,6 +85,7 @@ pub async fn run(
         credentials,
         expected: expected(stage, options),
         wait: options.wait,
+        settle: Duration::ZERO,
         resume_wait: RESUME_WAIT,
         // A world states the finding of every pair.
         depth: Some(reachproof_model::plan::Depth::Mesh),

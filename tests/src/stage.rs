@@ -3,18 +3,32 @@
 use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use reachproof_lab::Lab;
 use reachproof_lab::kubernetes::{ControlPlane, Front, Program, Settings};
 use reachproof_lab::world::{Expanded, World};
+use reachproof_model::describe::Described;
+use reachproof_model::expectation::members::core_dns;
+use reachproof_model::snapshot::Snapshot;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use crate::error::RunnerError;
+use crate::resolver::Resolvers;
 
 /// Port of the control server (DESIGN 5).
 pub const CONTROL_PORT: u16 = 7443;
+
+/// Longest wait until the agents listen for each other.
+const LISTENING_MAX: Duration = Duration::from_secs(60);
+
+/// Time between two looks at their sockets.
+const STEP: Duration = Duration::from_millis(50);
+
+/// The first peer port, as `/proc/net/tcp` writes it, in state LISTEN.
+const LISTENING: &str = ":1D4C 00000000:0000 0A";
 
 /// File system that the lab's isolation makes for itself in memory: what is in there goes when the program ends, also
 /// when it is killed.
@@ -34,6 +48,8 @@ pub enum Pods {
 pub struct Stage {
     // Dropped before the network that it stands in.
     kubernetes: Option<ControlPlane>,
+    // Dropped before the network as well.
+    _resolvers: Resolvers,
     /// The network.
     pub lab: Lab,
     /// What the world expanded to.
@@ -44,7 +60,8 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Builds the network of `world` and writes its snapshot as one file, and the policy of its agents.
+    /// Builds the network of `world`, starts a resolver in each of its CoreDNS pods, and writes its snapshot as one file, and
+    /// the policy of its agents.
     ///
     /// # Errors
     /// [`RunnerError`] if the world does not expand, the lab cannot be built or the file not written.
@@ -57,6 +74,7 @@ impl Stage {
         let lab = Lab::up(&expanded.plan)?;
         let stage = Stage {
             kubernetes: None,
+            _resolvers: Resolvers::start(&lab, &resolver_addresses(&expanded)?)?,
             lab,
             expanded,
             coordinator: world.coordinator.clone(),
@@ -178,6 +196,29 @@ impl Stage {
             .ok_or_else(|| RunnerError::NoCoordinator { name: name.clone() })
     }
 
+    /// Waits until every agent of the world listens on its peer port: from then on the probes are under way.
+    ///
+    /// # Errors
+    /// [`RunnerError::NotListening`] names one that does not; [`RunnerError::Lab`].
+    pub fn await_listeners(&self) -> Result<(), RunnerError> {
+        let end = Instant::now() + LISTENING_MAX;
+        for place in &self.expanded.agents {
+            let sockets = || fs::read_to_string("/proc/thread-self/net/tcp").unwrap_or_default();
+            while !self
+                .lab
+                .within(&place.endpoint, sockets)?
+                .contains(LISTENING)
+            {
+                if Instant::now() > end {
+                    let agent = place.endpoint.clone();
+                    return Err(RunnerError::NotListening { agent });
+                }
+                std::thread::sleep(STEP);
+            }
+        }
+        Ok(())
+    }
+
     /// Opens the coordinator's socket, in the namespace where the world wants it.
     ///
     /// # Errors
@@ -194,4 +235,15 @@ impl Stage {
             .map_err(|source| RunnerError::Listen { address, source })?;
         Ok(listener)
     }
+}
+
+/// Addresses of the world's CoreDNS pods.
+fn resolver_addresses(expanded: &Expanded) -> Result<Vec<IpAddr>, RunnerError> {
+    let mut described = Described::default();
+    for (stem, answer) in &expanded.plan.snapshot {
+        described.insert(stem.clone(), answer.clone());
+    }
+    let decoded =
+        Snapshot::decode(&described).map_err(|source| RunnerError::Snapshot { source })?;
+    Ok(core_dns(&decoded.snapshot))
 }

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fs;
 use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use reachproof_lab::world::World;
@@ -26,12 +26,6 @@ const WAIT_IN_VAIN: Duration = Duration::from_secs(6);
 
 /// How long the cut lasts: longer than an agent's first attempts to come back.
 const CUT: Duration = Duration::from_secs(3);
-
-/// Longest wait until the agents listen for each other.
-const LISTENING_MAX: Duration = Duration::from_secs(30);
-
-/// The first peer port, as `/proc/net/tcp` writes it, in state LISTEN.
-const LISTENING: &str = ":1D4C 00000000:0000 0A";
 
 fn main() -> ExitCode {
     run_cases(
@@ -194,7 +188,7 @@ fn stop() -> CaseResult {
                 count_probes().map_err(|error| error.to_string())
             })??;
         }
-        wait_for_listeners(&stage)?;
+        stage.await_listeners()?;
         std::thread::sleep(STOP_MAX);
         let before = probes_of_all(&stage)?;
         coordinator.signal(signal)?;
@@ -321,7 +315,7 @@ fn names(report: &Value, list: &str) -> Result<Vec<String>, Box<dyn Error>> {
 fn cut() -> CaseResult {
     let world = World::builtin("default")?;
     let (exit, report, stage) = play(&world, WAIT, |stage| {
-        wait_for_listeners(stage)?;
+        stage.await_listeners()?;
         nft(CUT_RULES)?;
         std::thread::sleep(CUT);
         let rules = nft("list table inet cut")?;
@@ -349,7 +343,7 @@ fn pause() -> CaseResult {
         &dial,
         &stage.expanded.agents,
     )?;
-    wait_for_listeners(&stage)?;
+    stage.await_listeners()?;
     coordinator.signal(Signal::SIGSTOP)?;
     std::thread::sleep(PAUSED);
     coordinator.signal(Signal::SIGCONT)?;
@@ -364,7 +358,7 @@ fn pause() -> CaseResult {
 fn half_open() -> CaseResult {
     let world = World::builtin("default")?;
     let (exit, report, stage) = play(&world, WAIT, |stage| {
-        wait_for_listeners(stage)?;
+        stage.await_listeners()?;
         nft(HALF_OPEN_RULES)?;
         std::thread::sleep(HALF_OPEN);
         nft("delete table inet cut")?;
@@ -433,7 +427,7 @@ fn kill_agent() -> CaseResult {
         &dial,
         &stage.expanded.agents,
     )?;
-    wait_for_listeners(&stage)?;
+    stage.await_listeners()?;
     agents.kill("web")?;
     let (_, report) = coordinator.finish()?;
     drop(agents);
@@ -461,26 +455,6 @@ fn nft(script: &str) -> Result<String, Box<dyn Error>> {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Err(String::from_utf8_lossy(&output.stderr).into_owned().into())
-}
-
-/// Waits until every agent of the stage listens on its peer port: from then on the probes are under way.
-fn wait_for_listeners(stage: &Stage) -> CaseResult {
-    let end = Instant::now() + LISTENING_MAX;
-    for place in &stage.expanded.agents {
-        loop {
-            let sockets = stage.lab.within(&place.endpoint, || {
-                fs::read_to_string("/proc/thread-self/net/tcp")
-            })??;
-            if sockets.contains(LISTENING) {
-                break;
-            }
-            if Instant::now() > end {
-                return Err(format!("{} does not listen", place.endpoint).into());
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-    Ok(())
 }
 
 /// Agents reach the coordinator through the VPC, and the group of its host admits none of them on 7443.

@@ -5,8 +5,13 @@ use std::{io, net::SocketAddr, os::fd::AsRawFd, time::Instant};
 use mio::{Interest, Registry, Token, unix::SourceFd};
 use socket2::Socket;
 
-use super::{queue::Running, timed::Timed};
-use crate::probe::RunName;
+use super::{
+    Evidence,
+    queue::Running,
+    socket::{Judged, News, judge, judge_query},
+    timed::Timed,
+};
+use crate::probe::{ProbeKind, RunName};
 
 /// An attempt whose SYN was sent.
 #[derive(Debug)]
@@ -16,6 +21,18 @@ pub(super) struct Attempt {
     /// None where it is not recorded.
     pub(super) local: Option<SocketAddr>,
     pub(super) started_at: Instant,
+}
+
+impl Attempt {
+    /// Asks the kernel how far it is.
+    pub(super) fn judge(&self, news: News, now: Instant, evidence: Evidence) -> Judged {
+        let after = now.saturating_duration_since(self.started_at);
+        let kind = self.running.probe.kind;
+        match (kind, kind.query_id(self.running.attempt)) {
+            (ProbeKind::DnsUdp { .. }, Some(id)) => judge_query(&self.socket, id, after),
+            (_, _) => judge(&self.socket, news, after, evidence),
+        }
+    }
 }
 
 /// All attempts that wait for an answer.
@@ -42,17 +59,20 @@ impl Flight {
         self.attempts.len()
     }
 
-    /// Watches the socket of the attempt that is added next.
+    /// Watches the socket of the attempt that is added next, for what ends an attempt of this kind.
     ///
     /// # Errors
     /// What epoll says.
-    pub(super) fn watch(&self, socket: &Socket) -> io::Result<()> {
+    pub(super) fn watch(&self, socket: &Socket, kind: ProbeKind) -> io::Result<()> {
         let token = Token(self.attempts.next_key());
-        self.registry.register(
-            &mut SourceFd(&socket.as_raw_fd()),
-            token,
-            Interest::WRITABLE,
-        )
+        let interest = match kind {
+            ProbeKind::TcpConnect | ProbeKind::Peer { .. } | ProbeKind::DnsTcp { .. } => {
+                Interest::WRITABLE
+            }
+            ProbeKind::DnsUdp { .. } => Interest::READABLE,
+        };
+        self.registry
+            .register(&mut SourceFd(&socket.as_raw_fd()), token, interest)
     }
 
     /// Adds an attempt whose socket is the last that was watched.

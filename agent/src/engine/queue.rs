@@ -5,10 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::timed::Timed;
+use super::{Ask, timed::Timed};
 use crate::{
     limits::PROBES_WAITING_MAX,
-    probe::{Probe, RunName, Work},
+    probe::{Probe, ProbeKind, RunName, Work},
 };
 
 /// A probe between the first and the last of its attempts.
@@ -32,6 +32,16 @@ impl Running {
         let again = self.attempt + 1 < self.probe.attempts_max();
         if again && self.probe.source.is_some() {
             self.ports_used.extend(local.map(|local| local.port()));
+        }
+    }
+
+    /// What is asked once the attempt in flight is connected; none where the outcome is all.
+    pub(super) fn ask(&self) -> Option<Ask> {
+        let kind = self.probe.kind;
+        match kind {
+            ProbeKind::TcpConnect | ProbeKind::DnsUdp { .. } => None,
+            ProbeKind::Peer { nonce } => Some(Ask::Identity { nonce }),
+            ProbeKind::DnsTcp { .. } => kind.query_id(self.attempt).map(|id| Ask::Query { id }),
         }
     }
 

@@ -260,11 +260,10 @@ impl Turns {
 
     /// Starts the next attempt of a probe.
     fn start(&mut self, mut running: Box<Running>, now: Instant) {
-        let port = running.probe.planned_port(running.attempt);
-        match start(&running.probe, port, &running.ports_used, self.evidence) {
+        match start(&running, self.evidence) {
             Ok(Started { socket, local }) => {
                 running.remember_port(local);
-                match self.flight.watch(&socket) {
+                match self.flight.watch(&socket, running.probe.kind) {
                     Ok(()) => self.flight.add(Attempt {
                         running,
                         socket,

@@ -154,7 +154,7 @@ fn relation(criterion: &mut Criterion<ProcessorTime>) {
     group.bench_function("explained", |bencher| {
         bencher.iter(|| {
             for flow in &flows {
-                black_box(matrix.decision(flow));
+                black_box(matrix.explain(flow));
             }
         });
     });
@@ -211,6 +211,17 @@ fn planning(criterion: &mut Criterion<ProcessorTime>) {
         found.rules.shown.len(),
         found.rules.missing.len(),
         found.rules.cannot_decide.len(),
+    );
+    let at_ports = plan
+        .flows
+        .iter()
+        .filter(|flow| flow.purposes.contains(&Purpose::Rule));
+    let at_ports: Vec<_> = at_ports.map(|flow| &flow.flow).collect();
+    let shown = relation_coverage(&matrix, &roster, &PROBED_PORTS, at_ports.iter().copied()).tuples;
+    let goal = roster.len() * PROBED_PORTS.len() * 105 / 100;
+    println!(
+        "bound: {} probes show {shown:?} tuples, 1.05 x nodes x ports are {goal}",
+        at_ports.len(),
     );
     let mut loads = BTreeMap::new();
     for flow in &chosen {

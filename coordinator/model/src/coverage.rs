@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::class::ClassId;
 use crate::expectation::members::{API_SERVER_PORT, DNS_PORT, core_dns};
-use crate::flow::Flow;
+use crate::flow::{Flow, FlowProtocol};
 use crate::id::RuleId;
 use crate::matrix::{Layer, Live, Matrix, Seen};
 use crate::observation::AgentName;
@@ -165,11 +165,12 @@ impl Shown {
             shown.sources.extend(holder(flow.source));
             shown.targets.extend(holder(flow.destination));
             let classes = matrix.classes();
-            let (Some(from), Some(to), Some(port)) = (
-                classes.of(flow.source),
-                classes.of(flow.destination),
-                flow.protocol.port(),
-            ) else {
+            // The relation is one of TCP: a flow of another protocol shows none of it.
+            let FlowProtocol::Tcp { port } = flow.protocol else {
+                continue;
+            };
+            let (Some(from), Some(to)) = (classes.of(flow.source), classes.of(flow.destination))
+            else {
                 continue;
             };
             shown.pairs.insert((from, to));

@@ -12,6 +12,7 @@
 //! | `acl` | rows of network ACLs |
 //! | `answer` | verdicts of pairs and of flows |
 //! | `decisive` | what settles flows, each once |
+//! | `explain` | what decides at every gate of a flow |
 //! | `edit` | rows of one edited group, laid over the others |
 //! | `count` | one pass over every pair and interval |
 //! | `relation` | what people read: port ranges with verdict and deciding tuple |
@@ -24,11 +25,13 @@ use std::collections::HashMap;
 use crate::class::{Classes, Facts, Zones, index, number};
 use crate::flow::EPHEMERAL_PORTS_DEFAULT;
 use crate::net::PortRange;
+pub use crate::predict::RouteTaken;
 use crate::predict::Way;
 use crate::snapshot::{Direction, Match, Snapshot};
 
-pub use answer::{Decision, VerdictKind};
+pub use answer::VerdictKind;
 pub use count::Counts;
+pub use explain::{Answer, Decision, Element, Explanation, GateAnswer, Site};
 pub use relation::{Filter, RelationEntry, Tuple};
 
 pub(crate) use decisive::{Layer, Live, Seen};
@@ -40,6 +43,7 @@ mod atom;
 mod count;
 mod decisive;
 mod edit;
+mod explain;
 mod ports;
 mod relation;
 mod row;

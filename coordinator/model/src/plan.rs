@@ -50,6 +50,8 @@ pub enum ProbeKind {
     Connect,
     /// Connects and asks the peer who it is.
     Identify,
+    /// Asks one DNS query, over the protocol of the flow: TCP or UDP.
+    Resolve,
 }
 
 /// Source ports of a probe's attempts.

@@ -27,7 +27,8 @@ mod words;
 pub(crate) use exemption::exempt_addresses;
 pub(crate) use network_acl::{AclAnswer, ask};
 pub(crate) use route::never_forwarded;
-pub(crate) use way::{RouteTaken, Way};
+pub use way::RouteTaken;
+pub(crate) use way::Way;
 
 /// Predicts what the VPC does with a new connection along `flow`.
 ///
@@ -40,26 +41,26 @@ pub(crate) use way::{RouteTaken, Way};
 /// Source: VPC-SGR (A.1), VPC-NACL (B), VPC-RT (C), SEMANTICS K and K.1.
 #[must_use]
 pub fn predict(snapshot: &Snapshot, flow: &Flow) -> Prediction {
-    let mut walk = Walk::new(snapshot, flow, Some(Vec::new()));
+    let mut walk = Walk::new(snapshot, flow, Notes::Steps(Vec::new()));
     let verdict = walk.verdict();
     Prediction {
         flow: flow.clone(),
         verdict,
-        steps: walk.steps.unwrap_or_default(),
+        steps: walk.notes.into_steps(),
     }
 }
 
 /// Predicts like [`predict`], without saying which gates were walked: for those who ask often.
 #[must_use]
 pub fn verdict(snapshot: &Snapshot, flow: &Flow) -> Verdict {
-    Walk::new(snapshot, flow, None).verdict()
+    Walk::new(snapshot, flow, Notes::Nothing).verdict()
 }
 
 /// Returns the source address that the destination sees, where the VPC CNI translates it (E.1); absent where it does
 /// not, or where the ends of the flow are not known.
 #[must_use]
 pub fn translated_source(snapshot: &Snapshot, flow: &Flow) -> Option<IpAddr> {
-    let route = Walk::new(snapshot, flow, None).endpoints().ok()?;
+    let route = Walk::new(snapshot, flow, Notes::Nothing).endpoints().ok()?;
     (route.sender.address != flow.source).then_some(route.sender.address)
 }
 
@@ -67,9 +68,38 @@ pub fn translated_source(snapshot: &Snapshot, flow: &Flow) -> Option<IpAddr> {
 struct Walk<'s> {
     snapshot: &'s Snapshot,
     flow: &'s Flow,
-    /// Gates met so far, where somebody wants them.
-    steps: Option<Vec<Step>>,
+    notes: Notes,
     remembered: Remembered,
+}
+
+/// Gates met so far, as far as somebody wants them.
+enum Notes {
+    /// The verdict is enough.
+    Nothing,
+    /// What each gate says.
+    Outcomes(Vec<(Gate, StepOutcome)>),
+    /// Everything, in words.
+    Steps(Vec<Step>),
+}
+
+impl Notes {
+    fn is_wanted(&self) -> bool {
+        !matches!(self, Self::Nothing)
+    }
+
+    fn into_outcomes(self) -> Vec<(Gate, StepOutcome)> {
+        match self {
+            Self::Outcomes(outcomes) => outcomes,
+            Self::Nothing | Self::Steps(_) => Vec::new(),
+        }
+    }
+
+    fn into_steps(self) -> Vec<Step> {
+        match self {
+            Self::Steps(steps) => steps,
+            Self::Nothing | Self::Outcomes(_) => Vec::new(),
+        }
+    }
 }
 
 /// What is not known, kept until it is clear that nothing denies: DENY beats UNKNOWN beats PARTIAL beats ALLOW.
@@ -116,11 +146,11 @@ impl<'s> Route<'s> {
 }
 
 impl<'s> Walk<'s> {
-    fn new(snapshot: &'s Snapshot, flow: &'s Flow, steps: Option<Vec<Step>>) -> Self {
+    fn new(snapshot: &'s Snapshot, flow: &'s Flow, notes: Notes) -> Self {
         Self {
             snapshot,
             flow,
-            steps,
+            notes,
             remembered: Remembered::default(),
         }
     }
@@ -205,13 +235,15 @@ impl<'s> Walk<'s> {
         outcome: StepOutcome,
         detail: impl FnOnce(&'s Snapshot) -> String,
     ) {
-        if let Some(steps) = &mut self.steps {
-            steps.push(Step {
+        match &mut self.notes {
+            Notes::Nothing => {}
+            Notes::Outcomes(outcomes) => outcomes.push((gate, outcome)),
+            Notes::Steps(steps) => steps.push(Step {
                 gate,
                 place,
                 outcome,
                 detail: detail(self.snapshot),
-            });
+            }),
         }
     }
 }

@@ -12,7 +12,7 @@ mod second;
 use std::collections::BTreeMap;
 
 use reachproof_model::flow::{Flow, FlowProtocol};
-use reachproof_model::matrix::{Decision, Filter, Matrix, VerdictKind};
+use reachproof_model::matrix::{Answer, Element, Explanation, Filter, Matrix, VerdictKind};
 use reachproof_model::predict::predict;
 use reachproof_model::prediction::{Denial, Gate, Verdict};
 use reachproof_model::snapshot::Snapshot;
@@ -45,26 +45,30 @@ fn snapshot(seed: u64) -> Snapshot {
     second::decode(&wide(seed).snapshot)
 }
 
-/// Fails if a decision names other rules or entries than a prediction.
-fn names_what_decides(decision: &Decision<'_>, predicted: &Verdict) {
+/// What decides at a gate, if the gate is met and an element decides there.
+fn element<'m>(explanation: &Explanation<'m>, gate: Gate) -> Option<Element<'m>> {
+    let met = explanation.gates.iter().find(|met| met.gate == gate);
+    met.and_then(|met| match met.answer {
+        Answer::Pass(element) | Answer::Drop(element) => Some(element),
+        _ => None,
+    })
+}
+
+/// Fails if an explanation names other rules or entries than a prediction.
+fn names_what_decides(explanation: &Explanation<'_>, predicted: &Verdict) {
+    let decides = |gate, expected| assert_eq!(element(explanation, gate), Some(expected));
     match predicted {
         Verdict::Allow { egress, ingress } => {
-            assert_eq!(decision.egress, Some(egress));
-            assert_eq!(decision.ingress, Some(ingress));
-            assert!(decision.entry_out.is_none_or(|number| number > 0));
-            assert!(decision.entry_in.is_none_or(|number| number > 0));
+            decides(Gate::SgEgress, Element::Rule(egress));
+            decides(Gate::SgIngress, Element::Rule(ingress));
         }
         Verdict::Deny(Denial::NetworkAcl {
             gate, rule_number, ..
         }) => match gate {
-            Gate::NaclOut => assert_eq!(decision.entry_out, Some(*rule_number)),
-            Gate::NaclIn => assert_eq!(decision.entry_in, Some(*rule_number)),
+            Gate::NaclOut | Gate::NaclIn => decides(*gate, Element::Entry(*rule_number)),
             _ => {}
         },
-        Verdict::Deny(Denial::SecurityGroup { gate, .. }) => match gate {
-            Gate::SgEgress => assert_eq!(decision.egress, None),
-            _ => assert_eq!(decision.ingress, None),
-        },
+        Verdict::Deny(Denial::SecurityGroup { gate, .. }) => decides(*gate, Element::Whole),
         _ => {}
     }
 }
@@ -80,12 +84,12 @@ fn rows_of_several_words_agree_with_prediction() {
             let predicted = predict(&snapshot, &flow).verdict;
             assert_eq!(matrix.verdict(&flow), predicted, "seed {seed}: {flow}");
             assert_eq!(matrix.kind(&flow), VerdictKind::from(&predicted));
-            if let Some(decision) = matrix.decision(&flow) {
+            if let Some(explanation) = matrix.explain(&flow) {
                 answered += 1;
-                assert_eq!(decision.kind, VerdictKind::from(&predicted));
-                assert_eq!(decision.gate, predicted.gate());
-                assert_eq!(decision.reason, predicted.reason());
-                names_what_decides(&decision, &predicted);
+                assert_eq!(explanation.kind, VerdictKind::from(&predicted));
+                assert_eq!(explanation.gate, predicted.gate());
+                assert_eq!(explanation.reason, predicted.reason());
+                names_what_decides(&explanation, &predicted);
             }
         }
     }

@@ -44,6 +44,10 @@ pub(crate) struct VerifyArguments {
     /// Longest wait for them, like 500ms, 60s or 5m
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     wait: Duration,
+    /// How long the cluster must not have changed before the probes, like 30s; a change in between confirms nothing that
+    /// it could touch, 0s does not wait. Saved snapshots do not change
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    settle: Duration,
     /// Directory with ca.crt, ca.key and token; made if there is none. Agents need ca.crt and token
     #[arg(long, value_name = "DIRECTORY", default_value = CREDENTIALS_DIRECTORY)]
     credentials: PathBuf,
@@ -141,10 +145,15 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> anyhow::Result<u8> {
 async fn run(arguments: &VerifyArguments) -> anyhow::Result<Report> {
     let random = Arc::new(SystemRandomness::default());
     let config = RunConfig {
-        snapshot: Arc::new(arguments.source.clone()),
+        snapshot: arguments.source.world()?,
         credentials: Credentials::in_directory(&arguments.credentials, random.as_ref())?,
         expected: expected(arguments.expect.as_deref())?,
         wait: arguments.wait,
+        settle: if arguments.source.is_saved() {
+            Duration::ZERO
+        } else {
+            arguments.settle
+        },
         resume_wait: RESUME_WAIT,
         depth: arguments.scope.map(Depth::from),
         seed: match arguments.seed {

@@ -44,6 +44,10 @@ pub struct RunConfig {
     pub expected: ExpectedAgents,
     /// Longest wait for them.
     pub wait: Duration,
+    /// How long the world must not have changed before the probes (DESIGN 4): it is read once more so long after the
+    /// first reading, and a change in between counts as one while the probes ran. Zero for a world that nothing enforces
+    /// anew, such as a saved snapshot: then nobody waits.
+    pub settle: Duration,
     /// How long a cut stream may take to come back before what its agent still holds counts as lost; [`RESUME_WAIT`]
     /// unless somebody knows better.
     pub resume_wait: Duration,

@@ -7,24 +7,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use reachproof_model::observation::{AgentName, AgentRecord, Observation, Presence, RunEvidence};
-use reachproof_model::plan::{
-    ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, ProbeId, ProbePlan, Target,
-};
+use reachproof_model::plan::{ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, ProbeId, ProbePlan};
 use reachproof_proto::net::ProofKey;
 use reachproof_proto::v1;
 use reachproof_proto::v1::coordinator_message::Body as Reply;
-use tracing::warn;
 
 use pace::{Pace, Paced};
-use probe::{ProbeState, identified};
+use probe::ProbeState;
 
 use crate::random::{Random, RandomError};
-use crate::registry::{Member, News, Registry};
-use crate::wire::observations::ReportedAttempt;
+use crate::registry::{Member, Registry};
 
 pub use pace::{AGENT_ATTEMPTS_PER_SECOND_MAX, TARGET_ATTEMPTS_PER_SECOND, TURN};
 
 mod hand_out;
+mod intake;
 mod pace;
 mod probe;
 
@@ -39,6 +36,9 @@ const ATTEMPTS_SPAN: Duration = ATTEMPT_INTERVAL
 /// Generation of the assignment that asks for listening ports.
 const LISTEN_GENERATION: u32 = 1;
 
+/// Number of the one fence of a run.
+const FENCE_NUMBER: u32 = 1;
+
 /// What one agent does in the run.
 struct Part {
     keys: BTreeMap<u16, ProofKey>,
@@ -49,6 +49,8 @@ struct Part {
     /// Assignments that it is to be given again: its stream may have been cut before they came.
     again: BTreeSet<u32>,
     listening: bool,
+    /// Whether it has said that everything is reported.
+    fenced: bool,
     lost_before: u64,
     restarts: u64,
     record: AgentRecord,
@@ -63,6 +65,7 @@ pub struct Dispatch<'plan> {
     parts: BTreeMap<AgentName, Part>,
     pace: Pace,
     silence: Duration,
+    fencing: bool,
     finished: usize,
 }
 
@@ -87,7 +90,7 @@ impl<'plan> Dispatch<'plan> {
                     flow: index,
                     planned: planned.clone(),
                     nonce: drawn(random)?,
-                    attempts: BTreeMap::new(),
+                    attempts: Vec::new(),
                 };
                 probes.insert(planned.id, state);
             }
@@ -103,6 +106,7 @@ impl<'plan> Dispatch<'plan> {
             parts: BTreeMap::new(),
             silence: (ATTEMPTS_SPAN + pace.longest()).min(PROBING_MAX),
             pace,
+            fencing: false,
             finished: 0,
         };
         for flow in &plan.flows {
@@ -131,6 +135,19 @@ impl<'plan> Dispatch<'plan> {
             .all(|part| part.listening || part.keys.is_empty())
     }
 
+    /// Asks every agent to say when it has reported everything up to now: connections that it accepted, and attempts.
+    pub fn fence(&mut self, registry: &mut Registry) {
+        self.fencing = true;
+        for agent in self.parts.keys() {
+            self.send_fence(agent, registry);
+        }
+    }
+
+    /// Whether every agent has said so.
+    pub fn fenced(&self) -> bool {
+        self.parts.values().all(|part| part.fenced)
+    }
+
     /// How many probes ended.
     pub fn finished(&self) -> usize {
         self.finished
@@ -152,50 +169,6 @@ impl<'plan> Dispatch<'plan> {
         self.silence
     }
 
-    /// Takes news of an agent; what belongs to another run or another agent's probes is dropped.
-    pub fn take(&mut self, news: News, registry: &mut Registry) {
-        match news {
-            News::Arrived(_) | News::Heard(_) => {}
-            News::Resumed(agent) => self.give_all_again(&agent, registry),
-            News::Restarted(agent) => {
-                self.forget_unfinished(&agent);
-                self.send_listen(&agent, registry);
-            }
-            News::Attempts {
-                agent,
-                run,
-                attempts,
-            } => {
-                if run == self.run {
-                    for attempt in attempts {
-                        self.attempt(&agent, attempt);
-                    }
-                }
-            }
-            News::Accepts {
-                agent,
-                run,
-                accepts,
-                dropped,
-            } => {
-                if let (true, Some(part)) = (run == self.run, self.parts.get_mut(&agent)) {
-                    part.record.accepts.extend(accepts);
-                    part.record.accepts_dropped += dropped;
-                }
-            }
-            News::Listening {
-                agent,
-                run,
-                failures,
-            } => {
-                if let (true, Some(part)) = (run == self.run, self.parts.get_mut(&agent)) {
-                    part.listening = true;
-                    part.record.ports_refused.extend(failures);
-                }
-            }
-        }
-    }
-
     /// Ends the run at every agent.
     pub fn cancel(&self, registry: &mut Registry) {
         for agent in self.parts.keys() {
@@ -204,17 +177,13 @@ impl<'plan> Dispatch<'plan> {
         }
     }
 
-    /// What was seen. `presence` tells for each agent whether it was heard to the end.
-    pub fn evidence(
-        self,
-        registry: &Registry,
-        presence: impl Fn(Option<&Member>) -> Presence,
-    ) -> RunEvidence {
+    /// What was seen. Who has not said that everything is reported counts as lost.
+    pub fn evidence(self, registry: &Registry) -> RunEvidence {
         let observations = self
             .probes
             .into_iter()
             .map(|(id, probe)| {
-                let attempts = probe.attempts.into_values().collect();
+                let attempts = probe.attempts;
                 (id, Observation { attempts })
             })
             .collect();
@@ -225,7 +194,11 @@ impl<'plan> Dispatch<'plan> {
                 let member = registry.members().get(&agent);
                 let lost = member.map_or(0, |member| member.results_lost + member.batches_lost);
                 let record = AgentRecord {
-                    presence: presence(member),
+                    presence: if part.fenced {
+                        Presence::HeardToTheEnd
+                    } else {
+                        Presence::Lost
+                    },
                     stream_address: member.and_then(|member| member.remote),
                     results_lost: lost.saturating_sub(part.lost_before) + part.restarts,
                     ..part.record
@@ -249,42 +222,12 @@ impl<'plan> Dispatch<'plan> {
                 given: BTreeMap::new(),
                 again: BTreeSet::new(),
                 listening: false,
+                fenced: false,
                 lost_before: member.map_or(0, |member| member.results_lost + member.batches_lost),
                 restarts: 0,
                 record: AgentRecord::default(),
             }
         })
-    }
-
-    /// Counts one attempt: of a planned probe, by the agent that was asked, once.
-    fn attempt(&mut self, agent: &AgentName, reported: ReportedAttempt) {
-        let keys = |target: &AgentName, port: u16| {
-            self.parts
-                .get(target)
-                .and_then(|part| part.keys.get(&port))
-                .copied()
-        };
-        let Some(probe) = self.probes.get(&reported.probe) else {
-            return warn!(agent = %agent, "attempt of an unknown probe dropped");
-        };
-        let number = reported.attempt.number;
-        if probe.agent != *agent || number >= ATTEMPTS {
-            return warn!(agent = %agent, "attempt of a foreign probe dropped");
-        }
-        let flow = self.plan.flows.get(probe.flow);
-        let key = flow.and_then(|flow| match &flow.target {
-            Target::Agent(target) => keys(target, flow.flow.protocol.port()?),
-            Target::ControlPlane(_) | Target::Pod => None,
-        });
-        let mut attempt = reported.attempt;
-        attempt.identification = identified(probe, key.as_ref(), reported.identity);
-        if let Some(probe) = self.probes.get_mut(&reported.probe) {
-            let before = probe.finished();
-            probe.attempts.entry(number).or_insert(attempt);
-            if !before && probe.finished() {
-                self.finished += 1;
-            }
-        }
     }
 }
 

@@ -40,6 +40,7 @@
 //!     snapshot: Arc::new(snapshot),
 //!     credentials: Credentials::in_directory(&directory.path().join("credentials"), random.as_ref())?,
 //!     expected: ExpectedAgents::Count(1),
+//!     settle: Duration::ZERO,
 //!     wait: Duration::from_millis(10),
 //!     resume_wait: RESUME_WAIT,
 //!     depth: Some(reachproof_model::plan::Depth::Rules),

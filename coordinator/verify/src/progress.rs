@@ -29,6 +29,11 @@ pub enum Progress {
         /// How many there are now.
         present: usize,
     },
+    /// Agents are here; the world is awaited to stand still.
+    Settling {
+        /// For so long.
+        wait: Duration,
+    },
     /// The plan is made and the predictions are sealed.
     Planned {
         /// Flows to try.
@@ -65,6 +70,11 @@ impl fmt::Display for Progress {
             Self::AgentArrived { name, present } => {
                 write!(formatter, "agent {} is here ({present})", Printable(name))
             }
+            Self::Settling { wait } => write!(
+                formatter,
+                "waiting {} s to see whether the cluster changes",
+                wait.as_secs()
+            ),
             Self::Planned {
                 flows,
                 probes,

@@ -2,7 +2,7 @@
 //!
 //! Nothing here imitates Kubernetes. The programs are the real ones, so what an API server lists, reviews and refuses
 //! in the lab is what it does on EKS, but for what EKS's own configuration changes. There is no kubelet: pods are what
-//! a world says they are.
+//! a world says they are, or what the caller starts and reports.
 //!
 //! * `program`: the binary, built once from Go modules
 //! * `flags`: what each API server is told

@@ -10,8 +10,8 @@ use clap::Args;
 use nix::sys::resource::UsageWho;
 use reachproof_agent::{
     engine::{Engine, Evidence, Pacing, PeerConnection, Regime, Sink},
-    listener::{ListenOrder, Listeners},
-    peer::identify_all,
+    listener::{ListenOrder, Listeners, QueueCounters},
+    peer::ask_all,
     policy::Policy,
     probe::{Attempts, Finished, Identification, Probe, ProbeKind, RunName, Work},
     seams::SystemClock,
@@ -159,7 +159,13 @@ impl Checks {
         let (address, port) = OURS;
         let clock = Arc::new(SystemClock);
         let accepts = Arc::new(drop);
-        let mut listeners = Listeners::new(vec![address.into()], clock.clone(), accepts, 64);
+        let mut listeners = Listeners::new(
+            vec![address.into()],
+            clock.clone(),
+            accepts,
+            64,
+            QueueCounters::Own,
+        );
         let order = ListenOrder { port, key: [9; 32] };
         let never = tokio::time::Instant::now() + Duration::from_secs(3600);
         let failures = listeners.open(&RunName::new("peer"), &[order], never).await;
@@ -180,7 +186,7 @@ impl Checks {
             finished: complete.clone(),
         };
         let (engine, _ended) = Engine::start(regime, clock, sink)?;
-        tokio::spawn(identify_all(connections, move |attempt| {
+        tokio::spawn(ask_all(connections, move |attempt| {
             let _ = complete.send(attempt);
         }));
         Ok(Checks {
@@ -211,7 +217,12 @@ impl Checks {
             let finished = self.finished.recv().await.ok_or("the engine stopped")?;
             match finished.identification {
                 Some(Identification::Answer { .. }) => {}
-                Some(Identification::Failed { .. }) | None => {
+                Some(
+                    Identification::Failed { .. }
+                    | Identification::Resolver { .. }
+                    | Identification::NoResolver { .. },
+                )
+                | None => {
                     return Err(format!("a check failed: {finished:?}").into());
                 }
             }

@@ -12,14 +12,14 @@ use super::{
         flight::Attempt,
         queue::Running,
         report::finished,
-        socket::{Judged, News, close, judge},
+        socket::{Judged, News, close},
         tracked::Left,
     },
     STARVED_PART, Turns,
 };
 use crate::{
     outcome::{Errno, Outcome},
-    probe::{Attempts, Finished, ProbeKind},
+    probe::{Attempts, Finished, Identification},
 };
 
 impl Turns {
@@ -29,8 +29,7 @@ impl Turns {
         let Some(attempt) = self.flight.find(key) else {
             return;
         };
-        let after = now.saturating_duration_since(attempt.started_at);
-        let judged = judge(&attempt.socket, news, after, self.evidence);
+        let judged = attempt.judge(news, now, self.evidence);
         if judged.outcome.is_some() {
             self.end(key, judged, now);
         }
@@ -45,7 +44,7 @@ impl Turns {
         {
             let start = attempt.started_at;
             let after = now.saturating_duration_since(start);
-            let judged = judge(&attempt.socket, News::None, after, self.evidence);
+            let judged = attempt.judge(News::None, now, self.evidence);
             // Silence that is our own proves nothing.
             let silent = if self.lag.since(start) > attempt.running.probe.deadline / STARVED_PART {
                 Outcome::Starved { after }
@@ -77,12 +76,13 @@ impl Turns {
         } = attempt;
         let finished = Finished {
             syn_retransmissions: judged.syn_retransmissions,
+            identification: judged
+                .dns_code
+                .map(|code| Identification::Resolver { code }),
             ..finished(&running, outcome, local, started_at)
         };
-        match (running.probe.kind, outcome) {
-            (ProbeKind::Peer { nonce }, Outcome::Connected { .. })
-                if self.flight.unwatch(&socket).is_ok() =>
-            {
+        match (running.ask(), outcome) {
+            (Some(ask), Outcome::Connected { .. }) if self.flight.unwatch(&socket).is_ok() => {
                 let close = match running.probe.attempts {
                     Attempts::Random { .. } => Close::Normal,
                     Attempts::Ports(_) => Close::Reset,
@@ -91,15 +91,16 @@ impl Turns {
                 self.sink.connected(PeerConnection {
                     stream: TcpStream::from(socket),
                     attempt: finished,
-                    nonce,
+                    ask,
                     deadline: running.probe.deadline,
                     close,
                     place: self.take_place(),
                 });
             }
-            (ProbeKind::TcpConnect | ProbeKind::Peer { .. }, _) => {
-                close(socket, outcome);
-                self.tracked.note(Left::by(outcome), now);
+            (Some(_) | None, _) => {
+                let kind = running.probe.kind;
+                close(socket, kind, outcome);
+                self.tracked.note(Left::by(kind, outcome), now);
                 self.sink.finished(finished);
             }
         }

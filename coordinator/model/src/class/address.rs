@@ -1,4 +1,4 @@
-//! From an address to a number: tables of three levels for IPv4, maps for IPv6.
+//! From an address to a number: tables of blocks of 16 for IPv4, maps for IPv6.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,21 +10,35 @@ use super::{index, network_addresses, number};
 
 /// Places in the table of the first level: the upper half of an IPv4 address.
 const ROOT: usize = 1 << 16;
-/// Places in a table of the other levels: one byte of an address.
-const FANOUT: usize = 1 << 8;
-/// Prefix length of what a table of the last level covers.
-const LEAF: u8 = 24;
+/// Blocks in a table of the second level: what the third quarter and half of the last one say.
+const BLOCKS: usize = 1 << 12;
+/// Addresses in a block.
+const BLOCK: usize = 1 << 4;
+/// Prefix length of a block: that of the prefixes that are delegated.
+const BLOCK_PREFIX: u8 = 28;
 /// Shortest IPv4 network whose addresses are written one by one; addresses of larger ones are apart.
 const WRITTEN_MIN: u8 = 20;
 
 /// Most addresses of an IPv6 network that are tried for one that nobody else owns.
 const EXAMPLES_MAX: usize = 256;
 
+/// The places of an address: in the first level, in a table of the second, and in its block.
+fn places(address: Ipv4Addr) -> (usize, usize, usize) {
+    let [one, two, three, four] = address.octets();
+    let upper = u16::from_be_bytes([one, two]);
+    let lower = usize::from(u16::from_be_bytes([three, four]));
+    (usize::from(upper), lower / BLOCK, lower % BLOCK)
+}
+
 /// A number for every owned address.
 #[derive(Debug, Default)]
 pub(crate) struct Spots {
+    /// Table of an upper half, or [`Spots::NOBODY`].
     root: Vec<u32>,
-    tables: Vec<[u32; FANOUT]>,
+    /// What all addresses of a block have, or above [`Spots::CUT`] the number of its cut.
+    tables: Vec<[u32; BLOCKS]>,
+    /// What each address of a block has.
+    cuts: Vec<[u32; BLOCK]>,
     large: Vec<Ipv4Net>,
     v6: BTreeMap<Ipv6Addr, u32>,
     v6_networks: PrefixMap<Ipv6Net, u32>,
@@ -37,6 +51,8 @@ impl Spots {
     const APART: u32 = u32::MAX - 1;
     /// The address was claimed and waits for its number.
     const CLAIMED: u32 = u32::MAX - 2;
+    /// The addresses of a block differ: the number of the cut is added. Numbers of spots stay below.
+    const CUT: u32 = 1 << 31;
 
     /// Returns the number of an address; more than any number where it is owned but of no class.
     pub(crate) fn at(&self, address: IpAddr) -> u32 {
@@ -51,18 +67,31 @@ impl Spots {
     }
 
     fn at_v4(&self, address: Ipv4Addr) -> u32 {
-        let [one, two, three, four] = address.octets();
         if self.large.iter().any(|network| network.contains(&address)) {
             return Self::APART;
         }
-        self.root
-            .get(usize::from(u16::from_be_bytes([one, two])))
+        let (upper, block, last) = places(address);
+        let table = self.root.get(upper);
+        let found = table
             .and_then(|table| self.tables.get(index(*table)))
-            .and_then(|table| table.get(usize::from(three)))
-            .and_then(|table| self.tables.get(index(*table)))
-            .and_then(|table| table.get(usize::from(four)))
+            .and_then(|table| table.get(block))
+            .copied()
+            .unwrap_or(Self::NOBODY);
+        // Whether a block is cut is a coin toss to the processor: both answers are looked up, one is chosen.
+        let number = index(found.wrapping_sub(Self::CUT));
+        let is_cut = number < self.cuts.len();
+        let cut = self.cuts.get(if is_cut { number } else { 0 });
+        let inside = cut.and_then(|cut| cut.get(last)).copied();
+        [found, inside.unwrap_or(Self::NOBODY)]
+            .get(usize::from(is_cut))
             .copied()
             .unwrap_or(Self::NOBODY)
+    }
+
+    /// The spots of a block whose addresses differ.
+    fn cut(&self, spot: u32) -> Option<&[u32; BLOCK]> {
+        let number = spot.checked_sub(Self::CUT)?;
+        self.cuts.get(index(number))
     }
 
     /// Notes that an interface owns a network; what somebody else owns, too, is apart for good.
@@ -116,56 +145,60 @@ impl Spots {
     }
 
     fn write_v4(&mut self, network: Ipv4Net, mut change: impl FnMut(u32) -> u32) {
-        let blocks = network.subnets(network.prefix_len().max(LEAF));
-        for block in blocks.into_iter().flatten() {
-            let [.., first] = block.network().octets();
-            let [.., last] = block.broadcast().octets();
-            let leaf = self.leaf(block.network());
-            let spots = leaf.get_mut(usize::from(first)..=usize::from(last));
-            for spot in spots.into_iter().flatten() {
-                *spot = change(*spot);
-            }
+        let blocks = network.subnets(network.prefix_len().max(BLOCK_PREFIX));
+        for part in blocks.into_iter().flatten() {
+            let (_, _, first) = places(part.network());
+            let (_, _, last) = places(part.broadcast());
+            let place = self.block(part.network());
+            let before = self
+                .tables
+                .get(place.0)
+                .and_then(|table| table.get(place.1));
+            let before = before.copied().unwrap_or(Self::NOBODY);
+            let is_cut = self.cut(before).is_some();
+            let after = if is_cut || part.prefix_len() > BLOCK_PREFIX {
+                let number = self.cut_of(before);
+                let spots = self.cuts.get_mut(index(number));
+                let spots = spots.and_then(|spots| spots.get_mut(first..=last));
+                for spot in spots.into_iter().flatten() {
+                    *spot = change(*spot);
+                }
+                Self::CUT + number
+            } else {
+                change(before)
+            };
+            let slot = self
+                .tables
+                .get_mut(place.0)
+                .and_then(|table| table.get_mut(place.1));
+            slot.into_iter().for_each(|slot| *slot = after);
         }
     }
 
-    /// The table of the last level that holds an address, made if it is new.
-    fn leaf(&mut self, address: Ipv4Addr) -> &mut [u32] {
-        let [one, two, three, _] = address.octets();
+    /// The number of the cut of a block, which is made if all its addresses have the same.
+    fn cut_of(&mut self, spot: u32) -> u32 {
+        if self.cut(spot).is_some() {
+            return spot - Self::CUT;
+        }
+        self.cuts.push([spot; BLOCK]);
+        number(self.cuts.len() - 1)
+    }
+
+    /// The table of the second level that has an address, made if it is new, and the place of the block in it.
+    fn block(&mut self, address: Ipv4Addr) -> (usize, usize) {
         if self.root.is_empty() {
             self.root = vec![Self::NOBODY; ROOT];
         }
-        let upper = usize::from(u16::from_be_bytes([one, two]));
-        let mut middle = self.root.get(upper).copied().unwrap_or(Self::NOBODY);
-        if middle == Self::NOBODY {
-            middle = self.table();
-            if let Some(place) = self.root.get_mut(upper) {
-                *place = middle;
-            }
+        let (upper, block, _) = places(address);
+        let next = number(self.tables.len());
+        let Some(table) = self.root.get_mut(upper) else {
+            return (usize::MAX, block);
+        };
+        if *table == Self::NOBODY {
+            *table = next;
+            self.tables.push([Self::NOBODY; BLOCKS]);
         }
-        let three = usize::from(three);
-        let found = self
-            .tables
-            .get(index(middle))
-            .and_then(|table| table.get(three));
-        let mut leaf = found.copied().unwrap_or(Self::NOBODY);
-        if leaf == Self::NOBODY {
-            leaf = self.table();
-            let place = self
-                .tables
-                .get_mut(index(middle))
-                .and_then(|table| table.get_mut(three));
-            if let Some(place) = place {
-                *place = leaf;
-            }
-        }
-        self.tables
-            .get_mut(index(leaf))
-            .map_or(&mut [], |table| &mut table[..])
-    }
-
-    fn table(&mut self) -> u32 {
-        self.tables.push([Self::NOBODY; FANOUT]);
-        number(self.tables.len() - 1)
+        (index(*table), block)
     }
 
     fn write_v6(&mut self, network: Ipv6Net, mut change: impl FnMut(u32) -> u32) {

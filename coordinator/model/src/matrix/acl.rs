@@ -137,17 +137,23 @@ impl AclRows {
 
     /// Returns what a row says of one interval.
     pub(super) fn answer(&self, row: AclRowId, interval: usize) -> Match {
-        let passing = 2 * self.words * index(row) + interval / WORD;
+        match self.lanes(row, interval) {
+            (1, _) => Match::Yes,
+            (_, 0) => Match::No,
+            (_, _) => Match::Unsure,
+        }
+    }
+
+    /// Returns whether an interval is admitted for certain, and whether it may be: 1 or 0, to be joined without branches.
+    pub(super) fn lanes(&self, row: AclRowId, interval: usize) -> (u64, u64) {
+        let sure = 2 * self.words * index(row) + interval / WORD;
         let bit = |place: usize| {
             self.bits
                 .get(place)
                 .map_or(0, |word| word >> (interval % WORD) & 1)
         };
-        match (bit(passing), bit(passing + self.words)) {
-            (1, _) => Match::Yes,
-            (_, 0) => Match::No,
-            (_, _) => Match::Unsure,
-        }
+        let (sure, unsure) = (bit(sure), bit(sure + self.words));
+        (sure, sure | unsure)
     }
 
     /// Returns the number of the entry that decides an interval; 0 where nobody can tell.

@@ -2,10 +2,9 @@
 
 use crate::class::{Class, ClassId, Endpoint, HostRole, Located, Policed, index};
 use crate::flow::{EPHEMERAL_PORTS_DEFAULT, Flow, FlowProtocol, SourceKind};
-use crate::id::RuleId;
-use crate::predict::{RouteTaken, Way, verdict};
+use crate::predict::{Way, verdict};
 use crate::prediction::{BypassReason, Denial, Gate, UnknownReason, Verdict};
-use crate::snapshot::{Direction, EnforcingMode, Match, Snat};
+use crate::snapshot::{Direction, EnforcingMode, Snat};
 
 use super::Matrix;
 use super::acl::AclRowId;
@@ -55,26 +54,6 @@ impl From<&Verdict> for VerdictKind {
             Verdict::Exempt(_) => Self::Exempt,
         }
     }
-}
-
-/// A verdict with every gate's deciding element, borrowed from the relation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision<'m> {
-    /// The verdict.
-    pub kind: VerdictKind,
-    /// Gate that decides a deny or a partial.
-    pub gate: Option<Gate>,
-    /// Word of a route denial or of an unknown.
-    pub reason: Option<&'static str>,
-    /// Rule that admits at the sender; absent where none does.
-    pub egress: Option<&'m RuleId>,
-    /// Rule that admits at the receiver; absent where none does.
-    pub ingress: Option<&'m RuleId>,
-    /// Number of the entry of the sender's subnet that decides; absent inside a subnet and where nobody can tell.
-    pub entry_out: Option<u32>,
-    /// Number of the entry of the receiver's subnet that decides.
-    pub entry_in: Option<u32>,
-    pub(crate) route: Option<&'m RouteTaken>,
 }
 
 /// Everything about a pair of classes, before the port.
@@ -268,78 +247,27 @@ impl<'s> Matrix<'s> {
         let ingress = self
             .groups
             .row((to, Direction::Ingress), from, brief.ingress);
-        let mut answer = self.groups.answer(egress, interval);
-        answer = answer.and(self.groups.answer(ingress, interval));
+        let (mut sure, mut possible) = self.groups.lanes(egress, interval);
+        let mut join = |lanes: (u64, u64)| {
+            sure &= lanes.0;
+            possible &= lanes.1;
+        };
+        join(self.groups.lanes(ingress, interval));
         if !brief.is_same_subnet {
             let (out, back) = brief.acls;
-            answer = answer.and(self.acls.answer(out, interval));
-            answer = answer.and(self.acls.answer(back, interval));
+            join(self.acls.lanes(out, interval));
+            join(self.acls.lanes(back, interval));
         }
-        match (answer, from.policed.max(to.policed)) {
-            (Match::No, _) => Some(VerdictKind::Deny),
-            (Match::Yes, Policed::No) => Some(VerdictKind::Allow),
-            (Match::Yes, Policed::Yes) | (Match::Unsure, _) => None,
-        }
-    }
-
-    /// Returns the verdict of a flow with what decides at every gate; absent of flows that the relation does not cover.
-    #[must_use]
-    pub fn decision(&self, flow: &Flow) -> Option<Decision<'_>> {
-        let (from, to, port) = self.ends(flow)?;
-        if let Some(verdict) = self.same_host(from, to) {
-            return Some(Decision {
-                kind: VerdictKind::from(&verdict),
-                gate: None,
-                reason: verdict.reason(),
-                egress: None,
-                ingress: None,
-                entry_out: None,
-                entry_in: None,
-                route: None,
-            });
-        }
-        let pair = self.pair(from.class, to.class)?;
-        Some(self.decide(&pair, self.ports.of(port)))
-    }
-
-    /// Everything that decides one cell.
-    pub(super) fn decide<'m>(&'m self, pair: &Pair<'m>, interval: usize) -> Decision<'m> {
-        let cell = self.cell(pair, interval);
-        let rule = |row| {
-            let place = self.groups.deciding(row, interval)?;
-            self.groups.rule(place).map(|rule| &rule.id)
-        };
-        let entry = |row| Some(self.acls.deciding(row, interval)).filter(|number| *number != 0);
-        Decision {
-            kind: cell.kind(),
-            gate: cell.gate(),
-            reason: self.reason(pair, cell, interval),
-            egress: rule(pair.egress),
-            ingress: rule(pair.ingress),
-            entry_out: pair.acls.and_then(|(out, _)| entry(out)),
-            entry_in: pair.acls.and_then(|(_, back)| entry(back)),
-            route: pair.way.route_taken.as_ref(),
-        }
-    }
-
-    fn reason(&self, pair: &Pair<'_>, cell: Cell<'_>, interval: usize) -> Option<&'static str> {
-        match cell {
-            Cell::Way(verdict) => verdict.reason(),
-            Cell::Path(reason) => Some(reason.as_str()),
-            Cell::Rules if self.lacks_groups(pair, interval) => {
-                Some(UnknownReason::NoGroups.as_str())
-            }
-            Cell::Rules => Some(UnknownReason::UnresolvedRule { rules: Vec::new() }.as_str()),
-            Cell::Other => Some(UnknownReason::Other.as_str()),
-            Cell::Policy => Some(UnknownReason::NetworkPolicy.as_str()),
-            Cell::SgEgress | Cell::SgIngress | Cell::NaclOut(_) | Cell::NaclIn(_) | Cell::Allow => {
-                None
-            }
-        }
+        // Allow or deny is a coin toss to the processor: it is chosen without a branch, and only doubt is one.
+        let is_policed = from.policed.max(to.policed) == Policed::Yes;
+        let is_doubtful = sure != possible || (is_policed && possible != 0);
+        let kind = [VerdictKind::Deny, VerdictKind::Allow];
+        let place = usize::from(possible != 0);
+        kind.get(place).copied().filter(|_| !is_doubtful)
     }
 
     /// The ends of a flow that the relation covers.
-    fn ends(&self, flow: &Flow) -> Option<(&Endpoint, &Endpoint, u16)> {
+    pub(super) fn ends(&self, flow: &Flow) -> Option<(&Endpoint, &Endpoint, u16)> {
         let FlowProtocol::Tcp { port } = flow.protocol else {
             return None;
         };
@@ -352,20 +280,33 @@ impl<'s> Matrix<'s> {
         ) else {
             return None;
         };
-        let vpc = self.snapshot.interfaces.at(from.owner).vpc;
-        let may_be_translated = flow.source_kind == SourceKind::Pod
-            && flow.destination.is_ipv4()
-            && self.snapshot.cni.snat == Snat::OnNode
-            && !self.snapshot.vpcs.at(vpc).contains(flow.destination);
         let is_covered = flow.source != flow.destination
             && !flow.source.is_loopback()
             && !flow.destination.is_loopback()
-            && !may_be_translated;
+            && !self.may_be_translated(flow, from)
+            && !self.is_one_host_in_two_vpcs(from, to);
         is_covered.then_some((from, to, port))
     }
 
+    /// Whether the node may translate the source (E.1). Few flows come from pods: the interface is looked up for those.
+    fn may_be_translated(&self, flow: &Flow, from: &Endpoint) -> bool {
+        flow.source_kind == SourceKind::Pod
+            && flow.destination.is_ipv4()
+            && self.snapshot.cni.snat != Snat::External
+            && {
+                let vpc = self.snapshot.interfaces.at(from.owner).vpc;
+                !self.snapshot.vpcs.at(vpc).contains(flow.destination)
+            }
+    }
+
+    /// Whether two interfaces of one host are in different VPCs: whether they meet depends on the way.
+    fn is_one_host_in_two_vpcs(&self, from: &Endpoint, to: &Endpoint) -> bool {
+        let vpc = |end: &Endpoint| &self.classes.class(end.class).vpc;
+        from.host == to.host && vpc(from) != vpc(to)
+    }
+
     /// The verdict of two endpoints of one host that do not meet over the VPC (E.3, E.4).
-    fn same_host(&self, from: &Endpoint, to: &Endpoint) -> Option<Verdict> {
+    pub(super) fn same_host(&self, from: &Endpoint, to: &Endpoint) -> Option<Verdict> {
         if from.host != to.host {
             return None;
         }
@@ -375,7 +316,8 @@ impl<'s> Matrix<'s> {
         if has_branch && self.snapshot.cni.enforcing_mode == EnforcingMode::Strict {
             return None;
         }
-        if has_branch && one.groups != other.groups {
+        let is_unread = self.snapshot.cni.enforcing_mode == EnforcingMode::Unread;
+        if has_branch && (is_unread || one.groups != other.groups) {
             return Some(Verdict::Unknown(UnknownReason::SameHostBranch));
         }
         Some(Verdict::Bypass(BypassReason::SameHost))
@@ -451,7 +393,7 @@ impl<'s> Matrix<'s> {
     }
 
     /// Whether the first side whose rules do not settle it has no groups at all.
-    fn lacks_groups(&self, pair: &Pair<'_>, interval: usize) -> bool {
+    pub(super) fn lacks_groups(&self, pair: &Pair<'_>, interval: usize) -> bool {
         if has(self.groups.bits(pair.egress).0, interval) {
             pair.ingress == NO_GROUPS
         } else {

@@ -6,7 +6,8 @@ use crate::net::PortRange;
 use crate::prediction::Gate;
 
 use super::Matrix;
-use super::answer::{Decision, VerdictKind};
+use super::answer::VerdictKind;
+use super::explain::Decision;
 
 /// Which part of the relation is wanted; absent means all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

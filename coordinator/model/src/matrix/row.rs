@@ -378,17 +378,23 @@ impl GroupRows {
 
     /// Returns what a row says of one interval.
     pub(super) fn answer(&self, row: RowId, interval: usize) -> Match {
+        match self.lanes(row, interval) {
+            (1, _) => Match::Yes,
+            (_, 0) => Match::No,
+            (_, _) => Match::Unsure,
+        }
+    }
+
+    /// Returns whether an interval is admitted for certain, and whether it may be: 1 or 0, to be joined without branches.
+    pub(super) fn lanes(&self, row: RowId, interval: usize) -> (u64, u64) {
         let sure = 2 * self.words * index(row) + interval / WORD;
         let bit = |place: usize| {
             self.bits
                 .get(place)
                 .map_or(0, |word| word >> (interval % WORD) & 1)
         };
-        match (bit(sure), bit(sure + self.words)) {
-            (1, _) => Match::Yes,
-            (_, 0) => Match::No,
-            (_, _) => Match::Unsure,
-        }
+        let (sure, unsure) = (bit(sure), bit(sure + self.words));
+        (sure, sure | unsure)
     }
 
     /// Returns the place of the rule that admits an interval.

@@ -190,6 +190,7 @@ fn ends(flow: &Flow) -> Ends {
 }
 
 /// A flow with what is known of its ends.
+#[derive(Debug, Clone)]
 pub(super) struct Candidate {
     pub(super) flow: Flow,
     pub(super) source: AgentName,
@@ -363,8 +364,14 @@ fn probes(flow: &Flow, draft: &Draft, next: &mut u32) -> Vec<PlannedProbe> {
         }
     };
     let ports = match &draft.verdict {
-        Verdict::Partial { open_ports, .. } => judged_ports(flow.ephemeral_ports, open_ports),
-        Verdict::Allow { .. }
+        // Judging a port by its silence is for TCP alone.
+        Verdict::Partial { open_ports, .. }
+            if matches!(flow.protocol, FlowProtocol::Tcp { .. }) =>
+        {
+            judged_ports(flow.ephemeral_ports, open_ports)
+        }
+        Verdict::Partial { .. }
+        | Verdict::Allow { .. }
         | Verdict::Deny(_)
         | Verdict::Unknown(_)
         | Verdict::Bypass(_)

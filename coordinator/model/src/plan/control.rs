@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::build::{Candidate, Drafts, candidate};
 use super::seed::Sequence;
 use super::{Purpose, RosterAgent, Target};
-use crate::flow::Flow;
+use crate::flow::{Flow, FlowProtocol};
 use crate::prediction::Verdict;
 
 /// Most agents that are asked the model about for one missing control: the first that the model allows is enough.
@@ -32,7 +32,8 @@ pub(super) fn add_controls(drafts: &mut Drafts<'_>, sequence: &mut Sequence) {
     }
     let agents: Vec<&RosterAgent> = drafts.roster.agents().collect();
     for flow in denied {
-        let Some(port) = flow.protocol.port() else {
+        let FlowProtocol::Tcp { port } = flow.protocol else {
+            // Silence over other protocols is never judged, so that no control helps.
             continue;
         };
         if allowed.pairs.contains(&(flow.source, flow.destination)) {
@@ -62,9 +63,9 @@ struct Allowed {
 }
 
 impl Allowed {
-    /// Takes note of a flow that the model allows.
+    /// Takes note of a flow that the model allows. Over UDP it would be no control.
     fn note(&mut self, flow: &Flow) {
-        if let Some(port) = flow.protocol.port() {
+        if let FlowProtocol::Tcp { port } = flow.protocol {
             self.pairs.insert((flow.source, flow.destination));
             self.targets.insert((flow.destination, port));
             self.sources.insert(flow.source);

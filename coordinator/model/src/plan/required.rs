@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::build::{Drafts, candidate};
-use super::{AgentKind, Purpose, RosterAgent, Target};
+use super::build::{Candidate, Drafts, candidate};
+use super::{AgentKind, ProbeKind, Purpose, RosterAgent, Target};
 use crate::expectation::members::{API_SERVER_PORT, DNS_PORT, core_dns};
+use crate::flow::{Flow, FlowProtocol};
 use crate::snapshot::{EndpointListing, Snapshot};
 
 /// Adds what the cluster needs.
@@ -50,7 +51,7 @@ pub(crate) fn control_plane_targets(
         })
 }
 
-/// Adds the flows of an agent in a pod to CoreDNS over TCP.
+/// Adds the flows of an agent in a pod to CoreDNS, over TCP and UDP (D.4).
 fn add_core_dns(drafts: &mut Drafts<'_>, agent: &RosterAgent, resolvers: &[IpAddr]) {
     match agent.kind {
         AgentKind::Node => return,
@@ -62,8 +63,21 @@ fn add_core_dns(drafts: &mut Drafts<'_>, agent: &RosterAgent, resolvers: &[IpAdd
             Some(holder) => Target::Agent(holder.name.clone()),
             None => Target::Pod,
         };
-        if let Some(candidate) = candidate(agent, (address, target), DNS_PORT) {
-            drafts.add(candidate, Purpose::Required);
-        }
+        let Some(tcp) = candidate(agent, (address, target), DNS_PORT) else {
+            continue;
+        };
+        let tcp = Candidate {
+            kind: ProbeKind::Resolve,
+            ..tcp
+        };
+        let udp = Candidate {
+            flow: Flow {
+                protocol: FlowProtocol::Udp { port: DNS_PORT },
+                ..tcp.flow.clone()
+            },
+            ..tcp.clone()
+        };
+        drafts.add(tcp, Purpose::Required);
+        drafts.add(udp, Purpose::Required);
     }
 }

@@ -48,14 +48,19 @@ impl<'s> Walk<'s> {
         if let Some(sender) = self.translated(sender)? {
             route = self.lead(sender)?;
         }
-        // Whoever owns the destination may not have been readable: nothing about it can be judged, not even egress.
+        self.known(&route)?;
+        self.note_endpoints(&route);
+        Ok(route)
+    }
+
+    /// Whoever owns the destination may not have been readable: nothing about it can be judged, not even egress.
+    pub(super) fn known(&mut self, route: &Route<'s>) -> Result<(), Verdict> {
         if matches!(route.destination, Destination::Nobody)
             && self.snapshot.addresses_read == Completeness::Incomplete
         {
             return Err(self.unknown(UnknownReason::DstOutsideModel));
         }
-        self.note_endpoints(&route);
-        Ok(route)
+        Ok(())
     }
 
     /// The interface that emits: as the flow says, else the owner of the source (K.1 "Owners and VPCs").

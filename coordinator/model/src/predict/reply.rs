@@ -88,7 +88,7 @@ impl<'s> Walk<'s> {
         lists: &Lists<'s>,
         (segments, open_ports): (&[Segment], &[PortRange]),
     ) {
-        if self.steps.is_none() {
+        if !self.notes.is_wanted() {
             return;
         }
         let out: Vec<_> = segments

@@ -1,5 +1,6 @@
 //! Security groups: the union of all rules of an interface (A.1, A.3).
 
+use std::cell::OnceCell;
 use std::net::IpAddr;
 
 use super::route::Path;
@@ -25,6 +26,8 @@ pub(super) enum Admission {
 /// What is asked of a rule.
 struct Question {
     peer: IpAddr,
+    /// Owners of the peer, looked up by the first rule that asks.
+    owners: OnceCell<Vec<Key<InterfaceEntry>>>,
     /// Whether references to groups work on the path; absent over a transit gateway that is not described: then each
     /// of them is unresolved, whoever the peer is (K.1 "TGW").
     references: Option<Match>,
@@ -47,7 +50,12 @@ impl<'s> Walk<'s> {
             ),
         };
         let references = self.references(route, direction);
-        let admission = self.admission(entry, direction, &Question { peer, references });
+        let question = Question {
+            peer,
+            owners: OnceCell::new(),
+            references,
+        };
+        let admission = self.admission(entry, direction, &question);
         self.note_admission(direction, entry, peer, &admission);
         admission.ok_or_else(|| {
             Verdict::Deny(Denial::SecurityGroup {
@@ -148,17 +156,18 @@ impl<'s> Walk<'s> {
         let membership = match self.snapshot.members(reference) {
             Members::Nobody => return Match::No,
             Members::Invisible => Match::Unsure,
-            Members::Of(group) => self.membership(group, question.peer),
+            Members::Of(group) => self.membership(group, question),
         };
         question
             .references
             .map_or(Match::Unsure, |references| references.and(membership))
     }
 
-    fn membership(&self, group: Key<GroupEntry>, peer: IpAddr) -> Match {
+    fn membership(&self, group: Key<GroupEntry>, question: &Question) -> Match {
         let mut answer = Match::No;
-        let owners = self.snapshot.addresses.owners(peer);
-        for owner in &owners {
+        let look_up = || self.snapshot.addresses.owners(question.peer);
+        let owners = question.owners.get_or_init(look_up);
+        for owner in owners {
             let entry = self.snapshot.interfaces.at(*owner);
             match entry.interface.reading {
                 Reading::Whole | Reading::AddressesUnread if entry.groups.contains(&group) => {
@@ -182,6 +191,9 @@ impl<'s> Walk<'s> {
         peer: IpAddr,
         admission: &Option<Admission>,
     ) {
+        if !self.notes.is_wanted() {
+            return;
+        }
         let outcome = match admission {
             Some(Admission::By(rule)) => StepOutcome::Pass {
                 rule: Some(rule.clone()),

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::route::Path;
-use super::{Sender, Walk};
+use super::{Notes, Sender, Walk};
 use crate::flow::Flow;
 use crate::id::RouteTableId;
 use crate::net::PortRange;
-use crate::prediction::{UnknownReason, Verdict};
+use crate::prediction::{Gate, StepOutcome, UnknownReason, Verdict};
 use crate::snapshot::{Direction, InterfaceEntry, Key, Match, Snapshot};
 
 /// What the gates without ports say of every TCP flow between two addresses on different hosts.
@@ -42,14 +42,19 @@ pub(crate) struct Way {
     pub(crate) partial: Option<Verdict>,
     /// Route that decides the forward path.
     pub(crate) route_taken: Option<RouteTaken>,
+    /// What the gates said that the way met.
+    pub(crate) outcomes: Vec<(Gate, StepOutcome)>,
 }
 
 /// A route of a route table, by what names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RouteTaken {
-    pub(crate) table: RouteTableId,
-    pub(crate) destination: IpNet,
-    pub(crate) target: String,
+pub struct RouteTaken {
+    /// The table.
+    pub table: RouteTableId,
+    /// Network that the route is for; of a prefix list the one that counts.
+    pub destination: IpNet,
+    /// What the route leads to, as the API names it.
+    pub target: String,
 }
 
 impl Way {
@@ -64,7 +69,7 @@ impl Way {
     ) -> Self {
         let mut flow = Flow::tcp(source, destination, 0);
         flow.ephemeral_ports = ports;
-        let mut walk = Walk::new(snapshot, &flow, None);
+        let mut walk = Walk::new(snapshot, &flow, Notes::Outcomes(Vec::new()));
         let sender = Sender {
             key,
             entry: snapshot.interfaces.at(key),
@@ -75,6 +80,7 @@ impl Way {
         if let Err(verdict) = walk.fill(sender, &mut way) {
             way.endpoints = Some(verdict);
         }
+        way.outcomes = walk.notes.into_outcomes();
         way
     }
 
@@ -115,6 +121,7 @@ impl Way {
             after_rules: None,
             partial: None,
             route_taken: None,
+            outcomes: Vec::new(),
         }
     }
 }
@@ -123,6 +130,7 @@ impl<'s> Walk<'s> {
     /// Walks every gate without ports; an `Err` is a way that ends before the first of them.
     fn fill(&mut self, sender: Sender<'s>, way: &mut Way) -> Result<(), Verdict> {
         let route = self.lead(sender)?;
+        self.known(&route)?;
         way.is_same_subnet = route.hop.path.is_same_subnet();
         way.egress = self.references(&route, Direction::Egress);
         way.ingress = self.references(&route, Direction::Ingress);

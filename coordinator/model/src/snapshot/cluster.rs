@@ -15,6 +15,8 @@ pub struct Cluster {
     pub status: String,
     /// Kubernetes version, empty where absent.
     pub version: String,
+    /// URL of its API server, empty where absent; see [`Cluster::endpoint`].
+    pub endpoint_url: String,
     /// Its VPC.
     pub vpc: Option<VpcId>,
     /// Subnets in which control-plane interfaces may be.
@@ -25,6 +27,15 @@ pub struct Cluster {
     pub additional_groups: Vec<SecurityGroupId>,
     /// Ranges of the addresses of services, outside the VPC; empty where the answer names none.
     pub service_networks: Vec<IpNet>,
+}
+
+impl Cluster {
+    /// Host name of the API server, where the answer says it.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&str> {
+        let name = self.endpoint_url.strip_prefix("https://")?;
+        Some(name.trim_end_matches('/')).filter(|name| !name.is_empty())
+    }
 }
 
 /// A Fargate profile.

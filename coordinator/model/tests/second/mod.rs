@@ -4,6 +4,7 @@
     unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::disallowed_methods,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::wildcard_enum_match_arm,
@@ -27,4 +28,9 @@ pub fn decode(files: &Map<String, Value>) -> Snapshot {
         described.insert(stem.as_str(), answer.clone());
     }
     Snapshot::decode(&described).unwrap().snapshot
+}
+
+/// A number that whoever runs a test asks for by an environment variable.
+pub fn asked(variable: &str, usual: u64) -> u64 {
+    std::env::var(variable).map_or(usual, |text| text.parse().unwrap())
 }

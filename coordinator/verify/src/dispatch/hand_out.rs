@@ -9,7 +9,7 @@ use reachproof_proto::v1::coordinator_message::Body as Reply;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::{ATTEMPTS_SPAN, Dispatch, LISTEN_GENERATION};
+use super::{ATTEMPTS_SPAN, Dispatch, FENCE_NUMBER, LISTEN_GENERATION};
 use crate::registry::Registry;
 use crate::wire::assignment::{listens, milliseconds, probe as wire_probe};
 
@@ -102,6 +102,23 @@ impl Dispatch<'_> {
             probe.map(|probe| probe.attempts.clear()).is_some()
         });
         self.pace.lost(&lost);
+    }
+
+    /// Asks an agent that came back to say when it has reported everything, if it was asked and has not.
+    pub(super) fn fence_again(&self, agent: &AgentName, registry: &mut Registry) {
+        let open = self.parts.get(agent).is_some_and(|part| !part.fenced);
+        if self.fencing && open {
+            self.send_fence(agent, registry);
+        }
+    }
+
+    /// Asks one agent to say when it has reported everything.
+    pub(super) fn send_fence(&self, agent: &AgentName, registry: &mut Registry) {
+        let fence = v1::Fence {
+            run: self.run.clone(),
+            number: FENCE_NUMBER,
+        };
+        registry.send(agent, Reply::Fence(fence));
     }
 
     /// Sends the assignment that asks for listening ports.

@@ -9,19 +9,22 @@ use reachproof_model::expectation::members::NodeBasis;
 use reachproof_model::expectation::{Expectation, ExpectationState, flow_state};
 use reachproof_model::finding::{Finding, FindingKind};
 use reachproof_model::net::Printable;
-use reachproof_model::stability::StabilityState;
 
 use crate::inventory::{Explanation, MissingAgent};
 use crate::report::Report;
 
 use coverage::coverage;
+use endpoint::cluster_endpoint;
 use finding::{block, dropped, line};
 use page::Page;
+use stability::unrest;
 use table::confirmed;
 
 mod coverage;
+mod endpoint;
 mod finding;
 mod page;
+mod stability;
 mod table;
 
 /// How much may be printed, and how.
@@ -63,6 +66,7 @@ pub fn render(report: &Report, terminal: Terminal) -> String {
     confirmed(report, &mut page);
     examples(report, &mut page);
     agents(report, &mut page);
+    cluster_endpoint(report, &mut page);
     coverage(report, &mut page);
     gaps(report, &mut page);
     verdict(report, &mut page);
@@ -216,14 +220,9 @@ fn agents(report: &Report, page: &mut Page) {
     page.heading("Agents that did not take part");
     absent(&agents.missing, page);
     for conflict in &agents.conflicts {
-        let (out, kept) = (&conflict.left_out, &conflict.kept);
-        page.text(
-            2,
-            &format!(
-                "{out}: left out, {kept} claims {} as well",
-                conflict.address
-            ),
-        );
+        let (out, kept, address) = (&conflict.left_out, &conflict.kept, conflict.address);
+        let line = format!("{out}: left out, {kept} claims {address} as well");
+        page.text(2, &line);
     }
 }
 
@@ -286,21 +285,8 @@ fn gaps(report: &Report, page: &mut Page) {
 /// The last lines: whether the world stood still, the counts, the seed.
 fn verdict(report: &Report, page: &mut Page) {
     page.heading("Result");
-    let stability = match report.stability.state {
-        StabilityState::Stable => None,
-        StabilityState::Changed => Some("the snapshot changed while the probes ran"),
-        StabilityState::ClusterNotActive => {
-            Some("the cluster was not ACTIVE, so nothing is confirmed")
-        }
-        StabilityState::ClusterUpdated => {
-            Some("the cluster was updated while the probes ran, so nothing is confirmed")
-        }
-        StabilityState::NotReadAgain => {
-            Some("the snapshot could not be read again, so nothing is confirmed")
-        }
-    };
-    if let Some(stability) = stability {
-        page.text(2, stability);
+    if let Some(unrest) = unrest(&report.stability) {
+        page.text(2, unrest);
     }
     let counts: Vec<String> = FindingKind::ALL
         .into_iter()

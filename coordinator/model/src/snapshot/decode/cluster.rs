@@ -67,6 +67,10 @@ impl<'a> Decoder<'a> {
                 .plain_text(node, "version")
                 .unwrap_or_default()
                 .to_owned(),
+            endpoint_url: self
+                .plain_text(node, "endpoint")
+                .unwrap_or_default()
+                .to_owned(),
             vpc: vpc.map(VpcId::from),
             subnets: self
                 .names(network.as_ref(), "subnetIds")

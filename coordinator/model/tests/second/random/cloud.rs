@@ -46,13 +46,18 @@ impl Draft {
                 ("10.1.0.0/16", "pcx-1"),
                 ("10.2.0.0/16", "tgw-1"),
                 ("2600:1f14:abd::/56", "pcx-1"),
+                ("2600:1f14:abe::/56", "tgw-1"),
             ],
             "vpc-w" => &[
                 ("10.0.0.0/16", "pcx-1"),
                 ("2600:1f14:abc::/56", "pcx-1"),
                 ("10.2.0.0/16", "tgw-1"),
             ],
-            "vpc-t" => &[("10.0.0.0/16", "tgw-1"), ("10.1.0.0/16", "tgw-1")],
+            "vpc-t" => &[
+                ("10.0.0.0/16", "tgw-1"),
+                ("10.1.0.0/16", "tgw-1"),
+                ("2600:1f14:abc::/56", "tgw-1"),
+            ],
             _ => &[("10.1.0.0/16", "tgw-1")],
         };
         for (cidr, usual) in far {
@@ -70,7 +75,9 @@ impl Draft {
             routes.push(self.route("0.0.0.0/0", &target));
         }
         if self.dice.chance(50) {
-            let target = *self.dice.pick(&["eigw-1", "eigw-1", "core-1", "eni-mb"]);
+            let target = *self
+                .dice
+                .pick(&["eigw-1", "eigw-1", "core-1", "eni-mb", "tgw-1"]);
             routes.push(self.route("::/0", target));
         }
         self.special_routes(&mut routes);
@@ -87,7 +94,7 @@ impl Draft {
             }));
         }
         if self.dice.chance(10) {
-            let list = *self.dice.pick(&["pl-a", "pl-b", "pl-x"]);
+            let list = *self.dice.pick(&["pl-a", "pl-b", "pl-6", "pl-x"]);
             let target = self.target();
             let mut route = self.route("0.0.0.0/0", &target);
             route
@@ -121,7 +128,7 @@ impl Draft {
     fn target(&mut self) -> String {
         let targets = [
             "nat-1", "nat-1", "igw-1", "vgw-1", "tgw-1", "pcx-1", "pcx-2", "pcx-3", "eni-mb",
-            "i-0", "vpce-2", "core-1", "lgw-1", "tgw-1", "new-1", "pcx-gone",
+            "i-0", "vpce-2", "core-1", "lgw-1", "cagw-1", "tgw-1", "new-1", "pcx-gone",
         ];
         (*self.dice.pick(&targets)).to_owned()
     }
@@ -135,6 +142,7 @@ impl Draft {
             "i" => "InstanceId",
             "core" => "CoreNetworkArn",
             "lgw" => "LocalGatewayId",
+            "cagw" => "CarrierGatewayId",
             "eigw" => "EgressOnlyInternetGatewayId",
             "new" => "OdbNetworkArn",
             _ => "GatewayId",
@@ -279,6 +287,8 @@ impl Draft {
                 ("10.1.0.0/16", "w"),
                 ("10.2.0.0/16", "t"),
                 ("10.2.1.0/24", "v"),
+                ("2600:1f14:abc::/56", "v"),
+                ("2600:1f14:abe::/56", "t"),
                 ("0.0.0.0/0", "v"),
             ] {
                 if !self

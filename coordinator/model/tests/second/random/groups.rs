@@ -122,7 +122,7 @@ impl Draft {
                 cidr_rule(protocol, ports, cidr)
             }
             5 => {
-                let list = *self.dice.pick(&["pl-a", "pl-b", "pl-x"]);
+                let list = *self.dice.pick(&["pl-a", "pl-b", "pl-6", "pl-x"]);
                 Drawn {
                     protocol: protocol.to_owned(),
                     ports,

@@ -128,11 +128,23 @@ impl Draft {
         entry
     }
 
-    /// Lists that can be read (`pl-a`, `pl-b`, at times `pl-s3`) and `pl-x`, which cannot.
+    /// Lists that can be read (`pl-a`, `pl-b`, `pl-6`, at times `pl-s3`) and `pl-x`, which cannot.
     pub fn prefix_lists(&mut self) {
         let all = [
             ("pl-a", vec!["10.0.1.0/24", "192.0.2.0/24"]),
-            ("pl-b", vec!["10.1.0.0/16", "10.0.2.16/28", "10.2.1.10/32"]),
+            (
+                "pl-b",
+                vec![
+                    "10.1.0.0/16",
+                    "10.0.2.16/28",
+                    "10.2.1.10/32",
+                    "2600:1f14:abc:1::/64",
+                ],
+            ),
+            (
+                "pl-6",
+                vec!["2600:1f14:abd::/56", "2600:1f14:abc:2::/80", "::/1"],
+            ),
             ("pl-s3", vec!["52.216.0.0/15", "3.5.0.0/19"]),
         ];
         for (id, cidrs) in all {

@@ -52,7 +52,7 @@ impl Dice {
 /// How large a world is.
 #[derive(Debug, Clone, Copy)]
 pub struct Size {
-    /// Subnets of the cluster's VPC, 1 to 16.
+    /// Subnets of the cluster's VPC, 1 to 200.
     pub subnets: usize,
     /// EC2 instances in it, each with one to three interfaces; at most 8 for each subnet in a small world.
     pub hosts: usize,
@@ -66,6 +66,13 @@ impl Size {
         subnets: 12,
         hosts: 90,
         groups: 16,
+    };
+
+    /// About 2,000 interfaces.
+    pub const LARGEST: Self = Self {
+        subnets: 120,
+        hosts: 1_050,
+        groups: 60,
     };
 
     /// Small enough for thousands a second.
@@ -168,7 +175,7 @@ impl Draft {
             Vpc {
                 id: "vpc-t",
                 cidr: "10.2.0.0/16",
-                cidr_v6: None,
+                cidr_v6: v6.then_some("2600:1f14:abe::/56"),
             },
         ];
         if self.dice.chance(8) {

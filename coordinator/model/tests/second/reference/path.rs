@@ -193,7 +193,7 @@ fn peering(world: &World, ours: &str, id: &str, to: IpAddr) -> Path {
         None => shown_cidrs(far),
     };
     Path::Peering {
-        same_region: region(world, one) == region(world, two),
+        same_region: same_region(region(world, one), region(world, two)),
         leads_there: owned || cidrs.is_empty() || cidrs.iter().any(|net| net.contains(to)),
         other,
     }
@@ -212,15 +212,21 @@ fn shown_cidrs(side: &Value) -> Vec<Net> {
 }
 
 /// The Region of one side of a peering: as it says, else by the zone of a subnet, else the same for all.
-fn region(world: &World, side: &Value) -> String {
-    text(side, "Region")
-        .or_else(|| {
-            let vpc = text(side, "VpcId")?;
-            let subnet = world.subnets.iter().find(|subnet| subnet.vpc == vpc)?;
-            let zone = subnet.zone.as_ref()?;
-            Some(zone.trim_end_matches(char::is_alphabetic).to_owned())
-        })
-        .unwrap_or_default()
+/// As far as both Regions are known, else the same.
+fn same_region(one: Option<String>, two: Option<String>) -> bool {
+    match (one, two) {
+        (Some(one), Some(two)) => one == two,
+        _ => true,
+    }
+}
+
+fn region(world: &World, side: &Value) -> Option<String> {
+    text(side, "Region").or_else(|| {
+        let vpc = text(side, "VpcId")?;
+        let subnet = world.subnets.iter().find(|subnet| subnet.vpc == vpc)?;
+        let zone = subnet.zone.as_ref()?;
+        Some(zone.trim_end_matches(char::is_alphabetic).to_owned())
+    })
 }
 
 fn attachments<'a>(world: &'a World, gateway: &str) -> Vec<&'a Value> {
