@@ -11,6 +11,8 @@
 mod common;
 
 use common::*;
+use reachproof_model::flow::Flow;
+use reachproof_model::predict::predict;
 use reachproof_model::snapshot::Direction;
 use serde_json::{Value, json};
 
@@ -520,6 +522,26 @@ fn a_blackhole_and_a_filtered_route_deny() {
         dead["State"] = json!(state);
         let world = World::base().routes(RT_V, json!([dead]));
         assert_eq!(world.tcp(NODE_A, PEERED), no_way("route", state));
+    }
+}
+
+#[test]
+fn a_reply_list_that_cannot_be_read_is_unknown_among_the_steps() {
+    let mut unread = all(Direction::Egress, 100, "allow");
+    unread["CidrBlock"] = json!("not a network");
+    let entries = |egress| json!([all(Direction::Ingress, 100, "allow"), egress]);
+    for (egress, outcome) in [
+        (unread, "unknown"),
+        (all(Direction::Egress, 100, "allow"), "pass"),
+        (all(Direction::Egress, 100, "deny"), "drop"),
+    ] {
+        let world = World::base().acl(A2, entries(egress));
+        let flow = Flow::from_json(&tcp(NODE_A, NODE_B)).unwrap();
+        let prediction = predict(&world.decoded().snapshot, &flow);
+        let answer = serde_json::to_value(prediction).unwrap();
+        let steps = answer["steps"].as_array().unwrap();
+        let found = steps.iter().find(|step| step["gate"] == "nacl-return-out");
+        assert_eq!(found.unwrap()["outcome"], outcome, "{answer}");
     }
 }
 
