@@ -222,8 +222,8 @@ fn both_evaluators_agree_on_the_largest_worlds() {
     report(&compare_all(0..2, Size::LARGEST, 1_000));
 }
 
-/// `cargo test --release -p reachproof-model --test reference -- --ignored million`; `REACHPROOF_WORLDS`,
-/// `REACHPROOF_FLOWS` (of each) and `REACHPROOF_SEED` (the first) ask for others.
+/// `cargo test --release -p reachproof-model --test reference -- --ignored million_worlds`;
+/// `REACHPROOF_WORLDS`, `REACHPROOF_FLOWS` (of each) and `REACHPROOF_SEED` (the first) ask for others.
 #[test]
 #[ignore = "needs minutes: a million worlds"]
 fn both_evaluators_agree_on_a_million_worlds() {
