@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::{
     engine::{Engine, Evidence, Pacing, PeerConnection, Regime, Sink},
-    limits::{HAND_CHUNK, HAND_OUTPUT_WAIT},
+    limits::{HAND_CHUNK, HAND_LOT, HAND_OUTPUT_WAIT},
     outcome::Outcome,
     policy::Policy,
     probe::{Attempts, Finished, Probe, ProbeKind, RunName, Work},
@@ -83,14 +83,16 @@ pub fn probe_all<W: Write>(
     let (mut asked, mut answered) = (0_usize, 0_usize);
     let mut lot = Vec::new();
     while answered < targets.len() {
-        let room = order.in_flight_max + HAND_CHUNK - (asked - answered);
-        let next = targets.get(asked..).unwrap_or_default();
-        let next = next.get(..room.min(next.len())).unwrap_or_default();
-        if !next.is_empty() {
+        // In chunks, so that the first are on their way while the others are made.
+        while asked - answered < order.in_flight_max + HAND_LOT
+            && let Some(next) = targets
+                .get(asked..)
+                .and_then(|rest| rest.chunks(HAND_CHUNK).next())
+        {
             engine.add(work(&run, (asked, next), order));
             asked += next.len();
         }
-        inbox.take(&mut lot);
+        inbox.take(&mut lot, asked - answered);
         for last in lot.drain(..).filter(|last| ends(last, order)) {
             answered += 1;
             let target = usize::try_from(last.probe)
@@ -144,34 +146,44 @@ fn ends(finished: &Finished, order: &Order) -> bool {
 /// Where the engine leaves what it finished, until the other thread takes it.
 #[derive(Debug, Default)]
 struct Inbox {
-    finished: Mutex<Vec<Finished>>,
+    content: Mutex<Content>,
     filled: Condvar,
 }
 
+/// What is in the inbox.
+#[derive(Debug, Default)]
+struct Content {
+    finished: Vec<Finished>,
+    /// So many are worth waking the other thread.
+    wanted: usize,
+}
+
 impl Inbox {
-    /// Swaps what came with the empty `lot`; waits for a while if nothing did, so that a lot is more than one answer.
-    fn take(&self, lot: &mut Vec<Finished>) {
-        let finished = self.lock();
-        let (mut finished, _) = self
+    /// Swaps what came with the empty `lot`; waits for a while, so that a lot is more than one answer, but not beyond the
+    /// last of the targets that are `left`.
+    fn take(&self, lot: &mut Vec<Finished>, left: usize) {
+        let mut content = self.lock();
+        content.wanted = left.min(HAND_LOT);
+        let (mut content, _) = self
             .filled
-            .wait_timeout_while(finished, HAND_OUTPUT_WAIT, |finished| {
-                finished.len() < HAND_CHUNK / 2
+            .wait_timeout_while(content, HAND_OUTPUT_WAIT, |content| {
+                content.finished.len() < content.wanted
             })
             .unwrap_or_else(PoisonError::into_inner);
-        std::mem::swap(&mut *finished, lot);
+        std::mem::swap(&mut content.finished, lot);
     }
 
     /// The content; each change of it is complete, whoever panicked.
-    fn lock(&self) -> MutexGuard<'_, Vec<Finished>> {
-        self.finished.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Sink for Arc<Inbox> {
     fn finished(&self, attempt: Finished) {
-        let mut finished = self.lock();
-        finished.push(attempt);
-        if finished.len() == HAND_CHUNK / 2 {
+        let mut content = self.lock();
+        content.finished.push(attempt);
+        if content.finished.len() == content.wanted {
             self.filled.notify_one();
         }
     }

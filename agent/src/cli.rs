@@ -20,6 +20,7 @@ use self::probe::{ProbeArguments, probe};
 use crate::{
     config::{Config, Coordinator, Kind},
     control::{Seams, run},
+    endpoint::EndpointName,
     health,
     limits::{IN_FLIGHT_DEFAULT, Limits, STARTS_PER_SECOND_DEFAULT},
     policy::{Policy, PolicyError},
@@ -104,6 +105,10 @@ struct RunArguments {
     /// `deny_ports` with ports; YAML or JSON.
     #[arg(long, env = "REACHPROOF_POLICY", value_name = "FILE")]
     policy: PathBuf,
+    /// Endpoint of the cluster's API server as `aws eks describe-cluster` prints it; the agent resolves it once a run and
+    /// reports the addresses.
+    #[arg(long, env = "REACHPROOF_CLUSTER_ENDPOINT", value_name = "NAME")]
+    cluster_endpoint: Option<EndpointName>,
     /// Attempts in flight at once, at most 256.
     #[arg(long, env = "REACHPROOF_IN_FLIGHT_MAX", value_name = "N", default_value_t = IN_FLIGHT_DEFAULT,
           value_parser = clap::value_parser!(u32).range(1..))]
@@ -129,6 +134,7 @@ impl TryFrom<RunArguments> for Config {
         let policy = Policy::read(&arguments.policy)?;
         Ok(Config {
             policy,
+            cluster_endpoint: arguments.cluster_endpoint,
             coordinator: arguments.coordinator,
             ca: arguments.ca,
             token_file: arguments.token_file,

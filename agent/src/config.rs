@@ -6,7 +6,7 @@ use http::Uri;
 use reachproof_proto::v1::AgentKind;
 use thiserror::Error;
 
-use crate::{limits::Limits, policy::Policy};
+use crate::{endpoint::EndpointName, limits::Limits, policy::Policy};
 
 /// Port of the coordinator where its URL has none (DESIGN 5).
 const CONTROL_PORT: u16 = 7443;
@@ -34,6 +34,8 @@ pub struct Config {
     pub limits: Limits,
     /// What it may connect to, whatever the coordinator says.
     pub policy: Policy,
+    /// Name of the cluster's API server, to report what it resolves to; none: not reported.
+    pub cluster_endpoint: Option<EndpointName>,
 }
 
 /// Where an agent runs.

@@ -19,10 +19,11 @@ use std::{
     time::Duration,
 };
 
-use reachproof_proto::v1::Hello;
+use reachproof_proto::v1::{EndpointReport, Fence, Hello};
 use thiserror::Error;
 use tokio::{
     sync::mpsc,
+    task::JoinSet,
     time::{Instant, sleep},
 };
 use tracing::{error, info, warn};
@@ -34,13 +35,13 @@ use self::{
     serve::StreamEnd,
 };
 use crate::{
-    config::Config,
+    config::{Config, Kind},
     engine::{Engine, PeerConnection, Regime, Sink},
     health::{Pulse, answer_all, listen},
     identity::{EphemeralRange, EphemeralRangeError, hello},
     limits::{Limits, LimitsError, RECONNECT_FIRST},
-    listener::Listeners,
-    peer::identify_all,
+    listener::{Listeners, QueueCounters},
+    peer::ask_all,
     probe::Finished,
     seams::{Clock, Net, Rng},
     spool::Spool,
@@ -96,9 +97,7 @@ pub async fn run<N: Net>(
     let spool = Arc::new(Spool::new(epoch));
     let (connections, connected) = mpsc::unbounded_channel();
     let completed = Arc::clone(&spool);
-    let peers = tokio::spawn(identify_all(connected, move |finished| {
-        completed.push(finished)
-    }));
+    let peers = tokio::spawn(ask_all(connected, move |finished| completed.push(finished)));
     let sink = Deliver {
         spool: Arc::clone(&spool),
         connections,
@@ -122,8 +121,11 @@ pub async fn run<N: Net>(
             Arc::clone(&seams.clock),
             accept,
             allowance.connections_max,
+            counters(config.kind),
         ),
         runs: Runs::default(),
+        fence: None,
+        resolving: JoinSet::new(),
         config,
         seams,
         spool,
@@ -149,6 +151,14 @@ pub async fn run<N: Net>(
     match stopped {
         Stop::Shutdown => Ok(()),
         Stop::EngineStopped => Err(AgentError::EngineStopped),
+    }
+}
+
+/// Whose the counters of full queues are: a node's belong to all that listens there.
+fn counters(kind: Kind) -> QueueCounters {
+    match kind {
+        Kind::Node => QueueCounters::Shared,
+        Kind::Pod | Kind::Fargate => QueueCounters::Own,
     }
 }
 
@@ -187,6 +197,10 @@ struct Agent<N> {
     engine: Engine,
     listeners: Listeners,
     runs: Runs,
+    /// What the coordinator waits for on this stream.
+    fence: Option<Fence>,
+    /// At most one for each run that is remembered.
+    resolving: JoinSet<EndpointReport>,
 }
 
 impl<N: Net> Agent<N> {

@@ -1,11 +1,12 @@
 //! The probe engine: one thread with an event loop of its own that makes all attempts.
 //!
-//! A task for each probe costs too much (PERFORMANCE A1). The thread holds sockets, a heap of deadlines and a queue of
+//! A task for each probe costs too much (PERFORMANCE A1). The thread holds sockets with their deadlines and a queue of
 //! starts; it starts attempts at an even pace, within the limits, and hands every finished attempt to a [`Sink`].
 //!
 //! **Invariants.** A probe waits in the queue, is in flight, or is gone: never two of these at once. What the policy refuses
 //! never enters the queue, so that no socket is ever made for it.
 
+mod drops;
 mod flight;
 mod lag;
 mod pace;
@@ -13,6 +14,7 @@ mod queue;
 mod regime;
 mod report;
 mod socket;
+mod timed;
 mod tracked;
 mod turn;
 
@@ -44,7 +46,7 @@ pub trait Sink: Send + 'static {
     /// A finished attempt that is complete.
     fn finished(&self, attempt: Finished);
 
-    /// A connection on which the peer is to be asked who it is; who takes it completes the attempt.
+    /// A connection on which something is to be asked; who takes it completes the attempt.
     fn connected(&self, connection: PeerConnection);
 }
 
@@ -55,14 +57,29 @@ pub struct PeerConnection {
     pub stream: TcpStream,
     /// The attempt, but for the identification.
     pub attempt: Finished,
-    /// What the peer has to put into its proof.
-    pub nonce: Nonce,
+    /// What to ask.
+    pub ask: Ask,
     /// How long to wait for its answer.
     pub deadline: Duration,
     /// How to close.
     pub close: Close,
     /// The place among the attempts in flight, free again when this is dropped.
     pub place: Place,
+}
+
+/// What is asked on a connection that was handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// `Peer.Identify`.
+    Identity {
+        /// What the peer has to put into its proof.
+        nonce: Nonce,
+    },
+    /// A DNS query.
+    Query {
+        /// Its id.
+        id: u16,
+    },
 }
 
 /// How a connection to a peer is closed.

@@ -1,19 +1,21 @@
-//! Opens ordinary TCP connections where it is told to and reports what the kernel said.
+//! Opens ordinary connections where it is told to and reports what the kernel said.
 //!
 //! An agent attaches to one coordinator, makes the probes of its assignments, listens on the ports that they name, and
 //! delivers every result once. It never judges, never sees a prediction, holds no right in AWS or Kubernetes, sends no byte
-//! but to peers, and opens no raw socket.
+//! but to peers and one question to resolvers, and opens no raw socket. The only name that it resolves beside its
+//! coordinator's is the cluster endpoint of its own configuration.
 //!
 //! | module | what it does |
 //! |---|---|
 //! | [`cli`] | arguments and wiring |
 //! | [`config`], [`identity`], [`limits`] | what it is told, who it says it is, what it never exceeds |
+//! | [`endpoint`] | the one name that it resolves |
 //! | [`control`] | the stream to the coordinator |
 //! | [`engine`] | makes attempts, on a thread of its own |
 //! | [`policy`] | what it may connect to, whatever it is told |
 //! | [`by_hand`] | probes without a coordinator |
 //! | [`health`] | tells a local program how the agent is |
-//! | [`peer`] | asks a peer who it is |
+//! | [`peer`], [`dns`] | asks a peer who it is, or a resolver anything |
 //! | [`listener`] | accepts, reports, and proves who is there |
 //! | [`probe`], [`outcome`] | what is tried, and what it gave |
 //! | [`spool`] | keeps results until the coordinator has counted them |
@@ -36,6 +38,8 @@ pub mod by_hand;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod dns;
+pub mod endpoint;
 pub mod engine;
 pub mod health;
 pub mod identity;

@@ -78,6 +78,21 @@ pub const MESSAGE_MAX: usize = 1024 * 1024;
 /// Largest answer of a peer in bytes: an address, a port and a proof take less than 100.
 pub const PEER_MESSAGE_MAX: usize = 1024;
 
+/// Largest answer of a resolver over TCP in bytes; over UDP it is cut there. An answer to our question takes less than 512.
+pub const DNS_MESSAGE_MAX: usize = 4096;
+
+/// Datagrams that are looked at when a resolver's socket has news: a flood must not hold the loop up.
+pub const DATAGRAMS_PER_LOOK_MAX: usize = 16;
+
+/// Longest wait for the resolver of the host: as long as it waits itself for two servers.
+pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Most addresses of the cluster endpoint that are reported, as in `control.proto`.
+pub const ENDPOINT_ADDRESSES_MAX: usize = 32;
+
+/// Longest text of a failure that is reported, in bytes, as in `control.proto`.
+pub const FAILURE_TEXT_MAX: usize = 128;
+
 /// Attempts in one batch, as in `control.proto`.
 pub const BATCH_ATTEMPTS_MAX: usize = 1_000;
 
@@ -155,8 +170,11 @@ const MEMORY_RESERVED: u64 = 16 * 1024 * 1024;
 /// Most attempts in flight by hand: with what waits they stay below [`PROBES_WAITING_MAX`].
 pub const HAND_IN_FLIGHT_CAP: u32 = 16_384;
 
-/// Targets given to the engine beyond those in flight, so that it never waits for more.
+/// Targets by hand given to the engine at once.
 pub const HAND_CHUNK: usize = 1_024;
+
+/// Answers by hand that are printed at once. So many targets wait beyond those in flight, so that the engine never does.
+pub const HAND_LOT: usize = HAND_CHUNK / 2;
 
 /// Longest time that an answer by hand waits for others before it is printed: below what a person notices.
 pub const HAND_OUTPUT_WAIT: Duration = Duration::from_millis(20);

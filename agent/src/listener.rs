@@ -2,6 +2,7 @@
 //!
 //! Accepting has a task of its own for each socket, so that a full queue does not look like a drop (PERFORMANCE A, trap 3).
 
+mod queue;
 mod serve;
 
 use std::{
@@ -13,14 +14,16 @@ use std::{
 };
 
 use reachproof_proto::net::ProofKey;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, watch},
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, mpsc, oneshot, watch},
     task::{JoinHandle, JoinSet},
     time::{sleep, sleep_until},
 };
 use tracing::warn;
+
+pub use self::queue::QueueCounters;
 
 use crate::{
     limits::{ACCEPT_PAUSE, BACKLOG},
@@ -72,14 +75,31 @@ pub struct Listeners {
     places: Arc<Semaphore>,
     /// Invariant: a port belongs to one run.
     open: BTreeMap<u16, Port>,
-    /// When the ports of each run close. A run whose sender is dropped has no port.
-    runs: BTreeMap<RunName, watch::Sender<tokio::time::Instant>>,
+    runs: BTreeMap<RunName, Opening>,
+    counters: QueueCounters,
 }
+
+/// What is known of a run that has ports.
+struct Opening {
+    /// When its ports close. A run whose sender is dropped has no port.
+    closes_at: watch::Sender<tokio::time::Instant>,
+    /// Connections that had been dropped before its first port was opened.
+    drops_before: Option<u64>,
+}
+
+/// Asks a task to take what waits in its queue, and to say when it has.
+type Drain = oneshot::Sender<()>;
 
 /// One open port: a task for each address.
 struct Port {
     run: RunName,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: Vec<Task>,
+}
+
+/// The task of one socket.
+struct Task {
+    handle: JoinHandle<()>,
+    drain: mpsc::Sender<Drain>,
 }
 
 /// What a task needs to know about its port.
@@ -99,6 +119,7 @@ impl Listeners {
         clock: Arc<dyn Clock>,
         sink: AcceptSink,
         connections_max: u32,
+        counters: QueueCounters,
     ) -> Listeners {
         Listeners {
             addresses,
@@ -109,6 +130,7 @@ impl Listeners {
             )),
             open: BTreeMap::new(),
             runs: BTreeMap::new(),
+            counters,
         }
     }
 
@@ -123,11 +145,13 @@ impl Listeners {
         closes_at: tokio::time::Instant,
     ) -> Vec<ListenFailure> {
         self.runs
-            .retain(|_, closing| *closing.borrow() > tokio::time::Instant::now());
-        let closing = self
-            .runs
-            .entry(run.clone())
-            .or_insert_with(|| watch::Sender::new(closes_at));
+            .retain(|_, opening| *opening.closes_at.borrow() > tokio::time::Instant::now());
+        let counters = self.counters;
+        let opening = self.runs.entry(run.clone()).or_insert_with(|| Opening {
+            closes_at: watch::Sender::new(closes_at),
+            drops_before: counters.read(),
+        });
+        let closing = &opening.closes_at;
         closing.send_modify(|at| *at = closes_at.max(*at));
         let closing = closing.subscribe();
         let mut failures = Vec::new();
@@ -149,7 +173,13 @@ impl Listeners {
             match self.bind_all(order.port) {
                 Ok(sockets) => {
                     let start = |socket| {
-                        tokio::spawn(accept_all(socket, listening.clone(), closing.clone()))
+                        let (drain, drains) = mpsc::channel(1);
+                        let accepting =
+                            accept_all(socket, listening.clone(), closing.clone(), drains);
+                        Task {
+                            handle: tokio::spawn(accepting),
+                            drain,
+                        }
                     };
                     let tasks = sockets.into_iter().map(start).collect();
                     self.open.insert(
@@ -167,6 +197,29 @@ impl Listeners {
             }
         }
         failures
+    }
+
+    /// Reports every connection that the kernel has accepted up to now.
+    pub async fn drain(&self) {
+        let mut drained = Vec::new();
+        for task in self.open.values().flat_map(|port| &port.tasks) {
+            let (done, is_done) = oneshot::channel();
+            // A task that ended has closed its socket: nothing waits there.
+            if task.drain.send(done).await.is_ok() {
+                drained.push(is_done);
+            }
+        }
+        for is_done in drained {
+            // An error is a task that ended meanwhile.
+            let _ = is_done.await;
+        }
+    }
+
+    /// Connections that the kernel dropped since the first port of `run` was opened, because the queue of a socket was full;
+    /// none where nobody can tell.
+    pub fn queue_drops(&self, run: &RunName) -> Option<u64> {
+        let before = self.runs.get(run)?.drops_before?;
+        self.counters.read()?.checked_sub(before)
     }
 
     /// Closes all ports of a run, with the connections on them.
@@ -197,9 +250,9 @@ impl Listeners {
             return;
         };
         for task in open.tasks {
-            task.abort();
+            task.handle.abort();
             // It ends by the abort, or has ended before.
-            let _ = task.await;
+            let _ = task.handle.await;
         }
     }
 
@@ -215,7 +268,7 @@ impl Listeners {
 impl Port {
     /// Whether it closed by itself.
     fn is_over(&self) -> bool {
-        self.tasks.iter().all(JoinHandle::is_finished)
+        self.tasks.iter().all(|task| task.handle.is_finished())
     }
 }
 
@@ -237,29 +290,25 @@ async fn accept_all(
     socket: TcpListener,
     listening: Listening,
     mut closing: watch::Receiver<tokio::time::Instant>,
+    mut drains: mpsc::Receiver<Drain>,
 ) {
     let mut connections = JoinSet::new();
     loop {
         let closes_at = *closing.borrow_and_update();
         tokio::select! {
             accepted = socket.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    let Some(peer) = listening.report(&socket, peer) else { continue };
-                    // Without a place the connection closes: it was reported, which is what a probe needs.
-                    if let Ok(place) = Arc::clone(&listening.places).try_acquire_owned() {
-                        let key = listening.key;
-                        connections.spawn(async move {
-                            serve::serve(stream, key, peer).await;
-                            drop(place);
-                        });
-                    }
-                }
+                Ok((stream, peer)) => listening.take(&socket, stream, peer, &mut connections),
                 Err(error) => {
                     warn!(%error, "cannot accept a connection");
                     sleep(ACCEPT_PAUSE).await;
                 }
             },
             Some(_) = connections.join_next() => {}
+            Some(drain) = drains.recv() => {
+                listening.take_waiting(&socket, &mut connections);
+                // Who asked may have given up.
+                let _ = drain.send(());
+            }
             () = sleep_until(closes_at) => break,
             changed = closing.changed() => if changed.is_err() { break },
         }
@@ -267,6 +316,43 @@ async fn accept_all(
 }
 
 impl Listening {
+    /// Reports a connection, and serves it if there is a place.
+    fn take(
+        &self,
+        socket: &TcpListener,
+        stream: TcpStream,
+        peer: SocketAddr,
+        connections: &mut JoinSet<()>,
+    ) {
+        // The place first: whoever hears of this connection may already connect elsewhere.
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        // Without a place the connection closes: it was reported, which is what a probe needs.
+        if let (Some(peer), Ok(place)) = (self.report(socket, peer), place) {
+            // The answer is small and must not wait until what was sent before it is acknowledged.
+            let _ = stream.set_nodelay(true);
+            let key = self.key;
+            connections.spawn(async move {
+                serve::serve(stream, key, peer).await;
+                drop(place);
+            });
+        }
+    }
+
+    /// Takes what waits in the queue. Asks the kernel itself: the runtime may not have heard of it yet.
+    fn take_waiting(&self, socket: &TcpListener, connections: &mut JoinSet<()>) {
+        for _ in 0..BACKLOG {
+            let Ok((stream, peer)) = SockRef::from(socket).accept() else {
+                return;
+            };
+            let stream = stream
+                .set_nonblocking(true)
+                .and_then(|()| TcpStream::from_std(stream.into()));
+            if let (Ok(stream), Some(peer)) = (stream, peer.as_socket()) {
+                self.take(socket, stream, peer, connections);
+            }
+        }
+    }
+
     /// Reports an accepted connection; returns who connected, an IPv4 peer as IPv4.
     fn report(&self, socket: &TcpListener, peer: SocketAddr) -> Option<SocketAddr> {
         let local = socket.local_addr().ok()?;

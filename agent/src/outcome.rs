@@ -10,6 +10,9 @@ impl Errno {
     /// An argument that the agent or the kernel does not take.
     pub const INVALID: Errno = Errno(libc::EINVAL);
 
+    /// No room for a packet: what a host that drops its own packets would say if connect() were told.
+    pub const NO_ROOM: Errno = Errno(libc::ENOBUFS);
+
     /// Takes the number out of an error; one without a number counts as [`Errno::INVALID`].
     pub fn of(error: &std::io::Error) -> Errno {
         error.raw_os_error().map_or(Errno::INVALID, Errno)
@@ -41,9 +44,9 @@ pub enum Outcome {
         /// What the kernel said.
         errno: Errno,
     },
-    /// The attempt could not be made.
+    /// The attempt could not be made, or this host may have dropped its packets.
     LocalError {
-        /// What the kernel said.
+        /// What the kernel said, or [`Errno::NO_ROOM`] for packets that were dropped without a word.
         errno: Errno,
     },
     /// The agent ran late, so that its silence proves nothing.

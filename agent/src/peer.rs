@@ -1,4 +1,4 @@
-//! Asks a peer who it is, on a connection that is open already.
+//! Asks a peer who it is, or a resolver a query, on a connection that is open already.
 
 use std::{
     convert::Infallible,
@@ -9,7 +9,10 @@ use std::{
 };
 
 use hyper_util::rt::TokioIo;
-use reachproof_proto::v1::{IdentifyRequest, IdentifyResponse, peer_client::PeerClient};
+use reachproof_proto::{
+    net::Nonce,
+    v1::{IdentifyRequest, IdentifyResponse, peer_client::PeerClient},
+};
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -22,7 +25,8 @@ use tonic::{Code, Status, transport::Endpoint};
 use tracing::error;
 
 use crate::{
-    engine::{Close, PeerConnection},
+    dns::{self, QueryFailure},
+    engine::{Ask, Close, PeerConnection},
     limits::PEER_MESSAGE_MAX,
     probe::{Finished, Identification},
 };
@@ -30,7 +34,7 @@ use crate::{
 /// Completes the attempts that come in on `connections`, and gives each to `complete`; ends when all senders are gone.
 ///
 /// The number at once is bounded by the places that the engine gives out.
-pub async fn identify_all(
+pub async fn ask_all(
     mut connections: mpsc::UnboundedReceiver<PeerConnection>,
     complete: impl Fn(Finished),
 ) {
@@ -39,7 +43,7 @@ pub async fn identify_all(
         tokio::select! {
             connection = connections.recv() => match connection {
                 Some(connection) => {
-                    calls.spawn(identify(connection));
+                    calls.spawn(ask(connection));
                 }
                 None => break,
             },
@@ -51,29 +55,60 @@ pub async fn identify_all(
     }
 }
 
-/// Calls `Peer.Identify` once on a connection and closes it.
+/// Asks once on a connection what is to be asked, and closes it.
 ///
-/// Waits as long as the probe waits for the handshake. A peer that does not answer, or not in this protocol, is a
-/// failed identification; the attempt stays connected.
-pub async fn identify(connection: PeerConnection) -> Finished {
+/// Waits as long as the probe waits for the handshake. Who does not answer, or not in this protocol, is a failed
+/// identification; the attempt stays connected.
+pub async fn ask(connection: PeerConnection) -> Finished {
     let PeerConnection {
         stream,
         mut attempt,
-        nonce,
+        ask,
         deadline,
         close,
         place,
     } = connection;
+    let stream = TcpStream::from_std(stream);
+    attempt.identification = Some(match ask {
+        Ask::Identity { nonce } => identity(stream, nonce, deadline, close).await,
+        Ask::Query { id } => resolver(stream, id, deadline, close).await,
+    });
+    drop(place);
+    attempt
+}
+
+/// Calls `Peer.Identify`.
+async fn identity(
+    stream: io::Result<TcpStream>,
+    nonce: Nonce,
+    deadline: Duration,
+    close: Close,
+) -> Identification {
     let request = IdentifyRequest {
         nonce: nonce.to_vec(),
     };
-    let identification = match TcpStream::from_std(stream) {
+    let called = match stream {
         Ok(stream) => call(stream, request, deadline, close).await,
         Err(error) => Err(Status::from_error(error.into())),
     };
-    attempt.identification = Some(identification.unwrap_or_else(|status| failed(status.code())));
-    drop(place);
-    attempt
+    called.unwrap_or_else(|status| failed(status.code()))
+}
+
+/// Asks a DNS query.
+async fn resolver(
+    stream: io::Result<TcpStream>,
+    id: u16,
+    deadline: Duration,
+    close: Close,
+) -> Identification {
+    let answered = match stream {
+        Ok(stream) => dns::ask(stream, id, deadline, close).await,
+        Err(_) => Err(QueryFailure::Closed),
+    };
+    match answered {
+        Ok(code) => Identification::Resolver { code },
+        Err(failure) => Identification::NoResolver { failure },
+    }
 }
 
 /// The call, within `deadline`.

@@ -8,7 +8,7 @@ use std::{
 
 use reachproof_proto::net::Nonce;
 
-use crate::outcome::Outcome;
+use crate::{dns::QueryFailure, outcome::Outcome};
 
 /// Name of a run, 1 to [`RUN_NAME_MAX`](crate::limits::RUN_NAME_MAX) bytes; shared by all that belongs to the run.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,6 +61,27 @@ pub enum ProbeKind {
         /// What the peer has to put into its proof.
         nonce: Nonce,
     },
+    /// Asks one DNS query over UDP: there is no handshake, so that only an answer shows a path.
+    DnsUdp {
+        /// Id of the first query; each further attempt has the next.
+        id: u16,
+    },
+    /// Asks one DNS query on the connection.
+    DnsTcp {
+        /// Id of the first query; each further attempt has the next.
+        id: u16,
+    },
+}
+
+impl ProbeKind {
+    /// The id of the query of an attempt, counted from 0; none for kinds that send none.
+    pub fn query_id(self, attempt: u32) -> Option<u16> {
+        let (ProbeKind::DnsUdp { id } | ProbeKind::DnsTcp { id }) = self else {
+            return None;
+        };
+        // Invariant: a probe has at most ATTEMPTS_MAX attempts.
+        Some(id.wrapping_add(u16::try_from(attempt).unwrap_or(u16::MAX)))
+    }
 }
 
 /// How often a flow is tried, and from which source ports.
@@ -157,5 +178,15 @@ pub enum Identification {
     Failed {
         /// A number of [`tonic::Code`].
         code: u32,
+    },
+    /// A resolver answered the query, with this response code.
+    Resolver {
+        /// 0 to 15.
+        code: u8,
+    },
+    /// The connection was made, but the query got no answer.
+    NoResolver {
+        /// What came instead.
+        failure: QueryFailure,
     },
 }

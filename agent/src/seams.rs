@@ -3,13 +3,14 @@
 use std::{
     future::Future,
     io,
+    net::IpAddr,
     time::{Instant, SystemTime},
 };
 
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
+    net::{TcpStream, lookup_host},
 };
 
 /// Tells the time.
@@ -27,13 +28,16 @@ pub trait Rng: Send + Sync {
     fn draw(&self) -> u64;
 }
 
-/// Reaches the coordinator.
-pub trait Net: Send + Sync + 'static {
+/// Reaches the coordinator, and the resolver of the host.
+pub trait Net: Clone + Send + Sync + 'static {
     /// A connection, before TLS.
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
     /// Connects to a host, given by name or address, and port.
     fn dial(&self, host: &str, port: u16) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// The addresses that the host's resolver gives for a name.
+    fn resolve(&self, name: &str) -> impl Future<Output = io::Result<Vec<IpAddr>>> + Send;
 }
 
 /// The clocks of this machine.
@@ -91,5 +95,11 @@ impl Net for TcpNet {
         let stream = TcpStream::connect((host, port)).await?;
         stream.set_nodelay(true)?;
         Ok(stream)
+    }
+
+    async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+        // The port is not looked up, and not used.
+        let found = lookup_host((name, 443)).await?;
+        Ok(found.map(|address| address.ip()).collect())
     }
 }

@@ -7,10 +7,15 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use reachproof_proto::{net::address_to_wire, v1};
+use reachproof_proto::{
+    column::{column_to_wire, zigzag},
+    net::address_to_wire,
+    v1,
+};
 
 pub use self::assignment::{Assigned, InvalidAssignment, InvalidProbe, listen_report};
 use crate::{
+    dns::QueryFailure,
     listener::Accepted,
     outcome::{Errno, Outcome},
     probe::{Finished, Identification},
@@ -38,64 +43,100 @@ impl Epoch {
     }
 }
 
-/// Finished attempts of one run as columns. At most 1,000 are given, which stay below 256 KiB.
+/// Finished attempts of one run as columns, in the order of their starts. At most 1,000 are given, which stay below 256 KiB.
 pub fn batch_to_wire(epoch: &Epoch, sequence: u64, attempts: &[Finished]) -> v1::ObservationBatch {
+    let mut rows: Vec<&Finished> = attempts.iter().collect();
+    // Silent attempts end long after those that started with them: in the order of starts all steps are short.
+    rows.sort_by_key(|row| row.started_at);
+    let (addresses, local_address) = local_addresses(&rows);
     let mut batch = v1::ObservationBatch {
         sequence,
+        local_addresses: addresses.into_iter().map(address_to_wire).collect(),
+        probe_id_step: column(probe_id_steps(&rows).into_iter()),
+        attempt: column(rows.iter().map(|row| row.attempt)),
+        outcome: column(rows.iter().map(|row| outcome_to_wire(row.outcome))),
+        local_ports: local_ports(&rows),
+        errno: column(
+            rows.iter()
+                .map(|row| row.outcome.errno().map_or(0, errno_to_wire)),
+        ),
+        syn_retransmissions: column(rows.iter().map(|row| row.syn_retransmissions)),
+        local_address: column(local_address.into_iter()),
+        identifications: (0..)
+            .zip(&rows)
+            .filter_map(|(index, row)| identification_to_wire(index, row.identification.as_ref()))
+            .collect(),
         ..v1::ObservationBatch::default()
     };
-    if let Some(first) = attempts.first() {
+    if let Some(first) = rows.first() {
         first.run.as_str().clone_into(&mut batch.run);
         batch.first_start_unix_us = epoch.unix_us(first.started_at);
         batch.first_start_us = epoch.since_start_us(first.started_at);
     }
-    let mut probe_before = 0;
-    let mut start_before = batch.first_start_us;
-    let mut addresses: Vec<IpAddr> = Vec::new();
-    for (index, attempt) in (0..).zip(attempts) {
-        let start = epoch.since_start_us(attempt.started_at);
-        batch
-            .probe_id_delta
-            .push(attempt.probe.wrapping_sub(probe_before).cast_signed());
-        batch.attempt.push(attempt.attempt);
-        batch.outcome.push(outcome_to_wire(attempt.outcome).into());
-        batch
-            .local_ports
-            .extend(attempt.local.map_or(0, |local| local.port()).to_be_bytes());
-        batch
-            .start_delta_us
-            .push(start.wrapping_sub(start_before).cast_signed());
-        batch
-            .elapsed_us
-            .push(u32::try_from(attempt.outcome.elapsed().as_micros()).unwrap_or(u32::MAX));
-        batch
-            .errno
-            .push(attempt.outcome.errno().map_or(0, errno_to_wire));
-        batch.syn_retransmissions.push(attempt.syn_retransmissions);
-        batch.local_address.push(
-            attempt
-                .local
-                .map_or(0, |local| index_of(local.ip(), &mut addresses)),
-        );
-        batch.identifications.extend(identification_to_wire(
-            index,
-            attempt.identification.as_ref(),
-        ));
-        (probe_before, start_before) = (attempt.probe, start);
-    }
-    batch.local_addresses = addresses.into_iter().map(address_to_wire).collect();
-    let sparse = [
-        &mut batch.attempt,
-        &mut batch.errno,
-        &mut batch.syn_retransmissions,
-        &mut batch.local_address,
-    ];
-    for column in sparse {
-        if column.iter().all(|entry| *entry == 0) {
-            column.clear();
-        }
-    }
+    (batch.start_pace_us, batch.start_step_us) = start_steps(epoch, &rows);
+    (batch.elapsed_floor_us, batch.elapsed_us) = elapsed(&rows);
     batch
+}
+
+/// A column; none where all entries are 0.
+fn column(entries: impl Iterator<Item = u32> + Clone) -> Option<v1::Column> {
+    let column = column_to_wire(entries);
+    (column != v1::Column::default()).then_some(column)
+}
+
+/// The difference of each probe id to the one before.
+fn probe_id_steps(rows: &[&Finished]) -> Vec<u32> {
+    let mut before = 0;
+    rows.iter()
+        .map(|row| {
+            let step = row.probe.wrapping_sub(before).cast_signed();
+            before = row.probe;
+            zigzag(step)
+        })
+        .collect()
+}
+
+/// Source ports; 0 where no socket was bound.
+fn local_ports(rows: &[&Finished]) -> Vec<u8> {
+    let port = |row: &&Finished| row.local.map_or(0, |local| local.port());
+    rows.iter()
+        .flat_map(|row| port(row).to_be_bytes())
+        .collect()
+}
+
+/// The usual time between two starts, and how far each start but the first is from it.
+fn start_steps(epoch: &Epoch, rows: &[&Finished]) -> (u64, Vec<i64>) {
+    let starts = rows.iter().map(|row| epoch.since_start_us(row.started_at));
+    let steps: Vec<u64> = starts
+        .clone()
+        .zip(starts.skip(1))
+        .map(|(before, start)| start.saturating_sub(before))
+        .collect();
+    let mut sorted = steps.clone();
+    sorted.sort_unstable();
+    let pace = sorted.get(sorted.len() / 2).copied().unwrap_or(0);
+    let less_pace = |step: u64| step.wrapping_sub(pace).cast_signed();
+    (pace, steps.into_iter().map(less_pace).collect())
+}
+
+/// The shortest time to an outcome, and how much longer each took.
+fn elapsed(rows: &[&Finished]) -> (u32, Vec<u32>) {
+    let elapsed =
+        |row: &&Finished| u32::try_from(row.outcome.elapsed().as_micros()).unwrap_or(u32::MAX);
+    let floor = rows.iter().map(elapsed).min().unwrap_or(0);
+    let above = |row| elapsed(row).saturating_sub(floor);
+    (floor, rows.iter().map(above).collect())
+}
+
+/// The addresses of a batch, and for each attempt where its own is among them.
+fn local_addresses(rows: &[&Finished]) -> (Vec<IpAddr>, Vec<u32>) {
+    let mut addresses = Vec::new();
+    let mut index = |row: &&Finished| {
+        row.local
+            .map_or(0, |local| index_of(local.ip(), &mut addresses))
+    };
+    let indices = rows.iter().map(&mut index).collect();
+    (addresses, indices)
 }
 
 /// Where an address is in a list; it is added when it is not there.
@@ -111,9 +152,9 @@ fn index_of(address: IpAddr, addresses: &mut Vec<IpAddr>) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
 }
 
-/// The word of the wire for an outcome.
-fn outcome_to_wire(outcome: Outcome) -> v1::Outcome {
-    match outcome {
+/// The number of the wire for an outcome.
+fn outcome_to_wire(outcome: Outcome) -> u32 {
+    let word = match outcome {
         Outcome::Connected { .. } => v1::Outcome::Connected,
         Outcome::Refused { .. } => v1::Outcome::Refused,
         Outcome::TimedOut { .. } => v1::Outcome::TimedOut,
@@ -121,7 +162,8 @@ fn outcome_to_wire(outcome: Outcome) -> v1::Outcome {
         Outcome::LocalError { .. } => v1::Outcome::LocalError,
         Outcome::Starved { .. } => v1::Outcome::Starved,
         Outcome::RefusedByPolicy => v1::Outcome::RefusedByPolicy,
-    }
+    };
+    i32::from(word).cast_unsigned()
 }
 
 /// What a peer said about the attempt at `index` of a batch; none where it was not asked.
@@ -140,11 +182,24 @@ fn identification_to_wire(
             proof: proof.clone(),
         }),
         Identification::Failed { code } => v1::identification::Result::FailedCode(*code),
+        Identification::Resolver { code } => v1::identification::Result::DnsCode(u32::from(*code)),
+        Identification::NoResolver { failure } => {
+            v1::identification::Result::DnsFailure(query_failure_to_wire(*failure).into())
+        }
     };
     Some(v1::Identification {
         index,
         result: Some(result),
     })
+}
+
+/// The word of the wire for a query without an answer.
+fn query_failure_to_wire(failure: QueryFailure) -> v1::DnsFailure {
+    match failure {
+        QueryFailure::Silent => v1::DnsFailure::Silent,
+        QueryFailure::Closed => v1::DnsFailure::Closed,
+        QueryFailure::Malformed => v1::DnsFailure::Malformed,
+    }
 }
 
 /// One accepted connection.

@@ -20,6 +20,7 @@ use reachproof_agent::{
     wire::Assigned,
 };
 use reachproof_proto::v1;
+use socket2::{Domain, Protocol, Socket, Type};
 
 /// Set where the namespace is made already.
 const INSIDE: &str = "REACHPROOF_TEST_INSIDE";
@@ -59,10 +60,10 @@ impl Sink for Collect {
     }
 }
 
-/// The outcome of one attempt from `source` to `target`.
-fn outcome(source: &str, target: &str) -> Outcome {
+/// An engine without a pace and with few limits, and what it finishes.
+fn engine(in_flight_max: usize) -> (Engine, mpsc::Receiver<Finished>) {
     let regime = Regime {
-        in_flight_max: 1,
+        in_flight_max,
         pacing: Pacing::Unpaced,
         tracked_max: None,
         evidence: Evidence::Full,
@@ -70,6 +71,38 @@ fn outcome(source: &str, target: &str) -> Outcome {
     };
     let (sender, finished) = mpsc::channel();
     let (engine, _ended) = Engine::start(regime, Arc::new(SystemClock), Collect(sender)).unwrap();
+    (engine, finished)
+}
+
+/// What `count` probes of `target` end with that are made at once, try once, and wait a second.
+fn burst(in_flight_max: usize, target: &str, source: Option<IpAddr>, count: u32) -> Vec<Outcome> {
+    let (engine, finished) = engine(in_flight_max);
+    let probe = |id| Probe {
+        id,
+        target: target.parse().unwrap(),
+        source,
+        kind: ProbeKind::TcpConnect,
+        attempts: Attempts::Random { most: 1 },
+        deadline: Duration::from_secs(1),
+        interval: Duration::from_secs(1),
+    };
+    engine.add(Work {
+        run: RunName::new("run"),
+        probes: (0..count).map(probe).collect(),
+        expires_at: Instant::now() + Duration::from_secs(60),
+    });
+    let next = |_| {
+        finished
+            .recv_timeout(Duration::from_secs(20))
+            .unwrap()
+            .outcome
+    };
+    (0..count).map(next).collect()
+}
+
+/// The outcome of one attempt from `source` to `target`.
+fn outcome(source: &str, target: &str) -> Outcome {
+    let (engine, finished) = engine(1);
     let target: SocketAddr = target.parse().unwrap();
     let probe = Probe {
         id: 1,
@@ -383,41 +416,157 @@ fn a_used_up_port_range_is_a_local_error_and_no_silence() {
         return;
     }
     for source in [None, Some("127.0.0.1".parse().unwrap())] {
-        let regime = Regime {
-            in_flight_max: 10,
-            pacing: Pacing::Unpaced,
-            tracked_max: None,
-            evidence: Evidence::Full,
-            policy: Policy::unrestricted(),
-        };
-        let (sender, finished) = mpsc::channel();
-        let (engine, _ended) =
-            Engine::start(regime, Arc::new(SystemClock), Collect(sender)).unwrap();
-        let probe = |id| Probe {
-            id,
-            target: "127.0.0.2:84".parse().unwrap(),
-            source,
-            kind: ProbeKind::TcpConnect,
-            attempts: Attempts::Random { most: 1 },
-            deadline: Duration::from_secs(1),
-            interval: Duration::from_secs(1),
-        };
-        engine.add(Work {
-            run: RunName::new("run"),
-            probes: (0..10).map(probe).collect(),
-            expires_at: Instant::now() + Duration::from_secs(60),
-        });
-        let next = |_| {
-            finished
-                .recv_timeout(Duration::from_secs(20))
-                .unwrap()
-                .outcome
-                .word()
-        };
-        let mut words: Vec<&str> = (0..10).map(next).collect();
+        let outcomes = burst(10, "127.0.0.2:84", source, 10);
+        let mut words: Vec<&str> = outcomes.into_iter().map(Outcome::word).collect();
         words.sort_unstable();
         let (errors, silent) = words.split_at(6);
         assert_eq!(errors, ["error"; 6], "{source:?}");
         assert_eq!(silent, ["timeout"; 4], "{source:?}");
     }
+}
+
+/// 148 open files, and a port that drops.
+const FEW_FILES: &str = "
+set -e
+ip link set lo up
+nft -f - <<'RULES'
+table inet wall {
+  chain output {
+    type filter hook output priority 0;
+    tcp dport 84 drop
+  }
+}
+RULES
+ulimit -n 148
+exec \"$0\" \"$@\"
+";
+
+#[test]
+#[ignore = "needs user namespaces, ip and nft"]
+fn too_few_open_files_are_a_local_error_that_the_limits_avoid() {
+    if !is_inside(
+        "too_few_open_files_are_a_local_error_that_the_limits_avoid",
+        FEW_FILES,
+    ) {
+        return;
+    }
+    let errno = Errno(libc::EMFILE);
+    let outcomes = burst(1_000, "127.0.0.2:84", None, 200);
+    let (errors, silent): (Vec<_>, Vec<_>) = outcomes
+        .into_iter()
+        .partition(|outcome| *outcome == Outcome::LocalError { errno });
+    assert!(errors.len() >= 52, "{} errors", errors.len());
+    for outcome in silent {
+        assert!(matches!(outcome, Outcome::TimedOut { .. }), "{outcome:?}");
+    }
+    let asked = Limits {
+        in_flight_max: 1_000,
+        starts_per_second_max: 100,
+    };
+    let allowed = Limits::within_host(asked).unwrap().attempts.in_flight_max;
+    let allowed = usize::try_from(allowed).unwrap();
+    for outcome in burst(allowed, "127.0.0.2:84", None, 20) {
+        assert!(matches!(outcome, Outcome::TimedOut { .. }), "{outcome:?}");
+    }
+}
+
+/// Connection tracking that sees all packets.
+const TRACKED: &str = "
+set -e
+ip link set lo up
+nft -f - <<'RULES'
+table inet track {
+  chain output {
+    type filter hook output priority 0;
+    ct state new accept
+  }
+}
+RULES
+exec \"$0\" \"$@\"
+";
+
+/// A number that connection tracking tells.
+fn tracking(name: &str) -> u32 {
+    let path = format!("/proc/sys/net/netfilter/nf_conntrack_{name}");
+    std::fs::read_to_string(path)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap()
+}
+
+/// An attribute of netlink with its padding.
+fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(4 + value.len()).unwrap();
+    let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+    bytes.extend_from_slice(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+/// A message that makes connection tracking enter UDP flow number `number`, answered and for an hour.
+fn flow(number: u32) -> Vec<u8> {
+    const NESTED: u16 = 0x8000;
+    let source = (0x0a00_0000 + number).to_be_bytes();
+    let tuple = |kind: u16, source: [u8; 4], target: [u8; 4], ports: [u16; 2]| {
+        let addresses = [attribute(1, &source), attribute(2, &target)].concat();
+        let [from, to] = ports.map(u16::to_be_bytes);
+        let protocol = [attribute(1, &[17]), attribute(2, &from), attribute(3, &to)].concat();
+        let parts = [
+            attribute(1 | NESTED, &addresses),
+            attribute(2 | NESTED, &protocol),
+        ];
+        attribute(kind | NESTED, &parts.concat())
+    };
+    let target = [192, 0, 2, 1];
+    let parts = [
+        vec![2, 0, 0, 0],
+        tuple(1, source, target, [1000, 2000]),
+        tuple(2, target, source, [2000, 1000]),
+        // Confirmed, answered, assured: the kernel does not drop it for a new one.
+        attribute(3, &14_u32.to_be_bytes()),
+        attribute(7, &3_600_u32.to_be_bytes()),
+    ]
+    .concat();
+    let length = u32::try_from(16 + parts.len()).unwrap();
+    // IPCTNL_MSG_CT_NEW as a request to create.
+    let mut message = [length.to_ne_bytes(), 0x0401_0100_u32.to_ne_bytes()].concat();
+    message.extend_from_slice(&[0; 8]);
+    message.extend(parts);
+    message
+}
+
+/// Fills the table of connections with flows of nobody.
+fn fill() {
+    let protocol = Protocol::from(libc::NETLINK_NETFILTER);
+    let netlink = Socket::new(Domain::from(libc::AF_NETLINK), Type::RAW, Some(protocol)).unwrap();
+    let most = tracking("max");
+    for first in (0..most).step_by(100) {
+        let messages: Vec<u8> = (first..most.min(first + 100)).flat_map(flow).collect();
+        netlink.send(&messages).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "needs user namespaces, ip, nft and 100 MB of memory"]
+fn a_full_connection_table_is_a_local_error_and_no_silence() {
+    if !is_inside(
+        "a_full_connection_table_is_a_local_error_and_no_silence",
+        TRACKED,
+    ) {
+        return;
+    }
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = listener.local_addr().unwrap().to_string();
+    for outcome in burst(4, &target, None, 4) {
+        assert!(matches!(outcome, Outcome::Connected { .. }), "{outcome:?}");
+    }
+    fill();
+    let (count, most) = (tracking("count"), tracking("max"));
+    assert!(count >= most, "{count} of {most} entries");
+    let errno = Errno::NO_ROOM;
+    assert_eq!(
+        burst(4, &target, None, 4),
+        [Outcome::LocalError { errno }; 4]
+    );
 }

@@ -110,12 +110,19 @@ fn probe() -> impl Strategy<Value = v1::Probe> {
         1 => vec(any::<u8>(), 0..20),
     ];
     let port = prop_oneof![select(vec![22_u32, 3389, 443, 0, 65_558]), 0_u32..70_000];
-    (any::<u32>(), target, port).prop_map(|(id, target, port)| v1::Probe {
+    let kind = select(vec![
+        v1::ProbeKind::TcpConnect,
+        v1::ProbeKind::Peer,
+        v1::ProbeKind::DnsUdp,
+        v1::ProbeKind::DnsTcp,
+    ]);
+    (any::<u32>(), target, port, kind).prop_map(|(id, target, port, kind)| v1::Probe {
         id,
         source: vec![10; target.len()],
         target,
         port,
-        kind: v1::ProbeKind::TcpConnect.into(),
+        kind: kind.into(),
+        nonce: vec![1; 16],
         attempts: 1,
         deadline_ms: 1_000,
         interval_ms: 1_000,

@@ -19,6 +19,7 @@ mod diff;
 mod doctor;
 mod exit_code;
 mod explain;
+mod manifests;
 mod matrix;
 mod predict;
 #[cfg(feature = "live")]
@@ -28,6 +29,9 @@ mod verify;
 
 /// Most gaps that are shown one by one, in lines: beyond, they are counted.
 const GAPS_SHOWN_MAX: usize = 20;
+
+/// Where `verify` and `manifests` keep CA and token, unless told otherwise: both must use the same.
+const CREDENTIALS_DIRECTORY: &str = "reachproof-credentials";
 
 /// Shows whether the network of an EKS cluster does what its security groups say.
 #[derive(Debug, Parser)]
@@ -49,6 +53,8 @@ enum Command {
     Diff(diff::Arguments),
     /// Does one run: predicts, lets agents probe, compares, reports.
     Verify(verify::VerifyArguments),
+    /// Prints what one run needs on a cluster: agents with CA, token and policy, for `kubectl apply -f -`.
+    Manifests(manifests::Arguments),
     /// Reads a cluster into a directory that every other command takes.
     #[cfg(feature = "live")]
     Snapshot(snapshot::Arguments),
@@ -122,6 +128,9 @@ pub(crate) enum CliError {
     /// The run could not be done.
     #[error(transparent)]
     Verify(anyhow::Error),
+    /// The manifests could not be made.
+    #[error("cannot make the manifests")]
+    Manifests(#[from] manifests::ManifestsError),
     /// The snapshot could not be written.
     #[cfg(feature = "live")]
     #[error("cannot keep the snapshot")]
@@ -141,6 +150,7 @@ pub(crate) fn main() -> process::ExitCode {
         Command::Verify(arguments) => verify::verify(&arguments)
             .map(ExitCode::Judged)
             .map_err(CliError::Verify),
+        Command::Manifests(arguments) => manifests::run(&arguments),
         #[cfg(feature = "live")]
         Command::Snapshot(arguments) => snapshot::run(&arguments),
         #[cfg(feature = "live")]
@@ -160,7 +170,7 @@ pub(crate) fn main() -> process::ExitCode {
 }
 
 /// An error with its causes, in one line.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -7,10 +7,11 @@ pub(crate) mod live;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use reachproof_model::describe::Described;
-use reachproof_verify::source::{self, SourceError, WorldError, WorldReading, WorldSource};
+use reachproof_verify::source::{self, SourceError, WorldSource};
 use thiserror::Error;
 
 /// A snapshot, or the cluster to read.
@@ -65,30 +66,35 @@ impl SourceArguments {
     /// # Errors
     /// [`WorldFailure`] when there is no whole world to be had.
     pub(crate) fn described(&self) -> Result<Described, WorldFailure> {
-        Ok(self.reading()?.described)
-    }
-
-    fn reading(&self) -> Result<WorldReading, WorldFailure> {
         if let Some(path) = &self.snapshot {
-            return Ok(WorldReading::saved(source::read(path)?));
+            return Ok(source::read(path)?);
         }
         #[cfg(feature = "live")]
         if let Some(cluster) = &self.cluster {
-            let live::LiveReading { answers, cost, .. } = live::read(cluster, &self.access)?;
-            return Ok(WorldReading {
-                described: Described::from(answers),
-                calls: cost.calls,
-                pages: cost.pages,
-            });
+            return Ok(Described::from(live::read(cluster, &self.access)?.answers));
         }
         Err(WorldFailure::Unnamed)
     }
-}
 
-impl WorldSource for SourceArguments {
-    fn read(&self) -> Result<WorldReading, WorldError> {
-        self.reading()
-            .map_err(|failure| WorldError::from(Box::from(failure)))
+    /// The world as a run reads it, several times.
+    ///
+    /// # Errors
+    /// [`WorldFailure::Unnamed`].
+    pub(crate) fn world(&self) -> Result<Arc<dyn WorldSource>, WorldFailure> {
+        if let Some(path) = &self.snapshot {
+            return Ok(Arc::new(path.clone()));
+        }
+        #[cfg(feature = "live")]
+        if let Some(cluster) = &self.cluster {
+            let world = live::Watched::new(cluster.clone(), self.access.clone());
+            return Ok(Arc::new(world));
+        }
+        Err(WorldFailure::Unnamed)
+    }
+
+    /// Whether the world is a saved one, which does not change.
+    pub(crate) fn is_saved(&self) -> bool {
+        self.snapshot.is_some()
     }
 }
 

@@ -6,6 +6,7 @@
 //!   no `protoc`. `tests/generated.rs` fails when they and the `.proto` files differ.
 //! * [`net`] converts addresses and ports, and holds the one definition of the proof in
 //!   [`IdentifyResponse`](v1::IdentifyResponse) that the listener makes and the coordinator checks.
+//! * [`column`] holds the one form of a column in which most entries are the same.
 //!
 //! **Invariant.** A number from the wire never narrows with `as`: 65979 is an [`InvalidPort`](net::InvalidPort), not 443.
 //!
@@ -18,6 +19,7 @@
 //! assert!(port_from_wire(65979).is_err());
 //! ```
 
+pub mod column;
 pub mod net;
 
 /// Version of the wire that this crate speaks: `Hello.wire_version`.
@@ -28,6 +30,7 @@ pub const WIRE_VERSION: u32 = 1;
     missing_docs,
     clippy::allow_attributes_without_reason,
     clippy::as_conversions,
+    clippy::large_enum_variant,
     reason = "generated"
 )]
 pub mod v1 {

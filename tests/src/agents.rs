@@ -42,17 +42,18 @@ pub struct Agents {
 }
 
 impl Agents {
-    /// Starts an agent at every place of the world where one runs; their output goes to [`Stage::log`].
+    /// Starts an agent at each of `places` where one runs; their output goes to [`Stage::log`].
     ///
     /// # Errors
     /// [`RunnerError::Agent`]; those started until then are ended.
-    pub fn start(
+    pub fn start<'p>(
         stage: &Stage,
         program: AgentProgram<'_>,
         dial: &Dial,
+        places: impl IntoIterator<Item = &'p AgentPlace>,
     ) -> Result<Self, RunnerError> {
         let mut agents = Agents::default();
-        for place in &stage.expanded.agents {
+        for place in places {
             match place.presence {
                 AgentPresence::Running => agents.add(stage, program, dial, place)?,
                 AgentPresence::Missing | AgentPresence::None => {}

@@ -4,12 +4,15 @@
 //! is missed makes the command end with 1. What a figure depends on (a busy machine, `nmap` that is not installed) is said.
 //!
 //! * [`farm`]: targets that are open, refused or silent; [`floor`]: the least that any prober does
-//! * [`worker`]: one tool in a process of its own; [`sweep`]: tools side by side; [`timing`]: against a known delay
-//! * [`idle`]: an agent that waits; [`wire`]: a result on its way; [`usage`]: what a process cost
+//! * [`worker`]: one tool in a process of its own; [`sweep`]: tools side by side
+//! * [`timing`]: handshake times against those of [`delay`], a path on which they are known
+//! * [`idle`]: an agent that waits; [`peer`]: a peer check; [`wire`]: a result on its way; [`usage`]: what a process cost
 
+pub mod delay;
 pub mod farm;
 pub mod floor;
 pub mod idle;
+pub mod peer;
 pub mod sweep;
 pub mod timing;
 pub mod usage;
@@ -46,6 +49,8 @@ enum What {
     Timing(timing::TimingArguments),
     /// Memory, CPU and wake-ups of an agent that is attached and has nothing to do.
     Idle(idle::IdleArguments),
+    /// CPU of a peer check, both ends, beside a bare call on a fresh connection.
+    Peer(peer::PeerArguments),
     /// Bytes of a result on the wire, and results a second through decoding and validation.
     Wire,
     /// One tool in this process; used by the others.
@@ -109,6 +114,7 @@ fn measure(what: &What) -> Measured<ExitCode> {
         What::Probe(arguments) => sweep::sweep(arguments)?,
         What::Timing(arguments) => timing::timing(arguments)?,
         What::Idle(arguments) => idle::idle(arguments)?,
+        What::Peer(arguments) => peer::peer(arguments)?,
         What::Wire => wire::wire()?,
         What::Worker(_) => Goals::Reached,
     };
@@ -124,19 +130,34 @@ pub(crate) fn print(line: &str) {
     println!("{line}");
 }
 
-/// Prints a figure beside its goal.
+/// Prints a figure beside the most that it may be.
 pub(crate) fn hold(name: &str, figure: f64, most: f64) -> Goals {
     let goals = if figure <= most {
         Goals::Reached
     } else {
         Goals::Missed
     };
+    judged(name, figure, &format!("<= {most}"), goals)
+}
+
+/// Prints a figure beside the least that it may be.
+pub(crate) fn hold_least(name: &str, figure: f64, least: f64) -> Goals {
+    let goals = if figure >= least {
+        Goals::Reached
+    } else {
+        Goals::Missed
+    };
+    judged(name, figure, &format!(">= {least}"), goals)
+}
+
+/// Prints a figure, its goal, and whether it is reached.
+fn judged(name: &str, figure: f64, goal: &str, goals: Goals) -> Goals {
     let word = match goals {
         Goals::Reached => "ok",
         Goals::Missed => "MISSED",
     };
     print(&format!(
-        "  {name:<58} {figure:>9.3}  goal <= {most:<8} {word}"
+        "  {name:<58} {figure:>9.3}  goal {goal:<11} {word}"
     ));
     goals
 }

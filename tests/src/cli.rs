@@ -4,18 +4,22 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Parser;
-use reachproof_lab::kubernetes::Program;
-use reachproof_lab::world::{BUILTIN, World};
-use reachproof_lab::{Isolation, isolate};
+use reachproof_lab::kubernetes::{ControlPlane, Program};
+use reachproof_lab::world::{AgentPlace, BUILTIN, World};
+use reachproof_lab::{Isolation, is_isolating, isolate};
+use tokio::runtime::Runtime;
 
 use crate::agents::AGENT_ARGUMENT;
 use crate::error::RunnerError;
 use crate::harness::explain;
+use crate::kubelet::Kubelets;
 use crate::runner::{Ending, Output, RunOptions, hints, run, say};
-use crate::stage::Stage;
+use crate::stage::{Pods, Stage};
+use crate::{binaries, deployment};
 
 /// Exit code of a run that could not be done (DESIGN 5).
 const COULD_NOT_RUN: u8 = 2;
@@ -37,7 +41,8 @@ struct Arguments {
     /// World to build: a name of the list, or a world file.
     #[arg(long, value_name = "NAME|FILE", default_value = "default")]
     world: String,
-    /// Start a Kubernetes API server behind each interface of the control plane (built once, from Go modules).
+    /// Start a Kubernetes API server behind each interface of the control plane (built once, from Go modules), and the
+    /// agents of the cluster as pods, by the manifests that `reachproof manifests` prints.
     #[arg(long)]
     kubernetes: bool,
     /// Leave the lab up after the report, and print how to enter a host, until Ctrl-C.
@@ -103,11 +108,14 @@ fn list() {
 /// Reads the world, before and after isolation: a wrong file needs no lab to be found.
 fn go(arguments: &Arguments) -> Result<ExitCode, RunnerError> {
     let world = read(&arguments.world)?;
-    // Outside, where Go can fetch modules; inside it finds what was built.
+    // Outside, where Go and cargo can fetch what they need; inside it finds what was built.
     let kubernetes = arguments
         .kubernetes
         .then(|| Program::build(say))
         .transpose()?;
+    if arguments.kubernetes && !is_isolating() {
+        binaries::build()?;
+    }
     match isolate()? {
         Isolation::Finished(code) => return Ok(code),
         Isolation::Inside => {}
@@ -119,9 +127,27 @@ fn go(arguments: &Arguments) -> Result<ExitCode, RunnerError> {
         .map_err(RunnerError::Runtime)?;
     let mut stage = Stage::up(&world)?;
     if let Some(kubernetes) = kubernetes {
-        stage.start_kubernetes(kubernetes)?;
+        stage.start_kubernetes(kubernetes, Pods::WithoutAgents)?;
     }
-    runtime.block_on(play(&world, &stage, &program, arguments))
+    let lab = Lab {
+        world: &world,
+        stage: &stage,
+        program: &program,
+        arguments,
+    };
+    match stage.kubernetes() {
+        None => runtime.block_on(lab.play(stage.expanded.agents.clone())),
+        Some(plane) => lab.play_by_manifest(plane, &runtime),
+    }
+}
+
+/// What a run in the lab stands on.
+#[derive(Clone, Copy)]
+struct Lab<'a> {
+    world: &'a World,
+    stage: &'a Stage,
+    program: &'a Path,
+    arguments: &'a Arguments,
 }
 
 /// A world that comes along, or else a file.
@@ -134,33 +160,69 @@ fn read(name: &str) -> Result<World, RunnerError> {
     Ok(World::parse(name, &text)?)
 }
 
-async fn play(
-    world: &World,
-    stage: &Stage,
-    program: &Path,
-    arguments: &Arguments,
-) -> Result<ExitCode, RunnerError> {
-    let options = RunOptions {
-        wait: Duration::from_secs(arguments.wait),
-        seed: arguments.seed,
-        output: arguments.output,
-    };
-    let interrupted = async {
-        // Without a handler the signal ends the program, and the kernel takes the lab away.
-        let _received = tokio::signal::ctrl_c().await;
-    };
-    let ending = run(stage, &world.expect, program, &options, interrupted).await?;
-    for difference in &ending.differences {
-        say(&format!("world {}: {difference}", arguments.world));
+impl Lab<'_> {
+    /// Brings agents by manifest to every place that one reaches, runs, and keeps the nodes at work meanwhile.
+    fn play_by_manifest(
+        self,
+        plane: &ControlPlane,
+        runtime: &Runtime,
+    ) -> Result<ExitCode, RunnerError> {
+        deployment::mark_fargate_pods(self.stage, plane)?;
+        let manifests = deployment::print_manifests(self.stage, &binaries::binary("reachproof")?)?;
+        let agent = binaries::binary("reachproof-agent")?;
+        let mut kubelets = Kubelets::new(self.stage, plane, agent);
+        deployment::apply(self.stage, plane, &manifests, &mut kubelets)?;
+        let places: Vec<AgentPlace> = kubelets.free_places().cloned().collect();
+        say(&format!(
+            "{} agents as pods, {} beside the cluster",
+            kubelets.started(),
+            places.len()
+        ));
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let nodes = scope.spawn(|| {
+                while !is_over.load(Ordering::Acquire) {
+                    kubelets.turn()?;
+                    std::thread::sleep(deployment::STEP);
+                }
+                Ok(())
+            });
+            let code = runtime.block_on(self.play(places));
+            is_over.store(true, Ordering::Release);
+            let kept: Result<(), RunnerError> = nodes
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            kept.and(code)
+        })
     }
-    if arguments.keep {
-        say(&hints(stage, world));
-        let _received = tokio::signal::ctrl_c().await;
+
+    /// Starts agents at `places`, runs, and prints what is to be printed.
+    async fn play(self, places: Vec<AgentPlace>) -> Result<ExitCode, RunnerError> {
+        let arguments = self.arguments;
+        let options = RunOptions {
+            wait: Duration::from_secs(arguments.wait),
+            seed: arguments.seed,
+            output: arguments.output,
+            places,
+        };
+        let interrupted = async {
+            // Without a handler the signal ends the program, and the kernel takes the lab away.
+            let _received = tokio::signal::ctrl_c().await;
+        };
+        let expect = &self.world.expect;
+        let ending = run(self.stage, expect, self.program, &options, interrupted).await?;
+        for difference in &ending.differences {
+            say(&format!("world {}: {difference}", arguments.world));
+        }
+        if arguments.keep {
+            say(&hints(self.stage, self.world));
+            let _received = tokio::signal::ctrl_c().await;
+        }
+        Ok(ExitCode::from(exit_code(
+            &ending,
+            arguments.check.then_some(NOT_AS_STATED),
+        )))
     }
-    Ok(ExitCode::from(exit_code(
-        &ending,
-        arguments.check.then_some(NOT_AS_STATED),
-    )))
 }
 
 /// The run's own exit code; with `not_as_stated` that one or 0, by the differences.

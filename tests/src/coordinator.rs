@@ -1,12 +1,14 @@
 //! The binary `reachproof` as an ordinary process in a lab.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use reachproof_model::plan::Depth;
 use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, TOKEN_FILE};
 use serde_json::Value;
 
@@ -31,10 +33,27 @@ pub struct Coordinator {
     log: PathBuf,
 }
 
+/// How a coordinator is started.
+#[derive(Debug, Clone)]
+pub struct Launch<'a> {
+    /// The binary `reachproof`.
+    pub program: &'a Path,
+    /// The snapshot that it reads.
+    pub snapshot: &'a Path,
+    /// Whom it waits for: a number of agents, or a file with their names.
+    pub expect: &'a OsStr,
+    /// Longest wait for them.
+    pub wait: Duration,
+    /// How much it tries.
+    pub scope: Depth,
+}
+
 impl Coordinator {
-    /// Starts `program verify` where the world wants its coordinator, and waits until agents can be told how to dial.
+    /// Starts `program verify` over the stage's snapshot where the world wants its coordinator, and waits until agents can
+    /// be told how to dial.
     ///
-    /// It waits for all of the world's agents, at most `wait`.
+    /// It waits for all of the world's agents, at most `wait`, and tries every pair of them: a world states the findings of
+    /// all.
     ///
     /// # Errors
     /// [`RunnerError::Coordinator`] if it cannot be started or writes no credentials.
@@ -43,28 +62,76 @@ impl Coordinator {
         program: &Path,
         wait: Duration,
     ) -> Result<(Self, Dial), RunnerError> {
-        let failed = |source| RunnerError::Coordinator { source };
-        let names: Vec<&str> = stage
-            .expanded
-            .agents
-            .iter()
-            .map(|agent| agent.endpoint.as_str())
-            .collect();
+        Self::start_with(stage, program, wait, Depth::Mesh)
+    }
+
+    /// The same with as much tried as `scope` says.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(
+        stage: &Stage,
+        program: &Path,
+        wait: Duration,
+        scope: Depth,
+    ) -> Result<(Self, Dial), RunnerError> {
+        let expected = Self::expect_all(stage)?;
+        let launch = Launch {
+            program,
+            snapshot: &stage.snapshot(),
+            expect: expected.as_os_str(),
+            wait,
+            scope,
+        };
+        Self::launch(stage, &launch)
+    }
+
+    /// Writes the names of all of the world's agents to a file, for `--expect`.
+    ///
+    /// # Errors
+    /// [`RunnerError::Coordinator`].
+    pub fn expect_all(stage: &Stage) -> Result<PathBuf, RunnerError> {
+        let agents = stage.expanded.agents.iter();
+        let names: Vec<&str> = agents.map(|agent| agent.endpoint.as_str()).collect();
         let expected = stage.log("expected");
+        fs::write(&expected, names.join("\n"))
+            .map_err(|source| RunnerError::Coordinator { source })?;
+        Ok(expected)
+    }
+
+    /// Starts `verify` as `launch` says where the world wants its coordinator, and waits until agents can be told how to
+    /// dial.
+    ///
+    /// # Errors
+    /// As [`Coordinator::start`].
+    pub fn launch(stage: &Stage, launch: &Launch<'_>) -> Result<(Self, Dial), RunnerError> {
+        let mut command = stage.coordinator_command(launch.program)?;
+        command.arg("verify").arg("--snapshot").arg(launch.snapshot);
+        Self::spawn(stage, command, launch.expect, launch.wait, launch.scope)
+    }
+
+    /// The same with a `command` that is `verify` with the world that it is to read ([`Stage::coordinator_command`]).
+    ///
+    /// # Errors
+    /// As [`Coordinator::start`].
+    pub fn spawn(
+        stage: &Stage,
+        mut command: Command,
+        expect: &OsStr,
+        wait: Duration,
+        scope: Depth,
+    ) -> Result<(Self, Dial), RunnerError> {
+        let failed = |source| RunnerError::Coordinator { source };
         let (report, log) = (stage.log("report"), stage.log("coordinator"));
-        fs::write(&expected, names.join("\n")).map_err(failed)?;
         let address = stage.control_address()?;
-        let mut command = stage.coordinator_command(program)?;
         command
-            .arg("verify")
-            .arg("--snapshot")
-            .arg(stage.snapshot())
             .args(["--listen", &address.to_string()])
             .arg("--expect")
-            .arg(&expected)
+            .arg(expect)
             .args(["--wait", &format!("{}s", wait.as_secs())])
             .arg("--credentials")
             .arg(stage.credentials())
+            .args(["--scope", scope.as_str()])
             .args(["--output", "json", "--seed", "1"])
             .stdin(Stdio::null())
             .stdout(File::create(&report).map_err(failed)?)
@@ -84,27 +151,55 @@ impl Coordinator {
         Ok((coordinator, dial))
     }
 
+    /// Whether the run has come to its end.
+    ///
+    /// # Errors
+    /// [`RunnerError::Coordinator`].
+    pub fn has_ended(&mut self) -> Result<bool, RunnerError> {
+        let ended = self.process.try_wait();
+        ended
+            .map(|status| status.is_some())
+            .map_err(|source| RunnerError::Coordinator { source })
+    }
+
     /// Waits for the end of the run: exit code and report.
     ///
     /// # Errors
     /// [`RunnerError::CoordinatorEnded`] without a report; [`RunnerError::Coordinator`].
     pub fn finish(mut self) -> Result<(u8, Value), RunnerError> {
-        let failed = |source| RunnerError::Coordinator { source };
-        let end = Instant::now() + RUN_MAX;
-        let status = loop {
-            match self.process.try_wait().map_err(failed)? {
-                Some(status) => break status,
-                None if Instant::now() > end => return Err(self.ended("took too long".to_owned())),
-                None => std::thread::sleep(STEP),
-            }
-        };
-        let text = fs::read_to_string(&self.report).map_err(failed)?;
+        let status = self.wait()?;
+        let text = fs::read_to_string(&self.report)
+            .map_err(|source| RunnerError::Coordinator { source })?;
         match (
             status.code().and_then(|code| u8::try_from(code).ok()),
             text.is_empty(),
         ) {
             (Some(code), false) => Ok((code, serde_json::from_str(&text)?)),
             (_, true) | (None, false) => Err(self.ended(status.to_string())),
+        }
+    }
+
+    /// Waits for the end of a run that is not done: exit code, absent after a signal, and what the process said.
+    ///
+    /// # Errors
+    /// [`RunnerError::CoordinatorEnded`] if it takes too long; [`RunnerError::Coordinator`].
+    pub fn end(mut self) -> Result<(Option<i32>, String), RunnerError> {
+        let status = self.wait()?;
+        let said =
+            fs::read_to_string(&self.log).map_err(|source| RunnerError::Coordinator { source })?;
+        Ok((status.code(), said))
+    }
+
+    /// Waits until the process ends, for at most [`RUN_MAX`].
+    fn wait(&mut self) -> Result<ExitStatus, RunnerError> {
+        let failed = |source| RunnerError::Coordinator { source };
+        let end = Instant::now() + RUN_MAX;
+        loop {
+            match self.process.try_wait().map_err(failed)? {
+                Some(status) => return Ok(status),
+                None if Instant::now() > end => return Err(self.ended("took too long".to_owned())),
+                None => std::thread::sleep(STEP),
+            }
         }
     }
 
@@ -159,7 +254,7 @@ impl Stage {
     ///
     /// # Errors
     /// [`RunnerError::Lab`] if the world names a host that the lab does not have.
-    fn coordinator_command(&self, program: &Path) -> Result<Command, RunnerError> {
+    pub fn coordinator_command(&self, program: &Path) -> Result<Command, RunnerError> {
         match self.coordinator_host() {
             None => Ok(Command::new(program)),
             Some(host) => Ok(self.lab.command(host, program.as_os_str())?),

@@ -3,10 +3,29 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
 
 use reachproof_lab::world::WorldError;
 use reachproof_lab::{IsolateError, LabError};
 use thiserror::Error;
+
+/// Binaries of the workspace could not be built or found.
+#[derive(Debug, Error)]
+pub enum BinariesError {
+    /// The running program is not in a target directory.
+    #[error("the running program is in no target directory of cargo: start it by cargo")]
+    NoTarget,
+    /// `cargo` could not be started, or the running program not be found.
+    #[error("cannot start cargo")]
+    Cargo(#[from] io::Error),
+    /// `cargo` failed; it said why.
+    #[error("cargo build: {status}")]
+    Failed {
+        /// How it ended.
+        status: ExitStatus,
+    },
+}
 
 /// A world could not be run.
 #[derive(Debug, Error)]
@@ -48,6 +67,12 @@ pub enum RunnerError {
         #[source]
         source: io::Error,
     },
+    /// An agent did not open its peer port.
+    #[error("{agent} does not listen: its log says why")]
+    NotListening {
+        /// Name of its endpoint.
+        agent: String,
+    },
     /// The coordinator's host has no address.
     #[error("the coordinator's host `{name}` has no address: correct `coordinator` in the world")]
     NoCoordinator {
@@ -63,6 +88,13 @@ pub enum RunnerError {
         #[source]
         source: io::Error,
     },
+    /// The world's own snapshot cannot be decoded.
+    #[error("cannot decode the snapshot of the world")]
+    Snapshot {
+        /// Cause.
+        #[source]
+        source: reachproof_model::snapshot::DecodeError,
+    },
     /// An agent could not be started.
     #[error("cannot start the agent `{agent}`")]
     Agent {
@@ -71,6 +103,32 @@ pub enum RunnerError {
         /// Cause.
         #[source]
         source: io::Error,
+    },
+    /// A pod could not be started as a node starts it.
+    #[error("cannot start the pod `{pod}`")]
+    Pod {
+        /// Namespace and name.
+        pod: String,
+        /// Cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The manifests of the agents could not be had.
+    #[error("`reachproof manifests` failed: {said}")]
+    Manifests {
+        /// What it said.
+        said: String,
+    },
+    /// The binaries that the manifests need could not be built.
+    #[error("cannot build `reachproof` and `reachproof-agent`")]
+    Binaries(#[from] BinariesError),
+    /// Controllers or nodes did not do what they do in seconds.
+    #[error("not within {waited:?}: {what}")]
+    NotInTime {
+        /// What was awaited.
+        what: &'static str,
+        /// How long.
+        waited: Duration,
     },
     /// The coordinator's process could not be started or watched.
     #[error("cannot run the coordinator as a process")]

@@ -4,19 +4,28 @@
 //! `reachproof_verify::run` as the binary judge, and holds the report against what the world states.
 //!
 //! * [`cli`]: arguments of `reachproof-lab`; [`runner`]: one run; [`judge`]: the report against the world
-//! * [`stage`]: a world that is up; [`agents`] and [`coordinator`]: processes in it; [`error`]: what can go wrong
+//! * [`stage`]: a world that is up; [`resolver`]: what answers in its CoreDNS pods; [`agents`] and [`coordinator`]:
+//!   processes in it; [`error`]: what can go wrong
+//! * [`kubelet`]: nodes that start what is scheduled to them; [`pod`]: what a pod asks of its node; [`fargate`]: what EKS
+//!   does about Fargate; [`deployment`]: agents that come by manifest
 //! * [`random`]: worlds drawn from a seed; [`agreement`]: model and kernel, asked the same about them
 //! * [`mod@bench`]: the agent against its floor and against other tools
-//! * [`harness`]: runs tests in namespaces of their own
+//! * [`harness`]: runs tests in namespaces of their own; [`binaries`]: the programs that they start
 
 pub mod agents;
 pub mod agreement;
 pub mod bench;
+pub mod binaries;
 pub mod cli;
 pub mod coordinator;
+pub mod deployment;
 pub mod error;
+pub mod fargate;
 pub mod harness;
 pub mod judge;
+pub mod kubelet;
+pub mod pod;
 pub mod random;
+pub mod resolver;
 pub mod runner;
 pub mod stage;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use reachproof_lab::world::{Expect, World};
+use reachproof_lab::world::{AgentPlace, Expect, World};
 use reachproof_verify::config::{ExpectedAgents, RESUME_WAIT, SnapshotContent};
 use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, TOKEN_FILE};
 use reachproof_verify::random::SystemRandomness;
@@ -31,6 +31,8 @@ pub struct RunOptions {
     pub seed: u64,
     /// Shape of the report.
     pub output: Output,
+    /// Places of the world at which an agent is started as a process. At the others it comes by manifest.
+    pub places: Vec<AgentPlace>,
 }
 
 /// Shape of the report.
@@ -76,20 +78,17 @@ pub async fn run(
         ca: directory.join(CA_CERTIFICATE_FILE),
         token: directory.join(TOKEN_FILE),
     };
-    let agents = Agents::start(stage, AgentProgram::Runner(program), &dial)?;
-    let names = stage
-        .expanded
-        .agents
-        .iter()
-        .map(|agent| agent.endpoint.clone())
-        .collect();
+    let program = AgentProgram::Runner(program);
+    let agents = Agents::start(stage, program, &dial, &options.places)?;
     let config = RunConfig {
         snapshot: Arc::new(stage.snapshot()),
         credentials,
-        expected: ExpectedAgents::Names(names),
+        expected: expected(stage, options),
         wait: options.wait,
+        settle: Duration::ZERO,
         resume_wait: RESUME_WAIT,
-        depth: reachproof_model::plan::Depth::Rules,
+        // A world states the finding of every pair.
+        depth: Some(reachproof_model::plan::Depth::Mesh),
         seed: options.seed,
         content: SnapshotContent::Included,
         started_at: SystemTime::now(),
@@ -98,6 +97,16 @@ pub async fn run(
     let report = reachproof_verify::run(config, listener, show, shutdown).await;
     drop(agents);
     finish(stage, expect, &report?, options.output)
+}
+
+/// Everybody. Agents that come by manifest have the names of their pods, which nobody knows beforehand.
+fn expected(stage: &Stage, options: &RunOptions) -> ExpectedAgents {
+    let all = &stage.expanded.agents;
+    if options.places.len() < all.len() {
+        ExpectedAgents::Count(all.len())
+    } else {
+        ExpectedAgents::Names(all.iter().map(|agent| agent.endpoint.clone()).collect())
+    }
 }
 
 fn finish(

@@ -3,28 +3,53 @@
 use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use reachproof_lab::Lab;
 use reachproof_lab::kubernetes::{ControlPlane, Front, Program, Settings};
 use reachproof_lab::world::{Expanded, World};
-use serde_json::{Value, json};
+use reachproof_model::describe::Described;
+use reachproof_model::expectation::members::core_dns;
+use reachproof_model::snapshot::Snapshot;
+use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use crate::error::RunnerError;
+use crate::resolver::Resolvers;
 
 /// Port of the control server (DESIGN 5).
 pub const CONTROL_PORT: u16 = 7443;
 
+/// Longest wait until the agents listen for each other.
+const LISTENING_MAX: Duration = Duration::from_secs(60);
+
+/// Time between two looks at their sockets.
+const STEP: Duration = Duration::from_millis(50);
+
+/// The first peer port, as `/proc/net/tcp` writes it, in state LISTEN.
+const LISTENING: &str = ":1D4C 00000000:0000 0A";
+
 /// File system that the lab's isolation makes for itself in memory: what is in there goes when the program ends, also
 /// when it is killed.
 const PRIVATE: &str = "/run/netns";
+
+/// Which pods of a world its control plane knows from the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pods {
+    /// All of them.
+    All,
+    /// Those at whose places no agent runs: manifests bring the agents, and their pods take these places.
+    WithoutAgents,
+}
 
 /// A world that is up until this is dropped. Directory and network go with it.
 #[derive(Debug)]
 pub struct Stage {
     // Dropped before the network that it stands in.
     kubernetes: Option<ControlPlane>,
+    // Dropped before the network as well.
+    _resolvers: Resolvers,
     /// The network.
     pub lab: Lab,
     /// What the world expanded to.
@@ -35,7 +60,8 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Builds the network of `world` and writes its snapshot as one file, and the policy of its agents.
+    /// Builds the network of `world`, starts a resolver in each of its CoreDNS pods, and writes its snapshot as one file, and
+    /// the policy of its agents.
     ///
     /// # Errors
     /// [`RunnerError`] if the world does not expand, the lab cannot be built or the file not written.
@@ -48,6 +74,7 @@ impl Stage {
         let lab = Lab::up(&expanded.plan)?;
         let stage = Stage {
             kubernetes: None,
+            _resolvers: Resolvers::start(&lab, &resolver_addresses(&expanded)?)?,
             lab,
             expanded,
             coordinator: world.coordinator.clone(),
@@ -71,16 +98,40 @@ impl Stage {
     ///
     /// # Errors
     /// [`RunnerError::Kubernetes`] if it cannot be started, or refuses an object.
-    pub fn start_kubernetes(&mut self, program: Program) -> Result<(), RunnerError> {
+    pub fn start_kubernetes(&mut self, program: Program, pods: Pods) -> Result<(), RunnerError> {
         let snapshot = &self.expanded.plan.snapshot;
         let settings = Settings::of(snapshot);
         let fronts = Front::all_in(&self.lab, &settings)?;
         self.lab.close_listeners();
         let folder = self.directory.path().join("kubernetes");
         let plane = ControlPlane::start(program, &folder, fronts, settings)?;
-        plane.populate(snapshot)?;
+        plane.populate(&match pods {
+            Pods::All => snapshot.clone(),
+            Pods::WithoutAgents => self.without_agents(),
+        })?;
         self.kubernetes = Some(plane);
         Ok(())
+    }
+
+    /// The snapshot without the pods at whose places agents run.
+    fn without_agents(&self) -> Map<String, Value> {
+        let mut snapshot = self.expanded.plan.snapshot.clone();
+        let taken: Vec<String> = self
+            .expanded
+            .agents
+            .iter()
+            .flat_map(|agent| agent.addresses.iter().map(ToString::to_string))
+            .collect();
+        let pods = snapshot
+            .get_mut("pods")
+            .and_then(|pods| pods.get_mut("items")?.as_array_mut());
+        if let Some(pods) = pods {
+            pods.retain(|pod| {
+                let address = pod.pointer("/status/podIP").and_then(Value::as_str);
+                !address.is_some_and(|address| taken.iter().any(|taken| taken == address))
+            });
+        }
+        snapshot
     }
 
     /// The control plane, if there is one.
@@ -105,6 +156,11 @@ impl Stage {
     #[must_use]
     pub fn policy(&self) -> PathBuf {
         self.directory.path().join("policy.json")
+    }
+
+    /// A directory of its own for a pod; whoever starts it makes it.
+    pub(crate) fn pod_directory(&self, pod: &str) -> PathBuf {
+        self.directory.path().join("pods").join(pod)
     }
 
     /// Where the output of an agent goes.
@@ -140,6 +196,29 @@ impl Stage {
             .ok_or_else(|| RunnerError::NoCoordinator { name: name.clone() })
     }
 
+    /// Waits until every agent of the world listens on its peer port: from then on the probes are under way.
+    ///
+    /// # Errors
+    /// [`RunnerError::NotListening`] names one that does not; [`RunnerError::Lab`].
+    pub fn await_listeners(&self) -> Result<(), RunnerError> {
+        let end = Instant::now() + LISTENING_MAX;
+        for place in &self.expanded.agents {
+            let sockets = || fs::read_to_string("/proc/thread-self/net/tcp").unwrap_or_default();
+            while !self
+                .lab
+                .within(&place.endpoint, sockets)?
+                .contains(LISTENING)
+            {
+                if Instant::now() > end {
+                    let agent = place.endpoint.clone();
+                    return Err(RunnerError::NotListening { agent });
+                }
+                std::thread::sleep(STEP);
+            }
+        }
+        Ok(())
+    }
+
     /// Opens the coordinator's socket, in the namespace where the world wants it.
     ///
     /// # Errors
@@ -156,4 +235,15 @@ impl Stage {
             .map_err(|source| RunnerError::Listen { address, source })?;
         Ok(listener)
     }
+}
+
+/// Addresses of the world's CoreDNS pods.
+fn resolver_addresses(expanded: &Expanded) -> Result<Vec<IpAddr>, RunnerError> {
+    let mut described = Described::default();
+    for (stem, answer) in &expanded.plan.snapshot {
+        described.insert(stem.clone(), answer.clone());
+    }
+    let decoded =
+        Snapshot::decode(&described).map_err(|source| RunnerError::Snapshot { source })?;
+    Ok(core_dns(&decoded.snapshot))
 }

@@ -15,7 +15,7 @@ use reachproof_model::flow::{Flow, SourceKind};
 use reachproof_model::predict::predict;
 use reachproof_model::snapshot::Snapshot;
 use reachproof_tests::harness::{Case, CaseResult, run_cases};
-use reachproof_tests::stage::Stage;
+use reachproof_tests::stage::{Pods, Stage};
 use serde_json::{Map, Value, json};
 
 const NEEDS_GO: Option<&str> = Some("needs Go to build a control plane");
@@ -61,7 +61,8 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 /// The default world with its control plane.
 fn stage() -> Outcome<Stage> {
     let mut stage = Stage::up(&World::builtin("default")?)?;
-    stage.start_kubernetes(Program::find().ok_or("the control plane was not built")?)?;
+    let program = Program::find().ok_or("the control plane was not built")?;
+    stage.start_kubernetes(program, Pods::All)?;
     Ok(stage)
 }
 

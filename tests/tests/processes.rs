@@ -2,13 +2,14 @@
 
 use std::error::Error;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use reachproof_lab::world::World;
+use reachproof_model::plan::Depth;
 use reachproof_tests::agents::{AgentProgram, Agents, Dial};
+use reachproof_tests::binaries::{binary, build};
 use reachproof_tests::coordinator::Coordinator;
 use reachproof_tests::harness::{Case, CaseResult, run_cases};
 use reachproof_tests::judge::differences;
@@ -26,20 +27,24 @@ const WAIT_IN_VAIN: Duration = Duration::from_secs(6);
 /// How long the cut lasts: longer than an agent's first attempts to come back.
 const CUT: Duration = Duration::from_secs(3);
 
-/// Longest wait until the agents listen for each other.
-const LISTENING_MAX: Duration = Duration::from_secs(30);
-
-/// The first peer port, as `/proc/net/tcp` writes it, in state LISTEN.
-const LISTENING: &str = ":1D4C 00000000:0000 0A";
-
 fn main() -> ExitCode {
     run_cases(
-        build,
+        || Ok(build()?),
         &[
             Case {
                 name: "the_binaries_end_as_the_world_states",
                 ignored: None,
                 run: end_as_stated,
+            },
+            Case {
+                name: "rules_show_every_tuple_with_fewer_flows_than_the_mesh",
+                ignored: None,
+                run: cover_rules,
+            },
+            Case {
+                name: "a_run_that_is_stopped_stops_its_agents_and_ends_with_2",
+                ignored: None,
+                run: stop,
             },
             Case {
                 name: "an_agent_with_a_wrong_token_a_wrong_ca_or_none_is_refused",
@@ -75,44 +80,6 @@ fn main() -> ExitCode {
     )
 }
 
-/// Builds the two binaries beside this test, without the AWS SDK: a saved snapshot is all that they read here.
-fn build() -> CaseResult {
-    let status = Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--quiet",
-            "--no-default-features",
-            "--package",
-            "reachproof",
-            "--package",
-            "reachproof-agent",
-        ])
-        .args(["--bin", "reachproof", "--bin", "reachproof-agent"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env("CARGO_TARGET_DIR", target()?)
-        .status()?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("cargo build: {status}").into())
-    }
-}
-
-/// The target directory: this test is in `TARGET/PROFILE/deps`.
-fn target() -> Result<PathBuf, Box<dyn Error>> {
-    let program = std::env::current_exe()?;
-    program
-        .ancestors()
-        .nth(3)
-        .map(Path::to_owned)
-        .ok_or_else(|| "no target directory".into())
-}
-
-/// A binary that [`build`] built.
-fn binary(name: &str) -> Result<PathBuf, Box<dyn Error>> {
-    Ok(target()?.join("debug").join(name))
-}
-
 /// Runs a world to its end with the binaries; `during` is called once the agents are started.
 fn play(
     world: &World,
@@ -122,7 +89,12 @@ fn play(
     let stage = Stage::up(world)?;
     let (coordinator, dial) = Coordinator::start(&stage, &binary("reachproof")?, wait)?;
     let agent = binary("reachproof-agent")?;
-    let agents = Agents::start(&stage, AgentProgram::Agent(&agent), &dial)?;
+    let agents = Agents::start(
+        &stage,
+        AgentProgram::Agent(&agent),
+        &dial,
+        &stage.expanded.agents,
+    )?;
     during(&stage)?;
     let (exit, report) = coordinator.finish()?;
     drop(agents);
@@ -143,6 +115,126 @@ fn end_as_stated() -> CaseResult {
     let world = World::builtin("node-sg")?;
     let (exit, report, stage) = play(&world, WAIT, |_| Ok(()))?;
     judge(&world, exit, &report, &stage)
+}
+
+/// What `rules` promises, seen in the report of a run that tried no more.
+fn cover_rules() -> CaseResult {
+    let world = World::builtin("default")?;
+    let stage = Stage::up(&world)?;
+    let program = binary("reachproof")?;
+    let (coordinator, dial) = Coordinator::start_with(&stage, &program, WAIT, Depth::Rules)?;
+    let agent = binary("reachproof-agent")?;
+    let agents = Agents::start(
+        &stage,
+        AgentProgram::Agent(&agent),
+        &dial,
+        &stage.expanded.agents,
+    )?;
+    let (exit, report) = coordinator.finish()?;
+    drop(agents);
+    if exit != world.expect.exit {
+        return Err(format!("exit {exit}: {report}").into());
+    }
+    let at = |path: &str| report.pointer(path).cloned().unwrap_or_default();
+    if at("/run/scope") != "rules" {
+        return Err(format!("the run is {}", at("/run")).into());
+    }
+    let coverage = at("/coverage/relation");
+    for share in ["tuples", "sources", "targets"] {
+        let share = coverage.get(share).ok_or("the coverage lacks a share")?;
+        if share.get("all") != share.get("shown") || share.get("all") == Some(&Value::from(0)) {
+            return Err(format!("not all was shown: {coverage}").into());
+        }
+    }
+    let listed = |list: &str| at(&format!("/coverage/relation/rules/{list}"));
+    if listed("missing") != Value::Array(Vec::new()) {
+        return Err(format!("rules are missing: {}", listed("missing")).into());
+    }
+    let named = listed("shown").as_array().map_or(0, Vec::len);
+    if named == 0 {
+        return Err("no rule was shown".into());
+    }
+    let flows = at("/coverage/flows_planned").as_u64();
+    match flows {
+        Some(flows) if flows < MESH_FLOWS => Ok(()),
+        Some(_) | None => Err(format!("{flows:?} flows are no fewer than the mesh has").into()),
+    }
+}
+
+/// Flows between the agents of the world `default`, and from them to the control plane, when every pair is tried.
+const MESH_FLOWS: u64 = 100;
+
+/// How long agents may go on after the end of a run (SECURITY D.3).
+const STOP_MAX: Duration = Duration::from_secs(2);
+
+/// Longer than the time between two attempts of a probe: who goes on is seen.
+const NEXT_ATTEMPT: Duration = Duration::from_secs(6);
+
+/// Asks the coordinator to end in the middle of a run, as Ctrl-C and as a supervisor do.
+fn stop() -> CaseResult {
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let world = World::builtin("default")?;
+        let stage = Stage::up(&world)?;
+        let (coordinator, dial) = Coordinator::start(&stage, &binary("reachproof")?, WAIT)?;
+        let agent = binary("reachproof-agent")?;
+        let agents = Agents::start(
+            &stage,
+            AgentProgram::Agent(&agent),
+            &dial,
+            &stage.expanded.agents,
+        )?;
+        for place in &stage.expanded.agents {
+            stage.lab.within(&place.endpoint, || {
+                count_probes().map_err(|error| error.to_string())
+            })??;
+        }
+        stage.await_listeners()?;
+        std::thread::sleep(STOP_MAX);
+        let before = probes_of_all(&stage)?;
+        coordinator.signal(signal)?;
+        let (exit, said) = coordinator.end()?;
+        std::thread::sleep(STOP_MAX);
+        let stopped = probes_of_all(&stage)?;
+        std::thread::sleep(NEXT_ATTEMPT);
+        let after = probes_of_all(&stage)?;
+        drop(agents);
+        if exit != Some(2) || !said.contains("stopped before the run was over") {
+            return Err(format!("{signal}: exit {exit:?}, {said}").into());
+        }
+        if before == 0 || after != stopped {
+            let counts = format!("{before} before, {stopped} when stopped, {after} after");
+            return Err(format!("{signal}: agents went on: {counts}").into());
+        }
+    }
+    Ok(())
+}
+
+/// Rules that count the SYNs which leave a host, all but those to the coordinator.
+const COUNT_RULES: &str = "add table inet probes
+add chain inet probes output { type filter hook output priority 0; }
+add rule inet probes output tcp flags & (syn | ack) == syn tcp dport != 7443 counter";
+
+/// Counts probes from now on in the namespace that the thread is in.
+fn count_probes() -> CaseResult {
+    nft(COUNT_RULES).map(|_| ())
+}
+
+/// Sums up the SYNs of all agents.
+fn probes_of_all(stage: &Stage) -> Result<u64, Box<dyn Error>> {
+    let mut sum = 0;
+    for place in &stage.expanded.agents {
+        let rules = stage.lab.within(&place.endpoint, || {
+            nft("list table inet probes").map_err(|error| error.to_string())
+        })??;
+        sum += counted(&rules).ok_or_else(|| format!("no counter in {rules}"))?;
+    }
+    Ok(sum)
+}
+
+/// The packets of the first counter of some rules.
+fn counted(rules: &str) -> Option<u64> {
+    let rest = rules.split("counter packets ").nth(1)?;
+    rest.split(' ').next()?.parse().ok()
 }
 
 /// Three agents try to attach with something that is not right; the others attach.
@@ -223,17 +315,13 @@ fn names(report: &Value, list: &str) -> Result<Vec<String>, Box<dyn Error>> {
 fn cut() -> CaseResult {
     let world = World::builtin("default")?;
     let (exit, report, stage) = play(&world, WAIT, |stage| {
-        wait_for_listeners(stage)?;
+        stage.await_listeners()?;
         nft(CUT_RULES)?;
         std::thread::sleep(CUT);
         let rules = nft("list table inet cut")?;
         nft("delete table inet cut")?;
-        let packets = rules
-            .split("counter packets ")
-            .nth(1)
-            .and_then(|rest| rest.split(' ').next());
-        match packets.map(str::parse::<u64>) {
-            Some(Ok(packets)) if packets > 0 => Ok(()),
+        match counted(&rules) {
+            Some(packets) if packets > 0 => Ok(()),
             Some(_) | None => Err(format!("the cut met no packet: {rules}").into()),
         }
     })?;
@@ -249,8 +337,13 @@ fn pause() -> CaseResult {
     let stage = Stage::up(&world)?;
     let (coordinator, dial) = Coordinator::start(&stage, &binary("reachproof")?, WAIT)?;
     let agent = binary("reachproof-agent")?;
-    let agents = Agents::start(&stage, AgentProgram::Agent(&agent), &dial)?;
-    wait_for_listeners(&stage)?;
+    let agents = Agents::start(
+        &stage,
+        AgentProgram::Agent(&agent),
+        &dial,
+        &stage.expanded.agents,
+    )?;
+    stage.await_listeners()?;
     coordinator.signal(Signal::SIGSTOP)?;
     std::thread::sleep(PAUSED);
     coordinator.signal(Signal::SIGCONT)?;
@@ -265,7 +358,7 @@ fn pause() -> CaseResult {
 fn half_open() -> CaseResult {
     let world = World::builtin("default")?;
     let (exit, report, stage) = play(&world, WAIT, |stage| {
-        wait_for_listeners(stage)?;
+        stage.await_listeners()?;
         nft(HALF_OPEN_RULES)?;
         std::thread::sleep(HALF_OPEN);
         nft("delete table inet cut")?;
@@ -328,8 +421,13 @@ fn kill_agent() -> CaseResult {
     let stage = Stage::up(&world)?;
     let (coordinator, dial) = Coordinator::start(&stage, &binary("reachproof")?, WAIT)?;
     let agent = binary("reachproof-agent")?;
-    let mut agents = Agents::start(&stage, AgentProgram::Agent(&agent), &dial)?;
-    wait_for_listeners(&stage)?;
+    let mut agents = Agents::start(
+        &stage,
+        AgentProgram::Agent(&agent),
+        &dial,
+        &stage.expanded.agents,
+    )?;
+    stage.await_listeners()?;
     agents.kill("web")?;
     let (_, report) = coordinator.finish()?;
     drop(agents);
@@ -357,26 +455,6 @@ fn nft(script: &str) -> Result<String, Box<dyn Error>> {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Err(String::from_utf8_lossy(&output.stderr).into_owned().into())
-}
-
-/// Waits until every agent of the stage listens on its peer port: from then on the probes are under way.
-fn wait_for_listeners(stage: &Stage) -> CaseResult {
-    let end = Instant::now() + LISTENING_MAX;
-    for place in &stage.expanded.agents {
-        loop {
-            let sockets = stage.lab.within(&place.endpoint, || {
-                fs::read_to_string("/proc/thread-self/net/tcp")
-            })??;
-            if sockets.contains(LISTENING) {
-                break;
-            }
-            if Instant::now() > end {
-                return Err(format!("{} does not listen", place.endpoint).into());
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-    Ok(())
 }
 
 /// Agents reach the coordinator through the VPC, and the group of its host admits none of them on 7443.

@@ -204,7 +204,8 @@ pub(super) async fn dial<N: Net>(
         Some(
             coordinator_message::Body::Assignment(_)
             | coordinator_message::Body::Cancel(_)
-            | coordinator_message::Body::Ack(_),
+            | coordinator_message::Body::Ack(_)
+            | coordinator_message::Body::Fence(_),
         )
         | None => Err(DialError::NotWelcome {
             coordinator: coordinator(),

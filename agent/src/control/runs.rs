@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use reachproof_proto::v1::ListenReport;
+use reachproof_proto::v1::{EndpointReport, ListenReport};
 use tokio::time::Instant;
 
 use crate::{limits::RUNS_MAX, probe::RunName};
@@ -20,6 +20,8 @@ struct Run {
     generation: u32,
     /// What was said about ports, by generation: said again on each stream, since the one before may have been cut.
     reports: BTreeMap<u32, ListenReport>,
+    /// What the cluster endpoint resolved to; none while that is not known.
+    endpoint: Option<EndpointReport>,
     /// When nothing is under way any more.
     ends_at: Instant,
 }
@@ -56,6 +58,7 @@ impl Runs {
             Run {
                 generation,
                 reports,
+                endpoint: None,
                 ends_at,
             },
         );
@@ -80,6 +83,26 @@ impl Runs {
             .values()
             .flat_map(|run| run.reports.values().cloned())
             .collect()
+    }
+
+    /// Remembers what the cluster endpoint resolved to, if the run still goes on.
+    pub(super) fn remember_endpoint(&mut self, report: &EndpointReport) {
+        if let Some(run) = self.runs.get_mut(&RunName::new(&report.run)) {
+            run.endpoint = Some(report.clone());
+        }
+    }
+
+    /// What the cluster endpoint resolved to, for all runs.
+    pub(super) fn endpoints(&self) -> Vec<EndpointReport> {
+        self.runs
+            .values()
+            .filter_map(|run| run.endpoint.clone())
+            .collect()
+    }
+
+    /// Whether this is the first assignment of its run.
+    pub(super) fn is_new(&self, run: &RunName) -> bool {
+        !self.runs.contains_key(run)
     }
 
     /// Forgets a run that was cancelled.

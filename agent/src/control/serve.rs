@@ -3,7 +3,8 @@
 use std::{future::Future, pin::Pin, time::Duration};
 
 use reachproof_proto::v1::{
-    AgentMessage, Assignment, CoordinatorMessage, Heartbeat, agent_message, coordinator_message,
+    AgentMessage, Assignment, CoordinatorMessage, EndpointReport, FenceReport, Heartbeat,
+    agent_message, coordinator_message,
 };
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tonic::Status;
@@ -11,6 +12,7 @@ use tracing::{info, warn};
 
 use super::{Agent, Session, Stop, dial::is_refusal, runs::Decision};
 use crate::{
+    endpoint::resolve,
     limits::{
         BATCH_WAIT, DRAIN_MAX, HEARTBEAT_MAX, HEARTBEAT_MIN, KEEP_ALIVE_TIMEOUT, LISTEN_GRACE,
     },
@@ -75,6 +77,9 @@ impl<N: Net> Agent<N> {
                 () = sleep_until(timers.flush_at.unwrap_or(timers.heartbeat_at)), if timers.flush_at.is_some() => {
                     self.flush(&session, &mut timers).await
                 }
+                Some(Ok(report)) = self.resolving.join_next() => {
+                    self.resolved(report, &session, &mut timers).await
+                }
                 () = sleep_until(timers.heartbeat_at) => self.beat(&session, &mut timers).await,
                 stop = &mut stop => {
                     self.drain(session, &mut timers).await;
@@ -88,7 +93,9 @@ impl<N: Net> Agent<N> {
     }
 
     /// Says again what the coordinator may have missed.
-    async fn catch_up(&self, session: &Session, timers: &mut Timers) -> Result<(), StreamEnd> {
+    async fn catch_up(&mut self, session: &Session, timers: &mut Timers) -> Result<(), StreamEnd> {
+        // A coordinator that still waits for it asks again.
+        self.fence = None;
         self.spool
             .acknowledge(session.welcome.sequence_acknowledged);
         for message in self.spool.unacknowledged() {
@@ -101,6 +108,9 @@ impl<N: Net> Agent<N> {
                 timers,
             )
             .await?;
+        }
+        for report in self.runs.endpoints() {
+            send(session, body(agent_message::Body::Endpoint(report)), timers).await?;
         }
         self.flush(session, timers).await
     }
@@ -124,13 +134,19 @@ impl<N: Net> Agent<N> {
                 Ok(())
             }
             Some(coordinator_message::Body::Ack(ack)) => {
-                if self.spool.acknowledge(ack.sequence) == 0 {
-                    return self.beat(session, timers).await;
+                self.spool.acknowledge(ack.sequence);
+                if self.fence.is_some() {
+                    return self.flush(session, timers).await;
                 }
                 if self.spool.has_unsent() && timers.flush_at.is_none() {
                     timers.flush_at = Some(Instant::now() + BATCH_WAIT);
                 }
                 Ok(())
+            }
+            Some(coordinator_message::Body::Fence(fence)) => {
+                self.listeners.drain().await;
+                self.fence = Some(fence);
+                self.flush(session, timers).await
             }
             Some(coordinator_message::Body::Welcome(_)) => Err(StreamEnd::Lost(
                 "the coordinator welcomed the agent twice".to_owned(),
@@ -158,8 +174,14 @@ impl<N: Net> Agent<N> {
         };
         let (run, generation) = (assigned.run.clone(), assigned.generation);
         let ends_at = Instant::now() + assigned.expires_after + LISTEN_GRACE;
+        let is_new = self.runs.is_new(&run);
         match self.runs.decide(&run, generation, ends_at) {
-            Decision::Take => self.carry_out(assigned, ends_at).await,
+            Decision::Take => {
+                if is_new {
+                    self.resolve(&run);
+                }
+                self.carry_out(assigned, ends_at).await;
+            }
             Decision::Known => info!(%run, generation, "assignment is known"),
             Decision::Full => {
                 warn!(%run, generation, "assignment ignored: too many runs are under way")
@@ -176,6 +198,26 @@ impl<N: Net> Agent<N> {
             }
             None => Ok(()),
         }
+    }
+
+    /// Begins to resolve the cluster endpoint for a run, if the agent was given its name.
+    fn resolve(&mut self, run: &RunName) {
+        if let Some(name) = &self.config.cluster_endpoint {
+            let net = self.seams.net.clone();
+            self.resolving
+                .spawn(resolve(net, name.clone(), run.clone()));
+        }
+    }
+
+    /// Says what the cluster endpoint resolved to.
+    async fn resolved(
+        &mut self,
+        report: EndpointReport,
+        session: &Session,
+        timers: &mut Timers,
+    ) -> Result<(), StreamEnd> {
+        self.runs.remember_endpoint(&report);
+        send(session, body(agent_message::Body::Endpoint(report)), timers).await
     }
 
     /// Opens the ports of an assignment and starts its probes.
@@ -227,13 +269,25 @@ impl<N: Net> Agent<N> {
         self.spool.discard(run);
     }
 
-    /// Sends what is finished, as far as acknowledgements allow.
-    async fn flush(&self, session: &Session, timers: &mut Timers) -> Result<(), StreamEnd> {
+    /// Sends what is finished, as far as acknowledgements allow, and once all of it is sent says so to who waits for it.
+    async fn flush(&mut self, session: &Session, timers: &mut Timers) -> Result<(), StreamEnd> {
         timers.flush_at = None;
         while let Some(message) = self.spool.next_batch() {
             send(session, message, timers).await?;
         }
-        Ok(())
+        if self.spool.has_unsent() {
+            return Ok(());
+        }
+        let Some(fence) = self.fence.take() else {
+            return Ok(());
+        };
+        let report = FenceReport {
+            accept_queue_drops: self.listeners.queue_drops(&RunName::new(&fence.run)),
+            results_lost: self.spool.results_lost(),
+            run: fence.run,
+            number: fence.number,
+        };
+        send(session, body(agent_message::Body::Fence(report)), timers).await
     }
 
     /// Says that the agent is there.
@@ -251,7 +305,7 @@ impl<N: Net> Agent<N> {
     }
 
     /// Sends what is finished and waits until it is acknowledged, for at most [`DRAIN_MAX`].
-    async fn drain(&self, mut session: Session, timers: &mut Timers) {
+    async fn drain(&mut self, mut session: Session, timers: &mut Timers) {
         let until = Instant::now() + DRAIN_MAX;
         loop {
             if self.flush(&session, timers).await.is_err() || self.spool.is_empty() {

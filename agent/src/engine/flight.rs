@@ -1,15 +1,17 @@
 //! Attempts that wait for an answer.
 
-use std::{
-    cmp::Reverse, collections::BinaryHeap, io, net::SocketAddr, os::fd::AsRawFd, time::Instant,
-};
+use std::{io, net::SocketAddr, os::fd::AsRawFd, time::Instant};
 
 use mio::{Interest, Registry, Token, unix::SourceFd};
-use slab::Slab;
 use socket2::Socket;
 
-use super::queue::Running;
-use crate::probe::RunName;
+use super::{
+    Evidence,
+    queue::Running,
+    socket::{Judged, News, judge, judge_query},
+    timed::Timed,
+};
+use crate::probe::{ProbeKind, RunName};
 
 /// An attempt whose SYN was sent.
 #[derive(Debug)]
@@ -21,14 +23,24 @@ pub(super) struct Attempt {
     pub(super) started_at: Instant,
 }
 
+impl Attempt {
+    /// Asks the kernel how far it is.
+    pub(super) fn judge(&self, news: News, now: Instant, evidence: Evidence) -> Judged {
+        let after = now.saturating_duration_since(self.started_at);
+        let kind = self.running.probe.kind;
+        match (kind, kind.query_id(self.running.attempt)) {
+            (ProbeKind::DnsUdp { .. }, Some(id)) => judge_query(&self.socket, id, after),
+            (_, _) => judge(&self.socket, news, after, evidence),
+        }
+    }
+}
+
 /// All attempts that wait for an answer.
 #[derive(Debug)]
 pub(super) struct Flight {
     registry: Registry,
-    attempts: Slab<(u64, Attempt)>,
-    deadlines: BinaryHeap<Reverse<(Instant, u64, usize)>>,
-    /// Counts attempts, so that an entry of `deadlines` is known to be stale.
-    serial: u64,
+    /// Each is due when its deadline ends.
+    attempts: Timed<Attempt>,
     attempts_left: usize,
 }
 
@@ -37,9 +49,7 @@ impl Flight {
     pub(super) fn new(registry: Registry) -> Flight {
         Flight {
             registry,
-            attempts: Slab::new(),
-            deadlines: BinaryHeap::new(),
-            serial: 0,
+            attempts: Timed::default(),
             attempts_left: 0,
         }
     }
@@ -49,36 +59,37 @@ impl Flight {
         self.attempts.len()
     }
 
-    /// Watches the socket of the attempt that is added next.
+    /// Watches the socket of the attempt that is added next, for what ends an attempt of this kind.
     ///
     /// # Errors
     /// What epoll says.
-    pub(super) fn watch(&self, socket: &Socket) -> io::Result<()> {
-        let token = Token(self.attempts.vacant_key());
-        self.registry.register(
-            &mut SourceFd(&socket.as_raw_fd()),
-            token,
-            Interest::WRITABLE,
-        )
+    pub(super) fn watch(&self, socket: &Socket, kind: ProbeKind) -> io::Result<()> {
+        let token = Token(self.attempts.next_key());
+        let interest = match kind {
+            ProbeKind::TcpConnect | ProbeKind::Peer { .. } | ProbeKind::DnsTcp { .. } => {
+                Interest::WRITABLE
+            }
+            ProbeKind::DnsUdp { .. } => Interest::READABLE,
+        };
+        self.registry
+            .register(&mut SourceFd(&socket.as_raw_fd()), token, interest)
     }
 
     /// Adds an attempt whose socket is the last that was watched.
     pub(super) fn add(&mut self, attempt: Attempt) {
-        self.serial += 1;
         self.attempts_left += attempt.running.attempts_left();
         let deadline = attempt.started_at + attempt.running.probe.deadline;
-        let key = self.attempts.insert((self.serial, attempt));
-        self.deadlines.push(Reverse((deadline, self.serial, key)));
+        self.attempts.add(deadline, attempt);
     }
 
     /// The attempt that an event is about; none when it is over.
     pub(super) fn find(&self, key: usize) -> Option<&Attempt> {
-        self.attempts.get(key).map(|(_, attempt)| attempt)
+        self.attempts.find(key)
     }
 
     /// Takes an attempt out, so that its socket can close or go elsewhere.
     pub(super) fn take(&mut self, key: usize) -> Option<Attempt> {
-        let (_, attempt) = self.attempts.try_remove(key)?;
+        let attempt = self.attempts.take(key)?;
         self.attempts_left = self
             .attempts_left
             .saturating_sub(attempt.running.attempts_left());
@@ -90,27 +101,9 @@ impl Flight {
         self.registry.deregister(&mut SourceFd(&socket.as_raw_fd()))
     }
 
-    /// When the first deadline ends; none when nothing is in flight.
-    pub(super) fn first_deadline(&mut self) -> Option<Instant> {
-        while let Some(Reverse((at, serial, key))) = self.deadlines.peek() {
-            if self
-                .attempts
-                .get(*key)
-                .is_some_and(|(current, _)| current == serial)
-            {
-                return Some(*at);
-            }
-            self.deadlines.pop();
-        }
-        None
-    }
-
-    /// An attempt whose deadline is over; it stays until it is taken.
-    pub(super) fn overdue(&mut self, now: Instant) -> Option<usize> {
-        if self.first_deadline()? > now {
-            return None;
-        }
-        self.deadlines.pop().map(|Reverse((_, _, key))| key)
+    /// When the first deadline ends, and whose it is; none when nothing is in flight.
+    pub(super) fn first_deadline(&mut self) -> Option<(Instant, usize)> {
+        self.attempts.first()
     }
 
     /// These attempts, and those that may follow them.
@@ -120,12 +113,11 @@ impl Flight {
 
     /// Closes the attempts of a run.
     pub(super) fn cancel(&mut self, run: &RunName) {
-        self.attempts
-            .retain(|_, (_, attempt)| attempt.running.run != *run);
+        self.attempts.retain(|attempt| attempt.running.run != *run);
         self.attempts_left = self
             .attempts
             .iter()
-            .map(|(_, (_, attempt))| attempt.running.attempts_left())
+            .map(|attempt| attempt.running.attempts_left())
             .sum();
     }
 }

@@ -1,17 +1,14 @@
 //! Probes that wait for their next attempt.
 
 use std::{
-    cmp::Reverse,
-    collections::BinaryHeap,
     net::SocketAddr,
     time::{Duration, Instant},
 };
 
-use slab::Slab;
-
+use super::{Ask, timed::Timed};
 use crate::{
     limits::PROBES_WAITING_MAX,
-    probe::{Probe, RunName, Work},
+    probe::{Probe, ProbeKind, RunName, Work},
 };
 
 /// A probe between the first and the last of its attempts.
@@ -38,6 +35,16 @@ impl Running {
         }
     }
 
+    /// What is asked once the attempt in flight is connected; none where the outcome is all.
+    pub(super) fn ask(&self) -> Option<Ask> {
+        let kind = self.probe.kind;
+        match kind {
+            ProbeKind::TcpConnect | ProbeKind::DnsUdp { .. } => None,
+            ProbeKind::Peer { nonce } => Some(Ask::Identity { nonce }),
+            ProbeKind::DnsTcp { .. } => kind.query_id(self.attempt).map(|id| Ask::Query { id }),
+        }
+    }
+
     /// The next attempt, or the one in flight, and those that may follow it.
     pub(super) fn attempts_left(&self) -> usize {
         let left = self.probe.attempts_max().saturating_sub(self.attempt);
@@ -45,16 +52,10 @@ impl Running {
     }
 }
 
-/// When the next attempt of a probe is due; in the order of their addition where it is the same time.
-type Due = Reverse<(Instant, u64, usize)>;
-
 /// All probes that wait for their next attempt.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    waiting: Slab<(u64, Box<Running>)>,
-    due: BinaryHeap<Due>,
-    /// Counts additions, so that an entry of `due` is known to be stale.
-    serial: u64,
+    waiting: Timed<Box<Running>>,
     attempts: usize,
 }
 
@@ -79,47 +80,34 @@ impl Queue {
 
     /// Lets a probe wait until `at`.
     pub(super) fn push(&mut self, running: Box<Running>, at: Instant) {
-        self.serial += 1;
         self.attempts += running.attempts_left();
-        let key = self.waiting.insert((self.serial, running));
-        self.due.push(Reverse((at, self.serial, key)));
+        self.waiting.add(at, running);
     }
 
     /// When the first attempt is due; none when no probe waits.
     pub(super) fn first(&mut self) -> Option<Instant> {
-        while let Some(Reverse((at, serial, key))) = self.due.peek() {
-            if self
-                .waiting
-                .get(*key)
-                .is_some_and(|(current, _)| current == serial)
-            {
-                return Some(*at);
-            }
-            self.due.pop();
-        }
-        None
+        self.waiting.first().map(|(at, _)| at)
     }
 
     /// Takes the first probe whose attempt is due and still allowed, and drops those that expired before.
     pub(super) fn pop(&mut self, now: Instant) -> Option<Box<Running>> {
-        while self.first()? <= now {
-            let Reverse((_, _, key)) = self.due.pop()?;
-            let (_, running) = self.waiting.try_remove(key)?;
+        loop {
+            let (_, key) = self.waiting.first().filter(|(at, _)| *at <= now)?;
+            let running = self.waiting.take(key)?;
             self.attempts = self.attempts.saturating_sub(running.attempts_left());
             if now < running.expires_at {
                 return Some(running);
             }
         }
-        None
     }
 
     /// Drops the probes of a run.
     pub(super) fn cancel(&mut self, run: &RunName) {
-        self.waiting.retain(|_, (_, running)| running.run != *run);
+        self.waiting.retain(|running| running.run != *run);
         self.attempts = self
             .waiting
             .iter()
-            .map(|(_, (_, running))| running.attempts_left())
+            .map(|running| running.attempts_left())
             .sum();
     }
 

@@ -1,15 +1,17 @@
 //! One socket of one attempt.
 
 use std::{
-    io,
+    io::{self, Read as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::Evidence;
+use super::{Evidence, queue::Running};
 use crate::{
+    dns::{answer, query},
+    limits::{DATAGRAMS_PER_LOOK_MAX, DNS_MESSAGE_MAX},
     outcome::{Errno, Outcome, Stage},
     probe::{Probe, ProbeKind},
     sys::{Handshake, tcp_status},
@@ -39,22 +41,23 @@ pub(super) enum StartFailure {
     },
 }
 
-/// Opens a new socket from the probe's source address and sends the SYN.
+/// Opens a new socket from the probe's source address and sends the SYN, or the query over UDP.
 ///
-/// A random port is one that is not among `used`, as far as a few draws give one: a port that was used before may meet
+/// A random port is one that the probe has not used yet, as far as a few draws give one: a port that was used before may meet
 /// a tracked connection (SEMANTICS A.4). Without a source address the kernel chooses both when it connects: ports are then
 /// used again for other targets, so that their range is no limit.
-pub(super) fn start(
-    probe: &Probe,
-    port: Option<u16>,
-    used: &[u16],
-    evidence: Evidence,
-) -> Result<Started, StartFailure> {
+pub(super) fn start(running: &Running, evidence: Evidence) -> Result<Started, StartFailure> {
+    let (probe, attempt) = (&running.probe, running.attempt);
+    let port = probe.planned_port(attempt);
     let (socket, bound) = match (probe.source, port) {
         (None, None) => (open(probe, port).map_err(unbound)?, None),
         (source, port) => {
             let source = source.unwrap_or_else(|| any(probe.target));
-            let (socket, local) = bind(probe, SocketAddr::new(source, port.unwrap_or(0)), used)?;
+            let (socket, local) = bind(
+                probe,
+                SocketAddr::new(source, port.unwrap_or(0)),
+                &running.ports_used,
+            )?;
             (socket, Some(local))
         }
     };
@@ -62,11 +65,13 @@ pub(super) fn start(
         Ok(()) => {}
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
         Err(error) => {
-            return Err(StartFailure::Other {
-                errno: Errno::of(&error),
-                local: bound,
-            });
+            return Err(failed(&error, bound));
         }
+    }
+    if let (ProbeKind::DnsUdp { .. }, Some(id)) = (probe.kind, probe.kind.query_id(attempt)) {
+        socket
+            .send(&query(id))
+            .map_err(|error| failed(&error, bound))?;
     }
     let local = match (bound, evidence) {
         (Some(local), _) => Some(local),
@@ -78,9 +83,14 @@ pub(super) fn start(
 
 /// An error before the socket had an address.
 fn unbound(error: io::Error) -> StartFailure {
+    failed(&error, None)
+}
+
+/// An error of a socket with this address.
+fn failed(error: &io::Error, local: Option<SocketAddr>) -> StartFailure {
     StartFailure::Other {
-        errno: Errno::of(&error),
-        local: None,
+        errno: Errno::of(error),
+        local,
     }
 }
 
@@ -124,18 +134,43 @@ fn open(probe: &Probe, port: Option<u16>) -> io::Result<Socket> {
         IpAddr::V4(_) => Domain::IPV4,
         IpAddr::V6(_) => Domain::IPV6,
     };
-    let kind = Type::STREAM.nonblocking().cloexec();
-    let socket = Socket::new_raw(domain, kind, Some(Protocol::TCP))?;
-    if port.is_some() {
+    let (kind, protocol) = match probe.kind {
+        ProbeKind::TcpConnect | ProbeKind::Peer { .. } | ProbeKind::DnsTcp { .. } => {
+            (Type::STREAM, Protocol::TCP)
+        }
+        ProbeKind::DnsUdp { .. } => (Type::DGRAM, Protocol::UDP),
+    };
+    let socket = Socket::new_raw(domain, kind.nonblocking().cloexec(), Some(protocol))?;
+    if port.is_some() && protocol == Protocol::TCP {
         // An earlier connection from this port may be in TIME_WAIT.
         socket.set_reuse_address(true)?;
     }
     match probe.kind {
-        // The handshake is the evidence: a reset leaves no TIME_WAIT behind (PERFORMANCE A, trap 2).
-        ProbeKind::TcpConnect => socket.set_linger(Some(Duration::ZERO))?,
-        ProbeKind::Peer { .. } => socket.set_tcp_nodelay(true)?,
+        ProbeKind::TcpConnect | ProbeKind::DnsUdp { .. } => {}
+        ProbeKind::Peer { .. } | ProbeKind::DnsTcp { .. } => socket.set_tcp_nodelay(true)?,
     }
     Ok(socket)
+}
+
+/// Closes a socket whose handshake was the evidence.
+///
+/// A connection ends with a reset, which leaves no TIME_WAIT behind (PERFORMANCE A, trap 2). What is none has nothing to
+/// reset, so that a silent or refused attempt costs one system call less.
+pub(super) fn close(socket: Socket, kind: ProbeKind, outcome: Outcome) {
+    match outcome {
+        // Nothing ends over UDP.
+        Outcome::Connected { .. } if matches!(kind, ProbeKind::DnsUdp { .. }) => {}
+        Outcome::Connected { .. } => {
+            // One that cannot be reset is closed in the ordinary way.
+            let _ = socket.set_linger(Some(Duration::ZERO));
+        }
+        Outcome::Refused { .. }
+        | Outcome::TimedOut { .. }
+        | Outcome::Unreachable { .. }
+        | Outcome::LocalError { .. }
+        | Outcome::Starved { .. }
+        | Outcome::RefusedByPolicy => {}
+    }
 }
 
 /// By getsockname.
@@ -152,6 +187,8 @@ pub(super) struct Judged {
     /// None while the SYN is unanswered.
     pub(super) outcome: Option<Outcome>,
     pub(super) syn_retransmissions: u32,
+    /// Response code of the answer to a query over UDP.
+    pub(super) dns_code: Option<u8>,
 }
 
 /// What is known of a socket before the kernel is asked.
@@ -161,15 +198,15 @@ pub(super) enum News {
     Writable,
     /// An event said that there is an error, or that it is closed.
     Failed,
-    /// There was no event.
+    /// There was no event, although the kernel was asked after the deadline.
     None,
 }
 
 /// Asks the kernel how the handshake went, with as few system calls as `news` and `evidence` let it.
 pub(super) fn judge(socket: &Socket, news: News, after: Duration, evidence: Evidence) -> Judged {
-    let status = match (news, evidence) {
-        (News::Writable | News::Failed, Evidence::Outcome) => None,
-        (News::None, _) | (_, Evidence::Full) => tcp_status(socket).ok(),
+    let status = match evidence {
+        Evidence::Outcome => None,
+        Evidence::Full => tcp_status(socket).ok(),
     };
     let failure = match news {
         News::Writable => None,
@@ -177,10 +214,12 @@ pub(super) fn judge(socket: &Socket, news: News, after: Duration, evidence: Evid
         News::Failed | News::None => failure(socket, after),
     };
     let handshake = status.as_ref().map(|status| status.handshake);
-    let outcome = match (failure, handshake) {
-        (Some(outcome), _) => Some(outcome),
-        (None, Some(Handshake::Pending)) => None,
-        (None, Some(Handshake::Over) | None) => Some(Outcome::Connected { handshake: after }),
+    let outcome = match (failure, news, handshake) {
+        (Some(outcome), ..) => Some(outcome),
+        (None, _, Some(Handshake::Pending)) | (None, News::None, None) => None,
+        (None, _, Some(Handshake::Over)) | (None, News::Writable | News::Failed, None) => {
+            Some(Outcome::Connected { handshake: after })
+        }
     };
     let round_trip = status.as_ref().and_then(|status| status.round_trip);
     let outcome = match (outcome, round_trip) {
@@ -193,7 +232,37 @@ pub(super) fn judge(socket: &Socket, news: News, after: Duration, evidence: Evid
     Judged {
         outcome,
         syn_retransmissions: status.map_or(0, |status| status.retransmissions),
+        dns_code: None,
     }
+}
+
+/// Reads what came for the query with this id, sent `after` ago. Datagrams that do not answer it are passed over.
+pub(super) fn judge_query(socket: &Socket, id: u16, after: Duration) -> Judged {
+    let judged = |outcome, dns_code| Judged {
+        outcome,
+        syn_retransmissions: 0,
+        dns_code,
+    };
+    let mut datagram = vec![0; DNS_MESSAGE_MAX];
+    for _ in 0..DATAGRAMS_PER_LOOK_MAX {
+        // Through `Read`, which takes a slice that is initialised.
+        match (&*socket).read(&mut datagram) {
+            Ok(length) => {
+                let code = datagram
+                    .get(..length)
+                    .and_then(|message| answer(message, id));
+                if code.is_some() {
+                    return judged(Some(Outcome::Connected { handshake: after }), code);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => {
+                let outcome = Outcome::of_errno(Errno::of(&error), Stage::Waiting, after);
+                return judged(Some(outcome), None);
+            }
+        }
+    }
+    judged(None, None)
 }
 
 /// What `SO_ERROR` says; none when there is no error.

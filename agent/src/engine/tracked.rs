@@ -8,6 +8,7 @@ use std::{
 use crate::{
     limits::{TRACKED_ANSWERED, TRACKED_SILENT},
     outcome::Outcome,
+    probe::ProbeKind,
 };
 
 /// Counts the entries that are still there because of finished attempts, so that nobody's table fills up.
@@ -35,10 +36,17 @@ pub(super) enum Left {
 }
 
 impl Left {
-    /// What an attempt with this outcome leaves when its socket closes with a reset.
-    pub(super) fn by(outcome: Outcome) -> Left {
+    /// What an attempt of this kind and outcome leaves when its socket closes, a connected one with a reset.
+    pub(super) fn by(kind: ProbeKind, outcome: Outcome) -> Left {
+        let answered = match kind {
+            ProbeKind::TcpConnect | ProbeKind::Peer { .. } | ProbeKind::DnsTcp { .. } => {
+                Left::Reset
+            }
+            // UDP has no end: its entry goes when nothing came for a while.
+            ProbeKind::DnsUdp { .. } => Left::Lasting,
+        };
         match outcome {
-            Outcome::Connected { .. } | Outcome::Refused { .. } => Left::Reset,
+            Outcome::Connected { .. } | Outcome::Refused { .. } => answered,
             Outcome::TimedOut { .. } | Outcome::Starved { .. } | Outcome::Unreachable { .. } => {
                 Left::Lasting
             }
@@ -116,7 +124,10 @@ mod tests {
     fn what_never_left_the_host_leaves_nothing() {
         let now = Instant::now();
         let mut tracked = Tracked::new(Some(1));
-        tracked.note(Left::by(Outcome::RefusedByPolicy), now);
+        tracked.note(
+            Left::by(ProbeKind::TcpConnect, Outcome::RefusedByPolicy),
+            now,
+        );
         assert_eq!(tracked.full_until(now, 0), None);
         assert!(tracked.full_until(now, 1).is_some());
     }

@@ -1,8 +1,10 @@
 //! The loop: wait, take events, end what is overdue, start what is due.
 
+mod ending;
+
 use std::{
     io,
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -15,20 +17,21 @@ use mio::{Events, Poll, Token, Waker};
 use tracing::warn;
 
 use super::{
-    Close, Command, Evidence, Next, PeerConnection, Place, Regime, Sink,
+    Command, Evidence, Next, Regime, Sink,
+    drops::Drops,
     flight::{Attempt, Flight},
     lag::Lag,
     pace::Pace,
     queue::{PORT_WAIT, PORT_WAITS_MAX, Queue, Running},
     report::{finished, refused},
-    socket::{Judged, News, StartFailure, Started, judge, start},
-    tracked::{Left, Tracked},
+    socket::{News, StartFailure, Started, start},
+    tracked::Tracked,
 };
 use crate::{
     limits::DEADLINE_MAX,
     outcome::{Errno, Outcome, Stage},
     policy::Policy,
-    probe::{Attempts, Finished, ProbeKind, Work},
+    probe::Work,
     seams::Clock,
 };
 
@@ -58,10 +61,13 @@ pub(super) struct Turns {
     queue: Queue,
     flight: Flight,
     lag: Lag,
+    drops: Drops,
     /// Connections to peers that others complete.
     handed_over: Arc<AtomicUsize>,
     pending: Arc<AtomicUsize>,
-    /// When the turn before ended its waiting.
+    /// When the last waiting began: all news of before was taken when it ended.
+    asked_at: Instant,
+    /// When the last waiting ended.
     woken_at: Instant,
 }
 
@@ -90,8 +96,10 @@ impl Turns {
             queue: Queue::default(),
             flight,
             lag: Lag::default(),
+            drops: Drops::new(now),
             handed_over: Arc::new(AtomicUsize::new(0)),
             pending,
+            asked_at: now,
             woken_at: now,
         })
     }
@@ -128,7 +136,10 @@ impl Turns {
         if self.obey(commands) == Next::Stop {
             return Ok(Next::Stop);
         }
-        self.end_overdue();
+        // With as many events as are taken at once there may be more, also of what seems overdue.
+        if events.iter().count() < EVENTS_MAX {
+            self.end_overdue();
+        }
         self.start_due();
         self.publish();
         Ok(Next::Turn)
@@ -151,13 +162,13 @@ impl Turns {
         });
         let busy = before.saturating_duration_since(self.woken_at);
         self.lag.note(now, late.max(busy), DEADLINE_MAX * 2);
-        self.woken_at = now;
+        (self.asked_at, self.woken_at) = (before, now);
         Ok(())
     }
 
     /// When the loop has to look next, whatever the network does; none when only a command can bring work.
     fn alarm(&mut self) -> Option<Instant> {
-        let deadline = self.flight.first_deadline();
+        let deadline = self.flight.first_deadline().map(|(at, _)| at);
         if self.is_full() {
             return deadline;
         }
@@ -230,110 +241,6 @@ impl Turns {
         }
     }
 
-    /// Takes the answer of an attempt that the kernel has news about.
-    fn answered(&mut self, key: usize, news: News) {
-        let now = self.clock.now();
-        let Some(attempt) = self.flight.find(key) else {
-            return;
-        };
-        let after = now.saturating_duration_since(attempt.started_at);
-        let judged = judge(&attempt.socket, news, after, self.evidence);
-        if judged.outcome.is_some() {
-            self.end(key, judged, now);
-        }
-    }
-
-    /// Ends the attempts whose deadline is over, after a last look at each.
-    fn end_overdue(&mut self) {
-        let now = self.clock.now();
-        while let Some(key) = self.flight.overdue(now) {
-            let Some(attempt) = self.flight.find(key) else {
-                continue;
-            };
-            let after = now.saturating_duration_since(attempt.started_at);
-            let judged = judge(&attempt.socket, News::None, after, self.evidence);
-            let starved =
-                self.lag.since(attempt.started_at) > attempt.running.probe.deadline / STARVED_PART;
-            let silent = if starved {
-                Outcome::Starved { after }
-            } else {
-                Outcome::TimedOut { after }
-            };
-            let outcome = Some(judged.outcome.unwrap_or(silent));
-            self.end(key, Judged { outcome, ..judged }, now);
-        }
-    }
-
-    /// Takes an attempt out of flight and hands it on.
-    fn end(&mut self, key: usize, judged: Judged, now: Instant) {
-        let Some(outcome) = judged.outcome else {
-            return;
-        };
-        let Some(attempt) = self.flight.take(key) else {
-            return;
-        };
-        let Attempt {
-            running,
-            socket,
-            local,
-            started_at,
-        } = attempt;
-        let finished = Finished {
-            syn_retransmissions: judged.syn_retransmissions,
-            ..finished(&running, outcome, local, started_at)
-        };
-        match (running.probe.kind, outcome) {
-            (ProbeKind::Peer { nonce }, Outcome::Connected { .. })
-                if self.flight.unwatch(&socket).is_ok() =>
-            {
-                let close = match running.probe.attempts {
-                    Attempts::Random { .. } => Close::Normal,
-                    Attempts::Ports(_) => Close::Reset,
-                };
-                self.tracked.note(Left::Lasting, now);
-                self.sink.connected(PeerConnection {
-                    stream: TcpStream::from(socket),
-                    attempt: finished,
-                    nonce,
-                    deadline: running.probe.deadline,
-                    close,
-                    place: self.take_place(),
-                });
-            }
-            (ProbeKind::TcpConnect | ProbeKind::Peer { .. }, _) => {
-                self.tracked.note(Left::by(outcome), now);
-                self.sink.finished(finished);
-            }
-        }
-        self.go_on(running, outcome, started_at, now);
-    }
-
-    /// Takes a place for a connection that others complete.
-    fn take_place(&self) -> Place {
-        self.handed_over.fetch_add(1, Ordering::AcqRel);
-        Place {
-            taken: Arc::clone(&self.handed_over),
-            waker: Arc::clone(&self.waker),
-        }
-    }
-
-    /// Queues the next attempt of a probe, if there is one.
-    fn go_on(
-        &mut self,
-        mut running: Box<Running>,
-        outcome: Outcome,
-        started_at: Instant,
-        now: Instant,
-    ) {
-        if !running.probe.goes_on_after(running.attempt, outcome) {
-            return;
-        }
-        let due = (started_at + running.probe.interval).max(now);
-        running.attempt += 1;
-        running.port_waits = 0;
-        self.queue.push(running, due);
-    }
-
     /// Starts what is due, as far as limits and pace allow.
     fn start_due(&mut self) {
         let mut left = STARTS_PER_TURN;
@@ -353,11 +260,10 @@ impl Turns {
 
     /// Starts the next attempt of a probe.
     fn start(&mut self, mut running: Box<Running>, now: Instant) {
-        let port = running.probe.planned_port(running.attempt);
-        match start(&running.probe, port, &running.ports_used, self.evidence) {
+        match start(&running, self.evidence) {
             Ok(Started { socket, local }) => {
                 running.remember_port(local);
-                match self.flight.watch(&socket) {
+                match self.flight.watch(&socket, running.probe.kind) {
                     Ok(()) => self.flight.add(Attempt {
                         running,
                         socket,

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use reachproof_proto::{
     net::{
-        InvalidAddress, InvalidLength, InvalidPort, address_from_wire, bytes_from_wire,
+        InvalidAddress, InvalidLength, InvalidPort, Nonce, address_from_wire, bytes_from_wire,
         port_from_wire,
     },
     v1,
@@ -189,8 +189,17 @@ fn kind_from_wire(wire: &v1::Probe) -> Result<ProbeKind, InvalidProbe> {
             let nonce = bytes_from_wire(&wire.nonce).map_err(InvalidProbe::Nonce)?;
             Ok(ProbeKind::Peer { nonce })
         }
+        Ok(v1::ProbeKind::DnsUdp) => query_id(wire).map(|id| ProbeKind::DnsUdp { id }),
+        Ok(v1::ProbeKind::DnsTcp) => query_id(wire).map(|id| ProbeKind::DnsTcp { id }),
         Ok(v1::ProbeKind::Unspecified) | Err(_) => Err(InvalidProbe::Kind(wire.kind)),
     }
+}
+
+/// The id of the first query: the first two bytes of the nonce.
+fn query_id(wire: &v1::Probe) -> Result<u16, InvalidProbe> {
+    let nonce: Nonce = bytes_from_wire(&wire.nonce).map_err(InvalidProbe::Nonce)?;
+    let [high, low, ..] = nonce;
+    Ok(u16::from_be_bytes([high, low]))
 }
 
 /// How often a probe is made, and from which ports. Planned ports count for themselves, whatever `attempts` says.

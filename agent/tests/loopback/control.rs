@@ -8,10 +8,11 @@ use std::{
 };
 
 use reachproof_proto::{
+    column::{Entries, zigzag_from_wire},
     net::{address_from_wire, verify_proof},
     v1::{
-        Assignment, Listen, ObservationBatch, Outcome, Probe, ProbeKind, agent_message::Body,
-        identification::Result,
+        Assignment, Column, Listen, ObservationBatch, Outcome, Probe, ProbeKind,
+        agent_message::Body, identification::Result,
     },
 };
 use tonic::Status;
@@ -53,13 +54,28 @@ fn assignment(probes: Vec<Probe>) -> Assignment {
 
 /// Which attempts a batch holds: probe and number of the attempt.
 fn attempts(batch: &ObservationBatch) -> Vec<(u32, u32)> {
-    let mut id = 0;
-    let ids = batch.probe_id_delta.iter().map(|delta| {
-        id += delta;
-        u32::try_from(id).unwrap()
+    let mut id = 0_u32;
+    let steps = entries(batch, batch.probe_id_step.as_ref());
+    let ids = steps.into_iter().map(|step| {
+        id = id.wrapping_add_signed(zigzag_from_wire(step));
+        id
     });
-    let numbers = batch.attempt.iter().copied().chain(std::iter::repeat(0));
-    ids.zip(numbers).collect()
+    ids.zip(entries(batch, batch.attempt.as_ref())).collect()
+}
+
+/// One column of a batch.
+fn entries(batch: &ObservationBatch, column: Option<&Column>) -> Vec<u32> {
+    let mut entries = Entries::new(column).unwrap();
+    batch
+        .local_ports
+        .chunks(2)
+        .map(|_| entries.take_next())
+        .collect()
+}
+
+/// The number of an outcome on the wire.
+fn number(outcome: Outcome) -> u32 {
+    u32::try_from(i32::from(outcome)).unwrap()
 }
 
 /// A port outside the ephemeral range that nobody uses; each caller gets its own by its number.
@@ -144,10 +160,9 @@ async fn results_come_in_batches_and_once() {
         assert_eq!((batch.sequence, batch.run.as_str()), (sequence + 1, "run"));
         sequence = batch.sequence;
         assert!(
-            batch
-                .outcome
+            entries(&batch, batch.outcome.as_ref())
                 .iter()
-                .all(|outcome| *outcome == i32::from(Outcome::Refused))
+                .all(|outcome| *outcome == number(Outcome::Refused))
         );
         seen.extend(attempts(&batch));
         stream.acknowledge(sequence).await;
@@ -223,8 +238,11 @@ async fn a_probe_out_of_bounds_is_reported_and_not_made() {
     let batch = stream.observations().await;
     assert_eq!(attempts(&batch), [(3, 0)]);
     assert_eq!(
-        (batch.outcome, batch.errno),
-        (vec![Outcome::LocalError.into()], vec![22])
+        (
+            entries(&batch, batch.outcome.as_ref()),
+            entries(&batch, batch.errno.as_ref())
+        ),
+        (vec![number(Outcome::LocalError)], vec![22])
     );
     agent.stop().await;
 }
@@ -266,7 +284,10 @@ async fn two_agents_prove_their_connection_from_both_sides() {
     .await;
 
     let batch = asks.observations().await;
-    assert_eq!(batch.outcome, [i32::from(Outcome::Connected)]);
+    assert_eq!(
+        entries(&batch, batch.outcome.as_ref()),
+        [number(Outcome::Connected)]
+    );
     let source = address_from_wire(&batch.local_addresses[0]).unwrap();
     let source_port = u16::from_be_bytes(batch.local_ports.clone().try_into().unwrap());
     let Some(Result::Answer(answer)) = &batch.identifications[0].result else {

@@ -4,7 +4,7 @@ use std::{
     fs,
     future::Future,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::{
         Arc, Mutex,
@@ -21,7 +21,7 @@ use reachproof_agent::{
     seams::{Net, SystemClock},
 };
 use reachproof_proto::v1::{
-    Ack, AgentMessage, Assignment, Cancel, CoordinatorMessage, Hello, ListenReport,
+    Ack, AgentMessage, Assignment, Cancel, CoordinatorMessage, Fence, Hello, ListenReport,
     ObservationBatch, Welcome,
     agent_message::Body,
     control_server::{Control, ControlServer},
@@ -118,6 +118,7 @@ impl Coordinator {
             addresses: vec![address.parse().unwrap()],
             limits: GENEROUS,
             policy: Policy::unrestricted(),
+            cluster_endpoint: None,
         }
     }
 
@@ -194,6 +195,13 @@ impl AgentStream {
             run: run.to_owned(),
         }))
         .await;
+    }
+
+    /// Asks for everything up to now.
+    pub(crate) async fn fence(&self, number: u32) {
+        let run = "run".to_owned();
+        self.say(coordinator_message::Body::Fence(Fence { run, number }))
+            .await;
     }
 
     /// Acknowledges batches.
@@ -291,7 +299,11 @@ impl Control for Attach {
 #[derive(Clone, Default)]
 pub(crate) struct CuttableNet {
     wires: Arc<Mutex<Vec<AbortHandle>>>,
+    resolved: Arc<Mutex<Vec<String>>>,
 }
+
+/// The one name that this network resolves.
+pub(crate) const KNOWN_NAME: &str = "abc.gr7.eu-central-1.eks.amazonaws.com";
 
 impl CuttableNet {
     /// Cuts all connections in the middle of whatever is said.
@@ -299,6 +311,11 @@ impl CuttableNet {
         for wire in self.wires.lock().unwrap().iter() {
             wire.abort();
         }
+    }
+
+    /// Names that were resolved.
+    pub(crate) fn resolved(&self) -> Vec<String> {
+        self.resolved.lock().unwrap().clone()
     }
 
     /// How often somebody dialled.
@@ -320,6 +337,19 @@ impl Net for CuttableNet {
             wires.lock().unwrap().push(wire.abort_handle());
             Ok(ours)
         }
+    }
+
+    fn resolve(&self, name: &str) -> impl Future<Output = io::Result<Vec<IpAddr>>> + Send {
+        let known = name == KNOWN_NAME;
+        self.resolved.lock().unwrap().push(name.to_owned());
+        std::future::ready(if known {
+            Ok(vec![
+                "10.0.2.10".parse().unwrap(),
+                "10.0.1.10".parse().unwrap(),
+            ])
+        } else {
+            Err(io::Error::other("no such name"))
+        })
     }
 }
 

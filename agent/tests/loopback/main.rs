@@ -9,7 +9,9 @@
 
 mod control;
 mod coordinator;
+mod dns;
 mod engine;
+mod fence;
 mod peers;
 mod spool;
 mod stress;

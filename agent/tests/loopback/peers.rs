@@ -10,9 +10,9 @@ use std::{
 
 use reachproof_agent::{
     engine::{Engine, PeerConnection},
-    listener::{Accepted, ListenOrder, Listeners},
+    listener::{Accepted, ListenOrder, Listeners, QueueCounters},
     outcome::{Errno, Outcome},
-    peer::identify,
+    peer::ask,
     probe::{Attempts, Finished, Identification, Probe, ProbeKind, RunName, Work},
     seams::{Clock, SystemClock},
 };
@@ -44,7 +44,13 @@ fn few_listeners(
         .collect();
     let sink = Arc::new(move |accepted| sender.send(accepted).unwrap_or_default());
     (
-        Listeners::new(addresses, Arc::new(SystemClock), sink, connections_max),
+        Listeners::new(
+            addresses,
+            Arc::new(SystemClock),
+            sink,
+            connections_max,
+            QueueCounters::Own,
+        ),
         receiver,
     )
 }
@@ -69,7 +75,7 @@ fn never() -> Instant {
 }
 
 /// Connects with the engine and asks who is there.
-async fn ask(probe: Probe) -> Finished {
+async fn asked(probe: Probe) -> Finished {
     let (finished, _) = mpsc::channel();
     let (connected, connections) = mpsc::channel();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -90,7 +96,7 @@ async fn ask(probe: Probe) -> Finished {
     });
     let wait = move || connections.recv_timeout(PATIENCE).unwrap();
     let connection: PeerConnection = tokio::task::spawn_blocking(wait).await.unwrap();
-    identify(connection).await
+    ask(connection).await
 }
 
 /// A peer probe of `target`.
@@ -109,7 +115,7 @@ async fn a_peer_proves_who_it_is_and_what_it_saw() {
     assert_eq!(listeners.open(&run, &[order(port)], never()).await, []);
     for address in ["127.0.0.1", "::1"] {
         let target = SocketAddr::new(address.parse().unwrap(), port);
-        let finished = ask(peer_probe(target)).await;
+        let finished = asked(peer_probe(target)).await;
         let local = finished.local.unwrap();
         let Some(Identification::Answer {
             observed_address,
@@ -156,7 +162,7 @@ async fn a_planned_port_can_ask_the_same_peer_again_at_once() {
         ..peer_probe(SocketAddr::new(loopback(), port))
     };
     for _ in 0..3 {
-        let finished = ask(probe.clone()).await;
+        let finished = asked(probe.clone()).await;
         assert_eq!(finished.local.unwrap().port(), source);
         assert!(
             matches!(finished.identification, Some(Identification::Answer { .. })),
@@ -175,7 +181,7 @@ async fn somebody_else_who_answers_is_a_failed_identification_of_a_connected_att
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         thread::sleep(PATIENCE);
     });
-    let finished = ask(peer_probe(target)).await;
+    let finished = asked(peer_probe(target)).await;
     assert!(
         matches!(finished.outcome, Outcome::Connected { .. }),
         "{finished:?}"
@@ -190,7 +196,7 @@ async fn somebody_else_who_answers_is_a_failed_identification_of_a_connected_att
 async fn a_peer_that_says_nothing_is_a_failed_identification_after_the_deadline() {
     let mute = TcpListener::bind("127.0.0.1:0").unwrap();
     let attempt = patient(1, mute.local_addr().unwrap(), 1, 200);
-    let finished = ask(Probe {
+    let finished = asked(Probe {
         kind: ProbeKind::Peer { nonce: NONCE },
         ..attempt
     })

@@ -14,6 +14,7 @@ use reachproof_agent::{
     spool::Spool,
     wire::Epoch,
 };
+use reachproof_proto::column::zigzag;
 use reachproof_proto::v1::{AcceptBatch, AgentMessage, ObservationBatch, agent_message::Body};
 
 /// A spool whose times count from now.
@@ -75,7 +76,11 @@ fn batches_of_all_kinds_share_one_counter_without_gaps() {
     spool.push_accept(accepted("a", 40_000));
     let first = observations(spool.next_batch());
     assert_eq!(
-        (first.sequence, first.run.as_str(), first.outcome.len()),
+        (
+            first.sequence,
+            first.run.as_str(),
+            first.local_ports.len() / 2
+        ),
         (1, "a", 2)
     );
     let second = observations(spool.next_batch());
@@ -132,9 +137,10 @@ fn the_oldest_unsent_results_are_lost_first_and_counted() {
     );
     assert_eq!(spool.unacknowledged(), [sent.unwrap()]);
     let next = observations(spool.next_batch());
-    assert_eq!((next.sequence, next.outcome.len()), (2, 1_000));
+    assert_eq!((next.sequence, next.local_ports.len() / 2), (2, 1_000));
     // 12,000 were pushed after the first, 9,999 of them fit.
-    assert_eq!(next.probe_id_delta[0], 2_002);
+    let ids = next.probe_id_step.unwrap();
+    assert_eq!((ids.gap, ids.other), (vec![0], vec![zigzag(2_002)]));
 }
 
 #[test]
@@ -197,5 +203,5 @@ fn the_largest_batch_stays_below_256_kib() {
         "{}",
         message.encoded_len()
     );
-    assert_eq!(observations(Some(message)).outcome.len(), 1_000);
+    assert_eq!(observations(Some(message)).local_ports.len(), 2_000);
 }

@@ -9,7 +9,7 @@ use std::{
 
 use reachproof_agent::{
     engine::{Engine, Evidence, Pacing, Regime},
-    listener::{ListenOrder, Listeners},
+    listener::{ListenOrder, Listeners, QueueCounters},
     outcome::Outcome,
     policy::Policy,
     probe::{Finished, Probe, RunName, Work},
@@ -17,7 +17,7 @@ use reachproof_agent::{
 };
 use socket2::SockRef;
 
-use crate::support::{Collect, PATIENCE, closed_port, loopback, probe, regime};
+use crate::support::{Collect, PATIENCE, Silent, closed_port, loopback, patient, probe, regime};
 
 /// As many at once as the host's descriptors let be, without a pace.
 fn burst(evidence: Evidence) -> Regime {
@@ -100,7 +100,13 @@ async fn a_burst_at_one_listener_is_never_called_silence() {
     let port = closed_port().port();
     let (sender, accepted) = mpsc::channel();
     let sink = Arc::new(move |accepted| sender.send(accepted).unwrap());
-    let mut listeners = Listeners::new(vec![loopback()], Arc::new(SystemClock), sink, 16);
+    let mut listeners = Listeners::new(
+        vec![loopback()],
+        Arc::new(SystemClock),
+        sink,
+        16,
+        QueueCounters::Own,
+    );
     let order = ListenOrder { port, key: [1; 32] };
     let never = tokio::time::Instant::now() + Duration::from_secs(3600);
     let failures = listeners.open(&RunName::new("run"), &[order], never).await;
@@ -115,6 +121,33 @@ async fn a_burst_at_one_listener_is_never_called_silence() {
     let reported = (0..2_000).filter(|_| accepted.recv_timeout(PATIENCE).is_ok());
     assert_eq!(reported.count(), 2_000);
     listeners.close_all().await;
+}
+
+#[test]
+fn a_full_accept_queue_is_silent_until_it_is_drained() {
+    let silent = Silent::new();
+    let (sender, finished) = mpsc::channel();
+    let (connected, _unused) = mpsc::channel();
+    let sink = Collect {
+        finished: sender,
+        connected,
+    };
+    let clock = Arc::new(SystemClock);
+    let (engine, _ended) = Engine::start(burst(Evidence::Full), clock, sink).unwrap();
+    engine.add(Work {
+        run: RunName::new("run"),
+        probes: vec![patient(1, silent.address, 16, 500)],
+        expires_at: Instant::now() + PATIENCE,
+    });
+    let first = finished.recv_timeout(PATIENCE).unwrap().outcome;
+    assert!(matches!(first, Outcome::TimedOut { .. }), "{first:?}");
+    silent.drain();
+    let outcomes = finished.iter().map(|finished| finished.outcome);
+    let answer = outcomes.take(15).find(|outcome| outcome.is_answer());
+    assert!(
+        matches!(answer, Some(Outcome::Connected { .. })),
+        "{answer:?}"
+    );
 }
 
 #[test]

@@ -82,7 +82,7 @@ pub(crate) fn closed_port() -> SocketAddr {
 /// A target that never answers: its accept queue is full and nobody accepts. Silent as long as it lives.
 pub(crate) struct Silent {
     pub(crate) address: SocketAddr,
-    _listener: Socket,
+    listener: Socket,
     _held: Vec<TcpStream>,
 }
 
@@ -99,9 +99,15 @@ impl Silent {
         let held = std::iter::from_fn(|| TcpStream::connect_timeout(&address, wait).ok()).collect();
         Silent {
             address,
-            _listener: listener,
+            listener,
             _held: held,
         }
+    }
+
+    /// Accepts what waits in the queue, and goes on to listen: it answers from now on.
+    pub(crate) fn drain(&self) {
+        self.listener.set_nonblocking(true).unwrap();
+        while self.listener.accept().is_ok() {}
     }
 }
 

@@ -11,7 +11,7 @@ use reachproof_agent::{
         listen_report,
     },
 };
-use reachproof_proto::v1;
+use reachproof_proto::{column::Entries, v1};
 
 /// A probe with nothing wrong.
 fn probe() -> v1::Probe {
@@ -179,6 +179,27 @@ fn a_probe_without_a_byte_needs_no_nonce() {
 }
 
 #[test]
+fn the_nonce_of_a_query_says_its_id() {
+    for (kind, expected) in [
+        (v1::ProbeKind::DnsUdp, ProbeKind::DnsUdp { id: 0x0a0b }),
+        (v1::ProbeKind::DnsTcp, ProbeKind::DnsTcp { id: 0x0a0b }),
+    ] {
+        let mut query = probe();
+        query.kind = kind.into();
+        query.nonce = vec![0x0a, 0x0b, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7];
+        let assigned = Assigned::try_from(assignment(query)).unwrap();
+        assert_eq!(assigned.probes[0].kind, expected);
+        let short = refusal(|probe| {
+            probe.kind = kind.into();
+            probe.nonce.truncate(2);
+        });
+        assert!(matches!(short, InvalidProbe::Nonce(_)));
+    }
+    assert_eq!(ProbeKind::DnsUdp { id: u16::MAX }.query_id(1), Some(0));
+    assert_eq!(ProbeKind::TcpConnect.query_id(0), None);
+}
+
+#[test]
 fn planned_ports_decide_the_number_of_attempts() {
     let mut probe = probe();
     probe.attempts = 0;
@@ -284,6 +305,12 @@ fn finished(epoch: &Epoch, probe: u32, ms: u64, outcome: Outcome) -> Finished {
     }
 }
 
+/// The first three entries of a column.
+fn entries(column: &Option<v1::Column>) -> [u32; 3] {
+    let mut entries = Entries::new(column.as_ref()).unwrap();
+    [(); 3].map(|()| entries.take_next())
+}
+
 #[test]
 fn attempts_travel_as_columns() {
     let epoch = epoch();
@@ -315,24 +342,27 @@ fn attempts_travel_as_columns() {
     assert_eq!((batch.run.as_str(), batch.sequence), ("run", 9));
     assert_eq!(
         (batch.first_start_us, batch.first_start_unix_us),
-        (2_000_000, 1_002_000_000)
+        (1_000_000, 1_001_000_000)
     );
-    assert_eq!(batch.probe_id_delta, [5, -2, 0]);
-    assert_eq!(batch.attempt, [0, 0, 1]);
-    assert_eq!(batch.outcome, [1, 3, 5]);
-    assert_eq!(batch.local_ports, [0x9c, 0x41, 0x9c, 0x42, 0, 0]);
-    assert_eq!(batch.start_delta_us, [0, -1_000_000, 3_000_000]);
-    assert_eq!(batch.elapsed_us, [250, 3_000_000, 0]);
-    assert_eq!(batch.errno, [0, 0, 99]);
-    assert_eq!(batch.syn_retransmissions, [0, 2, 0]);
+    // In the order of starts: 3, 5, 3, of which the differences are 3, 2, -2.
+    assert_eq!(entries(&batch.probe_id_step), [6, 4, 3]);
+    assert_eq!(entries(&batch.attempt), [0, 0, 1]);
+    assert_eq!(entries(&batch.outcome), [3, 1, 5]);
+    assert_eq!(batch.local_ports, [0x9c, 0x42, 0x9c, 0x41, 0, 0]);
+    assert_eq!(batch.start_pace_us, 2_000_000);
+    assert_eq!(batch.start_step_us, [-1_000_000, 0]);
+    assert_eq!(batch.elapsed_floor_us, 0);
+    assert_eq!(batch.elapsed_us, [3_000_000, 250, 0]);
+    assert_eq!(entries(&batch.errno), [0, 0, 99]);
+    assert_eq!(entries(&batch.syn_retransmissions), [2, 0, 0]);
     assert_eq!(
         batch.local_addresses,
-        [vec![10, 0, 1, 10], vec![10, 0, 1, 11]]
+        [vec![10, 0, 1, 11], vec![10, 0, 1, 10]]
     );
-    assert_eq!(batch.local_address, [0, 1, 0]);
+    assert_eq!(entries(&batch.local_address), [0, 1, 0]);
     let [
         v1::Identification {
-            index: 0,
+            index: 1,
             result: Some(v1::identification::Result::Answer(answer)),
         },
     ] = batch.identifications.as_slice()
@@ -362,7 +392,7 @@ fn columns_without_news_are_left_out() {
         &batch.syn_retransmissions,
         &batch.local_address,
     ] {
-        assert!(column.is_empty(), "{column:?}");
+        assert_eq!(*column, None);
     }
     assert_eq!(batch.identifications, []);
 }

@@ -63,6 +63,10 @@ pub enum Call {
     VpcAttribute,
 }
 
+/// Page size of the second reading of a list whose items no other answer names. A prime: its pages end elsewhere than those
+/// of the first, so that a list without its last page is another one each time.
+pub(crate) const SECOND_PAGE_SIZE: i32 = 97;
+
 /// What follows when an answer cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Necessity {

@@ -83,6 +83,18 @@ impl Collected {
         found
     }
 
+    /// Notes that answers do not agree on these ids.
+    pub(crate) fn disagree(&mut self, ids: impl IntoIterator<Item = String>) {
+        self.changed.extend(ids);
+    }
+
+    /// Drops the items of one list for which `is_dropped` holds.
+    pub(crate) fn drop_items(&mut self, call: Call, is_dropped: impl Fn(&Value) -> bool) {
+        if let Some(items) = self.lists.get_mut(&call) {
+            items.retain(|_, item| !is_dropped(item));
+        }
+    }
+
     /// Ids that came with different contents.
     pub(crate) fn changed(&self) -> &BTreeSet<String> {
         &self.changed

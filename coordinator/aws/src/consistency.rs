@@ -20,6 +20,8 @@ pub(crate) enum Contradiction {
     InterfaceMissing { instance: String, interface: String },
     /// A subnet without network ACL; every subnet has one [B]. It would be judged by the default ACL.
     NetworkAclMissing { subnet: String },
+    /// A VPC of the cluster's own account without main route table; every VPC has one [C.1].
+    MainRouteTableMissing { vpc: String },
     /// A subnet that the cluster names is not among the subnets.
     SubnetMissing { subnet: String },
     /// An interface lies in a subnet that is not among the subnets.
@@ -37,7 +39,11 @@ pub(crate) enum Contradiction {
 impl fmt::Display for Contradiction {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Changed { id } => write!(formatter, "`{id}` came twice with different contents"),
+            Self::Changed { id } => write!(formatter, "two answers do not agree on `{id}`"),
+            Self::MainRouteTableMissing { vpc } => write!(
+                formatter,
+                "no route table of ec2:DescribeRouteTables is the main one of `{vpc}`"
+            ),
             Self::InterfaceMissing {
                 instance,
                 interface,
@@ -86,8 +92,10 @@ impl fmt::Display for Contradiction {
 
 /// Everything that does not fit, sorted; empty for a world that was read whole, as far as the answers can show it.
 ///
-/// Not to be seen: a missing last page of interfaces without instance (control plane, Fargate, branch), of route tables
-/// that are named by no gateway, or of prefix-list entries. No answer states their number.
+/// Route tables and prefix-list entries, whose number no answer states, are read twice for that.
+///
+/// Not to be seen: a missing last page of interfaces without instance (control plane, Fargate, branch). Nothing is then
+/// said of their addresses: the model has no endpoint there.
 pub(crate) fn contradictions(world: &Collected) -> Vec<Contradiction> {
     let changed = world
         .changed()
@@ -97,6 +105,7 @@ pub(crate) fn contradictions(world: &Collected) -> Vec<Contradiction> {
     found.extend(interfaces_missing(world));
     found.extend(subnets_missing(world));
     found.extend(network_acls_missing(world));
+    found.extend(main_tables_missing(world));
     found.extend(rules_differing(world));
     found.sort();
     found
@@ -167,15 +176,67 @@ fn subnets_missing(world: &Collected) -> Vec<Contradiction> {
 }
 
 fn network_acls_missing(world: &Collected) -> Vec<Contradiction> {
+    let shared = shared_vpcs(world);
+    let listed = world.ids(Call::NetworkAcls, "VpcId");
+    subnets_without_acl(world)
+        .filter(|(vpc, _)| !shared.contains(*vpc) || listed.contains(*vpc))
+        .map(|(_, subnet)| Contradiction::NetworkAclMissing {
+            subnet: subnet.to_owned(),
+        })
+        .collect()
+}
+
+/// VPCs of other accounts that do not show the network ACLs of all subnets that they share.
+///
+/// Which ACLs a participant sees is UNSOURCED. A subnet whose ACL is hidden must not be judged by one that is not.
+pub(crate) fn hidden_acls(world: &Collected) -> BTreeSet<String> {
+    let shared = shared_vpcs(world);
+    subnets_without_acl(world)
+        .map(|(vpc, _)| vpc.to_owned())
+        .filter(|vpc| shared.contains(vpc))
+        .collect()
+}
+
+/// The subnets with which no network ACL is associated, and their VPCs.
+fn subnets_without_acl(world: &Collected) -> impl Iterator<Item = (&str, &str)> {
     let mut associated = BTreeSet::new();
     for acl in world.items(Call::NetworkAcls) {
         collect(acl, "SubnetId", &mut associated);
     }
-    let subnets = world.ids(Call::Subnets, "SubnetId");
-    subnets
-        .difference(&associated)
-        .map(|subnet| Contradiction::NetworkAclMissing {
-            subnet: subnet.clone(),
+    let subnets = world.items(Call::Subnets);
+    let named = subnets.filter_map(|one| Some((text(one, "VpcId")?, text(one, "SubnetId")?)));
+    named.filter(move |(_, subnet)| !associated.contains(*subnet))
+}
+
+/// The VPCs of accounts other than the cluster's.
+fn shared_vpcs(world: &Collected) -> BTreeSet<String> {
+    let arn = world
+        .file("describe-cluster")
+        .and_then(|file| file.pointer("/cluster/arn"))
+        .and_then(Value::as_str);
+    let Some(own) = arn.and_then(|arn| arn.split(':').nth(4)) else {
+        return BTreeSet::new();
+    };
+    let vpcs = world.items(Call::Vpcs);
+    let shared = vpcs.filter(|vpc| text(vpc, "OwnerId").is_some_and(|owner| owner != own));
+    shared
+        .filter_map(|vpc| text(vpc, "VpcId"))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn main_tables_missing(world: &Collected) -> Vec<Contradiction> {
+    let is_main = |table: &&Value| {
+        objects(table, "Associations")
+            .any(|association| association.get("Main").and_then(Value::as_bool) == Some(true))
+    };
+    let tables = world.items(Call::RouteTables).filter(is_main);
+    let with_main: BTreeSet<&str> = tables.filter_map(|table| text(table, "VpcId")).collect();
+    let shared = shared_vpcs(world);
+    let vpcs = world.items(Call::Vpcs).filter_map(|vpc| text(vpc, "VpcId"));
+    vpcs.filter(|vpc| !with_main.contains(vpc) && !shared.contains(*vpc))
+        .map(|vpc| Contradiction::MainRouteTableMissing {
+            vpc: vpc.to_owned(),
         })
         .collect()
 }

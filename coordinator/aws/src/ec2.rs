@@ -4,7 +4,7 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{Filter, VpcAttributeName};
 use serde_json::Value;
 
-use crate::call::Call;
+use crate::call::{Call, SECOND_PAGE_SIZE};
 use crate::error::{CallError, Failure};
 use crate::session::{Page, Session};
 use crate::shape;
@@ -34,8 +34,8 @@ macro_rules! lists {
                         .client
                         .$operation()
                         .filters(filter.clone())
-                        $(.$setter($value))*
                         .set_max_results($call.page_size())
+                        $(.$setter($value))*
                         .set_next_token(token);
                     async move {
                         let answer = request.send().await.map_err(Failure::of)?;
@@ -79,6 +79,9 @@ impl<'s> Ec2<'s> {
         network_acls = describe_network_acls, Call::NetworkAcls, network_acls, shape::network_acl::network_acl, [];
         /// Reads route tables.
         route_tables = describe_route_tables, Call::RouteTables, route_tables, shape::route_table::route_table, [];
+        /// Reads route tables in pages of [`SECOND_PAGE_SIZE`].
+        route_tables_again = describe_route_tables, Call::RouteTables, route_tables, shape::route_table::route_table,
+            [max_results(SECOND_PAGE_SIZE)];
         /// Reads peering connections, of one side at a time.
         vpc_peering_connections = describe_vpc_peering_connections, Call::VpcPeeringConnections,
             vpc_peering_connections, shape::route_table::vpc_peering_connection, [];
@@ -125,15 +128,19 @@ impl<'s> Ec2<'s> {
             .await
     }
 
-    /// Reads the entries of one prefix list.
-    pub(crate) async fn prefix_list_entries(&self, list: &str) -> Result<Vec<Value>, CallError> {
+    /// Reads the entries of one prefix list in pages of `page_size`.
+    pub(crate) async fn prefix_list_entries(
+        &self,
+        list: &str,
+        page_size: Option<i32>,
+    ) -> Result<Vec<Value>, CallError> {
         self.session
             .pages(Call::ManagedPrefixListEntries, list, |token| {
                 let request = self
                     .client
                     .get_managed_prefix_list_entries()
                     .prefix_list_id(list)
-                    .set_max_results(Call::ManagedPrefixListEntries.page_size())
+                    .set_max_results(page_size)
                     .set_next_token(token);
                 async move {
                     let answer = request.send().await.map_err(Failure::of)?;

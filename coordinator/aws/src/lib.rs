@@ -46,6 +46,6 @@ mod shape;
 pub use call::{Call, Necessity};
 pub use connection::{Connection, Pace, Settings};
 pub use error::{CallError, Failure, ReadError, SdkFailure};
-pub use reader::{ClusterState, ReadGap, Reading, cluster_state, read};
+pub use reader::{ReadGap, Reading, read};
 pub use redact::redact;
 pub use session::{CALLS_IN_FLIGHT_MAX, CallRecord, Progress};

@@ -9,10 +9,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::call::Call;
-use crate::collected::text;
 use crate::connection::Connection;
 use crate::consistency::contradictions;
-use crate::eks::Eks;
 use crate::error::ReadError;
 use crate::session::{CallRecord, Progress, Session};
 use walk::Walk;
@@ -36,45 +34,6 @@ pub struct Reading {
     pub took: Duration,
     /// How often the cluster was read until its answers fitted together, from 1.
     pub readings: usize,
-}
-
-/// Whether the cluster is at rest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClusterState {
-    /// `ACTIVE`, `UPDATING` and so on, as EKS spells it [D.7].
-    pub status: String,
-    /// The Kubernetes version. Its update recreates the control-plane interfaces [D.1].
-    pub version: String,
-    /// The platform version.
-    pub platform_version: String,
-}
-
-impl ClusterState {
-    /// Whether no update is in progress.
-    pub fn is_at_rest(&self) -> bool {
-        self.status == "ACTIVE"
-    }
-}
-
-/// Reads the state of the cluster alone: one call, for the end of a run [H.3].
-///
-/// # Errors
-/// [`ReadError::Call`] when the call fails, [`ReadError::FieldMissing`] when the answer holds no cluster.
-pub async fn cluster_state(
-    connection: &Connection,
-    cluster: &str,
-) -> Result<ClusterState, ReadError> {
-    let session = Session::start(connection.pace, &|_| {});
-    let answer = Eks::new(connection.eks(), cluster, &session)
-        .cluster()
-        .await?;
-    let answer = answer.ok_or_else(|| missing(cluster, "cluster"))?;
-    let field = |key: &str| text(&answer, key).unwrap_or_default().to_owned();
-    Ok(ClusterState {
-        status: field("status"),
-        version: field("version"),
-        platform_version: field("platformVersion"),
-    })
 }
 
 /// Reads `cluster` and everything that can decide a flow of it: its VPC, the VPCs that peerings and transit gateways

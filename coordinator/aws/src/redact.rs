@@ -7,17 +7,12 @@ use serde_json::{Map, Value};
 /// How many digits an account id has.
 const ACCOUNT_DIGITS: usize = 12;
 
-/// Keys whose value is an account id \[EC2M\]. `RequesterId` and the owner of AWS's prefix lists can be names; those are
-/// kept.
-const ACCOUNT_KEYS: [&str; 7] = [
-    "GroupOwnerId",
-    "InstanceOwnerId",
-    "IpOwnerId",
-    "OwnerId",
-    "RequesterId",
-    "UserId",
-    "VpcOwnerId",
-];
+/// Ends of keys whose value is an account id \[EC2M\], such as `VpcOwnerId`. `RequesterId` and the owner of AWS's prefix
+/// lists can be names; those are kept.
+const ACCOUNT_KEYS: [&str; 4] = ["OwnerId", "RequesterId", "UserId", "AccountId"];
+
+/// What follows the account id in the name of an image registry, by its IPv4 and its dual-stack endpoint.
+const REGISTRIES: [&str; 2] = [".dkr.ecr", ".dkr-ecr"];
 
 /// Replaces every account id, wherever it occurs, by a stand-in: `000000000001` for the cluster's own account, the next
 /// numbers for the others, in the order of the ids. The same accounts always get the same stand-ins.
@@ -58,7 +53,7 @@ fn find(value: &Value, accounts: &mut BTreeSet<String>) {
         Value::Object(fields) => {
             for (key, field) in fields {
                 let account = field.as_str().filter(|text| is_account(text));
-                match account.filter(|_| ACCOUNT_KEYS.contains(&key.as_str())) {
+                match account.filter(|_| ACCOUNT_KEYS.iter().any(|end| key.ends_with(end))) {
                     Some(account) => {
                         accounts.insert(account.to_owned());
                     }
@@ -82,7 +77,8 @@ fn find_in_text(text: &str, accounts: &mut BTreeSet<String>) {
                 .map(str::to_owned),
         );
     }
-    for (end, _) in text.match_indices(".dkr.ecr") {
+    let registries = REGISTRIES.iter();
+    for (end, _) in registries.flat_map(|registry| text.match_indices(registry)) {
         let account = end
             .checked_sub(ACCOUNT_DIGITS)
             .and_then(|start| text.get(start..end));

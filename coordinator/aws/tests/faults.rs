@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use reachproof_aws::{Call, Connection, Failure, Necessity, ReadError, ReadGap, Reading};
+use serde_json::{Value, json};
 use support::{Asked, CLUSTER, Fault, Replay, World, read, read_with, settings};
 
 fn world() -> World {
@@ -437,18 +438,121 @@ async fn a_peered_vpc_of_another_account_is_a_gap_and_leaves_nothing_behind() {
     );
 }
 
-#[tokio::test]
-async fn an_update_in_progress_is_seen_by_one_call() {
+/// The world with so many route tables and prefix-list entries that they fill two pages.
+fn many() -> World {
     let mut world = world();
-    world.0["describe-cluster"]["cluster"]["status"] = "UPDATING".into();
-    let replay = Replay::start(world, |_| Fault::None).await;
-    let connection = Connection::open(&settings(replay.address())).await.unwrap();
-    let state = reachproof_aws::cluster_state(&connection, CLUSTER)
-        .await
-        .unwrap();
-    assert_eq!(
-        (state.status.as_str(), state.is_at_rest()),
-        ("UPDATING", false)
-    );
-    assert_eq!(replay.log().len(), 1);
+    let tables = world.list_mut("describe-route-tables", "RouteTables");
+    let mut further = tables[0].clone();
+    further["Associations"] = json!([]);
+    for number in 0..150 {
+        further["RouteTableId"] = json!(format!("rtb-{number:017}"));
+        tables.push(further.clone());
+    }
+    let entries = (0..150).map(|number| json!({"Cidr": format!("192.0.2.{number}/32")}));
+    let entries: Vec<Value> = entries.collect();
+    world.0[ENTRIES] = json!({ "Entries": entries });
+    world
+}
+
+/// The file of the one prefix list that a rule of A17 names.
+const ENTRIES: &str = "get-managed-prefix-list-entries.pl-b412490b1877cea9e";
+
+#[tokio::test]
+async fn a_missing_page_of_lists_that_nothing_counts_is_a_contradiction() {
+    for action in ["ec2:DescribeRouteTables", "ec2:GetManagedPrefixListEntries"] {
+        let fault = move |asked: &Asked| {
+            if asked.action == action {
+                Fault::LastPageMissing(usize::MAX)
+            } else {
+                Fault::None
+            }
+        };
+        let outcome = read_with(many(), fault).await;
+        assert!(
+            matches!(outcome, Err(ReadError::Contradictory { .. })),
+            "{action}: {outcome:?}"
+        );
+        let at_first = move |asked: &Asked| {
+            if asked.action == action && asked.earlier == 0 {
+                Fault::LastPageMissing(usize::MAX)
+            } else {
+                Fault::None
+            }
+        };
+        let reading = read_with(many(), at_first).await.unwrap();
+        assert_eq!(reading.readings, 2, "{action}");
+        let tables = reading.answers["describe-route-tables"]["RouteTables"].as_array();
+        assert_eq!(tables.unwrap().len(), 153);
+        assert_eq!(
+            reading.answers[ENTRIES]["Entries"]
+                .as_array()
+                .unwrap()
+                .len(),
+            150
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_vpc_without_main_route_table_is_a_contradiction() {
+    let mut world = world();
+    let home = world.home();
+    for table in world.list_mut("describe-route-tables", "RouteTables") {
+        if table["VpcId"] == *home {
+            table["Associations"] = json!([]);
+        }
+    }
+    let outcome = read_with(world, |_| Fault::None).await;
+    let Err(ReadError::Contradictory { contradiction, .. }) = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert!(contradiction.contains(&home), "{contradiction}");
+}
+
+#[tokio::test]
+async fn a_shared_vpc_that_hides_an_acl_shows_none_and_leaves_a_gap() {
+    let mut world = world();
+    let home = world.home();
+    for vpc in world.list_mut("describe-vpcs", "Vpcs") {
+        if vpc["VpcId"] == *home {
+            vpc["OwnerId"] = json!("444455556666");
+        }
+    }
+    for acl in world.list_mut("describe-network-acls", "NetworkAcls") {
+        if acl["VpcId"] == *home {
+            acl["Associations"].as_array_mut().unwrap().pop();
+        }
+    }
+    let reading = read_with(world, |_| Fault::None).await.unwrap();
+    let hidden = ReadGap::Hidden {
+        call: Call::NetworkAcls,
+        vpc: home.clone(),
+    };
+    assert_eq!(reading.gaps, [hidden]);
+    let acls = reading.answers["describe-network-acls"]["NetworkAcls"].as_array();
+    assert!(acls.unwrap().iter().all(|acl| acl["VpcId"] != *home));
+}
+
+#[tokio::test]
+async fn a_far_vpc_is_read_with_its_own_transit_gateways() {
+    let mut world = world();
+    let peering = &world.list("describe-vpc-peering-connections", "VpcPeeringConnections")[0];
+    let far = peering["AccepterVpcInfo"]["VpcId"].clone();
+    world
+        .list_mut("describe-transit-gateways", "TransitGateways")
+        .push(json!({
+            "TransitGatewayId": "tgw-far", "State": "available", "OwnerId": "111122223333",
+        }));
+    let attachments = "describe-transit-gateway-vpc-attachments";
+    world.list_mut(attachments, "TransitGatewayVpcAttachments").push(json!({
+        "TransitGatewayAttachmentId": "tgw-attach-far", "TransitGatewayId": "tgw-far", "VpcId": far,
+        "State": "available", "SubnetIds": [],
+    }));
+    let reading = read_with(world, |_| Fault::None).await.unwrap();
+    for stem in ["describe-transit-gateways", attachments] {
+        assert!(
+            reading.answers[stem].to_string().contains("tgw-far"),
+            "{stem}"
+        );
+    }
 }

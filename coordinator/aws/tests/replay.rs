@@ -159,6 +159,11 @@ async fn managed_resources_are_asked_for_and_pages_are_as_large_as_the_api_allow
             .get("MaxResults")
             .or_else(|| asked.parameters.get("maxResults"));
         let size: Option<u32> = size.map(|size| size.parse().unwrap());
+        // What nothing else counts is read twice, in pages of two sizes.
+        let twice = ["ec2:DescribeRouteTables", "ec2:GetManagedPrefixListEntries"];
+        if twice.contains(&asked.action.as_str()) && size == Some(97) {
+            continue;
+        }
         let expected = match asked.action.as_str() {
             "eks:DescribeCluster" | "eks:DescribeNodegroup" | "eks:DescribeFargateProfile" => None,
             "ec2:DescribeVpcAttribute" => None,

@@ -33,6 +33,8 @@ pub struct Change {
     pub name: String,
     /// What happened.
     pub kind: ChangeKind,
+    /// The object as the file would show it now; as it last did, where it is gone.
+    pub object: Value,
 }
 
 /// What happened to an object.
@@ -238,27 +240,28 @@ impl Follower {
     /// Takes an object over and tells if a snapshot would show the difference.
     async fn take(&mut self, object: Value, removed: Option<ChangeKind>) -> Result<(), Unwanted> {
         let key = key(&object);
-        let kind = match removed {
-            Some(kind) => self.known.remove(&key).map(|_| kind),
+        let told = match removed {
+            Some(kind) => self.known.remove(&key).map(|last| (kind, last)),
             None => match self.known.insert(key.clone(), object.clone()) {
-                None => Some(ChangeKind::Added),
-                Some(before) if before != object => Some(ChangeKind::Changed),
+                None => Some((ChangeKind::Added, object)),
+                Some(before) if before != object => Some((ChangeKind::Changed, object)),
                 Some(_) => None,
             },
         };
-        match kind {
-            Some(kind) => self.tell(key, kind).await,
+        match told {
+            Some((kind, object)) => self.tell(key, kind, object).await,
             None => Ok(()),
         }
     }
 
-    async fn tell(&self, key: Key, kind: ChangeKind) -> Result<(), Unwanted> {
+    async fn tell(&self, key: Key, kind: ChangeKind, object: Value) -> Result<(), Unwanted> {
         let (namespace, name) = key;
         let change = Change {
             stem: self.resource.stem,
             namespace,
             name,
             kind,
+            object,
         };
         tracing::info!(stem = change.stem, namespace = change.namespace, name = change.name, kind = ?kind, "changed");
         self.changes.send(change).await.map_err(|_closed| Unwanted)
@@ -286,8 +289,8 @@ impl Follower {
                 return Ok(Err(Unwanted));
             }
         }
-        for (key, _) in before {
-            if self.tell(key, ChangeKind::Removed).await.is_err() {
+        for (key, last) in before {
+            if self.tell(key, ChangeKind::Removed, last).await.is_err() {
                 return Ok(Err(Unwanted));
             }
         }

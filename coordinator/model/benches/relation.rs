@@ -194,7 +194,8 @@ fn planning(criterion: &mut Criterion<ProcessorTime>) {
             .filter(|flow| flow.purposes.contains(&purpose))
             .count()
     };
-    let found = relation_coverage(&matrix, &roster, &PROBED_PORTS, chosen.iter().copied());
+    let all = plan.flows.iter().map(|planned| &planned.flow);
+    let found = relation_coverage(&matrix, &roster, &PROBED_PORTS, all);
     println!(
         "plan: {} flows beyond {} required, {} at edges, {} controls, {} left out",
         chosen.len(),

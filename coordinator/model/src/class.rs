@@ -19,6 +19,8 @@ use crate::snapshot::{GroupEntry, Host, InterfaceEntry, Key, NetworkAcl, Reading
 pub(crate) use address::Spots;
 pub(crate) use zone::{ZoneId, Zones};
 
+pub(crate) use name::NODE_GROUP;
+
 mod address;
 mod name;
 mod zone;

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use crate::finding::{Condition, Finding, FindingKind, FindingReason, Note};
+use crate::flow::FlowProtocol;
 use crate::observation::{Attempt, Evidence, Identification, Observation, Outcome, RunEvidence};
 use crate::plan::{PlannedFlow, PlannedProbe, ProbeKind, ProbePlan, Roster};
 use crate::prediction::{Prediction, Verdict};
@@ -17,11 +18,56 @@ mod conditions;
 mod partial;
 mod reached;
 
+/// Judges every flow of `plan`, in its order, by what a run knows.
+///
+/// `predictions` belong to the flows of `plan`, one each, in the same order; they go into the findings as they are.
+#[must_use]
+pub fn compare(
+    plan: &ProbePlan,
+    predictions: Vec<Prediction>,
+    roster: &Roster,
+    evidence: &RunEvidence,
+    stability: &Stability,
+) -> Vec<Finding> {
+    let comparison = Comparison {
+        reached: Reached::new(plan, &predictions, evidence),
+        roster,
+        evidence,
+        stability,
+    };
+    let judgements: Vec<Judgement> = (0..)
+        .zip(plan.flows.iter().zip(&predictions))
+        .map(|(index, (flow, prediction))| comparison.judge(index, flow, prediction))
+        .collect();
+    let observed: Vec<Observation> = plan
+        .flows
+        .iter()
+        .map(|flow| comparison.observation(flow))
+        .collect();
+    let parts = judgements.into_iter().zip(observed);
+    plan.flows
+        .iter()
+        .zip(predictions)
+        .zip(parts)
+        .map(|((flow, prediction), (judgement, observation))| Finding {
+            kind: judgement.kind,
+            flow: flow.flow.clone(),
+            source_agent: Some(flow.source.clone()),
+            destination_agent: roster
+                .holder(flow.flow.destination)
+                .map(|agent| agent.name.clone()),
+            prediction,
+            observation,
+            reason: judgement.reason,
+            conditions: judgement.conditions,
+            notes: judgement.notes,
+        })
+        .collect()
+}
+
 /// Everything that one run knows, indexed for the questions of F.2.
 #[derive(Debug)]
-pub struct Comparison<'a> {
-    plan: &'a ProbePlan,
-    predictions: &'a [Prediction],
+struct Comparison<'a> {
     roster: &'a Roster,
     evidence: &'a RunEvidence,
     stability: &'a Stability,
@@ -71,55 +117,6 @@ enum Saying {
 }
 
 impl<'a> Comparison<'a> {
-    /// Indexes what a run knows. `predictions` belong to the flows of `plan`, one each, in the same order.
-    #[must_use]
-    pub fn new(
-        plan: &'a ProbePlan,
-        predictions: &'a [Prediction],
-        roster: &'a Roster,
-        evidence: &'a RunEvidence,
-        stability: &'a Stability,
-    ) -> Self {
-        let reached = Reached::new(plan, predictions, evidence);
-        Self {
-            plan,
-            predictions,
-            roster,
-            evidence,
-            stability,
-            reached,
-        }
-    }
-
-    /// Judges every flow of the plan, in its order.
-    #[must_use]
-    pub fn findings(&self) -> Vec<Finding> {
-        self.plan
-            .flows
-            .iter()
-            .zip(self.predictions)
-            .enumerate()
-            .map(|(index, (flow, prediction))| self.finding(index, flow, prediction))
-            .collect()
-    }
-
-    /// Judges one flow.
-    fn finding(&self, index: usize, flow: &PlannedFlow, prediction: &Prediction) -> Finding {
-        let judgement = self.judge(index, flow, prediction);
-        let holder = self.roster.holder(flow.flow.destination);
-        Finding {
-            kind: judgement.kind,
-            flow: flow.flow.clone(),
-            source_agent: Some(flow.source.clone()),
-            destination_agent: holder.map(|agent| agent.name.clone()),
-            prediction: prediction.clone(),
-            observation: self.observation(flow),
-            reason: judgement.reason,
-            conditions: judgement.conditions,
-            notes: judgement.notes,
-        }
-    }
-
     /// All attempts of a flow, probe by probe.
     fn observation(&self, flow: &PlannedFlow) -> Observation {
         let attempts = flow
@@ -160,6 +157,11 @@ impl<'a> Comparison<'a> {
         if self.reached.is_disputed(flow.flow.destination) {
             return Judgement::inconclusive(FindingReason::PeerMismatch);
         }
+        let is_udp = matches!(flow.flow.protocol, FlowProtocol::Udp { .. });
+        if let (Verdict::Partial { .. }, true) = (&prediction.verdict, is_udp) {
+            // Judging port by port needs silence, which says nothing here.
+            return Judgement::inconclusive(FindingReason::Partial);
+        }
         if let Verdict::Partial { open_ports, .. } = &prediction.verdict {
             return self.judge_partial(flow, prediction, open_ports);
         }
@@ -177,6 +179,8 @@ impl<'a> Comparison<'a> {
                 notes,
                 ..Judgement::plain(answered(&prediction.verdict))
             },
+            // A query or its answer may be lost, and no resolver need answer: silence alone proves nothing.
+            Saying::Silent if is_udp => Judgement::inconclusive(FindingReason::UdpSilent),
             Saying::Silent => self.silent(flow, probe, prediction),
         }
     }
@@ -300,14 +304,29 @@ fn trust(
 ) -> Result<Option<Note>, FindingReason> {
     // A refusal came from the target's own kernel: there is nobody to ask, and nobody needs to (DESIGN 3).
     let connected = matches!(answer.outcome, Outcome::Connected { .. });
-    if !connected || probe.kind == ProbeKind::Connect {
-        return Ok(None);
+    match (probe.kind, flow.flow.protocol) {
+        (_, _) if !connected => return Ok(None),
+        // Over UDP there is no handshake: only an answer to the query is one.
+        (ProbeKind::Resolve, FlowProtocol::Udp { .. }) => {
+            return match answer.identification {
+                Identification::Resolver { .. } => Ok(None),
+                Identification::NotAsked
+                | Identification::Verified { .. }
+                | Identification::Mismatch
+                | Identification::Failed { .. }
+                | Identification::NoResolver { .. } => Err(FindingReason::PeerMismatch),
+            };
+        }
+        (ProbeKind::Connect | ProbeKind::Resolve, _) => return Ok(None),
+        (ProbeKind::Identify, _) => {}
     }
     let observed = match answer.identification {
         Identification::Verified { observed } => observed,
-        Identification::NotAsked | Identification::Mismatch | Identification::Failed { .. } => {
-            return Err(FindingReason::PeerMismatch);
-        }
+        Identification::NotAsked
+        | Identification::Mismatch
+        | Identification::Failed { .. }
+        | Identification::Resolver { .. }
+        | Identification::NoResolver { .. } => return Err(FindingReason::PeerMismatch),
     };
     match flow.translated {
         Some(expected) if observed.ip() == expected => Ok(Some(Note::Translated { observed })),

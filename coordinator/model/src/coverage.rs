@@ -1,18 +1,19 @@
 //! What of the relation a set of flows shows: tuples, rules, class pairs, nodes.
 //!
-//! Only classes with an agent count: nobody can show the others. A rule that decides nowhere at the probed ports is
-//! listed by its name and never counts as tested.
+//! Only classes with an agent count, and as targets what the cluster needs them to reach: nobody can show the others. A
+//! rule that decides nowhere at the probed ports is listed by its name and never counts as tested.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use crate::class::ClassId;
-use crate::flow::Flow;
+use crate::expectation::members::{API_SERVER_PORT, DNS_PORT, core_dns};
+use crate::flow::{Flow, FlowProtocol};
 use crate::id::RuleId;
 use crate::matrix::{Layer, Live, Matrix, Seen};
 use crate::observation::AgentName;
-use crate::plan::Roster;
+use crate::plan::{Roster, control_plane_targets};
 
 /// How many of some things were shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -28,7 +29,7 @@ pub struct Share {
 pub struct DecidingRules {
     /// Rules that admitted a shown flow.
     pub shown: BTreeSet<RuleId>,
-    /// Rules that decide somewhere at the probed ports, but no flow showed it.
+    /// Rules that decide somewhere at the probed ports or on the way to what the cluster needs, but no flow showed it.
     pub missing: BTreeSet<RuleId>,
     /// Rules that decide nothing at the probed ports: others come first, or nobody is there to use them.
     pub cannot_decide: BTreeSet<RuleId>,
@@ -60,8 +61,10 @@ pub fn relation_coverage<'f>(
     flows: impl IntoIterator<Item = &'f Flow>,
 ) -> RelationCoverage {
     let (live, lone) = live_classes(matrix, roster);
-    let all = decisive(matrix, (&live, &lone), ports);
+    let mut all = decisive(matrix, (&live, &lone), ports);
     let shown = Shown::new(matrix, roster, ports, flows);
+    // What is shown decides, whoever is at its ends.
+    all.extend(&shown.tuples);
     let agents = |names: &BTreeSet<AgentName>| Share {
         all: roster.len(),
         shown: names.len(),
@@ -69,9 +72,16 @@ pub fn relation_coverage<'f>(
     RelationCoverage {
         tuples: Share {
             all: all.len(),
-            shown: all.intersection(&shown.tuples).count(),
+            shown: shown.tuples.len(),
         },
-        rules: rules(matrix, &Live::new(matrix, &live, &lone), &all, &shown),
+        rules: rules(
+            matrix,
+            &Live::new(matrix, &live, &lone),
+            all.iter()
+                .map(|(_, layer)| *layer)
+                .chain(required(matrix, &live)),
+            &shown,
+        ),
         class_pairs: Share {
             all: live.len() * live.len(),
             shown: shown.pairs.len(),
@@ -111,6 +121,27 @@ fn decisive(
     all
 }
 
+/// What settles the flows of agents to the control plane and to CoreDNS.
+fn required(matrix: &Matrix<'_>, live: &[ClassId]) -> Vec<Layer> {
+    let snapshot = matrix.snapshot();
+    let control_plane = control_plane_targets(snapshot);
+    let control_plane = control_plane.map(|(address, _)| (address, API_SERVER_PORT));
+    let resolvers = core_dns(snapshot).into_iter();
+    let targets = control_plane.chain(resolvers.map(|address| (address, DNS_PORT)));
+    let mut layers = Vec::new();
+    for (target, port) in targets {
+        let Some(to) = matrix.classes().of(target) else {
+            continue;
+        };
+        let interval = matrix.interval(port);
+        layers.extend(
+            live.iter()
+                .filter_map(|from| matrix.layer(*from, to, interval)),
+        );
+    }
+    layers
+}
+
 /// What flows show.
 #[derive(Default)]
 struct Shown {
@@ -134,11 +165,12 @@ impl Shown {
             shown.sources.extend(holder(flow.source));
             shown.targets.extend(holder(flow.destination));
             let classes = matrix.classes();
-            let (Some(from), Some(to), Some(port)) = (
-                classes.of(flow.source),
-                classes.of(flow.destination),
-                flow.protocol.port(),
-            ) else {
+            // The relation is one of TCP: a flow of another protocol shows none of it.
+            let FlowProtocol::Tcp { port } = flow.protocol else {
+                continue;
+            };
+            let (Some(from), Some(to)) = (classes.of(flow.source), classes.of(flow.destination))
+            else {
                 continue;
             };
             shown.pairs.insert((from, to));
@@ -161,13 +193,12 @@ impl Shown {
 fn rules(
     matrix: &Matrix<'_>,
     live: &Live,
-    all: &BTreeSet<(usize, Layer)>,
+    layers: impl Iterator<Item = Layer>,
     shown: &Shown,
 ) -> DecidingRules {
-    let deciding: BTreeSet<u32> = all
-        .iter()
-        .filter_map(|(_, layer)| match layer {
-            Layer::Admitted { egress, ingress } => Some([*egress, *ingress]),
+    let deciding: BTreeSet<u32> = layers
+        .filter_map(|layer| match layer {
+            Layer::Admitted { egress, ingress } => Some([egress, ingress]),
             Layer::Refused(..) | Layer::Entry(..) | Layer::Way(_) => None,
         })
         .flatten()

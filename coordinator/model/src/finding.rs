@@ -73,6 +73,10 @@ pub enum FindingReason {
     SeenByTarget,
     /// F.2.2 cannot be told: the target's agent did not report to the end, or dropped reports.
     TargetReportIncomplete,
+    /// F.2.2 cannot be told: a queue of accepted connections was full at the target, which then drops what arrives.
+    AcceptQueueFull,
+    /// Silence over UDP, where nothing but an answer says anything.
+    UdpSilent,
     /// F.2.3 fails: a gate on the way is unknown to the model.
     UnknownGate,
     /// F.2.4 fails: a NetworkPolicy selects a pod of the flow, or nobody could read the policies.
@@ -115,6 +119,8 @@ impl FindingReason {
             Self::NotAlive => "not-alive",
             Self::SeenByTarget => "seen-by-target",
             Self::TargetReportIncomplete => "target-report-incomplete",
+            Self::AcceptQueueFull => "accept-queue-full",
+            Self::UdpSilent => "udp-silent",
             Self::UnknownGate => "unknown-gate",
             Self::NetworkPolicy => "networkpolicy",
             Self::NoControl => "no-control",
@@ -210,6 +216,13 @@ pub enum Basis {
         /// The target's agent.
         agent: AgentName,
     },
+    /// Not known whether seen: the kernel of the target's agent dropped connections for want of room.
+    QueueFull {
+        /// The target's agent.
+        agent: AgentName,
+        /// Connections dropped during the run, on any of its ports.
+        drops: u64,
+    },
     /// Known: no gate that was walked is unknown.
     EveryGateKnown,
     /// Not known: this gate.
@@ -287,6 +300,7 @@ impl Basis {
             Self::NothingHeard
             | Self::Accepted { .. }
             | Self::ReportIncomplete { .. }
+            | Self::QueueFull { .. }
             | Self::GateUnknown { .. }
             | Self::PolicySelects { .. }
             | Self::PoliciesUnread

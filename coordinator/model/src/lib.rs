@@ -11,6 +11,7 @@
 //! | [`snapshot`] | the world that they describe, and the gaps in it |
 //! | [`mod@predict`], [`prediction`] | the evaluator of `SEMANTICS.md` section K, and its answer |
 //! | [`plan`], [`observation`] | what to probe, and what was seen |
+//! | [`cluster_endpoint`] | where the name of the API server leads |
 //! | [`stability`], [`compare`], [`finding`], [`expectation`] | what follows |
 //!
 //! **Invariant.** What could not be read makes a flow unknown; it never makes a deny.
@@ -46,6 +47,7 @@
 
 pub mod change;
 pub mod class;
+pub mod cluster_endpoint;
 pub mod compare;
 pub mod coverage;
 pub mod describe;

@@ -147,6 +147,32 @@ pub fn network_v6(text: &str) -> Result<IpNet, InvalidNetwork> {
         })
 }
 
+/// Whether the Internet could route to an address: neither private, shared (100.64.0.0/10), unique local, link-local,
+/// loopback, multicast nor unspecified.
+#[must_use]
+pub fn is_public(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let [first, second, ..] = address.octets();
+            let shared = first == 100 && (64..128).contains(&second);
+            !(shared
+                || address.is_private()
+                || address.is_loopback()
+                || address.is_link_local()
+                || address.is_multicast()
+                || address.is_broadcast()
+                || first == 0)
+        }
+        IpAddr::V6(address) => {
+            !(address.is_unique_local()
+                || address.is_loopback()
+                || address.is_unicast_link_local()
+                || address.is_multicast()
+                || address.is_unspecified())
+        }
+    }
+}
+
 /// Returns whether a network and an address are of one family.
 #[must_use]
 pub fn same_family(network: &IpNet, address: IpAddr) -> bool {
@@ -205,6 +231,33 @@ mod tests {
     #[test]
     fn an_address_without_prefix_length_is_no_network() {
         assert!(network("10.0.0.1").is_err());
+    }
+
+    #[test]
+    fn only_what_the_internet_could_route_to_is_public() {
+        let public = |text: &str| is_public(text.parse().unwrap());
+        for text in ["3.120.0.1", "100.63.0.1", "100.128.0.1", "2600:1f14::1"] {
+            assert!(public(text), "{text}");
+        }
+        for text in [
+            "10.0.0.1",
+            "172.16.0.1",
+            "192.168.0.1",
+            "100.64.0.1",
+            "169.254.1.1",
+            "127.0.0.1",
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "fd00::1",
+            "fe80::1",
+            "::1",
+            "::",
+            "ff02::1",
+            "::ffff:10.0.0.1",
+        ] {
+            assert!(!public(text), "{text}");
+        }
     }
 
     #[test]

@@ -4,14 +4,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
-/// Names an agent: unique in the cluster.
+use crate::cluster_endpoint::EndpointResolution;
+
+/// Names an agent: unique in the cluster. Cheap to clone: every flow names two.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
-pub struct AgentName(String);
+pub struct AgentName(Arc<str>);
 
 /// Longest name of an agent in bytes: that of a Kubernetes object (RFC 1123 subdomain).
 pub const AGENT_NAME_LENGTH_MAX: usize = 253;
@@ -39,7 +42,7 @@ impl TryFrom<&str> for AgentName {
     fn try_from(name: &str) -> Result<Self, InvalidAgentName> {
         let fits = (1..=AGENT_NAME_LENGTH_MAX).contains(&name.len());
         if fits && !name.chars().any(char::is_control) {
-            return Ok(Self(name.to_owned()));
+            return Ok(Self(Arc::from(name)));
         }
         Err(InvalidAgentName { length: name.len() })
     }
@@ -55,9 +58,10 @@ impl std::fmt::Display for AgentName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
-    /// The handshake completed, also when a reset or an end of stream came after it.
+    /// The handshake completed, also when a reset or an end of stream came after it. Over UDP: the query was answered.
     Connected {
-        /// From `connect()` to the end of the handshake; the round trip by `TCP_INFO` where the kernel has it.
+        /// From `connect()` to the end of the handshake; the round trip by `TCP_INFO` where the kernel has it. Over UDP: from
+        /// the query to its answer.
         #[serde(rename = "handshake_us", serialize_with = "microseconds")]
         handshake: Duration,
     },
@@ -132,6 +136,28 @@ pub enum Identification {
         /// gRPC status code.
         code: u32,
     },
+    /// A resolver answered the query.
+    Resolver {
+        /// Response code of DNS, 0 to 15.
+        code: u8,
+    },
+    /// The connection was made, and the query on it got no answer.
+    NoResolver {
+        /// What came instead.
+        failure: QueryFailure,
+    },
+}
+
+/// Why a connection gave no answer to a DNS query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QueryFailure {
+    /// Nothing came within the deadline.
+    Silent,
+    /// The connection was closed or reset.
+    Closed,
+    /// What came is no answer to the query.
+    Malformed,
 }
 
 /// One attempt of one probe: a socket of its own.
@@ -173,9 +199,10 @@ pub struct Accept {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Presence {
-    /// It was heard after the last probe had ended, so its reports are complete.
+    /// It said, after the last probe had ended, that it had reported everything up to then.
     HeardToTheEnd,
-    /// Its stream was cut and did not come back: what it still held is not known.
+    /// It did not say that it had reported everything, as when its stream was cut and did not come back: what it still
+    /// held is not known.
     #[default]
     Lost,
 }
@@ -195,6 +222,11 @@ pub struct AgentRecord {
     pub results_lost: u64,
     /// Ports that it was asked to listen on and could not, with errno.
     pub ports_refused: BTreeMap<u16, u32>,
+    /// Connections that its kernel dropped during the run because a queue of accepted connections was full; absent where
+    /// nobody can tell, as on a node.
+    pub accept_queue_drops: Option<u64>,
+    /// What its host says about the name of the cluster endpoint; absent where it was given none.
+    pub endpoint: Option<EndpointResolution>,
 }
 
 impl AgentRecord {

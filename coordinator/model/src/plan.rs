@@ -14,18 +14,19 @@ use crate::observation::AgentName;
 pub use crate::observation::ProbeId;
 use crate::snapshot::EndpointListing;
 
-pub(crate) use build::control_plane_targets;
 pub use build::{
     Depth, FLOWS_PER_AGENT_MAX, FLOWS_PER_RUN_MAX, FileState, Scope, WHOLE_MESH_MAX, plan,
     plan_rules,
 };
 pub use ports::{JUDGED_PORTS_MAX, judged_ports};
+pub(crate) use required::control_plane_targets;
 pub use roster::{AddressConflict, AgentKind, Roster, RosterAgent};
 
 mod build;
 mod control;
 mod cover;
 mod ports;
+mod required;
 mod roster;
 mod seed;
 
@@ -49,6 +50,8 @@ pub enum ProbeKind {
     Connect,
     /// Connects and asks the peer who it is.
     Identify,
+    /// Asks one DNS query, over the protocol of the flow: TCP or UDP.
+    Resolve,
 }
 
 /// Source ports of a probe's attempts.

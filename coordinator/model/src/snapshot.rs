@@ -11,7 +11,7 @@ use crate::id::{
     SecurityGroupId, SubnetId, TransitGatewayId, VpcId,
 };
 
-pub use cluster::{Cluster, CniSettings, EnforcingMode, FargateProfile, Snat};
+pub use cluster::{Cluster, CniSettings, EnforcingMode, FargateProfile, FargateSelector, Snat};
 pub use decode::{DecodeError, Decoded};
 pub use gap::{Consequence, Gap, GapKind};
 pub use network_acl::{
@@ -320,6 +320,11 @@ impl Snapshot {
     #[must_use]
     pub fn vpc(&self, id: &VpcId) -> Option<&Vpc> {
         self.vpc_keys.get(id).map(|key| self.vpcs.at(*key))
+    }
+
+    /// Visits the VPCs, those that are only mentioned, too.
+    pub fn vpcs(&self) -> impl Iterator<Item = &Vpc> {
+        self.vpcs.iter()
     }
 
     /// Returns the network ACL of a subnet: its own or the VPC's default one (B.1).

@@ -7,10 +7,17 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::describe::Described;
+use crate::flow::Flow;
 use crate::plan::{PlannedFlow, ProbePlan};
 use crate::predict::{predict, translated_source};
 use crate::prediction::Prediction;
 use crate::snapshot::{EndpointListing, NetworkInterface, Owner, Pod, PodNetwork, Snapshot};
+
+pub use passing::Passing;
+use updating::Updating;
+
+mod passing;
+mod updating;
 
 /// Life cycle word of a cluster that nothing is being done to.
 const CLUSTER_ACTIVE: &str = "ACTIVE";
@@ -21,13 +28,13 @@ const CLUSTER_VERSIONS: [&str; 2] = ["/cluster/version", "/cluster/platformVersi
 /// Answer whose absence leaves unsaid what drops the packets of pods (E.5).
 const NETWORK_POLICIES: &str = "networkpolicies";
 
-/// What happened between the two readings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// What happened between the readings. Of several, the last in this order counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StabilityState {
-    /// Both readings say the same.
+    /// All readings say the same.
     Stable,
-    /// They differ.
+    /// They differ, or something came and went between them.
     Changed,
     /// The cluster was not `ACTIVE` at one of them: its interfaces may be replaced at any moment (D.1).
     ClusterNotActive,
@@ -38,13 +45,18 @@ pub enum StabilityState {
     NotReadAgain,
 }
 
-/// What changed between the two readings, and which flows that could touch.
+/// What changed between the readings, and which flows that could touch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Stability {
     /// What happened.
     pub state: StabilityState,
-    /// Files that differ, sorted.
+    /// Files that differ before and after the probes, sorted.
     pub changed: BTreeSet<String>,
+    /// Files that changed within the settle time before the probes, or that tell of an update in progress in a node
+    /// group; sorted.
+    pub settling: BTreeSet<String>,
+    /// Objects that were seen to come and go, as `pods default/web`; sorted.
+    pub passed: BTreeSet<String>,
     /// Flows of the plan that a change could touch, by their place in it. JSON: how many.
     #[serde(rename = "flows_touched", serialize_with = "count")]
     pub touched: BTreeSet<usize>,
@@ -58,43 +70,133 @@ fn count<S: serde::Serializer>(
     touched.len().serialize(serializer)
 }
 
-/// Compares two readings of one world.
+/// What was read of one world around the probes of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Readings<'a> {
+    /// A reading that lies the settle time before `before`; absent where nobody waited for it.
+    pub earlier: Option<Reading<'a>>,
+    /// The reading that the predictions are made from.
+    pub before: Reading<'a>,
+    /// The reading after the last probe; absent when it failed.
+    pub after: Option<Reading<'a>>,
+    /// What somebody saw come and go in between.
+    pub passed: &'a [Passing],
+}
+
+/// Compares the readings of one world.
 ///
-/// A change touches a flow when the prediction over the second reading differs in anything: verdict, deciding rule, or
+/// A change touches a flow when the prediction over the other reading differs in anything: verdict, deciding rule, or
 /// any gate on the way; when the address that its target sees differs; or when something else stands at one of its
 /// ends, like an interface that moved to another instance, which no gate shows. Every flow is touched while the
 /// cluster is not `ACTIVE`, when it was updated in between, when there is no second reading, and when only one of the
-/// two has the NetworkPolicies.
+/// two has the NetworkPolicies. A change within the settle time counts as one while the probes ran: the network may
+/// have come to enforce it only then (A.1, E.2). While a node group is updated, the flows of its instances are touched.
 ///
-/// What came and went between the two readings is not seen here.
+/// What came and went between two readings is seen only as far as [`Readings::passed`] tells it.
 #[must_use]
 pub fn stability(
-    before: Reading<'_>,
-    after: Option<Reading<'_>>,
+    readings: &Readings<'_>,
     plan: &ProbePlan,
     predictions: &[Prediction],
 ) -> Stability {
-    let Some(after) = after else {
-        return Stability {
+    let against = |other: Option<Reading<'_>>| match other {
+        Some(other) => difference(readings.before, other, plan, predictions),
+        None => Difference {
             state: StabilityState::NotReadAgain,
-            changed: BTreeSet::new(),
+            files: BTreeSet::new(),
             touched: every(plan),
-        };
+        },
     };
-    let changed = changed_files(before.described, after.described);
-    let state = state(before, after, &changed);
+    let probing = against(readings.after);
+    let settling = against(Some(readings.earlier.unwrap_or(readings.before)));
+    let passing = passing(readings, plan);
+    let updating = updating(readings, plan);
+    let all = [&probing, &settling, &passing, &updating];
+    Stability {
+        state: all
+            .map(|one| one.state)
+            .into_iter()
+            .max()
+            .unwrap_or(StabilityState::Stable),
+        touched: all
+            .into_iter()
+            .flat_map(|one| one.touched.iter().copied())
+            .collect(),
+        changed: probing.files,
+        settling: settling.files.union(&updating.files).cloned().collect(),
+        passed: passing.files,
+    }
+}
+
+/// What two readings, or what was seen between them, mean for the flows of a plan.
+struct Difference {
+    state: StabilityState,
+    files: BTreeSet<String>,
+    touched: BTreeSet<usize>,
+}
+
+/// Compares `other` with the reading that the predictions are made from.
+fn difference(
+    predicted: Reading<'_>,
+    other: Reading<'_>,
+    plan: &ProbePlan,
+    predictions: &[Prediction],
+) -> Difference {
+    let files = changed_files(predicted.described, other.described);
+    let state = state(predicted, other, &files);
     let touched = match state {
         StabilityState::Stable => BTreeSet::new(),
-        StabilityState::Changed if policies_lost(before, after) => every(plan),
-        StabilityState::Changed => touched(before.snapshot, after.snapshot, plan, predictions),
+        StabilityState::Changed if policies_lost(predicted, other) => every(plan),
+        StabilityState::Changed => touched(predicted.snapshot, other.snapshot, plan, predictions),
         StabilityState::ClusterNotActive
         | StabilityState::ClusterUpdated
         | StabilityState::NotReadAgain => every(plan),
     };
-    Stability {
+    Difference {
         state,
-        changed,
+        files,
         touched,
+    }
+}
+
+/// What came and went, and the flows that it could touch.
+fn passing(readings: &Readings<'_>, plan: &ProbePlan) -> Difference {
+    let passed = readings.passed.iter();
+    let files =
+        passed.map(|object| format!("{} {}/{}", object.file, object.namespace, object.name));
+    seen(files.collect(), plan, |flow| {
+        let mut passed = readings.passed.iter();
+        passed.any(|object| object.could_touch(readings.before.snapshot, flow))
+    })
+}
+
+/// The node groups that an update is in progress in at any reading, and the flows that it could touch.
+fn updating(readings: &Readings<'_>, plan: &ProbePlan) -> Difference {
+    let all = [readings.earlier, Some(readings.before), readings.after];
+    let groups: Vec<Updating> = all.into_iter().flatten().flat_map(Updating::of).collect();
+    let files = groups.iter().map(|group| group.file.clone());
+    seen(files.collect(), plan, |flow| {
+        let mut groups = groups.iter();
+        groups.any(|group| group.could_touch(readings.before.snapshot, flow))
+    })
+}
+
+/// What `files` tell beside the difference of two readings, and the flows for which `is_touched` holds.
+fn seen(
+    files: BTreeSet<String>,
+    plan: &ProbePlan,
+    is_touched: impl Fn(&Flow) -> bool,
+) -> Difference {
+    let flows = plan.flows.iter().enumerate();
+    let touched = flows.filter(|(_, planned)| is_touched(&planned.flow));
+    Difference {
+        state: if files.is_empty() {
+            StabilityState::Stable
+        } else {
+            StabilityState::Changed
+        },
+        touched: touched.map(|(index, _)| index).collect(),
+        files,
     }
 }
 

@@ -71,6 +71,28 @@ fn addresses_that_the_model_cannot_tell_apart_are_one_class() {
 }
 
 #[test]
+fn a_network_of_256_addresses_is_cut_where_rules_tell_them_apart_and_a_larger_one_is_in_no_class() {
+    let mut answers = answers();
+    let networks = ["10.0.8.0/24", "10.0.10.0/23", "10.0.16.0/20"];
+    interface(&mut answers, "10.0.1.20")["Ipv4Prefixes"] =
+        json!(networks.map(|network| json!({"Ipv4Prefix": network})));
+    let groups = answers["describe-security-groups"]["SecurityGroups"].as_array_mut();
+    groups.unwrap()[0]["IpPermissions"] = json!([{"IpProtocol": "-1", "IpRanges": [
+        {"CidrIp": "10.0.8.7/32"}, {"CidrIp": "10.0.10.7/32"},
+    ]}]);
+    let snapshot = second::decode(&answers);
+    let classes = Classes::new(&snapshot);
+    let of = |text: &str| classes.of(address(text));
+    assert!(of("10.0.8.7").is_some() && of("10.0.8.8").is_some());
+    assert_ne!(of("10.0.8.7"), of("10.0.8.8"));
+    assert_eq!(of("10.0.8.8"), of("10.0.8.255"));
+    // Too many addresses to cut; none to cut.
+    assert_eq!((of("10.0.10.7"), of("10.0.11.255")), (None, None));
+    assert!(of("10.0.16.0").is_some());
+    assert_eq!(of("10.0.16.0"), of("10.0.31.255"));
+}
+
+#[test]
 fn a_class_has_the_number_of_its_place() {
     let snapshot = second::decode(&answers());
     let classes = Classes::new(&snapshot);

@@ -9,15 +9,22 @@
 mod second;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
+use reachproof_model::class::Classes;
 use reachproof_model::coverage::{RelationCoverage, relation_coverage};
-use reachproof_model::flow::Flow;
+use reachproof_model::flow::{EPHEMERAL_PORTS_DEFAULT, Flow, FlowProtocol, SourceKind};
 use reachproof_model::matrix::{Matrix, VerdictKind};
+use reachproof_model::observation::AgentName;
 use reachproof_model::plan::{
-    Depth, FLOWS_PER_RUN_MAX, FileState, ProbePlan, Purpose, Roster, Scope, plan, plan_rules,
+    AgentKind, Depth, FLOWS_PER_RUN_MAX, FileState, ProbePlan, Purpose, Roster, RosterAgent, Scope,
+    plan, plan_rules,
 };
+use reachproof_model::predict::predict;
+use reachproof_model::prediction::Verdict;
 use reachproof_model::snapshot::Snapshot;
 use second::cluster::{PROBED_PORTS, Shape, agents, cluster};
+use second::random::Size;
 
 /// A cluster of a few hundred nodes.
 const SHAPE: Shape = Shape {
@@ -63,7 +70,8 @@ fn with(plan: &ProbePlan, purpose: Purpose) -> impl Iterator<Item = &Flow> {
 }
 
 fn coverage(matrix: &Matrix<'_>, roster: &Roster, plan: &ProbePlan) -> RelationCoverage {
-    relation_coverage(matrix, roster, &PROBED_PORTS, chosen(plan))
+    let flows = plan.flows.iter().map(|planned| &planned.flow);
+    relation_coverage(matrix, roster, &PROBED_PORTS, flows)
 }
 
 #[test]
@@ -86,6 +94,69 @@ fn every_decisive_tuple_is_tried_with_few_probes() {
         let most = swept + 3 * found.tuples.all;
         assert!(chosen(&plan).len() - edges <= most);
     }
+}
+
+/// An agent at every owned address of a world that has a class.
+fn everybody(snapshot: &Snapshot, addresses: &[String]) -> Roster {
+    let classes = Classes::new(snapshot);
+    let known = addresses.iter().filter_map(|text| {
+        let address = text.parse().ok()?;
+        classes.of(address).map(|_| address)
+    });
+    Roster::new(known.map(|address: IpAddr| RosterAgent {
+        name: AgentName::try_from(address.to_string().replace(':', "-").as_str()).unwrap(),
+        node: None,
+        kind: AgentKind::Node,
+        addresses: vec![address],
+        ephemeral_ports: EPHEMERAL_PORTS_DEFAULT,
+        stream_address: None,
+    }))
+}
+
+/// Every flow between two agents at some ports that a run could judge.
+fn every_flow(snapshot: &Snapshot, roster: &Roster, ports: &[u16]) -> Vec<Flow> {
+    let addresses: Vec<IpAddr> = roster.agents().map(|agent| agent.addresses[0]).collect();
+    let mut flows = Vec::new();
+    for source in &addresses {
+        for destination in addresses
+            .iter()
+            .filter(|one| one.is_ipv4() == source.is_ipv4())
+        {
+            flows.extend(ports.iter().map(|port| Flow {
+                source: *source,
+                destination: *destination,
+                protocol: FlowProtocol::Tcp { port: *port },
+                source_kind: SourceKind::Host,
+                ephemeral_ports: EPHEMERAL_PORTS_DEFAULT,
+                source_interface: None,
+            }));
+        }
+    }
+    // Of the others no run says anything: they meet no gate, or nobody can tell.
+    flows.retain(|flow| match predict(snapshot, flow).verdict {
+        Verdict::Allow { .. } | Verdict::Deny(_) | Verdict::Partial { .. } => true,
+        Verdict::Bypass(_) | Verdict::Exempt(_) | Verdict::Unknown(_) => false,
+    });
+    flows
+}
+
+#[test]
+fn no_flow_shows_a_tuple_that_is_not_among_the_decisive_ones() {
+    let mut tuples = 0;
+    let small = |seed| second::random::world(seed, Size::SMALL);
+    let worlds = (0..120).map(small).chain((0..12).map(second::random::wide));
+    for (place, world) in worlds.enumerate() {
+        let snapshot = second::decode(&world.snapshot);
+        let matrix = Matrix::new(&snapshot);
+        let roster = everybody(&snapshot, &world.addresses);
+        let ports = [443, 8_080, 20_050, 20_201, 20_333];
+        let flows = every_flow(&snapshot, &roster, &ports);
+        let none = relation_coverage(&matrix, &roster, &ports, []);
+        let all = relation_coverage(&matrix, &roster, &ports, &flows);
+        assert_eq!(none.tuples.all, all.tuples.all, "world {place}");
+        tuples += all.tuples.all;
+    }
+    assert!(tuples > 1_000, "only {tuples} tuples");
 }
 
 #[test]

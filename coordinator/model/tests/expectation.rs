@@ -14,9 +14,11 @@ use reachproof_model::expectation::{
     Expectation, ExpectationName, ExpectationState, Requirement, judge, requirements,
 };
 use reachproof_model::finding::{Finding, FindingKind, FindingReason};
-use reachproof_model::flow::Flow;
+use reachproof_model::flow::{EPHEMERAL_PORTS_DEFAULT, Flow};
 use reachproof_model::observation::Observation;
-use reachproof_model::plan::{AgentKind, Roster, RosterAgent};
+use reachproof_model::plan::{
+    AgentKind, Depth, FileState, ProbeKind, Purpose, Roster, RosterAgent, Scope, plan,
+};
 use reachproof_model::prediction::{Prediction, Verdict};
 use reachproof_model::snapshot::Snapshot;
 use serde_json::{Value, json};
@@ -260,6 +262,42 @@ fn pods_need_core_dns_over_tcp_and_udp_and_core_dns_does_not_need_itself() {
         "10.0.2.70 -> 10.0.2.21 udp/53 (pod)",
     ];
     assert_eq!(flows, expected.map(str::to_owned).into());
+}
+
+#[test]
+fn a_plan_tries_what_pods_need_of_core_dns_over_both_protocols_and_what_is_tried_is_what_is_wished()
+{
+    let snapshot = decoded(&with_pods());
+    let agent = RosterAgent {
+        name: name("web"),
+        node: None,
+        kind: AgentKind::Pod,
+        addresses: vec![address("10.0.2.70")],
+        ephemeral_ports: EPHEMERAL_PORTS_DEFAULT,
+        stream_address: None,
+    };
+    let roster = Roster::new([agent]);
+    let scope = Scope {
+        network_policies: FileState::Read,
+        flows_max: 1_000,
+        depth: Depth::Required,
+        seed: 1,
+    };
+    let planned = plan(&snapshot, &roster, &scope);
+    let to_dns = planned.flows.iter();
+    let to_dns = to_dns.filter(|planned| planned.flow.destination == address("10.0.2.21"));
+    let mut tried = BTreeSet::new();
+    for planned in to_dns {
+        assert!(planned.purposes.contains(&Purpose::Required));
+        assert_eq!(planned.probes.len(), 1);
+        assert_eq!(planned.probes[0].kind, ProbeKind::Resolve);
+        tried.insert(planned.flow.to_string());
+    }
+    assert_eq!(
+        tried,
+        flows(&snapshot, &roster, ExpectationName::PodToCoreDns)
+    );
+    assert_eq!(tried.len(), 2);
 }
 
 #[test]

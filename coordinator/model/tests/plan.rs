@@ -9,10 +9,13 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use reachproof_model::coverage::relation_coverage;
 use reachproof_model::flow::{EPHEMERAL_PORTS_DEFAULT, SourceKind};
+use reachproof_model::matrix::Matrix;
 use reachproof_model::plan::{
     AgentKind, Depth, FLOWS_PER_RUN_MAX, FileState, PEER_PORT, PlannedFlow, PolicyFact, ProbeKind,
-    ProbePlan, Purpose, Roster, RosterAgent, Scope, SourcePorts, Target, judged_ports, plan,
+    ProbePlan, Purpose, Roster, RosterAgent, Scope, SourcePorts, Target, WHOLE_MESH_MAX,
+    judged_ports, plan,
 };
 use reachproof_model::predict::predict;
 use reachproof_model::prediction::Verdict;
@@ -25,12 +28,18 @@ use world::{described, snapshot};
 mod judging;
 mod world;
 
-/// What most tests plan with.
+/// What most tests plan with: every pair, so that what is said of a pair can be looked up.
 const SCOPE: Scope = Scope {
     network_policies: FileState::Read,
     flows_max: FLOWS_PER_RUN_MAX,
-    depth: Depth::Rules,
+    depth: Depth::Mesh,
     seed: 1,
+};
+
+/// What is planned when nobody asks for more.
+const RULES: Scope = Scope {
+    depth: Depth::Rules,
+    ..SCOPE
 };
 
 /// An agent.
@@ -158,37 +167,128 @@ fn agents_try_each_other_on_the_peer_port_and_at_the_edges_of_the_rules() {
     );
 }
 
+/// Counts the predicted denies of a plan; fails if one lacks a control that its source and target could give.
+fn denies_with_control(vector: &str, scope: &Scope) -> usize {
+    let snapshot = snapshot(vector);
+    let possible = allowed(&snapshot, &plan(&snapshot, &roster(), &SCOPE));
+    let plan = plan(&snapshot, &roster(), scope);
+    let allowed = allowed(&snapshot, &plan);
+    let mut denies = 0;
+    for planned in &plan.flows {
+        let (source, target) = (planned.flow.source, planned.flow.destination);
+        let port = planned.flow.protocol.port().unwrap();
+        let denied = matches!(predict(&snapshot, &planned.flow).verdict, Verdict::Deny(_));
+        let reaches = possible.iter().any(|(from, _, _)| *from == source);
+        let target_reached = possible
+            .iter()
+            .any(|(_, to, on)| *to == target && *on == port);
+        let same = allowed
+            .iter()
+            .any(|(from, to, _)| *from == source && *to == target);
+        if denied && reaches && (target_reached || same) {
+            denies += 1;
+            let other = allowed
+                .iter()
+                .any(|(from, to, on)| *from != source && *to == target && *on == port);
+            let elsewhere = allowed
+                .iter()
+                .any(|(from, to, _)| *from == source && *to != target);
+            assert!(same || (other && elsewhere), "{vector}: {}", planned.flow);
+        }
+    }
+    denies
+}
+
+/// Worlds in which something is denied.
+const DENYING: [&str; 7] = ["A01", "B01", "B03", "D06", "F05", "F07", "F16"];
+
 #[test]
 fn every_deny_whose_source_reaches_anything_has_a_control() {
-    let mut denies = 0;
-    for vector in ["A01", "B01", "B03", "D06", "F05", "F07", "F16"] {
+    for (scope, least) in [(&SCOPE, 20), (&RULES, 10)] {
+        let denies: usize = DENYING
+            .iter()
+            .map(|vector| denies_with_control(vector, scope))
+            .sum();
+        assert!(denies > least, "only {denies} denies at {:?}", scope.depth);
+    }
+}
+
+#[test]
+fn a_small_fleet_shows_every_tuple_and_has_everybody_in_both_roles() {
+    let roster = roster();
+    for vector in DENYING {
         let snapshot = snapshot(vector);
-        let plan = plan(&snapshot, &roster(), &SCOPE);
-        let allowed = allowed(&snapshot, &plan);
-        for planned in &plan.flows {
-            let (source, target) = (planned.flow.source, planned.flow.destination);
-            let port = planned.flow.protocol.port().unwrap();
-            let denied = matches!(predict(&snapshot, &planned.flow).verdict, Verdict::Deny(_));
-            let reaches = allowed.iter().any(|(from, _, _)| *from == source);
-            let target_reached = allowed
-                .iter()
-                .any(|(_, to, on)| *to == target && *on == port);
-            let same = allowed
-                .iter()
-                .any(|(from, to, _)| *from == source && *to == target);
-            if denied && reaches && (target_reached || same) {
-                denies += 1;
-                let other = allowed
-                    .iter()
-                    .any(|(from, to, on)| *from != source && *to == target && *on == port);
-                let elsewhere = allowed
-                    .iter()
-                    .any(|(from, to, _)| *from == source && *to != target);
-                assert!(same || (other && elsewhere), "{vector}: {}", planned.flow);
+        let matrix = Matrix::new(&snapshot);
+        for seed in 0..4 {
+            let plan = plan(&snapshot, &roster, &Scope { seed, ..RULES });
+            let flows = plan.flows.iter().map(|planned| &planned.flow);
+            let found = relation_coverage(&matrix, &roster, &[PEER_PORT], flows);
+            assert!(found.tuples.all > 0);
+            assert_eq!(found.tuples.shown, found.tuples.all, "{vector}");
+            assert_eq!(found.rules.missing, BTreeSet::new(), "{vector}");
+            assert_eq!(found.sources.shown, roster.len(), "{vector}");
+            for agent in roster.agents() {
+                let meets = |one: fn(&PlannedFlow) -> IpAddr| {
+                    plan.flows.iter().any(|planned| {
+                        planned.flow.protocol.port() == Some(PEER_PORT)
+                            && agent.addresses.contains(&one(planned))
+                    })
+                };
+                assert!(meets(|planned| planned.flow.source), "{}", agent.name);
+                assert!(meets(|planned| planned.flow.destination), "{}", agent.name);
             }
         }
     }
-    assert!(denies > 20, "only {denies} denies were looked at");
+}
+
+#[test]
+fn a_small_fleet_is_tried_pair_by_pair_when_nobody_says_how_much() {
+    assert_eq!(Depth::fitting(1), Depth::Mesh);
+    assert_eq!(Depth::fitting(WHOLE_MESH_MAX), Depth::Mesh);
+    assert_eq!(Depth::fitting(WHOLE_MESH_MAX + 1), Depth::Rules);
+}
+
+#[test]
+fn a_rule_that_admits_to_the_control_plane_is_missing_until_a_flow_shows_it() {
+    let snapshot = snapshot("F05");
+    let (matrix, roster) = (Matrix::new(&snapshot), roster());
+    let plan = plan(&snapshot, &roster, &RULES);
+    let coverage = |purpose: fn(&PlannedFlow) -> bool| {
+        let flows = plan.flows.iter().filter(|planned| purpose(planned));
+        let flows = flows.map(|planned| &planned.flow);
+        relation_coverage(&matrix, &roster, &[PEER_PORT], flows).rules
+    };
+    let required = |planned: &PlannedFlow| planned.purposes.contains(&Purpose::Required);
+    let admitting: BTreeSet<_> = plan
+        .flows
+        .iter()
+        .filter(|planned| required(planned))
+        .flat_map(|planned| predict(&snapshot, &planned.flow).verdict.rules())
+        .collect();
+    assert!(!admitting.is_empty());
+    let (with, without) = (
+        coverage(|_| true),
+        coverage(|planned| !planned.purposes.contains(&Purpose::Required)),
+    );
+    assert!(admitting.is_subset(&with.shown));
+    assert!(admitting.is_disjoint(&without.cannot_decide));
+    assert!(!admitting.is_disjoint(&without.missing));
+}
+
+#[test]
+fn rules_try_both_sides_of_an_edge_between_some_two_and_no_more_pairs_than_needed() {
+    let snapshot = snapshot("A01");
+    let (rules, mesh) = (
+        plan(&snapshot, &roster(), &RULES),
+        plan(&snapshot, &roster(), &SCOPE),
+    );
+    for edge in [8_079, 8_080, 8_081] {
+        let tried = rules.flows.iter().any(|planned| {
+            planned.flow.protocol.port() == Some(edge) && planned.purposes.contains(&Purpose::Edge)
+        });
+        assert!(tried, "{edge}");
+    }
+    assert!(rules.flows.len() < mesh.flows.len());
 }
 
 #[test]
@@ -311,7 +411,6 @@ fn a_plan_stays_within_its_limit_and_says_what_it_left_out() {
     });
     let scope = Scope {
         flows_max: 200,
-        depth: Depth::Rules,
         ..SCOPE
     };
     // Each agent gets 6 flows: 2 to the control plane and 4 to others.

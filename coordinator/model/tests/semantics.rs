@@ -524,6 +524,22 @@ fn a_blackhole_and_a_filtered_route_deny() {
 }
 
 #[test]
+fn routes_of_one_rank_that_say_different_things_decide_nothing() {
+    let to_peer = route("10.1.0.0/16", "VpcPeeringConnectionId", PCX);
+    let elsewhere = route("10.1.0.0/16", "NatGatewayId", "nat-1");
+    let mut dead = to_peer.clone();
+    dead["State"] = json!("blackhole");
+    for other in [elsewhere, dead] {
+        for routes in [json!([to_peer, other]), json!([other, to_peer])] {
+            let world = World::base().routes(RT_V, routes);
+            assert_eq!(world.tcp(NODE_A, PEERED), unknown("other"), "{other}");
+        }
+    }
+    let world = World::base().routes(RT_V, json!([to_peer, to_peer]));
+    assert_eq!(world.tcp(NODE_A, PEERED)["verdict"], "allow");
+}
+
+#[test]
 fn no_egress_rule_is_named_before_a_dead_route() {
     let world = World::base().egress(S, json!([])).routes(RT_V, json!([]));
     assert_eq!(world.tcp(NODE_A, PEERED), denied("sg-egress", N1));

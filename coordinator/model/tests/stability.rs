@@ -15,7 +15,9 @@ use reachproof_model::plan::{
 };
 use reachproof_model::predict::predict;
 use reachproof_model::snapshot::Snapshot;
-use reachproof_model::stability::{Reading, Stability, StabilityState, stability};
+use reachproof_model::stability::{
+    Passing, Reading, Readings, Stability, StabilityState, stability,
+};
 use serde_json::{Value, json};
 
 use judging::{address, name};
@@ -60,8 +62,13 @@ fn compared(change: impl FnOnce(&mut Described)) -> (Stability, BTreeSet<String>
         described,
         snapshot,
     };
-    let again = Some(reading(&after, &second));
-    let result = stability(reading(&before, &first), again, &plan, &predictions);
+    let readings = Readings {
+        earlier: None,
+        before: reading(&before, &first),
+        after: Some(reading(&after, &second)),
+        passed: &[],
+    };
+    let result = stability(&readings, &plan, &predictions);
     let touched = result
         .touched
         .iter()
@@ -227,7 +234,181 @@ fn without_a_second_reading_every_flow_is_touched() {
         described: &world,
         snapshot: &snapshot,
     };
-    let stability = stability(reading, None, &plan, &[]);
+    let readings = Readings {
+        earlier: None,
+        before: reading,
+        after: None,
+        passed: &[],
+    };
+    let stability = stability(&readings, &plan, &[]);
     assert_eq!(stability.state, StabilityState::NotReadAgain);
     assert_eq!(stability.touched.len(), plan.flows.len());
+}
+
+/// Compares A01 with itself, after `earlier` and with what came and went; gives the flows that are touched, too.
+fn around(earlier: Option<&Described>, passed: &[Passing]) -> (Stability, BTreeSet<String>, usize) {
+    let world = described("A01");
+    let snapshot = Snapshot::decode(&world).unwrap().snapshot;
+    let former = earlier.map(|world| (world, Snapshot::decode(world).unwrap().snapshot));
+    let plan = planned(&snapshot);
+    let flows = plan.flows.iter();
+    let predictions: Vec<_> = flows
+        .map(|planned| predict(&snapshot, &planned.flow))
+        .collect();
+    let reading = Reading {
+        described: &world,
+        snapshot: &snapshot,
+    };
+    let readings = Readings {
+        earlier: former.as_ref().map(|(described, snapshot)| Reading {
+            described,
+            snapshot,
+        }),
+        before: reading,
+        after: Some(reading),
+        passed,
+    };
+    let result = stability(&readings, &plan, &predictions);
+    let touched = result.touched.iter();
+    let touched = touched
+        .map(|index| plan.flows[*index].flow.to_string())
+        .collect();
+    (result, touched, plan.flows.len())
+}
+
+#[test]
+fn a_change_within_the_settle_time_touches_what_it_would_touch_during_the_probes() {
+    let mut earlier = described("A01");
+    edit(&mut earlier, "describe-network-interfaces", |answer| {
+        for found in answer["NetworkInterfaces"].as_array_mut().unwrap() {
+            if found["PrivateIpAddress"] == "10.0.2.20" {
+                found["Status"] = json!("attaching");
+            }
+        }
+    });
+    let (stability, touched, all) = around(Some(&earlier), &[]);
+    assert_eq!(stability.state, StabilityState::Changed);
+    assert!(stability.changed.is_empty());
+    assert_eq!(
+        stability.settling,
+        BTreeSet::from(["describe-network-interfaces".to_owned()])
+    );
+    assert!(!touched.is_empty() && touched.len() < all, "{touched:?}");
+    assert!(
+        touched.iter().all(|flow| flow.contains("10.0.2.20")),
+        "{touched:?}"
+    );
+}
+
+#[test]
+fn an_update_within_the_settle_time_touches_every_flow() {
+    let mut earlier = described("A01");
+    edit(&mut earlier, "describe-cluster", |answer| {
+        answer["cluster"]["status"] = json!("UPDATING");
+    });
+    let (stability, touched, all) = around(Some(&earlier), &[]);
+    assert_eq!(stability.state, StabilityState::ClusterNotActive);
+    assert_eq!(touched.len(), all);
+}
+
+/// An object that came and went, seen in one state.
+fn passing(file: &str, namespace: &str, state: Value) -> Passing {
+    Passing {
+        file: file.to_owned(),
+        namespace: namespace.to_owned(),
+        name: "kubernetes".to_owned(),
+        states: vec![state],
+    }
+}
+
+#[test]
+fn a_pod_that_came_and_went_touches_the_flows_of_its_address() {
+    let status = json!({"podIPs": [{"ip": "10.0.2.20"}]});
+    let pod = passing("pods", "default", json!({"status": status}));
+    let (stability, touched, all) = around(None, std::slice::from_ref(&pod));
+    assert_eq!(stability.state, StabilityState::Changed);
+    assert_eq!(
+        stability.passed,
+        BTreeSet::from(["pods default/kubernetes".to_owned()])
+    );
+    assert!(!touched.is_empty() && touched.len() < all, "{touched:?}");
+    assert!(
+        touched.iter().all(|flow| flow.contains("10.0.2.20")),
+        "{touched:?}"
+    );
+
+    let host = json!({"spec": {"hostNetwork": true}, "status": status});
+    let (stability, touched, _) = around(None, &[passing("pods", "default", host)]);
+    assert_eq!(stability.state, StabilityState::Changed);
+    assert!(touched.is_empty(), "{touched:?}");
+}
+
+#[test]
+fn nodes_and_the_api_servers_own_slice_touch_the_flows_of_their_addresses_and_other_slices_none() {
+    let node = json!({"status": {"addresses": [{"type": "InternalIP", "address": "10.0.1.20"}]}});
+    let slice = json!({"endpoints": [{"addresses": ["10.0.1.10"]}]});
+    for (object, end) in [
+        (passing("nodes", "", node), Some("10.0.1.20")),
+        (
+            passing("endpointslices", "default", slice.clone()),
+            Some("10.0.1.10"),
+        ),
+        (passing("endpointslices", "shop", slice), None),
+        (passing("services", "default", json!({})), None),
+    ] {
+        let (_, touched, _) = around(None, std::slice::from_ref(&object));
+        assert_eq!(
+            !touched.is_empty(),
+            end.is_some(),
+            "{object:?}: {touched:?}"
+        );
+        let end = end.unwrap_or_default();
+        assert!(
+            touched.iter().all(|flow| flow.contains(end)),
+            "{object:?}: {touched:?}"
+        );
+    }
+}
+
+#[test]
+fn an_update_of_a_node_group_touches_the_flows_of_its_instances() {
+    let with_group = |status: &str| {
+        let mut world = described("A01");
+        let group = json!({"nodegroup": {"nodegroupName": "ng", "status": status}});
+        world.insert("describe-nodegroup.ng", group);
+        edit(&mut world, "describe-instances", |answer| {
+            let instance = &mut answer["Reservations"][0]["Instances"][0];
+            instance["Tags"] = json!([{"Key": "eks:nodegroup-name", "Value": "ng"}]);
+        });
+        world
+    };
+    let (updating, active) = (with_group("UPDATING"), with_group("ACTIVE"));
+    let snapshot = Snapshot::decode(&updating).unwrap().snapshot;
+    let plan = planned(&snapshot);
+    let flows = plan.flows.iter();
+    let predictions: Vec<_> = flows
+        .map(|planned| predict(&snapshot, &planned.flow))
+        .collect();
+    let reading = |described| Reading {
+        described,
+        snapshot: &snapshot,
+    };
+    let compared = |described| {
+        let readings = Readings {
+            earlier: None,
+            before: reading(described),
+            after: Some(reading(described)),
+            passed: &[],
+        };
+        stability(&readings, &plan, &predictions)
+    };
+    assert_eq!(compared(&active).state, StabilityState::Stable);
+    let marked = compared(&updating);
+    assert_eq!(marked.state, StabilityState::Changed);
+    assert_eq!(
+        marked.settling,
+        BTreeSet::from(["describe-nodegroup.ng".to_owned()])
+    );
+    let touched = marked.touched.len();
+    assert!(touched > 0 && touched < plan.flows.len(), "{touched}");
 }

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use clap::Args;
 use reachproof_aws::doctor::{CheckState, examine};
 use reachproof_kube::access::Account;
-use reachproof_kube::{ApiServer, Limits, RightState, check_rights};
+use reachproof_kube::{Limits, doctor};
 
 use super::CliError;
 use super::exit_code::ExitCode;
@@ -110,44 +110,16 @@ async fn kubernetes(access: &Access) -> Vec<Line> {
             "leave --no-kubernetes away",
         )];
     };
-    let server = match ApiServer::connect(&entry, Limits::default()).await {
-        Ok(server) => server,
-        Err(error) => {
-            let mend = "pass --kubeconfig, or --no-kubernetes to do without";
-            return vec![line(
-                CheckState::Missing,
-                "kubernetes",
-                super::chain(&error),
-                mend,
-            )];
-        }
-    };
-    let mut lines = vec![line(
-        CheckState::Ok,
-        "kubernetes",
-        format!("{} at {}", server.version(), server.url()),
-        "",
-    )];
-    for checked in check_rights(&server, &Account::Reader).await {
-        let subject = checked.right.to_string();
-        lines.push(match checked.state {
-            RightState::Held => line(CheckState::Ok, &subject, "allowed".to_owned(), ""),
-            RightState::Missing { verbs } => {
-                let mend = format!("add {}", checked.right.rule());
-                line(
-                    CheckState::Missing,
-                    &subject,
-                    format!("denied: {}", verbs.join(", ")),
-                    &mend,
-                )
-            }
-            RightState::Unknown(error) => line(
-                CheckState::Unknown,
-                &subject,
-                super::chain(&error),
-                "try again when the API server answers",
-            ),
-        });
-    }
-    lines
+    let checks = doctor::examine(&entry, Limits::default(), &Account::Reader).await;
+    let lines = checks.into_iter().map(|check| Line {
+        state: match check.state {
+            doctor::CheckState::Ok => CheckState::Ok,
+            doctor::CheckState::Missing => CheckState::Missing,
+            doctor::CheckState::Unknown => CheckState::Unknown,
+        },
+        subject: check.subject,
+        detail: check.detail,
+        mend: check.mend,
+    });
+    lines.collect()
 }

@@ -3,7 +3,6 @@
 mod directory;
 
 use std::path::PathBuf;
-use std::time::Instant;
 
 use clap::Args;
 use reachproof_model::describe::Described;
@@ -37,7 +36,6 @@ pub(crate) struct Arguments {
 /// [`CliError`] when the cluster cannot be read whole, when the model cannot use what was read, or when the directory
 /// cannot be written.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
-    let begun = Instant::now();
     let reading = live::read(&arguments.cluster, &arguments.access)
         .map_err(crate::source::WorldFailure::from)?;
     let described = Described::from(reading.answers.clone());
@@ -53,15 +51,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     };
     directory::write(&arguments.output, &answers)?;
     eprintln!(
-        "wrote {} files to `{}`: {} interfaces, {} of them the control plane's; {} calls, {} pages, {:.1} s, {} gaps",
+        "wrote {} files to `{}`: {} interfaces, {} of them the control plane's",
         answers.len(),
         arguments.output.display(),
         snapshot.network_interfaces().count(),
         snapshot.control_plane_interfaces().len(),
-        reading.cost.calls,
-        reading.cost.pages,
-        begun.elapsed().as_secs_f64(),
-        reading.gaps.len(),
     );
     Ok(ExitCode::Answered)
 }

@@ -19,7 +19,9 @@ use reachproof_verify::{
     SnapshotContent, SystemRandomness,
 };
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 
+use super::CREDENTIALS_DIRECTORY;
 use crate::source::SourceArguments;
 
 /// Width of a report that does not go to a terminal, in columns.
@@ -42,12 +44,12 @@ pub(crate) struct VerifyArguments {
     /// Longest wait for them, like 500ms, 60s or 5m
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     wait: Duration,
+    /// How long the cluster must not have changed before the probes, like 30s; a change in between confirms nothing that
+    /// it could touch, 0s does not wait. Saved snapshots do not change
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    settle: Duration,
     /// Directory with ca.crt, ca.key and token; made if there is none. Agents need ca.crt and token
-    #[arg(
-        long,
-        value_name = "DIRECTORY",
-        default_value = "reachproof-credentials"
-    )]
+    #[arg(long, value_name = "DIRECTORY", default_value = CREDENTIALS_DIRECTORY)]
     credentials: PathBuf,
     /// Format of the report on standard output
     #[arg(short, long, value_enum, default_value = "table")]
@@ -61,12 +63,20 @@ pub(crate) struct VerifyArguments {
     /// Leaves the world out of the report, all but its digest
     #[arg(long)]
     no_snapshot: bool,
-    /// How much is tried: what the cluster needs, every rule that decides, or every pair of agents
-    #[arg(long, value_enum, default_value = "rules")]
-    depth: DepthArgument,
+    /// How much is tried; the report says what of the relation it shows [default: rules, or mesh with up to 32 agents]
+    #[arg(long, value_enum)]
+    scope: Option<ScopeArgument>,
     /// Seed of the plan; the report names it [default: drawn]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+}
+
+impl VerifyArguments {
+    /// Directory with CA and token.
+    #[cfg(test)]
+    pub(crate) fn credentials(&self) -> &Path {
+        &self.credentials
+    }
 }
 
 /// How a report is written.
@@ -80,21 +90,21 @@ enum Format {
 
 /// How much of the relation a run tries (DESIGN 3, "Sampling").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum DepthArgument {
+enum ScopeArgument {
     /// What the cluster needs: control plane and CoreDNS
     Required,
-    /// Every tuple of rules that decides, and both sides of the edges of rules
+    /// Every tuple of rules that decides, both sides of every edge of a rule, and every agent in both roles
     Rules,
     /// Every agent to every other
     Mesh,
 }
 
-impl From<DepthArgument> for Depth {
-    fn from(argument: DepthArgument) -> Self {
+impl From<ScopeArgument> for Depth {
+    fn from(argument: ScopeArgument) -> Self {
         match argument {
-            DepthArgument::Required => Self::Required,
-            DepthArgument::Rules => Self::Rules,
-            DepthArgument::Mesh => Self::Mesh,
+            ScopeArgument::Required => Self::Required,
+            ScopeArgument::Rules => Self::Rules,
+            ScopeArgument::Mesh => Self::Mesh,
         }
     }
 }
@@ -115,7 +125,10 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> anyhow::Result<u8> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let report = runtime.block_on(run(arguments))?;
+    let report = runtime.block_on(run(arguments));
+    // A reading that somebody interrupted does not keep the process.
+    runtime.shutdown_background();
+    let report = report?;
     for file in &arguments.report {
         let text = text(&report, file.format, file_terminal())?;
         fs::write(&file.path, text)
@@ -132,12 +145,17 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> anyhow::Result<u8> {
 async fn run(arguments: &VerifyArguments) -> anyhow::Result<Report> {
     let random = Arc::new(SystemRandomness::default());
     let config = RunConfig {
-        snapshot: Arc::new(arguments.source.clone()),
+        snapshot: arguments.source.world()?,
         credentials: Credentials::in_directory(&arguments.credentials, random.as_ref())?,
         expected: expected(arguments.expect.as_deref())?,
         wait: arguments.wait,
+        settle: if arguments.source.is_saved() {
+            Duration::ZERO
+        } else {
+            arguments.settle
+        },
         resume_wait: RESUME_WAIT,
-        depth: arguments.depth.into(),
+        depth: arguments.scope.map(Depth::from),
         seed: match arguments.seed {
             Some(seed) => seed,
             None => drawn_seed(random.as_ref())?,
@@ -161,11 +179,16 @@ async fn run(arguments: &VerifyArguments) -> anyhow::Result<Report> {
     Ok(report?)
 }
 
-/// Completes at Ctrl-C.
+/// Completes at Ctrl-C, or when a supervisor asks the process to end.
 async fn interrupted() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        // Without a signal handler the process ends at Ctrl-C by itself.
-        std::future::pending::<()>().await;
+    let Ok(mut terminated) = signal(SignalKind::terminate()) else {
+        // Without a signal handler the process ends by itself.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        Ok(()) = tokio::signal::ctrl_c() => {}
+        Some(()) = terminated.recv() => {}
+        else => std::future::pending().await,
     }
 }
 

@@ -1,13 +1,18 @@
 //! A cluster read from AWS and from its API server, as one world.
 
+mod watched;
+
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
+use std::time::Instant;
 
 use clap::Args;
 use reachproof_aws::{Connection, Settings};
 use reachproof_kube::{ApiServer, Entry, Limits};
 use serde_json::{Map, Value};
 use thiserror::Error;
+
+pub(crate) use watched::Watched;
 
 /// How AWS and the API server are reached.
 #[derive(Debug, Clone, Default, Args)]
@@ -34,8 +39,10 @@ pub(crate) struct Access {
 /// A cluster as both sides tell it.
 #[derive(Debug)]
 pub(crate) struct LiveReading {
-    /// Stems to answers, sorted.
+    /// Stems to answers of both sides, sorted.
     pub(crate) answers: Map<String, Value>,
+    /// The Kubernetes side by itself, from which it can be followed; absent where it was left out.
+    pub(crate) kubernetes: Option<reachproof_kube::Reading>,
     /// What could not be read, in words.
     pub(crate) gaps: Vec<String>,
     /// Calls made and pages received, of both sides.
@@ -43,7 +50,7 @@ pub(crate) struct LiveReading {
 }
 
 /// What a reading cost; never part of a snapshot.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Cost {
     /// Lists and single answers.
     pub(crate) calls: usize,
@@ -106,17 +113,25 @@ impl Access {
     }
 }
 
-/// Reads `cluster`, telling calls on a terminal as they end and gaps in any case.
+/// Reads `cluster`, telling calls on a terminal as they end, gaps and what the reading cost in any case.
 ///
 /// Must not be called from an asynchronous task: it runs a runtime of its own.
 ///
 /// # Errors
 /// [`LiveError`] when one of the two sides cannot be read whole.
 pub(crate) fn read(cluster: &str, access: &Access) -> Result<LiveReading, LiveError> {
+    let begun = Instant::now();
     let reading = runtime()?.block_on(read_both(cluster, access))?;
     for gap in &reading.gaps {
         eprintln!("gap: {gap}");
     }
+    eprintln!(
+        "read `{cluster}`: {} calls, {} pages, {:.1} s, {} gaps",
+        reading.cost.calls,
+        reading.cost.pages,
+        begun.elapsed().as_secs_f64(),
+        reading.gaps.len()
+    );
     Ok(reading)
 }
 
@@ -142,6 +157,7 @@ pub(crate) async fn read_both(cluster: &str, access: &Access) -> Result<LiveRead
         calls: reading.calls.len(),
         pages: reading.calls.iter().map(|call| call.pages).sum(),
     };
+    let mut followed = None;
     if let Some(entry) = access.entry() {
         let server = ApiServer::connect(&entry, Limits::default()).await?;
         same_cluster(&entry, server.url(), &answers)?;
@@ -153,11 +169,13 @@ pub(crate) async fn read_both(cluster: &str, access: &Access) -> Result<LiveRead
             .iter()
             .map(|call| call.pages)
             .sum::<usize>();
-        answers.extend(kubernetes.answers);
+        answers.extend(kubernetes.answers.clone());
         answers.sort_keys();
+        followed = Some(kubernetes);
     }
     Ok(LiveReading {
         answers,
+        kubernetes: followed,
         gaps,
         cost,
     })

@@ -44,11 +44,15 @@ pub struct RunConfig {
     pub expected: ExpectedAgents,
     /// Longest wait for them.
     pub wait: Duration,
+    /// How long the world must not have changed before the probes (DESIGN 4): it is read once more so long after the
+    /// first reading, and a change in between counts as one while the probes ran. Zero for a world that nothing enforces
+    /// anew, such as a saved snapshot: then nobody waits.
+    pub settle: Duration,
     /// How long a cut stream may take to come back before what its agent still holds counts as lost; [`RESUME_WAIT`]
     /// unless somebody knows better.
     pub resume_wait: Duration,
-    /// How much of the relation is tried.
-    pub depth: Depth,
+    /// How much of the relation is tried; absent: what [`Depth::fitting`] says of the fleet.
+    pub depth: Option<Depth>,
     /// Decides every choice of the plan that chance may make; two runs with one seed, snapshot and roster plan the same.
     pub seed: u64,
     /// Whether the report carries the snapshot.

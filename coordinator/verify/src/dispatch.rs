@@ -1,39 +1,56 @@
 //! Hands the plan out to the agents and collects what they report, each attempt once.
 //!
-//! Listens first and probes second: no probe starts before the targets' ports are open or have failed to open.
+//! Listens first and probes second: no probe starts before the targets' ports are open or have failed to open. Probes are
+//! handed out turn by turn, so that no target has more attempts a second than it may, over all agents (SECURITY D.3).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use reachproof_model::observation::{AgentName, AgentRecord, Observation, Presence, RunEvidence};
-use reachproof_model::plan::{
-    ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, ProbeId, ProbePlan, Target,
-};
+use reachproof_model::plan::{ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, ProbeId, ProbePlan};
 use reachproof_proto::net::ProofKey;
 use reachproof_proto::v1;
 use reachproof_proto::v1::coordinator_message::Body as Reply;
-use tracing::warn;
 
-use probe::{ProbeState, identified};
+use pace::{Pace, Paced};
+use probe::ProbeState;
 
 use crate::random::{Random, RandomError};
-use crate::registry::{Member, News, Registry};
-use crate::wire::assignment::{listens, milliseconds, probe as wire_probe};
-use crate::wire::observations::ReportedAttempt;
+use crate::registry::{Member, Registry};
 
+pub use pace::{AGENT_ATTEMPTS_PER_SECOND_MAX, TARGET_ATTEMPTS_PER_SECOND, TURN};
+
+mod hand_out;
+mod intake;
+mod pace;
 mod probe;
 
-/// Most probes in one assignment (`control.proto`).
-pub const PROBES_PER_ASSIGNMENT_MAX: usize = 10_000;
+/// Longest time that probing may take (SECURITY D.3): what was not tried by then is not observed.
+pub const PROBING_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// From the start of a silent probe's first attempt to the end of its last.
+const ATTEMPTS_SPAN: Duration = ATTEMPT_INTERVAL
+    .saturating_mul(ATTEMPTS - 1)
+    .saturating_add(ATTEMPT_DEADLINE);
 
 /// Generation of the assignment that asks for listening ports.
 const LISTEN_GENERATION: u32 = 1;
 
+/// Number of the one fence of a run.
+const FENCE_NUMBER: u32 = 1;
+
 /// What one agent does in the run.
 struct Part {
     keys: BTreeMap<u16, ProofKey>,
-    probes: BTreeSet<ProbeId>,
+    /// Number of its last assignment.
+    generation: u32,
+    /// Probes that it was given, by assignment.
+    given: BTreeMap<u32, Vec<ProbeId>>,
+    /// Assignments that it is to be given again: its stream may have been cut before they came.
+    again: BTreeSet<u32>,
     listening: bool,
+    /// Whether it has said that everything is reported.
+    fenced: bool,
     lost_before: u64,
     restarts: u64,
     record: AgentRecord,
@@ -46,7 +63,9 @@ pub struct Dispatch<'plan> {
     plan: &'plan ProbePlan,
     probes: BTreeMap<ProbeId, ProbeState>,
     parts: BTreeMap<AgentName, Part>,
-    probing: bool,
+    pace: Pace,
+    silence: Duration,
+    fencing: bool,
     finished: usize,
 }
 
@@ -63,21 +82,7 @@ impl<'plan> Dispatch<'plan> {
         registry: &Registry,
         random: &dyn Random,
     ) -> Result<Self, RandomError> {
-        let mut dispatch = Self {
-            run,
-            slack,
-            plan,
-            probes: BTreeMap::new(),
-            parts: BTreeMap::new(),
-            probing: false,
-            finished: 0,
-        };
-        for (agent, ports) in &plan.listens {
-            let part = dispatch.part(agent, registry);
-            for port in ports {
-                part.keys.insert(*port, drawn(random)?);
-            }
-        }
+        let mut probes = BTreeMap::new();
         for (index, flow) in plan.flows.iter().enumerate() {
             for planned in &flow.probes {
                 let state = ProbeState {
@@ -85,13 +90,32 @@ impl<'plan> Dispatch<'plan> {
                     flow: index,
                     planned: planned.clone(),
                     nonce: drawn(random)?,
-                    attempts: BTreeMap::new(),
+                    attempts: Vec::new(),
                 };
-                dispatch.probes.insert(planned.id, state);
-                dispatch
-                    .part(&flow.source, registry)
-                    .probes
-                    .insert(planned.id);
+                probes.insert(planned.id, state);
+            }
+        }
+        let pace = Pace::new(paced(plan), |agent| {
+            registry.members().get(agent).map_or(1, rate)
+        });
+        let mut dispatch = Self {
+            run,
+            slack,
+            plan,
+            probes,
+            parts: BTreeMap::new(),
+            silence: (ATTEMPTS_SPAN + pace.longest()).min(PROBING_MAX),
+            pace,
+            fencing: false,
+            finished: 0,
+        };
+        for flow in &plan.flows {
+            dispatch.part(&flow.source, registry);
+        }
+        for (agent, ports) in &plan.listens {
+            let part = dispatch.part(agent, registry);
+            for port in ports {
+                part.keys.insert(*port, drawn(random)?);
             }
         }
         Ok(dispatch)
@@ -99,8 +123,8 @@ impl<'plan> Dispatch<'plan> {
 
     /// Asks every agent to listen.
     pub fn listen(&self, registry: &mut Registry) {
-        for (agent, part) in &self.parts {
-            self.send_listen(agent, part, registry);
+        for agent in self.parts.keys() {
+            self.send_listen(agent, registry);
         }
     }
 
@@ -111,12 +135,17 @@ impl<'plan> Dispatch<'plan> {
             .all(|part| part.listening || part.keys.is_empty())
     }
 
-    /// Asks every agent to probe.
-    pub fn probe(&mut self, registry: &mut Registry) {
-        self.probing = true;
-        for (agent, part) in &self.parts {
-            self.send_probes(agent, part, registry);
+    /// Asks every agent to say when it has reported everything up to now: connections that it accepted, and attempts.
+    pub fn fence(&mut self, registry: &mut Registry) {
+        self.fencing = true;
+        for agent in self.parts.keys() {
+            self.send_fence(agent, registry);
         }
+    }
+
+    /// Whether every agent has said so.
+    pub fn fenced(&self) -> bool {
+        self.parts.values().all(|part| part.fenced)
     }
 
     /// How many probes ended.
@@ -134,59 +163,10 @@ impl<'plan> Dispatch<'plan> {
         self.plan.flows.len()
     }
 
-    /// Longest time that the probes take when every agent lives: all attempts silent, at each agent's own pace.
-    pub fn silence(&self, registry: &Registry) -> Duration {
-        let attempts = ATTEMPT_INTERVAL * (ATTEMPTS - 1) + ATTEMPT_DEADLINE;
-        let pace = self.parts.iter().map(|(agent, part)| {
-            let rate = registry.members().get(agent).map_or(1, rate);
-            let probes = u32::try_from(part.probes.len()).unwrap_or(u32::MAX);
-            Duration::from_secs(1) * (probes / rate.max(1)) * ATTEMPTS
-        });
-        attempts + pace.max().unwrap_or_default()
-    }
-
-    /// Takes news of an agent; what belongs to another run or another agent's probes is dropped.
-    pub fn take(&mut self, news: News, registry: &mut Registry) {
-        match news {
-            News::Arrived(_) | News::Heard(_) => {}
-            News::Resumed(agent) => self.send_again(&agent, registry),
-            News::Restarted(agent) => {
-                self.forget_unfinished(&agent);
-                self.send_again(&agent, registry);
-            }
-            News::Attempts {
-                agent,
-                run,
-                attempts,
-            } => {
-                if run == self.run {
-                    for attempt in attempts {
-                        self.attempt(&agent, attempt);
-                    }
-                }
-            }
-            News::Accepts {
-                agent,
-                run,
-                accepts,
-                dropped,
-            } => {
-                if let (true, Some(part)) = (run == self.run, self.parts.get_mut(&agent)) {
-                    part.record.accepts.extend(accepts);
-                    part.record.accepts_dropped += dropped;
-                }
-            }
-            News::Listening {
-                agent,
-                run,
-                failures,
-            } => {
-                if let (true, Some(part)) = (run == self.run, self.parts.get_mut(&agent)) {
-                    part.listening = true;
-                    part.record.ports_refused.extend(failures);
-                }
-            }
-        }
+    /// Longest time that the probes take when every agent lives: all attempts silent, at the pace of agents and targets,
+    /// and never more than [`PROBING_MAX`].
+    pub fn silence(&self) -> Duration {
+        self.silence
     }
 
     /// Ends the run at every agent.
@@ -197,17 +177,13 @@ impl<'plan> Dispatch<'plan> {
         }
     }
 
-    /// What was seen. `presence` tells for each agent whether it was heard to the end.
-    pub fn evidence(
-        self,
-        registry: &Registry,
-        presence: impl Fn(Option<&Member>) -> Presence,
-    ) -> RunEvidence {
+    /// What was seen. Who has not said that everything is reported counts as lost.
+    pub fn evidence(self, registry: &Registry) -> RunEvidence {
         let observations = self
             .probes
             .into_iter()
             .map(|(id, probe)| {
-                let attempts = probe.attempts.into_values().collect();
+                let attempts = probe.attempts;
                 (id, Observation { attempts })
             })
             .collect();
@@ -218,7 +194,11 @@ impl<'plan> Dispatch<'plan> {
                 let member = registry.members().get(&agent);
                 let lost = member.map_or(0, |member| member.results_lost + member.batches_lost);
                 let record = AgentRecord {
-                    presence: presence(member),
+                    presence: if part.fenced {
+                        Presence::HeardToTheEnd
+                    } else {
+                        Presence::Lost
+                    },
                     stream_address: member.and_then(|member| member.remote),
                     results_lost: lost.saturating_sub(part.lost_before) + part.restarts,
                     ..part.record
@@ -238,120 +218,28 @@ impl<'plan> Dispatch<'plan> {
             let member = registry.members().get(agent);
             Part {
                 keys: BTreeMap::new(),
-                probes: BTreeSet::new(),
+                generation: LISTEN_GENERATION,
+                given: BTreeMap::new(),
+                again: BTreeSet::new(),
                 listening: false,
+                fenced: false,
                 lost_before: member.map_or(0, |member| member.results_lost + member.batches_lost),
                 restarts: 0,
                 record: AgentRecord::default(),
             }
         })
     }
+}
 
-    /// Sends everything again to an agent that came back: the same generations, which it ignores if it has them.
-    fn send_again(&self, agent: &AgentName, registry: &mut Registry) {
-        if let Some(part) = self.parts.get(agent) {
-            self.send_listen(agent, part, registry);
-            if self.probing {
-                self.send_probes(agent, part, registry);
-            }
-        }
-    }
-
-    /// Forgets the attempts of probes that a process began and did not end, since its successor begins anew.
-    fn forget_unfinished(&mut self, agent: &AgentName) {
-        warn!(agent = %agent, "agent restarted in the middle of a run");
-        if let Some(part) = self.parts.get_mut(agent) {
-            part.restarts += 1;
-            part.lost_before = 0;
-        }
-        for probe in self.probes.values_mut() {
-            if probe.agent == *agent && !probe.finished() {
-                probe.attempts.clear();
-            }
-        }
-    }
-
-    /// Sends the assignment that asks for listening ports.
-    fn send_listen(&self, agent: &AgentName, part: &Part, registry: &mut Registry) {
-        if !part.keys.is_empty() {
-            let assignment = v1::Assignment {
-                run: self.run.clone(),
-                generation: LISTEN_GENERATION,
-                listen: listens(&part.keys),
-                probes: Vec::new(),
-                expires_after_ms: self.expires_after(registry),
-            };
-            registry.send(agent, Reply::Assignment(assignment));
-        }
-    }
-
-    /// Sends the unfinished probes of `agent`, in assignments of at most [`PROBES_PER_ASSIGNMENT_MAX`].
-    ///
-    /// Which probe is in which generation depends on the plan alone, so that an agent may ignore what it has.
-    fn send_probes(&self, agent: &AgentName, part: &Part, registry: &mut Registry) {
-        let ids: Vec<ProbeId> = part.probes.iter().copied().collect();
-        let expires_after_ms = self.expires_after(registry);
-        for (generation, chunk) in
-            (LISTEN_GENERATION + 1..).zip(ids.chunks(PROBES_PER_ASSIGNMENT_MAX))
-        {
-            let probes = chunk
-                .iter()
-                .filter_map(|id| self.probes.get(id))
-                .filter(|probe| !probe.finished())
-                .filter_map(|probe| {
-                    wire_probe(
-                        self.plan.flows.get(probe.flow)?,
-                        &probe.planned,
-                        &probe.nonce,
-                    )
-                })
-                .collect();
-            let assignment = v1::Assignment {
-                run: self.run.clone(),
-                generation,
-                listen: Vec::new(),
-                probes,
-                expires_after_ms,
-            };
-            registry.send(agent, Reply::Assignment(assignment));
-        }
-    }
-
-    /// Milliseconds after which an agent starts nothing new.
-    fn expires_after(&self, registry: &Registry) -> u32 {
-        milliseconds(self.silence(registry) + self.slack)
-    }
-
-    /// Counts one attempt: of a planned probe, by the agent that was asked, once.
-    fn attempt(&mut self, agent: &AgentName, reported: ReportedAttempt) {
-        let keys = |target: &AgentName, port: u16| {
-            self.parts
-                .get(target)
-                .and_then(|part| part.keys.get(&port))
-                .copied()
-        };
-        let Some(probe) = self.probes.get(&reported.probe) else {
-            return warn!(agent = %agent, "attempt of an unknown probe dropped");
-        };
-        let number = reported.attempt.number;
-        if probe.agent != *agent || number >= ATTEMPTS {
-            return warn!(agent = %agent, "attempt of a foreign probe dropped");
-        }
-        let flow = self.plan.flows.get(probe.flow);
-        let key = flow.and_then(|flow| match &flow.target {
-            Target::Agent(target) => keys(target, flow.flow.protocol.port()?),
-            Target::ControlPlane(_) | Target::Pod => None,
-        });
-        let mut attempt = reported.attempt;
-        attempt.identification = identified(probe, key.as_ref(), reported.identity);
-        if let Some(probe) = self.probes.get_mut(&reported.probe) {
-            let before = probe.finished();
-            probe.attempts.entry(number).or_insert(attempt);
-            if !before && probe.finished() {
-                self.finished += 1;
-            }
-        }
-    }
+/// The probes of a plan with their agents and targets.
+fn paced(plan: &ProbePlan) -> impl Iterator<Item = Paced<'_>> {
+    plan.flows.iter().flat_map(|flow| {
+        flow.probes.iter().map(|planned| Paced {
+            probe: planned.id,
+            agent: &flow.source,
+            target: flow.flow.destination,
+        })
+    })
 }
 
 /// Attempts that an agent starts per second at most.

@@ -79,6 +79,20 @@ impl<'a> Fleet<'a> {
         }
     }
 
+    /// Does `work`, unless the caller asks to stop before it is done.
+    ///
+    /// # Errors
+    /// [`RunError::Interrupted`], as [`Self::news`].
+    pub async fn unless_stopped<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+    ) -> Result<T, RunError> {
+        tokio::select! {
+            () = &mut self.shutdown => Err(RunError::Interrupted),
+            done = work => Ok(done),
+        }
+    }
+
     /// Ends every stream and waits for its reader.
     pub async fn close(mut self) {
         self.registry.close();

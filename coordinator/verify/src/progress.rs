@@ -29,6 +29,11 @@ pub enum Progress {
         /// How many there are now.
         present: usize,
     },
+    /// Agents are here; the world is awaited to stand still.
+    Settling {
+        /// For so long.
+        wait: Duration,
+    },
     /// The plan is made and the predictions are sealed.
     Planned {
         /// Flows to try.
@@ -37,7 +42,7 @@ pub enum Progress {
         probes: usize,
         /// Agents that take part.
         agents: usize,
-        /// Shortest time that the probes take if nothing answers.
+        /// Longest time that the probes take if nothing answers, at the pace of agents and targets.
         silence: Duration,
     },
     /// More probes ended.
@@ -65,6 +70,11 @@ impl fmt::Display for Progress {
             Self::AgentArrived { name, present } => {
                 write!(formatter, "agent {} is here ({present})", Printable(name))
             }
+            Self::Settling { wait } => write!(
+                formatter,
+                "waiting {} s to see whether the cluster changes",
+                wait.as_secs()
+            ),
             Self::Planned {
                 flows,
                 probes,
@@ -72,7 +82,7 @@ impl fmt::Display for Progress {
                 silence,
             } => write!(
                 formatter,
-                "{agents} agents try {flows} flows with {probes} probes, silence takes {} s",
+                "{agents} agents try {flows} flows with {probes} probes, silence takes at most {} s",
                 silence.as_secs()
             ),
             Self::Probing { finished, total } => write!(formatter, "{finished} of {total} probes"),

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use reachproof_model::observation::{Accept, AgentName};
+use reachproof_model::observation::AgentName;
 use reachproof_model::plan::RosterAgent;
 use reachproof_proto::v1;
 use reachproof_proto::v1::agent_message::Body;
@@ -15,11 +15,15 @@ use tonic::Status;
 use tracing::{info, warn};
 
 use crate::control::Outgoing;
-use crate::wire::observations::{ReportedAttempt, attempts};
-use crate::wire::{Greeting, InvalidMessage, accepts, listen_failures};
+use crate::wire::observations::attempts;
+use crate::wire::{Greeting, InvalidMessage, accepts, endpoint, listen_failures};
+
+pub use news::News;
+
+mod news;
 
 /// Longest silence of an agent, in milliseconds: as the keep-alive, which notices a dead stream. An agent that has nothing
-/// to do must cost nothing (PERFORMANCE B2); who has to hear of it sooner asks, see [`Registry::ask`].
+/// to do must cost nothing (PERFORMANCE B2); who has to hear of it sooner sets a fence.
 pub const HEARTBEAT_INTERVAL_MS: u32 = 15_000;
 
 /// Agents that may dial back per second after the coordinator was away (SECURITY R-05); sets the window in `Welcome`.
@@ -28,48 +32,6 @@ pub const RECONNECTS_PER_SECOND: usize = 50;
 /// Names one stream of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(pub u64);
-
-/// What a message means for the run.
-#[derive(Debug, Clone, PartialEq)]
-pub enum News {
-    /// An agent dialled in for the first time.
-    Arrived(AgentName),
-    /// An agent came back over a new stream; it is the same process.
-    Resumed(AgentName),
-    /// An agent came back as a new process: what the old one held is lost.
-    Restarted(AgentName),
-    /// An agent lives.
-    Heard(AgentName),
-    /// New attempts.
-    Attempts {
-        /// Who made them.
-        agent: AgentName,
-        /// Run that they belong to.
-        run: String,
-        /// The attempts.
-        attempts: Vec<ReportedAttempt>,
-    },
-    /// New connections at an agent's listeners.
-    Accepts {
-        /// Whose listeners.
-        agent: AgentName,
-        /// Run that they belong to.
-        run: String,
-        /// The connections.
-        accepts: Vec<Accept>,
-        /// How many more there were.
-        dropped: u64,
-    },
-    /// An agent listens.
-    Listening {
-        /// Who.
-        agent: AgentName,
-        /// Run that it listens for.
-        run: String,
-        /// Ports that it could not open, with errno.
-        failures: Vec<(u16, u32)>,
-    },
-}
 
 /// One agent.
 #[derive(Debug)]
@@ -121,6 +83,12 @@ impl Registry {
     /// The agents, by name.
     pub fn members(&self) -> &BTreeMap<AgentName, Member> {
         &self.members
+    }
+
+    /// Whether `agent` has a live stream.
+    pub fn is_attached(&self, agent: &AgentName) -> bool {
+        let member = self.members.get(agent);
+        member.is_some_and(|member| member.link.is_some())
     }
 
     /// Takes note of a new stream; its first message must be `Hello`.
@@ -252,17 +220,6 @@ impl Registry {
         Some(news)
     }
 
-    /// Asks every attached agent for a heartbeat now: an acknowledgement of nothing new.
-    pub fn ask(&mut self) {
-        let members = self.members.iter();
-        let asked: Vec<(AgentName, u64)> = members
-            .map(|(name, member)| (name.clone(), member.sequence))
-            .collect();
-        for (name, sequence) in asked {
-            self.send(&name, Reply::Ack(v1::Ack { sequence }));
-        }
-    }
-
     /// Takes what an attached agent reports.
     fn report(
         &mut self,
@@ -286,6 +243,23 @@ impl Registry {
                     agent,
                     run: report.run,
                     failures,
+                }))
+            }
+            Body::Fence(report) => {
+                member.results_lost = member.results_lost.max(report.results_lost);
+                Ok(Some(News::Fenced {
+                    agent,
+                    run: report.run,
+                    number: report.number,
+                    queue_drops: report.accept_queue_drops,
+                }))
+            }
+            Body::Endpoint(report) => {
+                let resolution = endpoint(&report).map_err(|error| refusal(&error))?;
+                Ok(Some(News::Endpoint {
+                    agent,
+                    run: report.run,
+                    resolution,
                 }))
             }
             Body::Observations(batch) => {
@@ -367,6 +341,7 @@ fn refusal(error: &InvalidMessage) -> Status {
         | InvalidMessage::EphemeralPorts(_)
         | InvalidMessage::Unknown { .. }
         | InvalidMessage::Count { .. }
+        | InvalidMessage::Column { .. }
         | InvalidMessage::Range { .. }
         | InvalidMessage::Text { .. } => Status::invalid_argument(error.to_string()),
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use reachproof_model::cluster_endpoint::{EndpointPath, EndpointResolution};
 use reachproof_model::expectation::{Expectation, ExpectationState};
 use reachproof_model::finding::{Finding, FindingKind};
 use reachproof_model::observation::{AgentName, Presence};
@@ -65,6 +66,8 @@ pub struct RunRecord {
     pub readings: Vec<ReadingRecord>,
     /// Version of this program.
     pub version: &'static str,
+    /// How much of the relation was tried: `required`, `rules` or `mesh`.
+    pub scope: &'static str,
     /// Seed of the plan.
     pub seed: u64,
     /// Most attempts of a probe.
@@ -114,6 +117,21 @@ pub struct PresentAgent {
     pub results_lost: u64,
     /// Ports that it could not listen on.
     pub ports_refused: Vec<u16>,
+    /// Connections that its kernel dropped during the run because a queue of accepted connections was full; null where
+    /// nobody can tell.
+    pub accept_queue_drops: Option<u64>,
+    /// What its host resolves the cluster endpoint to; null where it was given no name.
+    pub endpoint: Option<ResolvedEndpoint>,
+}
+
+/// What an agent's host resolves the cluster endpoint to, and where that leads.
+#[derive(Debug, Clone, Serialize)]
+pub struct ResolvedEndpoint {
+    /// What it resolves to.
+    #[serde(flatten)]
+    pub resolution: EndpointResolution,
+    /// Where that leads.
+    pub leads_to: EndpointPath,
 }
 
 /// The world that the predictions come from.

@@ -2,52 +2,44 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use reachproof_model::compare::Comparison;
-use reachproof_model::describe::Described;
+use reachproof_model::compare::compare;
 use reachproof_model::expectation::requirements;
-use reachproof_model::observation::{AgentName, Presence};
+use reachproof_model::observation::AgentName;
 use reachproof_model::plan::{
-    FLOWS_PER_RUN_MAX, FileState, ProbePlan, Roster, RosterAgent, Scope, plan,
+    Depth, FLOWS_PER_RUN_MAX, FileState, ProbePlan, Roster, RosterAgent, Scope, plan,
 };
 use reachproof_model::predict::predict;
 use reachproof_model::prediction::Prediction;
-use reachproof_model::snapshot::{Decoded, Gap, GapKind, Snapshot};
-use reachproof_model::stability::{Reading, Stability, stability};
+use reachproof_model::snapshot::{Gap, GapKind, Snapshot};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::config::RunConfig;
 use crate::control::{ControlConfig, serve};
 use crate::credentials::hexadecimal;
-use crate::dispatch::Dispatch;
+use crate::dispatch::{Dispatch, TURN};
 use crate::error::RunError;
 use crate::fleet::Fleet;
 use crate::inventory::{expected_count, is_complete, missing};
 use crate::progress::Progress;
 use crate::registry::{Member, News, Registry};
 use crate::report::build::judged;
-use crate::report::{Agents, REPORT_SCHEMA, ReadingRecord, Report};
-use crate::source::WorldSource;
+use crate::report::{Agents, REPORT_SCHEMA, Report};
 
-use record::{present, reading_record, run_record, snapshot_record};
+use record::{present, run_record, snapshot_record};
+use world::{World, Worlds};
 
 mod record;
+mod world;
 
 /// How long agents may take to open their ports.
 pub const LISTEN_WAIT: Duration = Duration::from_secs(10);
 
-/// What an agent may still be holding back when a probe ends: it sends results at least every 200 ms.
-pub const FLUSH: Duration = Duration::from_millis(500);
-
-/// How often the wait for news looks at the clock.
-const LOOK: Duration = Duration::from_secs(1);
-
-/// How late such a look is when the process did not run: far above what a busy machine does.
+/// How late a turn is when the process did not run: far above what a busy machine does.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// How long the control server may take to end after the run.
@@ -56,7 +48,7 @@ const SERVER_END_WAIT: Duration = Duration::from_secs(2);
 /// Length of the random part of a run's name, in bytes.
 const RUN_NAME_BYTES: usize = 8;
 
-/// Does one run: read, decode, gather, plan, predict, probe, re-read, compare, report.
+/// Does one run: read, decode, gather, settle, plan, predict, probe, re-read, compare, report.
 ///
 /// Serves agents on `listener` until the run is over; tells `progress` what happens; ends early when `shutdown`
 /// completes. Predictions are sealed before the first packet leaves.
@@ -98,17 +90,30 @@ async fn steps(
     progress: &(impl Fn(Progress) + Send + Sync),
 ) -> Result<Report, RunError> {
     let began = Instant::now();
-    let before = World::read(&config.snapshot).await?;
+    let first = fleet
+        .unless_stopped(World::read(&config.snapshot))
+        .await??;
     progress(Progress::Decoded {
-        interfaces: before.decoded.snapshot.network_interfaces().count(),
-        gaps: before.decoded.gaps.len(),
+        interfaces: first.decoded.snapshot.network_interfaces().count(),
+        gaps: first.decoded.gaps.len(),
     });
+    gather(
+        config,
+        &first.decoded.snapshot,
+        address,
+        &mut fleet,
+        progress,
+    )
+    .await?;
+    let worlds = Worlds::settled(config, first, &mut fleet, progress).await?;
+    let before = &worlds.before;
     let snapshot = &before.decoded.snapshot;
-    let roster = gather(config, snapshot, address, &mut fleet, progress).await?;
+    let roster = Roster::new(dialled_in(&fleet.registry));
+    let depth = config.depth.unwrap_or(Depth::fitting(roster.len()));
     let scope = Scope {
         network_policies: file_state(&before.decoded.gaps, "networkpolicies"),
         flows_max: FLOWS_PER_RUN_MAX,
-        depth: config.depth,
+        depth,
         seed: config.seed,
     };
     let plan = plan(snapshot, &roster, &scope);
@@ -130,30 +135,29 @@ async fn steps(
     )
     .await;
     dispatch.cancel(&mut fleet.registry);
-    let ended = match probed {
-        Ok(ended) => ended,
-        Err(error) => {
-            fleet.close().await;
-            return Err(error);
-        }
-    };
-    let evidence = dispatch.evidence(&fleet.registry, |member| match member {
-        Some(member) if member.heard >= ended => Presence::HeardToTheEnd,
-        Some(_) | None => Presence::Lost,
-    });
-    let present = present(&roster, &fleet.registry, &evidence);
+    if let Err(error) = probed {
+        fleet.close().await;
+        return Err(error);
+    }
+    let evidence = dispatch.evidence(&fleet.registry);
+    let present = present(snapshot, &roster, &fleet.registry, &evidence);
+    let after = fleet.unless_stopped(World::read(&config.snapshot)).await;
     fleet.close().await;
-    let after = World::read(&config.snapshot).await;
-    let after = after
+    let after = after?
         .inspect_err(|error| warn!(%error, "the snapshot could not be read again"))
         .ok();
-    let stability = compare_worlds(&before, after.as_ref(), &plan, &predictions);
-    let findings = Comparison::new(&plan, &predictions, &roster, &evidence, &stability).findings();
+    let stability = worlds.compare(after.as_ref(), &plan, &predictions);
+    let findings = compare(&plan, predictions, &roster, &evidence, &stability);
     let wishes = requirements(snapshot, &roster);
     let judged = judged(snapshot, &roster, &plan, &wishes, findings);
     Ok(Report {
         schema: REPORT_SCHEMA,
-        run: run_record(config, name, began.elapsed(), readings(&before, after)),
+        run: run_record(
+            config,
+            (name, depth),
+            began.elapsed(),
+            worlds.costs(after.as_ref()),
+        ),
         summary: judged.summary,
         expectations: judged.expectations,
         findings: judged.findings,
@@ -166,42 +170,8 @@ async fn steps(
         stability,
         snapshot: snapshot_record(&before.described, config.content),
         endpoints: judged.endpoints,
-        gaps: before.decoded.gaps,
+        gaps: worlds.before.decoded.gaps,
     })
-}
-
-/// One reading of the world.
-struct World {
-    described: Described,
-    decoded: Decoded,
-    cost: ReadingRecord,
-}
-
-impl World {
-    /// Reads and decodes the snapshot, off the threads that serve agents.
-    async fn read(source: &Arc<dyn WorldSource>) -> Result<Self, RunError> {
-        let source = Arc::clone(source);
-        let read = tokio::task::spawn_blocking(move || {
-            let began = Instant::now();
-            let reading = source.read()?;
-            let cost = reading_record(&reading, began.elapsed());
-            let decoded = Snapshot::decode(&reading.described)?;
-            Ok(Self {
-                described: reading.described,
-                decoded,
-                cost,
-            })
-        });
-        read.await.map_err(|_| RunError::Interrupted)?
-    }
-
-    /// The reading as the model takes it.
-    fn reading(&self) -> Reading<'_> {
-        Reading {
-            described: &self.described,
-            snapshot: &self.decoded.snapshot,
-        }
-    }
 }
 
 /// Whether a file is in the snapshot.
@@ -216,14 +186,14 @@ fn file_state(gaps: &[Gap], file: &str) -> FileState {
     }
 }
 
-/// Waits for the agents that are expected, at most as long as the configuration says.
+/// Waits for the agents that are expected, at most as long as the configuration says; one must have come.
 async fn gather(
     config: &RunConfig,
     snapshot: &Snapshot,
     address: SocketAddr,
     fleet: &mut Fleet<'_>,
     progress: &(impl Fn(Progress) + Send + Sync),
-) -> Result<Roster, RunError> {
+) -> Result<(), RunError> {
     progress(Progress::Gathering {
         expected: expected_count(&config.expected, snapshot),
         wait: config.wait,
@@ -246,7 +216,7 @@ async fn gather(
             missing: missing(&config.expected, snapshot, &roster, address),
         });
     }
-    Ok(roster)
+    Ok(())
 }
 
 /// Waits for an agent that was not here before.
@@ -272,16 +242,15 @@ fn predictions(snapshot: &Snapshot, plan: &ProbePlan) -> Vec<Prediction> {
         .collect()
 }
 
-/// Lets every agent listen, then probe, and collects what they report; gives the instant after which a message of an
-/// agent shows that it has reported everything.
+/// Lets every agent listen, then probe, collects what they report, and waits until each says that it has reported everything.
 async fn probe(
     dispatch: &mut Dispatch<'_>,
     fleet: &mut Fleet<'_>,
     roster: &Roster,
     resume_wait: Duration,
     progress: &(impl Fn(Progress) + Send + Sync),
-) -> Result<Instant, RunError> {
-    let silence = dispatch.silence(&fleet.registry);
+) -> Result<(), RunError> {
+    let silence = dispatch.silence();
     progress(Progress::Planned {
         flows: dispatch.flows(),
         probes: dispatch.total(),
@@ -295,10 +264,14 @@ async fn probe(
     })
     .await?;
 
-    dispatch.probe(&mut fleet.registry);
     let deadline = Instant::now() + silence + resume_wait;
-    let mut shown = 0;
-    collect(dispatch, fleet, deadline, |dispatch, _| {
+    let (mut shown, mut next) = (0, Instant::now());
+    collect(dispatch, fleet, deadline, |dispatch, registry| {
+        let now = Instant::now();
+        if now >= next {
+            dispatch.turn(now, registry);
+            next = now + TURN;
+        }
         let (finished, total) = (dispatch.finished(), dispatch.total());
         if finished != shown {
             shown = finished;
@@ -309,25 +282,12 @@ async fn probe(
     .await?;
 
     progress(Progress::Comparing);
-    let ended = Instant::now() + FLUSH;
-    while let Ok(news) = timeout_at(ended, fleet.news()).await {
-        dispatch.take(news?, &mut fleet.registry);
-    }
-    fleet.registry.ask();
-    let heard = |registry: &Registry| {
-        registry
-            .members()
-            .iter()
-            .all(|(name, member)| roster.agent(name).is_none() || member.heard >= ended)
-    };
-    collect(dispatch, fleet, ended + resume_wait, |_, registry| {
-        heard(registry)
-    })
-    .await?;
-    Ok(ended)
+    dispatch.fence(&mut fleet.registry);
+    let deadline = Instant::now() + resume_wait;
+    collect(dispatch, fleet, deadline, |dispatch, _| dispatch.fenced()).await
 }
 
-/// Takes news until `done` or the deadline.
+/// Takes news until `is_done` says so, which is asked at least once a turn, or until the deadline.
 ///
 /// Time in which this process did not run (it was paused, or the machine was) does not count: agents had nobody to report
 /// to, and have to dial again first.
@@ -335,10 +295,10 @@ async fn collect(
     dispatch: &mut Dispatch<'_>,
     fleet: &mut Fleet<'_>,
     mut deadline: Instant,
-    mut done: impl FnMut(&Dispatch<'_>, &Registry) -> bool,
+    mut is_done: impl FnMut(&mut Dispatch<'_>, &mut Registry) -> bool,
 ) -> Result<(), RunError> {
-    while !done(dispatch, &fleet.registry) {
-        let look = (Instant::now() + LOOK).min(deadline);
+    while !is_done(dispatch, &mut fleet.registry) {
+        let look = (Instant::now() + TURN).min(deadline);
         let news = timeout_at(look, fleet.news()).await;
         let late = Instant::now().saturating_duration_since(look);
         if late >= PAUSE {
@@ -355,25 +315,6 @@ async fn collect(
         }
     }
     Ok(())
-}
-
-/// What the readings cost that came about.
-fn readings(before: &World, after: Option<World>) -> Vec<ReadingRecord> {
-    let after = after.map(|world| world.cost);
-    std::iter::once(before.cost).chain(after).collect()
-}
-
-/// Compares the two readings; a second one that failed counts as none.
-fn compare_worlds(
-    before: &World,
-    after: Option<&World>,
-    plan: &ProbePlan,
-    predictions: &[Prediction],
-) -> Stability {
-    let after = after.map(World::reading);
-    let stability = stability(before.reading(), after, plan, predictions);
-    info!(state = ?stability.state, touched = stability.touched.len(), "readings compared");
-    stability
 }
 
 /// Draws the name of a run.

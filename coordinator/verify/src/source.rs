@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use reachproof_model::describe::{Described, InvalidJson, parse};
+use reachproof_model::stability::Passing;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -29,6 +30,8 @@ pub struct WorldReading {
     pub calls: usize,
     /// Pages received in answer to them.
     pub pages: usize,
+    /// What the source saw come and go since its first reading, as far as it watches; two readings do not show that.
+    pub passed: Vec<Passing>,
 }
 
 impl WorldReading {
@@ -38,6 +41,7 @@ impl WorldReading {
             described,
             calls: 0,
             pages: 0,
+            passed: Vec::new(),
         }
     }
 }

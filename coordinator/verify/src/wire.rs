@@ -6,10 +6,12 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
+use reachproof_model::cluster_endpoint::EndpointResolution;
 use reachproof_model::id::NodeName;
 use reachproof_model::net::{InvalidPortRange, PortRange};
 use reachproof_model::observation::{Accept, AgentName, InvalidAgentName};
 use reachproof_model::plan::{AgentKind, RosterAgent};
+use reachproof_proto::column::InvalidColumn;
 use reachproof_proto::net::{InvalidAddress, InvalidPort, address_from_wire, port_from_wire};
 use reachproof_proto::{WIRE_VERSION, v1};
 use thiserror::Error;
@@ -25,6 +27,15 @@ pub const ACCEPTS_MAX: usize = 10_000;
 
 /// Longest version text that is kept, in bytes.
 pub const VERSION_LENGTH_MAX: usize = 128;
+
+/// Most addresses of a cluster endpoint (`control.proto`).
+pub const ENDPOINT_ADDRESSES_MAX: usize = 32;
+
+/// Longest name of a host or node in bytes (RFC 1035).
+pub const NAME_LENGTH_MAX: usize = 253;
+
+/// Longest text of a resolver's failure in bytes (`control.proto`).
+pub const FAILURE_LENGTH_MAX: usize = 128;
 
 /// A message that breaks the rules of `control.proto`.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -88,6 +99,15 @@ pub enum InvalidMessage {
         /// Most that are taken.
         most: usize,
     },
+    /// A column does not fit its batch.
+    #[error("field `{field}` is no column of the batch")]
+    Column {
+        /// Field of the message.
+        field: &'static str,
+        /// Cause.
+        #[source]
+        source: InvalidColumn,
+    },
     /// A number leaves its range.
     #[error("field `{field}` is out of range at entry {index}")]
     Range {
@@ -129,7 +149,7 @@ impl TryFrom<v1::Hello> for Greeting {
             });
         }
         let name = agent_name("agent", &hello.agent)?;
-        let node = match text("node", &hello.node, 253)? {
+        let node = match text("node", &hello.node, NAME_LENGTH_MAX)? {
             "" => None,
             node => Some(NodeName::from(node)),
         };
@@ -220,6 +240,28 @@ pub fn listen_failures(report: &v1::ListenReport) -> Result<Vec<(u16, u32)>, Inv
         .iter()
         .map(|failure| Ok((port("failures.port", failure.port)?, failure.errno)))
         .collect()
+}
+
+/// Reads what an agent's host says about the cluster endpoint.
+///
+/// # Errors
+/// [`InvalidMessage`] for the first field that does not fit.
+pub fn endpoint(report: &v1::EndpointReport) -> Result<EndpointResolution, InvalidMessage> {
+    count(
+        "endpoint.addresses",
+        report.addresses.len(),
+        0,
+        ENDPOINT_ADDRESSES_MAX,
+    )?;
+    count("endpoint.name", report.name.len(), 1, NAME_LENGTH_MAX)?;
+    let addresses = report.addresses.iter();
+    Ok(EndpointResolution {
+        name: text("endpoint.name", &report.name, NAME_LENGTH_MAX)?.to_owned(),
+        addresses: addresses
+            .map(|bytes| address("endpoint.addresses", bytes))
+            .collect::<Result<_, _>>()?,
+        failure: text("endpoint.failure", &report.failure, FAILURE_LENGTH_MAX)?.to_owned(),
+    })
 }
 
 /// Reads the name of an agent.

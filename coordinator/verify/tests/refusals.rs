@@ -150,7 +150,7 @@ async fn a_batch_that_comes_twice_is_acknowledged_twice_and_one_that_cannot_be_r
     link.say(Body::Hello(hello("a", ADDRESS, 1))).await;
     let unreadable = v1::ObservationBatch {
         sequence: 2,
-        outcome: vec![99],
+        elapsed_us: vec![99],
         ..v1::ObservationBatch::default()
     };
     for (batch, acknowledged) in [

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use fake::{Agent, Coordinator, Fate, Habit, Network, coordinator, coordinator_over};
+use fake::{Agent, Coordinator, Fate, Habit, Network, coordinator, coordinator_over, schema};
 use reachproof_model::describe::Described;
 use reachproof_model::expectation::ExpectationState;
 use reachproof_verify::Report;
@@ -74,17 +74,9 @@ impl WorldSource for Asked {
             described: self.0.clone(),
             calls: 40,
             pages: 41,
+            passed: Vec::new(),
         })
     }
-}
-
-/// The schema that is published.
-fn schema() -> Value {
-    let path = format!(
-        "{}/../../deploy/schemas/report.json",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
 #[tokio::test]

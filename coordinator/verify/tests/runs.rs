@@ -10,11 +10,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use fake::{Agent, Fate, Habit, Network, coordinator};
+use fake::{Agent, ENDPOINT, Fate, Habit, Network, coordinator};
+use reachproof_model::cluster_endpoint::EndpointPath;
 use reachproof_model::finding::FindingKind;
 use reachproof_proto::v1::agent_message::Body;
 use reachproof_proto::v1::coordinator_message::Body as Order;
-use reachproof_verify::report::human::{Colour, Terminal, render_missing};
+use reachproof_verify::report::human::{Colour, Terminal, render, render_missing};
 use reachproof_verify::{Report, RunError};
 
 mod fake;
@@ -39,14 +40,16 @@ fn as_predicted(source: IpAddr, target: IpAddr, port: u16) -> Fate {
 
 /// Runs A01 with three agents, of which the first has a habit.
 async fn run(habit: Habit, network: Network) -> Report {
+    run_all([habit, Habit::Faithful, Habit::Faithful], network).await
+}
+
+/// The same, each agent with a habit of its own.
+async fn run_all(habits: [Habit; 3], network: Network) -> Report {
     let coordinator = coordinator("A01", 3).await;
     let site = Arc::new(coordinator.site);
     let mut agents = tokio::task::JoinSet::new();
-    for (name, address, habit) in [
-        ("n1", N1, habit),
-        ("n2", N2, Habit::Faithful),
-        ("n3", N3, Habit::Faithful),
-    ] {
+    let names = [("n1", N1), ("n2", N2), ("n3", N3)];
+    for ((name, address), habit) in names.into_iter().zip(habits) {
         let agent = Agent {
             name,
             address: address.parse().unwrap(),
@@ -142,6 +145,64 @@ async fn what_an_agent_did_not_report_before_it_vanished_is_not_observed() {
             assert_ne!(finding.kind, FindingKind::ConfirmedDeny, "{}", finding.flow);
         }
     }
+}
+
+#[tokio::test]
+async fn silence_is_judged_only_behind_the_fence_of_its_target() {
+    let habits = [Habit::Faithful, Habit::Mute, Habit::Faithful];
+    let report = run_all(habits, Network::new(as_predicted)).await;
+    let kinds = kinds(&report);
+    let to = |target, port: u16| kinds[&format!("{N1} -> {target} tcp/{port}")];
+    let unfenced = (FindingKind::Inconclusive, Some("target-report-incomplete"));
+    assert_eq!(to(N2, 8_079), unfenced);
+    assert_eq!(to(N2, 7_500), unfenced);
+    assert_eq!(to(N3, 8_079), (FindingKind::ConfirmedDeny, None));
+    assert_eq!(to(N2, 8_080), (FindingKind::ConfirmedAllow, None));
+}
+
+#[tokio::test]
+async fn silence_of_a_target_without_room_for_connections_proves_nothing() {
+    let drift = |source: IpAddr, target: IpAddr, port| match target.to_string().as_str() {
+        N2 if port == 8_080 => Fate::Silent,
+        _ => as_predicted(source, target, port),
+    };
+    let habits = [Habit::Faithful, Habit::Full, Habit::Faithful];
+    let report = run_all(habits, Network::new(drift)).await;
+    let kinds = kinds(&report);
+    let to = |target, port: u16| kinds[&format!("{N1} -> {target} tcp/{port}")];
+    let full = (FindingKind::Inconclusive, Some("accept-queue-full"));
+    // Predicted open as well as predicted closed.
+    assert_eq!((to(N2, 8_080), to(N2, 8_079)), (full, full));
+    assert_eq!(to(N3, 8_079), (FindingKind::ConfirmedDeny, None));
+    let present = report.agents.present.iter();
+    let drops: Vec<_> = present.map(|agent| agent.accept_queue_drops).collect();
+    assert_eq!(drops, [Some(0), Some(1), Some(0)]);
+}
+
+#[tokio::test]
+async fn where_the_cluster_endpoint_leads_is_in_the_report_of_the_agent_that_said_so() {
+    let report = run(Habit::Resolves, Network::new(as_predicted)).await;
+    let endpoints = report.agents.present.iter().map(|agent| &agent.endpoint);
+    let [Some(resolved), None, None] = endpoints.collect::<Vec<_>>()[..] else {
+        panic!("{:?}", report.agents.present)
+    };
+    assert_eq!(resolved.leads_to, EndpointPath::ControlPlane);
+    assert_eq!(resolved.resolution.name, ENDPOINT);
+    let page = Terminal {
+        width: 100,
+        colour: Colour::Plain,
+    };
+    let text = render(&report, page);
+    assert!(
+        text.contains("control-plane interfaces (10.0.1.10): n1"),
+        "{text}"
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&reachproof_verify::report::json::render(&report).unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&fake::schema()).unwrap();
+    let errors = validator.iter_errors(&json);
+    let errors: Vec<String> = errors.map(|error| error.to_string()).collect();
+    assert_eq!(errors, Vec::<String>::new());
 }
 
 #[tokio::test]

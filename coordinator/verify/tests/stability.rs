@@ -11,8 +11,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use fake::{Agent, Fate, Habit, Network, coordinator_over};
+use fake::{Agent, Fate, Habit, Network, coordinator_settling};
 use reachproof_model::describe::Described;
 use reachproof_model::finding::{Finding, FindingKind};
 use reachproof_model::flow::Flow;
@@ -26,6 +27,9 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 mod fake;
+
+/// Kinds of changes.
+const KINDS: u64 = 10;
 
 /// Runs with a change.
 const CHANGES: u64 = 100;
@@ -69,7 +73,7 @@ impl Change {
     fn of(number: u64, draw: u64) -> Self {
         let pick = |addresses: [&'static str; 2]| addresses[usize::from(draw & 1 == 1)];
         let nodes = pick([AGENTS[1].1, AGENTS[2].1]);
-        match number % 10 {
+        match number % KINDS {
             0 => Self::RuleRevoked,
             1 => Self::RuleAdded([7_500, 8_079, 8_081][usize::try_from(draw % 3).unwrap()]),
             2 => Self::InterfaceReplaced(nodes),
@@ -275,9 +279,9 @@ fn base() -> Described {
 }
 
 /// One whole run over a scripted world; the number of questions that its network was asked, too.
-async fn run(world: Scripted) -> (Report, u64) {
+async fn run(world: Scripted, settle: Duration) -> (Report, u64) {
     let world = Arc::new(world);
-    let coordinator = coordinator_over(Arc::<Scripted>::clone(&world), 3).await;
+    let coordinator = coordinator_settling(Arc::<Scripted>::clone(&world), settle, 3).await;
     let site = Arc::new(coordinator.site);
     let asked = Arc::clone(&world);
     let network = Network::new(move |source, target, port| asked.fate(source, target, port));
@@ -321,6 +325,14 @@ fn is_confirmed(kind: FindingKind) -> bool {
 /// What a finding is called in the run without a change.
 type Baseline = BTreeMap<Flow, FindingKind>;
 
+/// The findings of a run without a change.
+fn baseline(quiet: &Report) -> Baseline {
+    let findings = quiet.findings.iter();
+    findings
+        .map(|finding| (finding.flow.clone(), finding.kind))
+        .collect()
+}
+
 /// How the findings of all runs with a change came out.
 #[derive(Debug, Default)]
 struct Tally {
@@ -363,14 +375,10 @@ impl Tally {
 async fn of_a_hundred_changes_at_random_instants_each_is_marked_and_confirms_nothing_it_could_touch()
  {
     let base = base();
-    let (quiet, asked) = run(Scripted::new(&base, None, 0)).await;
+    let (quiet, asked) = run(Scripted::new(&base, None, 0), Duration::ZERO).await;
     assert_eq!(quiet.stability.state, StabilityState::Stable);
     assert!(asked > 0);
-    let baseline: Baseline = quiet
-        .findings
-        .iter()
-        .map(|finding| (finding.flow.clone(), finding.kind))
-        .collect();
+    let baseline = baseline(&quiet);
     assert!(
         baseline
             .values()
@@ -387,7 +395,7 @@ async fn of_a_hundred_changes_at_random_instants_each_is_marked_and_confirms_not
             let change = Change::of(number, draw(2 * number));
             // Up to `asked`: after the last probe, before the second reading.
             let world = Scripted::new(&base, Some(change), draw(2 * number + 1) % (asked + 1));
-            runs.spawn(async move { (change, run(world).await.0) });
+            runs.spawn(async move { (change, run(world, Duration::ZERO).await.0) });
         }
         while let Some(ended) = runs.join_next().await {
             let (change, report) = ended.unwrap();
@@ -400,4 +408,38 @@ async fn of_a_hundred_changes_at_random_instants_each_is_marked_and_confirms_not
     println!("{tally:?}");
     assert!(tally.touched > 300 && tally.kept > 500, "{tally:?}");
     assert!(tally.control_lost < tally.kept / 5, "{tally:?}");
+}
+
+/// A settle time that no test has to wait for.
+const SETTLE: Duration = Duration::from_millis(50);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_within_the_settle_time_marks_the_run_and_confirms_nothing_it_could_touch() {
+    let base = base();
+    let (quiet, _) = run(Scripted::new(&base, None, 0), SETTLE).await;
+    assert_eq!(quiet.stability.state, StabilityState::Stable);
+    assert_eq!(quiet.run.readings.len(), 3);
+
+    let mut tally = Tally::default();
+    let mut runs = JoinSet::new();
+    for number in 0..KINDS {
+        let change = Change::of(number, draw(number));
+        let changed = Scripted::new(&change.applied(&base), None, 0);
+        // The world changes after the first reading, before the second.
+        let world = Scripted::new(&base, Some(change), 0);
+        runs.spawn(async move {
+            let (quiet, _) = run(changed, Duration::ZERO).await;
+            (change, baseline(&quiet), run(world, SETTLE).await.0)
+        });
+    }
+    while let Some(ended) = runs.join_next().await {
+        let (change, baseline, report) = ended.unwrap();
+        assert_ne!(report.stability.state, StabilityState::Stable, "{change:?}");
+        assert!(!report.stability.settling.is_empty(), "{change:?}");
+        assert!(report.stability.changed.is_empty(), "{change:?}");
+        for finding in &report.findings {
+            tally.count(change, finding, &baseline);
+        }
+    }
+    assert!(tally.touched > 0 && tally.kept > 0, "{tally:?}");
 }

@@ -2,7 +2,7 @@
 /// One message from an agent.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AgentMessage {
-    #[prost(oneof = "agent_message::Body", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "agent_message::Body", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub body: ::core::option::Option<agent_message::Body>,
 }
 /// Nested message and enum types in `AgentMessage`.
@@ -22,12 +22,19 @@ pub mod agent_message {
         /// new stream.
         #[prost(message, tag = "5")]
         Listening(super::ListenReport),
+        /// Answers each `Fence`.
+        #[prost(message, tag = "6")]
+        Fence(super::FenceReport),
+        /// Answers the first assignment of each run, if the agent was given the name of a cluster endpoint; said again on each
+        /// new stream.
+        #[prost(message, tag = "7")]
+        Endpoint(super::EndpointReport),
     }
 }
 /// One message from the coordinator.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CoordinatorMessage {
-    #[prost(oneof = "coordinator_message::Body", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "coordinator_message::Body", tags = "1, 2, 3, 4, 5")]
     pub body: ::core::option::Option<coordinator_message::Body>,
 }
 /// Nested message and enum types in `CoordinatorMessage`.
@@ -43,6 +50,8 @@ pub mod coordinator_message {
         Cancel(super::Cancel),
         #[prost(message, tag = "4")]
         Ack(super::Ack),
+        #[prost(message, tag = "5")]
+        Fence(super::Fence),
     }
 }
 /// Who the agent is. Self-claims: the coordinator checks them against the inventory.
@@ -175,7 +184,8 @@ pub struct Probe {
     /// and `attempts` is not read.
     #[prost(uint32, repeated, tag = "9")]
     pub source_ports: ::prost::alloc::vec::Vec<u32>,
-    /// Nonce for `Peer.Identify`, 16 bytes; only for PROBE_KIND_PEER.
+    /// Nonce, 16 bytes. PROBE_KIND_PEER gives it to `Peer.Identify`. For the two kinds of DNS its first two bytes, most
+    /// significant first, plus the number of the attempt, modulo 2^16, are the id of the query. Not read for others.
     #[prost(bytes = "vec", tag = "10")]
     pub nonce: ::prost::alloc::vec::Vec<u8>,
 }
@@ -185,8 +195,48 @@ pub struct Cancel {
     #[prost(string, tag = "1")]
     pub run: ::prost::alloc::string::String,
 }
-/// Says which batches the coordinator has counted. One that says nothing new asks for a `Heartbeat` now, so that the end of
-/// a run need not wait for the next regular one.
+/// Asks the agent to say when it has reported everything up to now: every connection that the kernel has accepted for the
+/// run's ports, and every finished attempt. Silence is judged only behind the answer.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Fence {
+    #[prost(string, tag = "1")]
+    pub run: ::prost::alloc::string::String,
+    /// Counts the fences of one run, from 1.
+    #[prost(uint32, tag = "2")]
+    pub number: u32,
+}
+/// Everything up to `Fence` was sent on this stream before this message.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FenceReport {
+    #[prost(string, tag = "1")]
+    pub run: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub number: u32,
+    /// Connections that the kernel dropped since the run's first port was opened, because a queue of accepted connections was
+    /// full (ListenDrops of /proc/net/netstat, which counts ListenOverflows too). Absent where the counters are not the agent's own, as on a
+    /// node, or cannot be read.
+    #[prost(uint64, optional, tag = "3")]
+    pub accept_queue_drops: ::core::option::Option<u64>,
+    /// Results that were dropped because the spool was full, since the agent started.
+    #[prost(uint64, tag = "4")]
+    pub results_lost: u64,
+}
+/// Which addresses the agent's host gives for the endpoint of the cluster's API server, asked once in a run.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EndpointReport {
+    #[prost(string, tag = "1")]
+    pub run: ::prost::alloc::string::String,
+    /// The name, from the agent's own configuration, at most 253 bytes. No name ever comes from the coordinator.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// What it resolves to, 4 or 16 bytes each, at most 32; empty when it could not be resolved.
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// What the resolver said when it gave no address, for people; at most 128 bytes, empty otherwise.
+    #[prost(string, tag = "4")]
+    pub failure: ::prost::alloc::string::String,
+}
+/// Says which batches the coordinator has counted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Ack {
     /// All batches of this boot up to and including this sequence number.
@@ -213,8 +263,8 @@ pub struct ListenFailure {
     #[prost(uint32, tag = "2")]
     pub errno: u32,
 }
-/// Finished attempts, as columns: entry i of each column belongs to attempt i. At most 1,000 attempts and 256 KiB.
-/// A column marked "sparse" is empty when all its entries are 0.
+/// Finished attempts, as columns: entry i of each column belongs to attempt i. At most 1,000 attempts and 256 KiB, in the
+/// order of their starts.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ObservationBatch {
     #[prost(string, tag = "1")]
@@ -228,32 +278,37 @@ pub struct ObservationBatch {
     /// Addresses that `local_address` points into, 4 or 16 bytes each.
     #[prost(bytes = "vec", repeated, tag = "4")]
     pub local_addresses: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
-    /// Probe ids: the first as it is, then the difference to the entry before, both modulo 2^32.
-    #[prost(sint32, repeated, tag = "5")]
-    pub probe_id_delta: ::prost::alloc::vec::Vec<i32>,
-    /// Number of the attempt within its probe, from 0. Sparse.
-    #[prost(uint32, repeated, tag = "6")]
-    pub attempt: ::prost::alloc::vec::Vec<u32>,
-    #[prost(enumeration = "Outcome", repeated, tag = "7")]
-    pub outcome: ::prost::alloc::vec::Vec<i32>,
-    /// Source ports by getsockname, two bytes each, most significant first; 0 where no socket was bound.
+    /// Probe ids: the difference to the entry before, modulo 2^32, zigzag-encoded (0, -1, 1, -2 are 0, 1, 2, 3); before the
+    /// first entry the id is 0.
+    #[prost(message, optional, tag = "5")]
+    pub probe_id_step: ::core::option::Option<Column>,
+    /// Number of the attempt within its probe, from 0.
+    #[prost(message, optional, tag = "6")]
+    pub attempt: ::core::option::Option<Column>,
+    /// A number of `Outcome`.
+    #[prost(message, optional, tag = "7")]
+    pub outcome: ::core::option::Option<Column>,
+    /// Source ports by getsockname, two bytes each, most significant first; 0 where no socket was bound. Their number is the
+    /// number of attempts.
     #[prost(bytes = "vec", tag = "8")]
     pub local_ports: ::prost::alloc::vec::Vec<u8>,
-    /// Start of the attempt in microseconds of the agent's monotonic clock, relative to the entry before (the first: 0).
+    /// Start of the attempt in microseconds of the agent's monotonic clock, relative to the entry before and less
+    /// `start_pace_us`. The first attempt has no entry: it started at `first_start_us`.
     #[prost(sint64, repeated, tag = "9")]
-    pub start_delta_us: ::prost::alloc::vec::Vec<i64>,
-    /// Microseconds from connect() to the outcome. For a connection: the round trip by TCP_INFO where the kernel has it.
+    pub start_step_us: ::prost::alloc::vec::Vec<i64>,
+    /// Microseconds from connect() to the outcome, less `elapsed_floor_us`. For a connection: the round trip by TCP_INFO where
+    /// the kernel has it.
     #[prost(uint32, repeated, tag = "10")]
     pub elapsed_us: ::prost::alloc::vec::Vec<u32>,
-    /// errno of an attempt that failed, 0 for none. Sparse.
-    #[prost(uint32, repeated, tag = "11")]
-    pub errno: ::prost::alloc::vec::Vec<u32>,
-    /// SYN retransmissions by TCP_INFO. Sparse.
-    #[prost(uint32, repeated, tag = "12")]
-    pub syn_retransmissions: ::prost::alloc::vec::Vec<u32>,
-    /// Index into `local_addresses` of the address by getsockname; means nothing where the port is 0. Sparse.
-    #[prost(uint32, repeated, tag = "13")]
-    pub local_address: ::prost::alloc::vec::Vec<u32>,
+    /// errno of an attempt that failed, 0 for none.
+    #[prost(message, optional, tag = "11")]
+    pub errno: ::core::option::Option<Column>,
+    /// SYN retransmissions by TCP_INFO.
+    #[prost(message, optional, tag = "12")]
+    pub syn_retransmissions: ::core::option::Option<Column>,
+    /// Index into `local_addresses` of the address by getsockname; means nothing where the port is 0.
+    #[prost(message, optional, tag = "13")]
+    pub local_address: ::core::option::Option<Column>,
     /// What peers said, for the attempts that asked.
     #[prost(message, repeated, tag = "14")]
     pub identifications: ::prost::alloc::vec::Vec<Identification>,
@@ -261,14 +316,33 @@ pub struct ObservationBatch {
     /// probe may lie in several batches; with this their spread can be told without trusting a wall clock.
     #[prost(uint64, tag = "15")]
     pub first_start_us: u64,
+    /// Usual time between two starts, in microseconds: added to every entry of `start_step_us`.
+    #[prost(uint64, tag = "16")]
+    pub start_pace_us: u64,
+    /// Added to every entry of `elapsed_us`, in microseconds.
+    #[prost(uint32, tag = "17")]
+    pub elapsed_floor_us: u32,
 }
-/// What `Peer.Identify` gave on one attempt.
+/// A column in which most entries are the same. Absent: all entries are 0.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Column {
+    /// The entry where nothing else is said.
+    #[prost(uint32, tag = "1")]
+    pub usual: u32,
+    /// For each other entry, how many usual ones lie between it and the one before, or the begin of the column.
+    #[prost(uint32, repeated, tag = "2")]
+    pub gap: ::prost::alloc::vec::Vec<u32>,
+    /// The other entries, one for each in `gap`.
+    #[prost(uint32, repeated, tag = "3")]
+    pub other: ::prost::alloc::vec::Vec<u32>,
+}
+/// What asking who is there gave on one attempt.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Identification {
     /// Index of the attempt in the batch.
     #[prost(uint32, tag = "1")]
     pub index: u32,
-    #[prost(oneof = "identification::Result", tags = "2, 3")]
+    #[prost(oneof = "identification::Result", tags = "2, 3, 4, 5")]
     pub result: ::core::option::Option<identification::Result>,
 }
 /// Nested message and enum types in `Identification`.
@@ -281,6 +355,12 @@ pub mod identification {
         /// gRPC status code when the call failed.
         #[prost(uint32, tag = "3")]
         FailedCode(u32),
+        /// Response code of the answer to a DNS query, 0 to 15.
+        #[prost(uint32, tag = "4")]
+        DnsCode(u32),
+        /// Why a connection gave no answer to a DNS query.
+        #[prost(enumeration = "super::DnsFailure", tag = "5")]
+        DnsFailure(i32),
     }
 }
 /// A peer's answer, as the agent got it.
@@ -374,6 +454,11 @@ pub enum ProbeKind {
     TcpConnect = 1,
     /// Connects and calls `Peer.Identify` on the same connection.
     Peer = 2,
+    /// Sends one DNS query over UDP. An answer to it counts as connected, and an ICMP port unreachable as refused; a datagram
+    /// that is no answer to it counts for nothing.
+    DnsUdp = 3,
+    /// Connects and asks one DNS query on the same connection. The handshake is the evidence, whatever follows.
+    DnsTcp = 4,
 }
 impl ProbeKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -385,6 +470,8 @@ impl ProbeKind {
             Self::Unspecified => "PROBE_KIND_UNSPECIFIED",
             Self::TcpConnect => "PROBE_KIND_TCP_CONNECT",
             Self::Peer => "PROBE_KIND_PEER",
+            Self::DnsUdp => "PROBE_KIND_DNS_UDP",
+            Self::DnsTcp => "PROBE_KIND_DNS_TCP",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -393,6 +480,8 @@ impl ProbeKind {
             "PROBE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
             "PROBE_KIND_TCP_CONNECT" => Some(Self::TcpConnect),
             "PROBE_KIND_PEER" => Some(Self::Peer),
+            "PROBE_KIND_DNS_UDP" => Some(Self::DnsUdp),
+            "PROBE_KIND_DNS_TCP" => Some(Self::DnsTcp),
             _ => None,
         }
     }
@@ -445,6 +534,42 @@ impl Outcome {
             "OUTCOME_LOCAL_ERROR" => Some(Self::LocalError),
             "OUTCOME_STARVED" => Some(Self::Starved),
             "OUTCOME_REFUSED_BY_POLICY" => Some(Self::RefusedByPolicy),
+            _ => None,
+        }
+    }
+}
+/// Why a connection gave no answer to a DNS query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DnsFailure {
+    Unspecified = 0,
+    /// Nothing came within the deadline.
+    Silent = 1,
+    /// The connection was closed or reset.
+    Closed = 2,
+    /// What came is no answer to the query.
+    Malformed = 3,
+}
+impl DnsFailure {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DNS_FAILURE_UNSPECIFIED",
+            Self::Silent => "DNS_FAILURE_SILENT",
+            Self::Closed => "DNS_FAILURE_CLOSED",
+            Self::Malformed => "DNS_FAILURE_MALFORMED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DNS_FAILURE_UNSPECIFIED" => Some(Self::Unspecified),
+            "DNS_FAILURE_SILENT" => Some(Self::Silent),
+            "DNS_FAILURE_CLOSED" => Some(Self::Closed),
+            "DNS_FAILURE_MALFORMED" => Some(Self::Malformed),
             _ => None,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Nothing here imitates Kubernetes. The programs are the real ones, so what an API server lists, reviews and refuses
 //! in the lab is what it does on EKS, but for what EKS's own configuration changes. There is no kubelet: pods are what
-//! a world says they are.
+//! a world says they are, or what the caller starts and reports.
 //!
 //! * `program`: the binary, built once from Go modules
 //! * `flags`: what each API server is told
@@ -165,6 +165,20 @@ impl ControlPlane {
         let mut command = self.kubectl()?;
         command.args(arguments);
         output(command, None)
+    }
+
+    /// Runs `kubectl` with `arguments` and `object` on its standard input, and returns what it printed.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::run_kubectl`].
+    pub fn send_kubectl<S: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+        object: &Value,
+    ) -> Result<String, KubernetesError> {
+        let mut command = self.kubectl()?;
+        command.args(arguments);
+        output(command, Some(&object.to_string()))
     }
 
     /// Creates the objects of a world's Kubernetes half: kinds, nodes, services, policies, pods.

@@ -78,11 +78,11 @@ impl Mix {
 
 /// Builds the farm: this namespace probes, `farm` answers.
 ///
-/// `delay_ms` is added to what the farm sends (`tc netem`); none for 0. To be called inside an isolated program.
+/// To be called inside an isolated program.
 ///
 /// # Errors
-/// What `ip`, `nft` or `tc` say.
-pub fn build(delay_ms: u32) -> Measured<()> {
+/// What `ip` or `nft` say.
+pub fn build() -> Measured<()> {
     run("ip", &["netns", "add", "farm"], "")?;
     let prober = "link set lo up
 link add probes type veth peer name targets netns farm
@@ -105,17 +105,6 @@ route add local 10.64.0.0/14 dev lo
   }
 }";
     run("ip", &["netns", "exec", "farm", "nft", "-f", "-"], rules)?;
-    if delay_ms > 0 {
-        let delay = format!("{delay_ms}ms");
-        let netem = ["qdisc", "add", "dev", "targets", "root", "netem", "delay"];
-        let arguments = [
-            ["-n", "farm"].as_slice(),
-            &netem,
-            &[&delay, "limit", "100000"],
-        ]
-        .concat();
-        run("tc", &arguments, "")?;
-    }
     listen()
 }
 

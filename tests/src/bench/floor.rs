@@ -1,16 +1,17 @@
 //! The least that any prober does: an epoll loop of non-blocking `connect()` calls with a fixed deadline.
 //!
 //! Six system calls an open target: socket, setsockopt (`SO_LINGER` 0), connect, `epoll_ctl`, getsockopt (`SO_ERROR`) and
-//! close. Written apart from the agent's engine and sharing nothing with it.
+//! close. Written apart from the agent's engine; the one thing they share is how `TCP_INFO` is read.
 
 use std::{
     collections::VecDeque,
     io,
-    net::SocketAddr,
+    net::{SocketAddr, SocketAddrV4},
     time::{Duration, Instant},
 };
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use reachproof_agent::sys::tcp_status;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::Measured;
@@ -50,6 +51,9 @@ struct Waiting {
 
 /// Attempts started before answers are looked at.
 const BURST: usize = 64;
+
+/// How long the answer to the last paced start is waited for.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
 
 /// Events taken at once.
 const EVENTS: usize = 256;
@@ -126,6 +130,41 @@ pub fn connect_all(
         }
     }
     Ok(classes)
+}
+
+/// Connects to each target once at an even pace, and says what `TCP_INFO` said of each that is open.
+///
+/// # Errors
+/// What epoll or a system call of an attempt says.
+pub fn round_trips(
+    targets: &[SocketAddrV4],
+    per_second: u32,
+) -> Measured<Vec<(SocketAddrV4, Duration)>> {
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    let mut waiting: Vec<Option<Socket>> = targets.iter().map(|_| None).collect();
+    let mut events = [EpollEvent::empty(); EVENTS];
+    let mut times = Vec::new();
+    let (mut started, begin) = (0_usize, Instant::now());
+    let end = begin + Duration::from_secs(1) / per_second * u32::try_from(targets.len())?;
+    while times.len() < targets.len() && Instant::now() < end + LAST_ANSWER {
+        let due = begin.elapsed().as_secs_f64() * f64::from(per_second);
+        while let Some(target) = targets.get(started)
+            && f64::from(u32::try_from(started)?) <= due
+        {
+            let socket = start(&epoll, &SocketAddr::from(*target).into(), started)?;
+            put(&mut waiting, started, Some(socket));
+            started += 1;
+        }
+        let count = epoll.wait(&mut events, EpollTimeout::from(1_u8))?;
+        for event in events.iter().take(count) {
+            let at = usize::try_from(event.data())?;
+            let socket = waiting.get_mut(at).and_then(Option::take);
+            if let (Some(socket), Some(target)) = (socket, targets.get(at)) {
+                times.extend(tcp_status(&socket)?.round_trip.map(|time| (*target, time)));
+            }
+        }
+    }
+    Ok(times)
 }
 
 /// Puts a value into its place.

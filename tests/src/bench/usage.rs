@@ -42,6 +42,12 @@ impl Stopwatch {
         })
     }
 
+    /// Time since it started.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.begin.elapsed()
+    }
+
     /// What it cost until now.
     ///
     /// # Errors

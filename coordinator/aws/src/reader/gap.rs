@@ -28,6 +28,13 @@ pub enum ReadGap {
         /// What it asked for.
         subject: String,
     },
+    /// A VPC that another account shares does not show everything of this kind; all of it is left out.
+    Hidden {
+        /// Which call.
+        call: Call,
+        /// The VPC.
+        vpc: String,
+    },
     /// VPCs that peerings or transit gateways lead to are left out, with everything in them.
     VpcsLeftOut {
         /// Their ids, comma-separated.
@@ -57,6 +64,13 @@ impl fmt::Display for ReadGap {
                 write!(
                     formatter,
                     "{call} gives only a part of `{subject}`, which is therefore left out"
+                )
+            }
+            Self::Hidden { call, vpc } => {
+                write!(
+                    formatter,
+                    "{call} does not show everything of `{vpc}`, which belongs to another account: what it shows is left \
+                     out, read the cluster from the owner's account to have it judged"
                 )
             }
             Self::VpcsLeftOut {

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::call::Call;
+use crate::call::{Call, SECOND_PAGE_SIZE};
 use crate::collected::{Collected, text};
 use crate::ec2::{Ec2, FILTER_VALUES_MAX, filter};
+use crate::error::CallError;
 use crate::reader::walk::{Filed, Listed};
 
 /// What was read in one Region.
@@ -19,9 +20,12 @@ pub(crate) struct Region<'a> {
 }
 
 /// Lists, and files for single ids.
+#[derive(Default)]
 pub(crate) struct Answers {
     pub(crate) lists: Vec<Listed>,
     pub(crate) files: Vec<Filed>,
+    /// Ids that came with different contents.
+    pub(crate) differing: Vec<String>,
 }
 
 impl<'a> Region<'a> {
@@ -129,17 +133,19 @@ pub(crate) async fn vpcs(ec2: &Ec2<'_>, vpcs: &[String]) -> Vec<Listed> {
     lists
 }
 
-/// Reads the peerings of `vpc` from both sides, and its transit-gateway attachments.
-pub(crate) async fn links(ec2: &Ec2<'_>, vpc: &str) -> Vec<Listed> {
+/// Reads the peerings of `vpcs` (1 to [`FILTER_VALUES_MAX`], all of one Region) from both sides, and their
+/// transit-gateway attachments.
+pub(crate) async fn links(ec2: &Ec2<'_>, vpcs: &[String]) -> Vec<Listed> {
+    let subject = vpcs.join(",");
     let (requested, accepted) = (
-        filter("requester-vpc-info.vpc-id", &[vpc]),
-        filter("accepter-vpc-info.vpc-id", &[vpc]),
+        filter("requester-vpc-info.vpc-id", vpcs),
+        filter("accepter-vpc-info.vpc-id", vpcs),
     );
-    let within = filter("vpc-id", &[vpc]);
+    let within = filter("vpc-id", vpcs);
     let (requested, accepted, attachments) = tokio::join!(
-        Box::pin(ec2.vpc_peering_connections(vpc, &requested)),
-        Box::pin(ec2.vpc_peering_connections(vpc, &accepted)),
-        Box::pin(ec2.transit_gateway_vpc_attachments(vpc, &within)),
+        Box::pin(ec2.vpc_peering_connections(&subject, &requested)),
+        Box::pin(ec2.vpc_peering_connections(&subject, &accepted)),
+        Box::pin(ec2.transit_gateway_vpc_attachments(&subject, &within)),
     );
     vec![
         (Call::VpcPeeringConnections, requested),
@@ -148,21 +154,40 @@ pub(crate) async fn links(ec2: &Ec2<'_>, vpc: &str) -> Vec<Listed> {
     ]
 }
 
-/// Reads the transit gateways that attachments and routes name: options, all attachments, route tables and routes.
+/// Reads the route tables of `vpcs`, all of one Region, once more: nothing else says how many there are, and a subnet
+/// whose own table is missing would be judged by the main one [C.1].
+pub(crate) async fn route_tables_again(
+    ec2: &Ec2<'_>,
+    vpcs: &BTreeSet<String>,
+) -> Result<BTreeSet<String>, CallError> {
+    let vpcs: Vec<&String> = vpcs.iter().collect();
+    let mut found = BTreeSet::new();
+    for chunk in vpcs.chunks(FILTER_VALUES_MAX) {
+        let subject = format!("{} VPCs, again", chunk.len());
+        let within = filter("vpc-id", chunk);
+        let tables = ec2.route_tables_again(&subject, &within).await?;
+        let ids = tables
+            .iter()
+            .filter_map(|table| text(table, "RouteTableId"));
+        found.extend(ids.map(str::to_owned));
+    }
+    Ok(found)
+}
+
+/// Reads the transit gateways that attachments and routes name and that are not known yet: options, all attachments,
+/// route tables and routes.
 pub(crate) async fn transit_gateways(ec2: &Ec2<'_>, known: &Collected) -> Answers {
     let mut ids = known.ids(Call::TransitGatewayVpcAttachments, "TransitGatewayId");
     ids.extend(known.mentions(Call::RouteTables, "TransitGatewayId"));
-    let ids: Vec<String> = ids.into_iter().collect();
-    let mut answers = Answers {
-        lists: Vec::new(),
-        files: Vec::new(),
-    };
+    let read = known.ids(Call::TransitGateways, "TransitGatewayId");
+    let mut answers = Answers::default();
     if ids.is_empty() && known.has(Call::TransitGatewayVpcAttachments) {
         // Named by nothing, there are none that matter: an empty answer, not a gap.
         for call in [Call::TransitGateways, Call::TransitGatewayRouteTables] {
             answers.lists.push((call, Ok(Vec::new())));
         }
     }
+    let ids: Vec<String> = ids.difference(&read).cloned().collect();
     for chunk in ids.chunks(FILTER_VALUES_MAX) {
         let subject = chunk.join(",");
         let of = filter("transit-gateway-id", chunk);
@@ -226,10 +251,7 @@ pub(crate) async fn prefix_lists(ec2: &Ec2<'_>, known: &Collected) -> Answers {
     let mut ids = known.mentions(Call::SecurityGroups, "PrefixListId");
     ids.extend(known.mentions(Call::RouteTables, "DestinationPrefixListId"));
     let ids: Vec<String> = ids.into_iter().collect();
-    let mut answers = Answers {
-        lists: Vec::new(),
-        files: Vec::new(),
-    };
+    let mut answers = Answers::default();
     if ids.is_empty() {
         answers
             .lists
@@ -242,15 +264,35 @@ pub(crate) async fn prefix_lists(ec2: &Ec2<'_>, known: &Collected) -> Answers {
         answers.lists.push((Call::ManagedPrefixLists, lists));
     }
     for list in ids {
-        let entries = ec2
-            .prefix_list_entries(&list)
-            .await
-            .map(|entries| Some(json!({ "Entries": entries })));
+        let entries = entries(ec2, &list).await;
+        let entries = entries.map(|(entries, again)| {
+            if sorted(&entries) != sorted(&again) {
+                answers.differing.push(list.clone());
+            }
+            Some(json!({ "Entries": entries }))
+        });
         answers
             .files
             .push((format!("get-managed-prefix-list-entries.{list}"), entries));
     }
     answers
+}
+
+/// Reads the entries of one prefix list twice: nothing else says how many there are, and a missing one would look like a
+/// deny.
+async fn entries(ec2: &Ec2<'_>, list: &str) -> Result<(Vec<Value>, Vec<Value>), CallError> {
+    let first = ec2.prefix_list_entries(list, Call::ManagedPrefixListEntries.page_size());
+    let first = first.await?;
+    let second = ec2
+        .prefix_list_entries(list, Some(SECOND_PAGE_SIZE))
+        .await?;
+    Ok((first, second))
+}
+
+fn sorted(entries: &[Value]) -> Vec<String> {
+    let mut sorted: Vec<String> = entries.iter().map(Value::to_string).collect();
+    sorted.sort();
+    sorted
 }
 
 fn counted(groups: usize) -> String {

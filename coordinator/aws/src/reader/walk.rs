@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::call::{Call, Necessity};
 use crate::collected::{Collected, text};
 use crate::connection::Connection;
+use crate::consistency::hidden_acls;
 use crate::ec2::{Ec2, FILTER_VALUES_MAX, filter};
 use crate::eks::Eks;
 use crate::error::{CallError, Failure, ReadError};
@@ -60,7 +61,7 @@ impl<'a> Walk<'a> {
         let own = std::slice::from_ref(&vpc);
         let (vpcs, links, groups) = tokio::join!(
             Box::pin(region::vpcs(&ec2, own)),
-            Box::pin(region::links(&ec2, &vpc)),
+            Box::pin(region::links(&ec2, own)),
             Box::pin(node_groups(&eks)),
         );
         self.take(&mut home.collected, vpcs)?;
@@ -70,9 +71,7 @@ impl<'a> Walk<'a> {
         self.take(&mut home.collected, links)?;
         self.take_files(groups)?;
         self.take_dns(&ec2, &vpc, &home.collected).await?;
-        let gateways = Box::pin(region::transit_gateways(&ec2, &home.collected)).await;
-        self.take(&mut home.collected, gateways.lists)?;
-        self.take_files(gateways.files)?;
+        self.take_gateways(&mut home).await?;
 
         let mut regions = BTreeMap::new();
         for (region, vpcs) in home.far_vpcs(&vpc) {
@@ -92,7 +91,20 @@ impl<'a> Walk<'a> {
                 self.close(region).await?;
             }
         }
+        for vpc in hidden_acls(&self.collected) {
+            let is_in = |acl: &Value| text(acl, "VpcId") == Some(&vpc);
+            self.collected.drop_items(Call::NetworkAcls, is_in);
+            let call = Call::NetworkAcls;
+            self.gaps.insert(ReadGap::Hidden { call, vpc });
+        }
         Ok(())
+    }
+
+    /// Reads the transit gateways that a Region's answers name.
+    async fn take_gateways(&mut self, region: &mut Region<'_>) -> Result<(), ReadError> {
+        let gateways = Box::pin(region::transit_gateways(region.ec2, &region.collected)).await;
+        self.take(&mut region.collected, gateways.lists)?;
+        self.take_files(gateways.files)
     }
 
     /// Reads the DNS settings of the cluster's VPC, which private endpoints need [D.5].
@@ -120,7 +132,8 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Reads VPCs beyond the cluster's own, all of one Region or none; says whether there are any.
+    /// Reads VPCs beyond the cluster's own, all of one Region or none, with their own peerings and transit gateways: a
+    /// reply may take another way back. What lies behind those is not read. Says whether there are any.
     ///
     /// A VPC of another account is not in the answer, a Region can be closed to the account or to this network: both
     /// leave a gap. Throttling, expired credentials and broken lists fail the reading as they do at home.
@@ -176,8 +189,11 @@ impl<'a> Walk<'a> {
                 return Ok(false);
             }
             self.take(&mut far, answers)?;
+            let links = region::links(region.ec2, chunk).await;
+            self.take(&mut far, links)?;
         }
         region.collected.merge(far);
+        self.take_gateways(region).await?;
         Ok(!visible.is_empty())
     }
 
@@ -207,6 +223,12 @@ impl<'a> Walk<'a> {
         let lists = region::prefix_lists(region.ec2, &region.collected).await;
         self.take(&mut region.collected, lists.lists)?;
         self.take_files(lists.files)?;
+        region.collected.disagree(lists.differing);
+        let vpcs = region.collected.ids(Call::Vpcs, "VpcId");
+        let tables = region.collected.ids(Call::RouteTables, "RouteTableId");
+        let again = region::route_tables_again(region.ec2, &vpcs).await?;
+        let differing = tables.symmetric_difference(&again).cloned();
+        region.collected.disagree(differing.collect::<Vec<_>>());
         self.collected.merge(region.collected);
         Ok(())
     }

@@ -76,6 +76,7 @@ type Script = Arc<dyn Fn(&Asked) -> Fault + Send + Sync>;
 /// A running server; it ends when dropped.
 pub struct Replay {
     address: SocketAddr,
+    world: Arc<Mutex<Arc<World>>>,
     log: Arc<Mutex<Vec<Asked>>>,
     in_flight: Arc<InFlight>,
     task: JoinHandle<()>,
@@ -101,26 +102,38 @@ impl Replay {
         world: World,
         script: impl Fn(&Asked) -> Fault + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on(listener, world, script)
+    }
+
+    /// Serves `world` on a socket that is open already, in whatever network namespace; to be called in a runtime.
+    pub fn on(
+        listener: std::net::TcpListener,
+        world: World,
+        script: impl Fn(&Asked) -> Fault + Send + Sync + 'static,
+    ) -> Self {
+        listener.set_nonblocking(true).unwrap();
+        let listener = TcpListener::from_std(listener).unwrap();
         let address = listener.local_addr().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let in_flight = Arc::new(InFlight::default());
-        let (world, script, entries): (_, Script, _) =
-            (Arc::new(world), Arc::new(script), Arc::clone(&log));
+        let world = Arc::new(Mutex::new(Arc::new(world)));
+        let (served, script, entries): (_, Script, _) =
+            (Arc::clone(&world), Arc::new(script), Arc::clone(&log));
         let counter = Arc::clone(&in_flight);
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 stream.set_nodelay(true).unwrap();
-                let (world, script, entries) = (
-                    Arc::clone(&world),
+                let (served, script, entries) = (
+                    Arc::clone(&served),
                     Arc::clone(&script),
                     Arc::clone(&entries),
                 );
                 let counter = Arc::clone(&counter);
                 let service = service_fn(move |request| {
                     let (world, script, entries) = (
-                        Arc::clone(&world),
+                        Arc::clone(&served.lock().unwrap()),
                         Arc::clone(&script),
                         Arc::clone(&entries),
                     );
@@ -144,10 +157,16 @@ impl Replay {
         });
         Self {
             address,
+            world,
             log,
             in_flight,
             task,
         }
+    }
+
+    /// Serves another world from the next request on.
+    pub fn replace(&self, world: World) {
+        *self.world.lock().unwrap() = Arc::new(world);
     }
 
     /// Where the server listens.

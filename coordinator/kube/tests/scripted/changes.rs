@@ -28,12 +28,18 @@ fn as_listed(kind: &str, name: &str, version: u32) -> Value {
     json!({"type": kind, "object": {"metadata": metadata}})
 }
 
-fn change(name: &str, kind: ChangeKind) -> Change {
+/// A change of a pod, and the label that it has afterwards; before, where it is gone.
+fn change(name: &str, kind: ChangeKind, label: Option<&str>) -> Change {
+    let mut metadata = json!({"name": name, "namespace": "n"});
+    if let Some(label) = label {
+        metadata["labels"] = json!({"app": label});
+    }
     Change {
         stem: "pods",
         namespace: "n".to_owned(),
         name: name.to_owned(),
         kind,
+        object: json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata}),
     }
 }
 
@@ -80,9 +86,18 @@ async fn what_a_snapshot_would_show_is_told_and_heartbeats_are_not() {
     })
     .await;
     let (mut receiver, task) = followed(&fake).await;
-    assert_eq!(next(&mut receiver).await, change("b", ChangeKind::Changed));
-    assert_eq!(next(&mut receiver).await, change("d", ChangeKind::Added));
-    assert_eq!(next(&mut receiver).await, change("c", ChangeKind::Removed));
+    assert_eq!(
+        next(&mut receiver).await,
+        change("b", ChangeKind::Changed, Some("changed"))
+    );
+    assert_eq!(
+        next(&mut receiver).await,
+        change("d", ChangeKind::Added, Some("new"))
+    );
+    assert_eq!(
+        next(&mut receiver).await,
+        change("c", ChangeKind::Removed, None)
+    );
     nothing_more(&mut receiver).await;
     assert!(!task.is_finished());
 }
@@ -103,8 +118,14 @@ async fn a_watch_begins_at_the_moment_of_the_list_and_goes_on_where_it_ended() {
     })
     .await;
     let (mut receiver, _task) = followed(&fake).await;
-    assert_eq!(next(&mut receiver).await, change("a", ChangeKind::Changed));
-    assert_eq!(next(&mut receiver).await, change("b", ChangeKind::Changed));
+    assert_eq!(
+        next(&mut receiver).await,
+        change("a", ChangeKind::Changed, Some("x"))
+    );
+    assert_eq!(
+        next(&mut receiver).await,
+        change("b", ChangeKind::Changed, Some("y"))
+    );
     // The list was read once, in its two pages.
     assert_eq!(fake.paths("/api/v1/pods?limit").len(), 2);
 }
@@ -122,8 +143,14 @@ async fn relisted(gone: impl Fn() -> Reply + Send + Sync + 'static) {
     })
     .await;
     let (mut receiver, task) = followed(&fake).await;
-    assert_eq!(next(&mut receiver).await, change("e", ChangeKind::Added));
-    assert_eq!(next(&mut receiver).await, change("b", ChangeKind::Removed));
+    assert_eq!(
+        next(&mut receiver).await,
+        change("e", ChangeKind::Added, None)
+    );
+    assert_eq!(
+        next(&mut receiver).await,
+        change("b", ChangeKind::Removed, None)
+    );
     nothing_more(&mut receiver).await;
     assert!(!task.is_finished());
 }
@@ -159,7 +186,10 @@ async fn what_happened_while_the_server_was_away_is_told_when_it_is_back() {
     happened.store(true, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_millis(300)).await;
     fake.come_back().await;
-    assert_eq!(next(&mut receiver).await, change("a", ChangeKind::Changed));
+    assert_eq!(
+        next(&mut receiver).await,
+        change("a", ChangeKind::Changed, Some("x"))
+    );
     assert!(!task.is_finished());
 }
 
@@ -218,5 +248,8 @@ async fn an_event_cut_short_is_no_change() {
     })
     .await;
     let (mut receiver, _task) = followed(&fake).await;
-    assert_eq!(next(&mut receiver).await, change("e", ChangeKind::Added));
+    assert_eq!(
+        next(&mut receiver).await,
+        change("e", ChangeKind::Added, Some("x"))
+    );
 }

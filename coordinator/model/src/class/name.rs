@@ -4,7 +4,7 @@ use super::{Class, HostRole};
 use crate::snapshot::{InterfaceType, NetworkInterface, Platform, Snapshot};
 
 /// Tag of an instance with the name of its managed node group \[EKS-LT\].
-const NODE_GROUP: &str = "eks:nodegroup-name";
+pub(crate) const NODE_GROUP: &str = "eks:nodegroup-name";
 /// Tag of an instance with the name of its Karpenter node pool (D.3).
 const NODE_POOL: &str = "karpenter.sh/nodepool";
 /// Label of a pod that a Fargate profile took [E.6].

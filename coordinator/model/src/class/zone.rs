@@ -157,3 +157,69 @@ fn mentioned(snapshot: &Snapshot, networks: &mut BTreeSet<IpNet>) {
     networks.extend(snapshot.cni.snat_excluded.iter().map(IpNet::trunc));
     networks.extend(crate::predict::never_forwarded());
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::describe::Described;
+
+    /// The zones of a VPC with these networks, and of nothing else.
+    fn zones(networks: &[&str]) -> Zones {
+        let list = networks.iter().map(
+            |network| json!({"CidrBlock": network, "CidrBlockState": {"State": "associated"}}),
+        );
+        let vpc = json!({"VpcId": "vpc-1", "CidrBlockAssociationSet": list.collect::<Vec<_>>()});
+        let mut world = Described::default();
+        world.insert("describe-vpcs", json!({"Vpcs": [vpc]}));
+        for (stem, list) in [
+            ("describe-subnets", "Subnets"),
+            ("describe-network-interfaces", "NetworkInterfaces"),
+            ("describe-security-groups", "SecurityGroups"),
+            ("describe-route-tables", "RouteTables"),
+            ("describe-network-acls", "NetworkAcls"),
+        ] {
+            world.insert(stem, json!({list: []}));
+        }
+        Zones::new([&Snapshot::decode(&world).unwrap().snapshot])
+    }
+
+    /// A network.
+    fn network(text: &str) -> IpNet {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_smaller_network_cuts_a_larger_one_and_none_cuts_itself() {
+        let zones = zones(&["10.0.0.0/16", "10.0.1.0/24", "10.7.0.0/16"]);
+        assert!(zones.cut(&network("10.0.0.0/16")));
+        assert!(zones.cut(&network("10.0.0.0/23")));
+        assert!(!zones.cut(&network("10.0.1.0/24")));
+        assert!(!zones.cut(&network("10.7.0.0/16")));
+        assert!(!zones.cut(&network("10.0.2.0/25")));
+    }
+
+    #[test]
+    fn the_numbers_are_those_of_the_networks_and_of_the_two_outsides() {
+        let zones = zones(&["10.0.0.0/16", "10.0.1.0/24", "10.7.0.0/16"]);
+        let last = number(zones.len() - 1);
+        assert!(zones.network(last).is_some());
+        assert!(zones.network(last + 1).is_none());
+        assert!(zones.network(OUTSIDE_V4).is_none() && zones.network(OUTSIDE_V6).is_none());
+        assert_eq!(zones.of("10.9.0.1".parse().unwrap()), OUTSIDE_V4);
+        assert_eq!(zones.of("fd00::1".parse().unwrap()), OUTSIDE_V6);
+        let inner = zones.of("10.0.1.9".parse().unwrap());
+        assert_eq!(zones.network(inner), Some(network("10.0.1.0/24")));
+    }
+
+    #[test]
+    fn only_a_network_that_something_mentions_is_one_of_the_zones() {
+        let zones = zones(&["10.0.0.0/16"]);
+        assert!(zones.contains(&network("10.0.0.0/16")));
+        assert!(zones.contains(&network("10.0.3.4/16")));
+        assert!(!zones.contains(&network("10.0.0.0/17")));
+    }
+}

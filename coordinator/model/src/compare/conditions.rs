@@ -28,6 +28,7 @@ pub(super) fn reason(failed: &Condition) -> FindingReason {
         (ConditionName::Unseen, Basis::ReportIncomplete { .. }) => {
             FindingReason::TargetReportIncomplete
         }
+        (ConditionName::Unseen, Basis::QueueFull { .. }) => FindingReason::AcceptQueueFull,
         (ConditionName::Unseen, _) => FindingReason::SeenByTarget,
         (ConditionName::Known, _) => FindingReason::UnknownGate,
         (ConditionName::NoPolicy, _) => FindingReason::NetworkPolicy,
@@ -44,15 +45,30 @@ impl Comparison<'_> {
         probe: &PlannedProbe,
         prediction: &Prediction,
     ) -> Vec<Condition> {
+        let mut conditions = self.conditions_but_unseen(flow, probe, prediction);
         let unseen = Condition::new(ConditionName::Unseen, self.unseen(flow, probe));
-        let mut conditions = self.conditions_against_allow(flow, probe, prediction);
         conditions.insert(1, unseen);
         conditions
     }
 
     /// Those without "unseen": what a contradiction to an allow needs. There, a connection that the target's agent saw
-    /// speaks of the way back, not against the silence.
+    /// speaks of the way back, not against the silence; but a target that had no room for connections is silent by itself.
     pub(super) fn conditions_against_allow(
+        &self,
+        flow: &PlannedFlow,
+        probe: &PlannedProbe,
+        prediction: &Prediction,
+    ) -> Vec<Condition> {
+        let mut conditions = self.conditions_but_unseen(flow, probe, prediction);
+        let full = self.queue_full(flow);
+        if let Some(full) = full.map(|full| Condition::new(ConditionName::Unseen, full)) {
+            conditions.insert(1, full);
+        }
+        conditions
+    }
+
+    /// All but the second.
+    fn conditions_but_unseen(
         &self,
         flow: &PlannedFlow,
         probe: &PlannedProbe,
@@ -123,9 +139,20 @@ impl Comparison<'_> {
                 agent,
                 peer: accept.peer,
             },
-            None if record.accepts_complete() => Basis::NoAccept { agent },
-            None => Basis::ReportIncomplete { agent },
+            None if !record.accepts_complete() => Basis::ReportIncomplete { agent },
+            None => self.queue_full(flow).unwrap_or(Basis::NoAccept { agent }),
         }
+    }
+
+    /// That the target's kernel dropped connections for want of room, where its agent says so.
+    fn queue_full(&self, flow: &PlannedFlow) -> Option<Basis> {
+        let agent = self.roster.holder(flow.flow.destination)?;
+        let record = self.evidence.records.get(&agent.name)?;
+        let drops = record.accept_queue_drops.filter(|drops| *drops > 0)?;
+        Some(Basis::QueueFull {
+            agent: agent.name.clone(),
+            drops,
+        })
     }
 
     /// F.2.5: source and target can talk otherwise.

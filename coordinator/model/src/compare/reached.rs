@@ -1,9 +1,10 @@
 //! Which targets were reached from where: what the conditions of F.2 look up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Saying, saying};
+use crate::flow::FlowProtocol;
 use crate::observation::{AgentName, Attempt, Evidence, Identification, RunEvidence};
 use crate::plan::{PlannedFlow, ProbePlan};
 use crate::prediction::{Prediction, Verdict};
@@ -22,17 +23,17 @@ pub(super) struct Answer {
 pub(super) enum Filtered {
     /// They did, so the answer is a control.
     Yes,
-    /// They did not (bypass, exempt), or nobody knows: the answer shows life, not a path.
+    /// They did not (bypass, exempt), or nobody knows, or others than those of TCP: the answer shows life, not a path.
     No,
 }
 
 /// The answered flows by target and by source, and the targets that somebody else seems to hold.
 #[derive(Debug, Default)]
 pub(super) struct Reached {
-    by_target: BTreeMap<IpAddr, Vec<Answer>>,
-    by_source: BTreeMap<IpAddr, Vec<Answer>>,
+    by_target: HashMap<IpAddr, Vec<Answer>>,
+    by_source: HashMap<IpAddr, Vec<Answer>>,
     disputed: BTreeSet<IpAddr>,
-    explained: BTreeMap<IpAddr, BTreeSet<SocketAddr>>,
+    explained: HashMap<IpAddr, HashSet<SocketAddr>>,
 }
 
 impl Reached {
@@ -70,7 +71,10 @@ impl Reached {
         match attempt.identification {
             Identification::Verified { observed } => drop(explained.insert(observed)),
             Identification::Mismatch => drop(self.disputed.insert(target)),
-            Identification::NotAsked | Identification::Failed { .. } => {}
+            Identification::NotAsked
+            | Identification::Failed { .. }
+            | Identification::Resolver { .. }
+            | Identification::NoResolver { .. } => {}
         }
     }
 
@@ -83,7 +87,7 @@ impl Reached {
             agent: flow.source.clone(),
             source: flow.flow.source,
             target: SocketAddr::new(flow.flow.destination, port),
-            filtered: filtered(&prediction.verdict),
+            filtered: filtered(flow.flow.protocol, &prediction.verdict),
         };
         let target = self.by_target.entry(answer.target.ip()).or_default();
         target.push(answer.clone());
@@ -126,8 +130,11 @@ impl Reached {
     }
 }
 
-/// Whether the packets of a flow with this verdict met security groups.
-fn filtered(verdict: &Verdict) -> Filtered {
+/// Whether the packets of a flow with this verdict met security groups. Rules for UDP say nothing about TCP.
+fn filtered(protocol: FlowProtocol, verdict: &Verdict) -> Filtered {
+    if !matches!(protocol, FlowProtocol::Tcp { .. }) {
+        return Filtered::No;
+    }
     match verdict {
         Verdict::Allow { .. } | Verdict::Deny(_) | Verdict::Partial { .. } => Filtered::Yes,
         Verdict::Unknown(_) | Verdict::Bypass(_) | Verdict::Exempt(_) => Filtered::No,

@@ -5,19 +5,19 @@ use std::net::IpAddr;
 
 use super::control::add_controls;
 use super::cover::cover;
+use super::required::add_required;
 use super::seed::Sequence;
 use super::{
     PEER_PORT, PlannedFlow, PlannedProbe, PolicyFact, ProbeId, ProbeKind, ProbePlan, Purpose,
     Roster, RosterAgent, SourcePorts, Target, judged_ports,
 };
-use crate::expectation::members::{API_SERVER_PORT, DNS_PORT, core_dns};
 use crate::flow::{Flow, FlowProtocol, SourceKind};
 use crate::matrix::Matrix;
 use crate::observation::AgentName;
 use crate::plan::AgentKind;
 use crate::predict::verdict;
 use crate::prediction::Verdict;
-use crate::snapshot::{EndpointListing, Snapshot};
+use crate::snapshot::Snapshot;
 
 /// Most flows that one agent tries: at 20 attempts a second (SECURITY D.3) silence on all of them takes 5 minutes.
 pub const FLOWS_PER_AGENT_MAX: usize = 2_000;
@@ -52,16 +52,39 @@ pub struct Scope {
 pub enum Depth {
     /// What the cluster needs: control plane and CoreDNS.
     Required,
-    /// Every decisive tuple and both sides of every edge of a rule, and each agent once a port in both roles. A roster of
-    /// up to [`WHOLE_MESH_MAX`] agents is tried pair by pair: that is cheap, and shows more.
+    /// Every decisive tuple and both sides of every edge of a rule, each with what shows that its ends can talk otherwise,
+    /// and each agent once a port in both roles. Which members of a class are tried, the seed decides.
     #[default]
     Rules,
     /// Every agent to every other.
     Mesh,
 }
 
-/// Most agents whose pairs are all tried without being asked for: a thousand pairs.
+/// Most agents whose pairs are all tried when nobody says how much: a thousand pairs.
 pub const WHOLE_MESH_MAX: usize = 32;
+
+impl Depth {
+    /// Returns how much is tried with so many agents when nobody says it: the rules, and in a small fleet every pair,
+    /// since that is cheap and shows more.
+    #[must_use]
+    pub fn fitting(agents: usize) -> Self {
+        if agents > WHOLE_MESH_MAX {
+            Self::Rules
+        } else {
+            Self::Mesh
+        }
+    }
+
+    /// Returns its word, as in reports and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Rules => "rules",
+            Self::Mesh => "mesh",
+        }
+    }
+}
 
 /// Plans a run: every agent to every control-plane interface on 443, and as much more as the scope's depth says, with a
 /// control probe for every predicted deny that decides anything.
@@ -71,9 +94,7 @@ pub const WHOLE_MESH_MAX: usize = 32;
 #[must_use]
 pub fn plan(snapshot: &Snapshot, roster: &Roster, scope: &Scope) -> ProbePlan {
     match scope.depth {
-        Depth::Rules if roster.len() > WHOLE_MESH_MAX => {
-            plan_rules(&Matrix::new(snapshot), roster, scope, &[PEER_PORT])
-        }
+        Depth::Rules => plan_rules(&Matrix::new(snapshot), roster, scope, &[PEER_PORT]),
         Depth::Required => {
             let mut sequence = Sequence::new(scope.seed);
             let mut drafts = Drafts::new((snapshot, None), roster, scope);
@@ -81,7 +102,7 @@ pub fn plan(snapshot: &Snapshot, roster: &Roster, scope: &Scope) -> ProbePlan {
             add_controls(&mut drafts, &mut sequence);
             drafts.finish(scope, &mut sequence)
         }
-        Depth::Rules | Depth::Mesh => plan_mesh(snapshot, roster, scope),
+        Depth::Mesh => plan_mesh(snapshot, roster, scope),
     }
 }
 
@@ -97,6 +118,7 @@ pub fn plan_rules(matrix: &Matrix<'_>, roster: &Roster, scope: &Scope, ports: &[
     for (candidate, purpose) in cover(matrix, roster, ports, &mut sequence) {
         drafts.add(candidate, purpose);
     }
+    add_controls(&mut drafts, &mut sequence);
     drafts.finish(scope, &mut sequence)
 }
 
@@ -118,18 +140,6 @@ fn plan_mesh(snapshot: &Snapshot, roster: &Roster, scope: &Scope) -> ProbePlan {
     }
     add_controls(&mut drafts, &mut sequence);
     drafts.finish(scope, &mut sequence)
-}
-
-/// Adds what the cluster needs.
-fn add_required(drafts: &mut Drafts<'_>) {
-    let (targets, resolvers) = (
-        control_plane_targets(drafts.snapshot).collect::<Vec<_>>(),
-        core_dns(drafts.snapshot),
-    );
-    for agent in drafts.roster.agents() {
-        add_control_plane(drafts, agent, &targets);
-        add_core_dns(drafts, agent, &resolvers);
-    }
 }
 
 /// A flow that may become part of the plan.
@@ -180,6 +190,7 @@ fn ends(flow: &Flow) -> Ends {
 }
 
 /// A flow with what is known of its ends.
+#[derive(Debug, Clone)]
 pub(super) struct Candidate {
     pub(super) flow: Flow,
     pub(super) source: AgentName,
@@ -238,13 +249,18 @@ impl<'a> Drafts<'a> {
             target: candidate.target,
             kind: candidate.kind,
             purposes: BTreeSet::from([purpose]),
-            verdict: match self.matrix {
-                Some(matrix) => matrix.verdict(&candidate.flow),
-                None => verdict(self.snapshot, &candidate.flow),
-            },
+            verdict: self.verdict(&candidate.flow),
         };
         self.places.insert(ends(&candidate.flow), self.flows.len());
         self.flows.push((candidate.flow, draft));
+    }
+
+    /// What the model says of a flow.
+    pub(super) fn verdict(&self, flow: &Flow) -> Verdict {
+        match self.matrix {
+            Some(matrix) => matrix.verdict(flow),
+            None => verdict(self.snapshot, flow),
+        }
     }
 
     /// Whether `agent` may try another flow.
@@ -321,55 +337,6 @@ pub(super) fn candidate(
     })
 }
 
-/// Adds the flows of `agent` to the control plane.
-fn add_control_plane(
-    drafts: &mut Drafts<'_>,
-    agent: &RosterAgent,
-    targets: &[(IpAddr, EndpointListing)],
-) {
-    for (address, listing) in targets {
-        let target = (*address, Target::ControlPlane(*listing));
-        if let Some(candidate) = candidate(agent, target, API_SERVER_PORT) {
-            drafts.add(candidate, Purpose::Required);
-        }
-    }
-}
-
-/// The first address of each family of every control-plane interface that may be assumed to listen.
-pub(crate) fn control_plane_targets(
-    snapshot: &Snapshot,
-) -> impl Iterator<Item = (IpAddr, EndpointListing)> {
-    let interfaces = snapshot.control_plane_interfaces().into_iter();
-    interfaces
-        .filter(|found| found.endpoint != EndpointListing::Unlisted)
-        .flat_map(|found| {
-            let addresses = &found.interface.addresses;
-            let first = |v4: bool| addresses.iter().copied().find(move |a| a.is_ipv4() == v4);
-            [first(true), first(false)]
-                .into_iter()
-                .flatten()
-                .map(move |address| (address, found.endpoint))
-        })
-}
-
-/// Adds the flows of an agent in a pod to CoreDNS over TCP.
-fn add_core_dns(drafts: &mut Drafts<'_>, agent: &RosterAgent, resolvers: &[IpAddr]) {
-    match agent.kind {
-        AgentKind::Node => return,
-        AgentKind::Pod | AgentKind::Fargate => {}
-    }
-    for address in resolvers.iter().copied() {
-        let target = match drafts.roster.holder(address) {
-            Some(holder) if holder.name == agent.name => continue,
-            Some(holder) => Target::Agent(holder.name.clone()),
-            None => Target::Pod,
-        };
-        if let Some(candidate) = candidate(agent, (address, target), DNS_PORT) {
-            drafts.add(candidate, Purpose::Required);
-        }
-    }
-}
-
 /// Adds the flows from one agent to another, over each family that both have.
 fn add_pair(drafts: &mut Drafts<'_>, source: &RosterAgent, target: &RosterAgent) {
     for address in target.vantage_points() {
@@ -397,8 +364,14 @@ fn probes(flow: &Flow, draft: &Draft, next: &mut u32) -> Vec<PlannedProbe> {
         }
     };
     let ports = match &draft.verdict {
-        Verdict::Partial { open_ports, .. } => judged_ports(flow.ephemeral_ports, open_ports),
-        Verdict::Allow { .. }
+        // Judging a port by its silence is for TCP alone.
+        Verdict::Partial { open_ports, .. }
+            if matches!(flow.protocol, FlowProtocol::Tcp { .. }) =>
+        {
+            judged_ports(flow.ephemeral_ports, open_ports)
+        }
+        Verdict::Partial { .. }
+        | Verdict::Allow { .. }
         | Verdict::Deny(_)
         | Verdict::Unknown(_)
         | Verdict::Bypass(_)

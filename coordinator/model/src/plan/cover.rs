@@ -90,10 +90,10 @@ impl<'r, 'm> Fleet<'r, 'm> {
     }
 
     fn kind(&self, from: usize, to: usize, port: u16) -> Option<VerdictKind> {
-        let (from, to) = (self.members.get(from)?, self.members.get(to)?);
-        if from.host == to.host {
+        if !self.are_apart(from, to) {
             return None;
         }
+        let (from, to) = (self.members.get(from)?, self.members.get(to)?);
         let flow = super::build::flow_from(from.agent, from.address, to.address, port);
         Some(self.matrix.kind(&flow))
     }
@@ -121,14 +121,40 @@ impl<'r, 'm> Fleet<'r, 'm> {
             for port in ports {
                 let (sources, targets) = self.idle(&places, *port, sequence);
                 let targets = self.partners(&sources, targets, *port, sequence);
-                for (from, to) in sources.into_iter().zip(targets) {
-                    let kind = self.kind(from, to, *port);
-                    if kind.is_some_and(|kind| kind != VerdictKind::Bypass) {
-                        self.add((from, to, *port), Purpose::Rule);
-                    }
+                for pair in sources.into_iter().zip(targets) {
+                    self.meet(pair, (&places, *port), sequence);
                 }
             }
         }
+    }
+
+    /// Adds a flow between two members; two on one host, whom nothing separates, get others instead.
+    fn meet(
+        &mut self,
+        (from, to): (usize, usize),
+        (places, port): (&[usize], u16),
+        sequence: &mut Sequence,
+    ) {
+        if self.are_apart(from, to) {
+            self.add((from, to, port), Purpose::Rule);
+            return;
+        }
+        let turn = sequence.below(places.len());
+        let turned = || places.iter().cycle().skip(turn).take(places.len());
+        let other_target = turned()
+            .find(|other| self.are_apart(from, **other))
+            .copied();
+        let other_source = turned().find(|other| self.are_apart(**other, to)).copied();
+        if let (Some(target), Some(source)) = (other_target, other_source) {
+            self.add((from, target, port), Purpose::Rule);
+            self.add((source, to, port), Purpose::Rule);
+        }
+    }
+
+    /// Whether two members are on different hosts.
+    fn are_apart(&self, from: usize, to: usize) -> bool {
+        let ends = self.members.get(from).zip(self.members.get(to));
+        ends.is_some_and(|(from, to)| from.host != to.host)
     }
 
     /// Members that were not yet source and those that were not yet target at a port, as many of each.

@@ -1,5 +1,7 @@
 //! The EKS cluster and its network settings (D.7, K.1 "CNI settings").
 
+use std::collections::BTreeMap;
+
 use ipnet::IpNet;
 
 use crate::id::{SecurityGroupId, SubnetId, VpcId};
@@ -13,6 +15,8 @@ pub struct Cluster {
     pub status: String,
     /// Kubernetes version, empty where absent.
     pub version: String,
+    /// URL of its API server, empty where absent; see [`Cluster::endpoint`].
+    pub endpoint_url: String,
     /// Its VPC.
     pub vpc: Option<VpcId>,
     /// Subnets in which control-plane interfaces may be.
@@ -21,6 +25,17 @@ pub struct Cluster {
     pub cluster_group: Option<SecurityGroupId>,
     /// Additional security groups of the control-plane interfaces (D.3).
     pub additional_groups: Vec<SecurityGroupId>,
+    /// Ranges of the addresses of services, outside the VPC; empty where the answer names none.
+    pub service_networks: Vec<IpNet>,
+}
+
+impl Cluster {
+    /// Host name of the API server, where the answer says it.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&str> {
+        let name = self.endpoint_url.strip_prefix("https://")?;
+        Some(name.trim_end_matches('/')).filter(|name| !name.is_empty())
+    }
 }
 
 /// A Fargate profile.
@@ -30,6 +45,67 @@ pub struct FargateProfile {
     pub name: String,
     /// Subnets in which its pods run.
     pub subnets: Vec<SubnetId>,
+    /// Which pods it takes: those that one of these selects. Unread ones are left out and noted.
+    pub selectors: Vec<FargateSelector>,
+}
+
+impl FargateProfile {
+    /// Returns whether the profile takes a pod of `namespace` with `labels`.
+    #[must_use]
+    pub fn selects(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
+        self.selectors
+            .iter()
+            .any(|selector| selector.selects(namespace, labels))
+    }
+}
+
+/// Which pods a Fargate profile takes: those of a namespace that have all its labels \[EKS User Guide, Fargate profiles\].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FargateSelector {
+    /// Namespace, in which `*` stands for any text and `?` for any character.
+    pub namespace: String,
+    /// Labels with their values, with the same wildcards in both.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl FargateSelector {
+    fn selects(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
+        let has = |wanted: (&String, &String)| {
+            labels
+                .iter()
+                .any(|(key, value)| fits(wanted.0, key) && fits(wanted.1, value))
+        };
+        fits(&self.namespace, namespace) && self.labels.iter().all(has)
+    }
+}
+
+/// Whether `text` is as `pattern` says, in which `*` stands for any text and `?` for any character.
+fn fits(pattern: &str, text: &str) -> bool {
+    let (mut wanted, mut found) = (pattern.chars(), text.chars());
+    // What follows the last `*`, and where it was last tried: shorter stretches before longer ones.
+    let mut retry = None;
+    loop {
+        match (wanted.clone().next(), found.clone().next()) {
+            (Some('*'), _) => {
+                wanted.next();
+                retry = Some((wanted.clone(), found.clone()));
+            }
+            (Some(one), Some(other)) if one == '?' || one == other => {
+                wanted.next();
+                found.next();
+            }
+            (None, None) => return true,
+            (Some(_) | None, Some(_) | None) => {
+                let Some((after, start)) = retry.as_mut() else {
+                    return false;
+                };
+                if start.next().is_none() {
+                    return false;
+                }
+                (wanted, found) = (after.clone(), start.clone());
+            }
+        }
+    }
 }
 
 /// Settings of the VPC CNI that change what the model says.
@@ -75,4 +151,65 @@ pub enum EnforcingMode {
     Standard,
     /// The setting is there in a form that is not understood.
     Unread,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let owned = pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        owned.collect()
+    }
+
+    #[test]
+    fn a_fargate_profile_takes_pods_of_its_namespace_that_have_all_its_labels() {
+        let profile = FargateProfile {
+            name: "p".to_owned(),
+            subnets: Vec::new(),
+            selectors: vec![
+                FargateSelector {
+                    namespace: "apps".to_owned(),
+                    labels: labels(&[("tier", "web"), ("zone", "a")]),
+                },
+                FargateSelector {
+                    namespace: "jobs-*".to_owned(),
+                    labels: labels(&[("size-?", "*")]),
+                },
+            ],
+        };
+        let both = labels(&[("tier", "web"), ("zone", "a"), ("more", "x")]);
+        assert!(profile.selects("apps", &both));
+        assert!(!profile.selects("apps", &labels(&[("tier", "web")])));
+        assert!(!profile.selects("other", &both));
+        assert!(profile.selects("jobs-night", &labels(&[("size-s", "")])));
+        assert!(!profile.selects("jobs-night", &labels(&[("size-xl", "")])));
+    }
+
+    #[test]
+    fn wildcards_stand_for_any_text_and_for_one_character() {
+        for (pattern, text) in [
+            ("", ""),
+            ("*", ""),
+            ("a*c", "abbc"),
+            ("a*bc*", "abbbc"),
+            ("?*", "x"),
+        ] {
+            assert!(fits(pattern, text), "{pattern} {text}");
+        }
+        for (pattern, text) in [
+            ("", "a"),
+            ("?", ""),
+            ("a*c", "abb"),
+            ("a?c", "ac"),
+            ("a", "A"),
+        ] {
+            assert!(!fits(pattern, text), "{pattern} {text}");
+        }
+        // Each of the stars could be tried at each place: this must not take for ever.
+        assert!(!fits(&"a*".repeat(40), &"a".repeat(39)));
+        assert!(!fits(&format!("{}b", "*a".repeat(30)), &"a".repeat(2000)));
+    }
 }

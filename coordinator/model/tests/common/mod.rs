@@ -77,16 +77,17 @@ impl World {
 
     /// The thing of that id in an answer, to change it.
     pub(crate) fn item(&mut self, stem: &str, id: &str) -> &mut Value {
-        let answer = self.answers.get_mut(stem).unwrap();
-        let list = answer
-            .as_object_mut()
-            .unwrap()
-            .values_mut()
-            .find_map(Value::as_array_mut)
-            .unwrap();
-        list.iter_mut()
+        self.list(stem)
+            .iter_mut()
             .find(|item| item.as_object().unwrap().values().any(|value| value == id))
             .unwrap_or_else(|| panic!("{stem} has no {id}"))
+    }
+
+    /// The things of an answer, to change them.
+    pub(crate) fn list(&mut self, stem: &str) -> &mut Vec<Value> {
+        let answer = self.answers.get_mut(stem).unwrap().as_object_mut();
+        let mut lists = answer.unwrap().values_mut();
+        lists.find_map(Value::as_array_mut).unwrap()
     }
 
     /// Sets a field of a thing.

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use reachproof_model::compare::Comparison;
+use reachproof_model::compare::compare;
 use reachproof_model::finding::Finding;
 use reachproof_model::flow::{EPHEMERAL_PORTS_DEFAULT, Flow};
 use reachproof_model::net::PortRange;
@@ -150,6 +150,8 @@ impl Run {
             stability: Stability {
                 state: StabilityState::Stable,
                 changed: BTreeSet::new(),
+                settling: BTreeSet::new(),
+                passed: BTreeSet::new(),
                 touched: BTreeSet::new(),
             },
         }
@@ -277,14 +279,13 @@ impl Run {
 
     /// Judges every flow.
     pub(crate) fn findings(&self) -> Vec<Finding> {
-        Comparison::new(
+        compare(
             &self.plan,
-            &self.predictions,
+            self.predictions.clone(),
             &self.roster,
             &self.evidence,
             &self.stability,
         )
-        .findings()
     }
 
     /// Judges the first flow.

@@ -1,7 +1,5 @@
 //! One probe of a dispatched plan: what was reported of it, and when nothing more is to come.
 
-use std::collections::BTreeMap;
-
 use reachproof_model::observation::{AgentName, Attempt, Identification, Outcome};
 use reachproof_model::plan::{ATTEMPTS, PlannedProbe, SourcePorts};
 use reachproof_proto::net::{Nonce, ProofKey, verify_proof};
@@ -17,7 +15,8 @@ pub(super) struct ProbeState {
     pub(super) flow: usize,
     pub(super) planned: PlannedProbe,
     pub(super) nonce: Nonce,
-    pub(super) attempts: BTreeMap<u32, Attempt>,
+    /// Invariant: sorted by number, each once.
+    pub(super) attempts: Vec<Attempt>,
 }
 
 impl ProbeState {
@@ -31,7 +30,17 @@ impl ProbeState {
             Outcome::LocalError { errno } => errno == ERRNO_INVALID,
             Outcome::TimedOut { .. } | Outcome::Unreachable { .. } | Outcome::Starved => false,
         };
-        self.attempts.len() >= planned || self.attempts.values().any(ended)
+        self.attempts.len() >= planned || self.attempts.iter().any(ended)
+    }
+
+    /// Keeps an attempt, unless one with its number is there.
+    pub(super) fn add(&mut self, attempt: Attempt) {
+        let place = self
+            .attempts
+            .binary_search_by_key(&attempt.number, |known| known.number);
+        if let Err(place) = place {
+            self.attempts.insert(place, attempt);
+        }
     }
 }
 
@@ -45,6 +54,8 @@ pub(super) fn identified(
         ReportedIdentity::NotAsked => Identification::NotAsked,
         ReportedIdentity::Failed(code) => Identification::Failed { code },
         ReportedIdentity::Unreadable => Identification::Mismatch,
+        ReportedIdentity::Resolver(code) => Identification::Resolver { code },
+        ReportedIdentity::NoResolver(failure) => Identification::NoResolver { failure },
         ReportedIdentity::Answered { observed, proof } => {
             let said = (observed.ip(), observed.port());
             match key {

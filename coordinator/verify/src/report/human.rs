@@ -5,22 +5,26 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use reachproof_model::coverage::{RelationCoverage, Share};
 use reachproof_model::expectation::members::NodeBasis;
 use reachproof_model::expectation::{Expectation, ExpectationState, flow_state};
 use reachproof_model::finding::{Finding, FindingKind};
 use reachproof_model::net::Printable;
-use reachproof_model::stability::StabilityState;
 
 use crate::inventory::{Explanation, MissingAgent};
 use crate::report::Report;
 
+use coverage::coverage;
+use endpoint::cluster_endpoint;
 use finding::{block, dropped, line};
 use page::Page;
+use stability::unrest;
 use table::confirmed;
 
+mod coverage;
+mod endpoint;
 mod finding;
 mod page;
+mod stability;
 mod table;
 
 /// How much may be printed, and how.
@@ -62,6 +66,7 @@ pub fn render(report: &Report, terminal: Terminal) -> String {
     confirmed(report, &mut page);
     examples(report, &mut page);
     agents(report, &mut page);
+    cluster_endpoint(report, &mut page);
     coverage(report, &mut page);
     gaps(report, &mut page);
     verdict(report, &mut page);
@@ -215,14 +220,9 @@ fn agents(report: &Report, page: &mut Page) {
     page.heading("Agents that did not take part");
     absent(&agents.missing, page);
     for conflict in &agents.conflicts {
-        let (out, kept) = (&conflict.left_out, &conflict.kept);
-        page.text(
-            2,
-            &format!(
-                "{out}: left out, {kept} claims {} as well",
-                conflict.address
-            ),
-        );
+        let (out, kept, address) = (&conflict.left_out, &conflict.kept, conflict.address);
+        let line = format!("{out}: left out, {kept} claims {address} as well");
+        page.text(2, &line);
     }
 }
 
@@ -262,78 +262,6 @@ fn explanation(explanation: &Explanation) -> String {
     }
 }
 
-/// What was exercised.
-fn coverage(report: &Report, page: &mut Page) {
-    let coverage = &report.coverage;
-    let rules = &coverage.rules;
-    let total = rules.exercised.len() + rules.not_exercised.len();
-    page.heading("Coverage");
-    let mut text = format!(
-        "{} flows tried, {} judged; {} of {total} rules at their ends let a confirmed flow pass",
-        coverage.flows_planned,
-        coverage.flows_judged,
-        rules.exercised.len(),
-    );
-    if coverage.flows_left_out > 0 {
-        text.push_str(&format!(
-            "; limits kept {} flows out",
-            coverage.flows_left_out
-        ));
-    }
-    page.text(2, &text);
-    relation(&coverage.relation, page);
-    let lost: Vec<&str> = report
-        .agents
-        .present
-        .iter()
-        .filter(|agent| agent.presence == reachproof_model::observation::Presence::Lost)
-        .map(|agent| agent.name.as_str())
-        .collect();
-    if !lost.is_empty() {
-        page.text(2, &format!("lost before the end: {}", lost.join(", ")));
-    }
-    page.text(2, &format!("not modelled: {}", coverage.limits.join(", ")));
-}
-
-/// Most rules that are named one by one.
-const RULES_NAMED_MAX: usize = 10;
-
-/// What of the relation was shown, and which rules nothing can show.
-fn relation(relation: &RelationCoverage, page: &mut Page) {
-    let of = |share: Share| format!("{} of {}", share.shown, share.all);
-    page.text(
-        2,
-        &format!(
-            "between agents: {} decisive tuples and {} class pairs shown; {} agents as source, {} as target",
-            of(relation.tuples),
-            of(relation.class_pairs),
-            of(relation.sources),
-            of(relation.targets),
-        ),
-    );
-    let idle = &relation.rules.cannot_decide;
-    if idle.is_empty() {
-        return;
-    }
-    let named = idle.iter().take(RULES_NAMED_MAX);
-    let named: Vec<String> = named
-        .map(|rule| Printable(rule.as_str()).to_string())
-        .collect();
-    let more = idle.len().saturating_sub(RULES_NAMED_MAX);
-    let more = if more > 0 {
-        format!(" and {more} more")
-    } else {
-        String::new()
-    };
-    page.text(
-        2,
-        &format!(
-            "rules that decide nothing that agents can try: {}{more}",
-            named.join(", ")
-        ),
-    );
-}
-
 /// What the snapshot does not say.
 fn gaps(report: &Report, page: &mut Page) {
     if report.gaps.is_empty() {
@@ -357,21 +285,8 @@ fn gaps(report: &Report, page: &mut Page) {
 /// The last lines: whether the world stood still, the counts, the seed.
 fn verdict(report: &Report, page: &mut Page) {
     page.heading("Result");
-    let stability = match report.stability.state {
-        StabilityState::Stable => None,
-        StabilityState::Changed => Some("the snapshot changed while the probes ran"),
-        StabilityState::ClusterNotActive => {
-            Some("the cluster was not ACTIVE, so nothing is confirmed")
-        }
-        StabilityState::ClusterUpdated => {
-            Some("the cluster was updated while the probes ran, so nothing is confirmed")
-        }
-        StabilityState::NotReadAgain => {
-            Some("the snapshot could not be read again, so nothing is confirmed")
-        }
-    };
-    if let Some(stability) = stability {
-        page.text(2, stability);
+    if let Some(unrest) = unrest(&report.stability) {
+        page.text(2, unrest);
     }
     let counts: Vec<String> = FindingKind::ALL
         .into_iter()
@@ -383,9 +298,10 @@ fn verdict(report: &Report, page: &mut Page) {
     page.text(
         2,
         &format!(
-            "{} agents, {} flows, {seconds} s, seed {}",
+            "{} agents, {} flows, {seconds} s, scope {}, seed {}",
             report.agents.present.len(),
             report.findings.len(),
+            report.run.scope,
             report.run.seed
         ),
     );

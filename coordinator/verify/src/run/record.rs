@@ -2,20 +2,23 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use reachproof_model::cluster_endpoint::endpoint_path;
 use reachproof_model::describe::Described;
 use reachproof_model::observation::{Presence, RunEvidence};
-use reachproof_model::plan::{ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, Roster};
+use reachproof_model::plan::{ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, Depth, Roster};
+use reachproof_model::snapshot::Snapshot;
 use ring::digest::{SHA256, digest};
 
 use crate::config::{RunConfig, SnapshotContent};
 use crate::credentials::hexadecimal;
 use crate::registry::Registry;
-use crate::report::{PresentAgent, ReadingRecord, RunRecord, SnapshotRecord};
+use crate::report::{PresentAgent, ReadingRecord, ResolvedEndpoint, RunRecord, SnapshotRecord};
 use crate::source::WorldReading;
 use crate::wire::assignment::milliseconds;
 
 /// Those who took part, with what is known of each.
 pub(super) fn present(
+    snapshot: &Snapshot,
     roster: &Roster,
     registry: &Registry,
     evidence: &RunEvidence,
@@ -35,6 +38,13 @@ pub(super) fn present(
                 ports_refused: record
                     .map(|record| record.ports_refused.keys().copied().collect())
                     .unwrap_or_default(),
+                accept_queue_drops: record.and_then(|record| record.accept_queue_drops),
+                endpoint: record
+                    .and_then(|record| record.endpoint.clone())
+                    .map(|resolution| ResolvedEndpoint {
+                        leads_to: endpoint_path(snapshot, &resolution),
+                        resolution,
+                    }),
             }
         })
         .collect()
@@ -43,7 +53,7 @@ pub(super) fn present(
 /// When and how a run was done.
 pub(super) fn run_record(
     config: &RunConfig,
-    id: String,
+    (id, depth): (String, Depth),
     took: Duration,
     readings: Vec<ReadingRecord>,
 ) -> RunRecord {
@@ -53,6 +63,7 @@ pub(super) fn run_record(
         duration_ms: whole_milliseconds(took),
         readings,
         version: env!("CARGO_PKG_VERSION"),
+        scope: depth.as_str(),
         seed: config.seed,
         attempts: ATTEMPTS,
         deadline_ms: milliseconds(ATTEMPT_DEADLINE),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use reachproof_model::flow::FlowProtocol;
 use reachproof_model::plan::{
     ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, PlannedFlow, PlannedProbe, ProbeId, ProbeKind,
     SourcePorts,
@@ -10,14 +11,23 @@ use reachproof_model::plan::{
 use reachproof_proto::net::{Nonce, ProofKey, address_to_wire};
 use reachproof_proto::v1;
 
-/// Writes one probe of `flow`; `nonce` is sent only where the probe asks who answers.
+/// Writes one probe of `flow`; `nonce` is sent only where the probe asks something.
 ///
-/// Absent for a flow without a destination port: agents speak TCP only.
+/// Absent for what agents do not try: any protocol but TCP, and UDP where nothing is asked.
 pub fn probe(flow: &PlannedFlow, probe: &PlannedProbe, nonce: &Nonce) -> Option<v1::Probe> {
     let port = flow.flow.protocol.port()?;
-    let (kind, nonce) = match probe.kind {
-        ProbeKind::Connect => (v1::ProbeKind::TcpConnect, Vec::new()),
-        ProbeKind::Identify => (v1::ProbeKind::Peer, nonce.to_vec()),
+    let (kind, nonce) = match (probe.kind, flow.flow.protocol) {
+        (ProbeKind::Connect, FlowProtocol::Tcp { .. }) => (v1::ProbeKind::TcpConnect, Vec::new()),
+        (ProbeKind::Identify, FlowProtocol::Tcp { .. }) => (v1::ProbeKind::Peer, nonce.to_vec()),
+        (ProbeKind::Resolve, FlowProtocol::Tcp { .. }) => (v1::ProbeKind::DnsTcp, nonce.to_vec()),
+        (ProbeKind::Resolve, FlowProtocol::Udp { .. }) => (v1::ProbeKind::DnsUdp, nonce.to_vec()),
+        (
+            ProbeKind::Connect | ProbeKind::Identify | ProbeKind::Resolve,
+            FlowProtocol::Udp { .. }
+            | FlowProtocol::Icmp { .. }
+            | FlowProtocol::IcmpV6 { .. }
+            | FlowProtocol::Other(_),
+        ) => return None,
     };
     let ProbeId(id) = probe.id;
     Some(v1::Probe {

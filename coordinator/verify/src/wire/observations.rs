@@ -3,15 +3,19 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use reachproof_model::observation::{Attempt, Identification, Outcome};
+use reachproof_model::observation::{Attempt, Identification, Outcome, QueryFailure};
 use reachproof_model::plan::ProbeId;
+use reachproof_proto::column::{Entries, zigzag_from_wire};
 use reachproof_proto::net::{Proof, address_from_wire, bytes_from_wire, port_from_wire};
 use reachproof_proto::v1;
 
-use super::{InvalidMessage, address, count};
+use super::{ADDRESSES_MAX, InvalidMessage, address, count};
 
 /// Most attempts in one batch (`control.proto`).
 pub const ATTEMPTS_PER_BATCH_MAX: usize = 1_000;
+
+/// Largest response code of DNS (RFC 1035).
+const DNS_CODE_MAX: u8 = 15;
 
 /// One attempt as an agent reports it; who answered is not yet checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +35,10 @@ pub enum ReportedIdentity {
     NotAsked,
     /// The call failed with this gRPC status code.
     Failed(u32),
+    /// A resolver answered a DNS query with this response code.
+    Resolver(u8),
+    /// A DNS query got no answer on its connection.
+    NoResolver(QueryFailure),
     /// It answered something that is no answer of an agent.
     Unreadable,
     /// It answered.
@@ -47,64 +55,57 @@ pub enum ReportedIdentity {
 /// # Errors
 /// [`InvalidMessage`] for the first column that does not fit; then no attempt of the batch counts.
 pub fn attempts(batch: &v1::ObservationBatch) -> Result<Vec<ReportedAttempt>, InvalidMessage> {
-    let columns = Columns::new(batch)?;
-    let mut rows = Vec::with_capacity(columns.length);
-    let mut position = Position::default();
-    for index in 0..columns.length {
-        rows.push(columns.row(index, &mut position)?);
+    let mut rows = Rows::new(batch)?;
+    let mut read = Vec::with_capacity(rows.length);
+    for index in 0..rows.length {
+        read.push(rows.row(index)?);
     }
+    rows.end()?;
     for identification in &batch.identifications {
         let index = usize::try_from(identification.index).unwrap_or(usize::MAX);
-        let row = rows.get_mut(index).ok_or(InvalidMessage::Range {
+        let row = read.get_mut(index).ok_or(InvalidMessage::Range {
             field: "identifications.index",
             index,
         })?;
         row.identity = identity(identification)?;
     }
-    Ok(rows)
+    Ok(read)
 }
 
-/// Where the running sums of the delta columns stand.
-#[derive(Default)]
-struct Position {
-    probe: i64,
-    started_us: i64,
-}
-
-/// A batch whose columns all have the length of `outcome`, or are sparse.
-struct Columns<'a> {
+/// A batch that is read row by row.
+struct Rows<'a> {
     batch: &'a v1::ObservationBatch,
+    /// Attempts: as many as there are source ports.
     length: usize,
     addresses: Vec<IpAddr>,
+    probe_id_step: Entries<'a>,
+    attempt: Entries<'a>,
+    outcome: Entries<'a>,
+    errno: Entries<'a>,
+    syn_retransmissions: Entries<'a>,
+    local_address: Entries<'a>,
+    /// Probe of the row before.
+    probe: u32,
+    /// Start of the row before, in microseconds since the agent started.
+    started_us: u64,
 }
 
-impl<'a> Columns<'a> {
+impl<'a> Rows<'a> {
+    /// Checks that the columns fit each other.
     fn new(batch: &'a v1::ObservationBatch) -> Result<Self, InvalidMessage> {
-        let length = batch.outcome.len();
-        count("outcome", length, 0, ATTEMPTS_PER_BATCH_MAX)?;
-        for (field, found) in [
-            ("probe_id_delta", batch.probe_id_delta.len()),
-            ("start_delta_us", batch.start_delta_us.len()),
-            ("elapsed_us", batch.elapsed_us.len()),
-        ] {
-            count(field, found, length, length)?;
-        }
+        let bytes = batch.local_ports.len();
+        let length = bytes / 2;
+        count("local_ports", bytes, 0, 2 * ATTEMPTS_PER_BATCH_MAX)?;
+        count("local_ports", bytes, 2 * length, 2 * length)?;
+        let steps = length.saturating_sub(1);
+        count("start_step_us", batch.start_step_us.len(), steps, steps)?;
+        count("elapsed_us", batch.elapsed_us.len(), length, length)?;
         count(
-            "local_ports",
-            batch.local_ports.len(),
-            2 * length,
-            2 * length,
+            "local_addresses",
+            batch.local_addresses.len(),
+            0,
+            ADDRESSES_MAX,
         )?;
-        for (field, found) in [
-            ("attempt", batch.attempt.len()),
-            ("errno", batch.errno.len()),
-            ("syn_retransmissions", batch.syn_retransmissions.len()),
-            ("local_address", batch.local_address.len()),
-        ] {
-            if found != 0 {
-                count(field, found, length, length)?;
-            }
-        }
         let addresses = batch
             .local_addresses
             .iter()
@@ -114,64 +115,86 @@ impl<'a> Columns<'a> {
             batch,
             length,
             addresses,
+            probe_id_step: column("probe_id_step", batch.probe_id_step.as_ref())?,
+            attempt: column("attempt", batch.attempt.as_ref())?,
+            outcome: column("outcome", batch.outcome.as_ref())?,
+            errno: column("errno", batch.errno.as_ref())?,
+            syn_retransmissions: column("syn_retransmissions", batch.syn_retransmissions.as_ref())?,
+            local_address: column("local_address", batch.local_address.as_ref())?,
+            probe: 0,
+            started_us: batch.first_start_us,
         })
     }
 
-    /// Reads row `index`; `position` carries the delta columns.
-    fn row(
-        &self,
-        index: usize,
-        position: &mut Position,
-    ) -> Result<ReportedAttempt, InvalidMessage> {
-        let batch = self.batch;
-        let delta = dense(&batch.probe_id_delta, index, "probe_id_delta")?;
-        position.probe += i64::from(delta);
-        let probe = u32::try_from(position.probe).map_err(|_| InvalidMessage::Range {
-            field: "probe_id_delta",
-            index,
-        })?;
-        let started = self.started(index, position)?;
-        let elapsed = dense(&batch.elapsed_us, index, "elapsed_us")?;
-        let attempt = Attempt {
-            number: sparse(&batch.attempt, index),
-            local: self.local(index)?,
-            started,
-            outcome: outcome(
-                dense(&batch.outcome, index, "outcome")?,
-                Duration::from_micros(u64::from(elapsed)),
-                sparse(&batch.errno, index),
-            )?,
-            syn_retransmissions: sparse(&batch.syn_retransmissions, index),
-            identification: Identification::NotAsked,
-        };
+    /// Reads row `index`; the rows before were read.
+    fn row(&mut self, index: usize) -> Result<ReportedAttempt, InvalidMessage> {
+        let step = zigzag_from_wire(self.probe_id_step.take_next());
+        self.probe = self.probe.wrapping_add_signed(step);
+        let started = self.started(index)?;
+        let elapsed = self.elapsed(index)?;
+        let outcome = outcome(self.outcome.take_next(), elapsed, self.errno.take_next())?;
         Ok(ReportedAttempt {
-            probe: ProbeId(probe),
-            attempt,
+            probe: ProbeId(self.probe),
+            attempt: Attempt {
+                number: self.attempt.take_next(),
+                local: self.local(index)?,
+                started,
+                outcome,
+                syn_retransmissions: self.syn_retransmissions.take_next(),
+                identification: Identification::NotAsked,
+            },
             identity: ReportedIdentity::NotAsked,
         })
     }
 
-    /// Start of row `index` since the agent started.
-    fn started(&self, index: usize, position: &mut Position) -> Result<Duration, InvalidMessage> {
+    /// Checks that no column is longer than the batch.
+    fn end(&self) -> Result<(), InvalidMessage> {
+        for (field, entries) in [
+            ("probe_id_step", &self.probe_id_step),
+            ("attempt", &self.attempt),
+            ("outcome", &self.outcome),
+            ("errno", &self.errno),
+            ("syn_retransmissions", &self.syn_retransmissions),
+            ("local_address", &self.local_address),
+        ] {
+            entries
+                .end()
+                .map_err(|source| InvalidMessage::Column { field, source })?;
+        }
+        Ok(())
+    }
+
+    /// Start of row `index` since the agent started: the first as the batch says, each other a step after the one before.
+    fn started(&mut self, index: usize) -> Result<Duration, InvalidMessage> {
+        let step = match index.checked_sub(1) {
+            Some(before) => self.batch.start_step_us.get(before),
+            None => return Ok(Duration::from_micros(self.started_us)),
+        };
         let range = InvalidMessage::Range {
-            field: "start_delta_us",
+            field: "start_step_us",
             index,
         };
-        let delta = dense(&self.batch.start_delta_us, index, "start_delta_us")?;
-        position.started_us = position
-            .started_us
-            .checked_add(delta)
-            .ok_or_else(|| range.clone())?;
-        let started = self
-            .batch
-            .first_start_us
-            .checked_add_signed(position.started_us)
+        self.started_us = step
+            .and_then(|step| self.batch.start_pace_us.checked_add_signed(*step))
+            .and_then(|step| self.started_us.checked_add(step))
             .ok_or(range)?;
-        Ok(Duration::from_micros(started))
+        Ok(Duration::from_micros(self.started_us))
+    }
+
+    /// Time from connect() to the outcome of row `index`.
+    fn elapsed(&self, index: usize) -> Result<Duration, InvalidMessage> {
+        let range = InvalidMessage::Range {
+            field: "elapsed_us",
+            index,
+        };
+        let above = self.batch.elapsed_us.get(index);
+        let elapsed = above.and_then(|above| self.batch.elapsed_floor_us.checked_add(*above));
+        Ok(Duration::from_micros(elapsed.ok_or(range)?.into()))
     }
 
     /// Local socket address of row `index`, absent where no socket was bound.
-    fn local(&self, index: usize) -> Result<Option<SocketAddr>, InvalidMessage> {
+    fn local(&mut self, index: usize) -> Result<Option<SocketAddr>, InvalidMessage> {
+        let place = usize::try_from(self.local_address.take_next()).unwrap_or(usize::MAX);
         let bytes = self.batch.local_ports.get(2 * index..2 * index + 2);
         let Some(&[high, low]) = bytes else {
             return Err(InvalidMessage::Range {
@@ -183,7 +206,6 @@ impl<'a> Columns<'a> {
         if port == 0 {
             return Ok(None);
         }
-        let place = usize::try_from(sparse(&self.batch.local_address, index)).unwrap_or(usize::MAX);
         let address = self.addresses.get(place).ok_or(InvalidMessage::Range {
             field: "local_address",
             index,
@@ -192,21 +214,17 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Entry of a column that has one for every row.
-fn dense<T: Copy>(column: &[T], index: usize, field: &'static str) -> Result<T, InvalidMessage> {
-    column
-        .get(index)
-        .copied()
-        .ok_or(InvalidMessage::Range { field, index })
-}
-
-/// Entry of a column that is empty when all its entries are 0.
-fn sparse(column: &[u32], index: usize) -> u32 {
-    column.get(index).copied().unwrap_or(0)
+/// The entries of a column.
+fn column<'a>(
+    field: &'static str,
+    column: Option<&'a v1::Column>,
+) -> Result<Entries<'a>, InvalidMessage> {
+    Entries::new(column).map_err(|source| InvalidMessage::Column { field, source })
 }
 
 /// Reads one outcome.
-fn outcome(value: i32, elapsed: Duration, errno: u32) -> Result<Outcome, InvalidMessage> {
+fn outcome(number: u32, elapsed: Duration, errno: u32) -> Result<Outcome, InvalidMessage> {
+    let value = number.cast_signed();
     let unknown = InvalidMessage::Unknown {
         field: "outcome",
         value,
@@ -230,9 +248,32 @@ fn identity(wire: &v1::Identification) -> Result<ReportedIdentity, InvalidMessag
     match &wire.result {
         Some(v1::identification::Result::FailedCode(code)) => Ok(ReportedIdentity::Failed(*code)),
         Some(v1::identification::Result::Answer(answer)) => Ok(answered(answer)),
+        Some(v1::identification::Result::DnsCode(code)) => match u8::try_from(*code) {
+            Ok(code) if code <= DNS_CODE_MAX => Ok(ReportedIdentity::Resolver(code)),
+            Ok(_) | Err(_) => Err(InvalidMessage::Range {
+                field: "identifications.dns_code",
+                index: usize::try_from(wire.index).unwrap_or(usize::MAX),
+            }),
+        },
+        Some(v1::identification::Result::DnsFailure(failure)) => {
+            query_failure(*failure).map(ReportedIdentity::NoResolver)
+        }
         None => Err(InvalidMessage::Range {
             field: "identifications.result",
             index: usize::try_from(wire.index).unwrap_or(usize::MAX),
+        }),
+    }
+}
+
+/// Reads why a query got no answer.
+fn query_failure(value: i32) -> Result<QueryFailure, InvalidMessage> {
+    match v1::DnsFailure::try_from(value) {
+        Ok(v1::DnsFailure::Silent) => Ok(QueryFailure::Silent),
+        Ok(v1::DnsFailure::Closed) => Ok(QueryFailure::Closed),
+        Ok(v1::DnsFailure::Malformed) => Ok(QueryFailure::Malformed),
+        Ok(v1::DnsFailure::Unspecified) | Err(_) => Err(InvalidMessage::Unknown {
+            field: "identifications.dns_failure",
+            value,
         }),
     }
 }

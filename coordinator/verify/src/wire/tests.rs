@@ -11,11 +11,13 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use reachproof_model::flow::Flow;
-use reachproof_model::observation::{Attempt, Identification, Outcome, ProbeId};
+use prost::Message as _;
+use reachproof_model::flow::{Flow, FlowProtocol};
+use reachproof_model::observation::{Attempt, Identification, Outcome, ProbeId, QueryFailure};
 use reachproof_model::plan::{
     AgentKind, PlannedFlow, PlannedProbe, PolicyFact, ProbeKind, SourcePorts, Target,
 };
+use reachproof_proto::column::{column_to_wire, zigzag};
 use reachproof_proto::net::{NONCE_LENGTH, PROOF_KEY_LENGTH, PROOF_LENGTH, address_to_wire};
 use reachproof_proto::v1;
 
@@ -110,6 +112,20 @@ fn each_bad_field_of_a_greeting_is_named() {
     }
 }
 
+/// A column.
+fn column(entries: &[u32]) -> Option<v1::Column> {
+    Some(column_to_wire(entries.iter().copied()))
+}
+
+/// A column that says three entries one by one.
+fn three_others() -> Option<v1::Column> {
+    Some(v1::Column {
+        usual: 0,
+        gap: vec![0; 3],
+        other: vec![1; 3],
+    })
+}
+
 /// Two attempts: one silent, one connected with an answer.
 fn batch() -> v1::ObservationBatch {
     v1::ObservationBatch {
@@ -118,15 +134,19 @@ fn batch() -> v1::ObservationBatch {
         first_start_unix_us: 0,
         first_start_us: 1_000_000,
         local_addresses: vec![vec![10, 0, 1, 20]],
-        probe_id_delta: vec![5, -2],
-        attempt: vec![1, 0],
-        outcome: vec![v1::Outcome::TimedOut.into(), v1::Outcome::Connected.into()],
+        // 5, then 2 less.
+        probe_id_step: column(&[10, 3]),
+        attempt: column(&[1, 0]),
+        // Timed out, connected.
+        outcome: column(&[3, 1]),
         local_ports: vec![0x9c, 0x40, 0x9c, 0x41],
-        start_delta_us: vec![0, -500_000],
-        elapsed_us: vec![3_000_000, 250],
-        errno: vec![],
-        syn_retransmissions: vec![2, 0],
-        local_address: vec![],
+        start_pace_us: 600_000,
+        start_step_us: vec![-100_000],
+        elapsed_floor_us: 50,
+        elapsed_us: vec![2_999_950, 200],
+        errno: None,
+        syn_retransmissions: column(&[2, 0]),
+        local_address: None,
         identifications: vec![v1::Identification {
             index: 1,
             result: Some(v1::identification::Result::Answer(
@@ -159,7 +179,9 @@ fn columns_become_attempts() {
     assert_eq!(silent.identity, ReportedIdentity::NotAsked);
 
     assert_eq!(connected.probe, ProbeId(3));
-    assert_eq!(connected.attempt.started, Duration::from_millis(500));
+    assert_eq!(connected.attempt.started, Duration::from_millis(1_500));
+    let handshake = Duration::from_micros(250);
+    assert_eq!(connected.attempt.outcome, Outcome::Connected { handshake });
     let observed: SocketAddr = "10.0.1.20:40001".parse().unwrap();
     let proof = [9; PROOF_LENGTH];
     assert_eq!(
@@ -172,31 +194,49 @@ fn columns_become_attempts() {
 fn each_bad_column_of_a_batch_is_named() {
     type Spoil = fn(&mut v1::ObservationBatch);
     let table: Vec<(&str, Spoil)> = vec![
-        ("`outcome`", |batch| batch.outcome[0] = 0),
-        ("`outcome`", |batch| batch.outcome[0] = 8),
-        ("`outcome`", |batch| {
-            batch.outcome = vec![1; ATTEMPTS_PER_BATCH_MAX + 1]
+        ("`outcome`", |batch| batch.outcome = None),
+        ("`outcome`", |batch| batch.outcome = column(&[3, 0])),
+        ("`outcome`", |batch| batch.outcome = column(&[8, 1])),
+        ("`outcome`", |batch| batch.outcome = column(&[u32::MAX, 1])),
+        ("`outcome`", |batch| batch.outcome = column(&[3, 3, 1])),
+        ("`local_ports`", |batch| {
+            batch.local_ports = vec![1; 2 * ATTEMPTS_PER_BATCH_MAX + 2]
         }),
-        ("`probe_id_delta`", |batch| batch.probe_id_delta.truncate(1)),
-        ("`probe_id_delta`", |batch| batch.probe_id_delta[0] = -1),
-        ("`start_delta_us`", |batch| batch.start_delta_us.push(0)),
-        ("`start_delta_us`", |batch| {
-            batch.start_delta_us[1] = -1_000_001
-        }),
-        ("`start_delta_us`", |batch| {
-            batch.start_delta_us = vec![i64::MAX, i64::MAX]
-        }),
-        ("`elapsed_us`", |batch| batch.elapsed_us.clear()),
         ("`local_ports`", |batch| batch.local_ports.truncate(3)),
+        ("`start_step_us`", |batch| batch.local_ports.truncate(2)),
+        ("`probe_id_step`", |batch| {
+            batch.probe_id_step = three_others()
+        }),
+        ("`probe_id_step`", |batch| {
+            batch.probe_id_step = Some(v1::Column {
+                gap: vec![0],
+                ..v1::Column::default()
+            })
+        }),
+        ("`start_step_us`", |batch| batch.start_step_us.push(0)),
+        ("`start_step_us`", |batch| {
+            batch.start_step_us = vec![-600_001]
+        }),
+        ("`start_step_us`", |batch| batch.start_pace_us = u64::MAX),
+        ("`start_step_us`", |batch| batch.first_start_us = u64::MAX),
+        ("`elapsed_us`", |batch| batch.elapsed_us.clear()),
+        ("`elapsed_us`", |batch| batch.elapsed_floor_us = u32::MAX),
         ("`local_addresses`", |batch| {
             batch.local_addresses[0] = vec![1; 5]
         }),
-        ("`local_address`", |batch| batch.local_address = vec![0, 1]),
-        ("`local_address`", |batch| batch.local_address = vec![0]),
-        ("`attempt`", |batch| batch.attempt = vec![0]),
-        ("`errno`", |batch| batch.errno = vec![1, 2, 3]),
+        ("`local_addresses`", |batch| {
+            batch.local_addresses = vec![vec![1; 4]; ADDRESSES_MAX + 1]
+        }),
+        ("`local_address`", |batch| {
+            batch.local_address = column(&[0, 1])
+        }),
+        ("`attempt`", |batch| batch.attempt = column(&[0, 0, 1])),
+        ("`errno`", |batch| batch.errno = three_others()),
         ("`syn_retransmissions`", |batch| {
-            batch.syn_retransmissions = vec![1]
+            batch.syn_retransmissions = Some(v1::Column {
+                other: vec![1],
+                ..v1::Column::default()
+            })
         }),
         ("`identifications.index`", |batch| {
             batch.identifications[0].index = 2
@@ -243,6 +283,66 @@ fn a_failed_identification_keeps_its_code() {
         attempts(&batch).unwrap()[1].identity,
         ReportedIdentity::Failed(14)
     );
+}
+
+#[test]
+fn what_a_resolver_said_is_read_and_each_bad_field_is_named() {
+    use v1::identification::Result::{DnsCode, DnsFailure};
+    let read = |result| {
+        let mut batch = batch();
+        batch.identifications[0].result = Some(result);
+        attempts(&batch).map(|rows| rows[1].identity)
+    };
+    assert_eq!(read(DnsCode(3)), Ok(ReportedIdentity::Resolver(3)));
+    for (failure, expected) in [
+        (v1::DnsFailure::Silent, QueryFailure::Silent),
+        (v1::DnsFailure::Closed, QueryFailure::Closed),
+        (v1::DnsFailure::Malformed, QueryFailure::Malformed),
+    ] {
+        let read = read(DnsFailure(failure.into()));
+        assert_eq!(read, Ok(ReportedIdentity::NoResolver(expected)));
+    }
+    for bad in [DnsCode(16), DnsCode(300), DnsFailure(0), DnsFailure(9)] {
+        let error = read(bad).unwrap_err().to_string();
+        assert!(error.contains("identifications.dns_"), "{error}");
+    }
+}
+
+#[test]
+fn an_endpoint_is_read_and_each_bad_field_is_named() {
+    let good = v1::EndpointReport {
+        run: "run-1".to_owned(),
+        name: "abc.eks.amazonaws.com".to_owned(),
+        addresses: vec![vec![10, 0, 2, 10], vec![10, 0, 1, 10], vec![10, 0, 1, 10]],
+        failure: String::new(),
+    };
+    let read = endpoint(&good).unwrap();
+    let addresses: Vec<String> = read.addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["10.0.1.10", "10.0.2.10"]);
+
+    type Spoil = fn(&mut v1::EndpointReport);
+    let table: [(&str, Spoil); 6] = [
+        ("`endpoint.name`", |report| report.name.clear()),
+        ("`endpoint.name`", |report| report.name = "a".repeat(254)),
+        ("`endpoint.name`", |report| {
+            report.name = "a\u{1b}[2J".to_owned()
+        }),
+        ("`endpoint.addresses`", |report| {
+            report.addresses[0] = vec![1; 5]
+        }),
+        ("`endpoint.addresses`", |report| {
+            report.addresses = vec![vec![1; 4]; ENDPOINT_ADDRESSES_MAX + 1]
+        }),
+        ("`endpoint.failure`", |report| {
+            report.failure = "f".repeat(129)
+        }),
+    ];
+    for (expected, spoil) in table {
+        let mut bad = good.clone();
+        spoil(&mut bad);
+        let error = endpoint(&bad).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
 }
 
 #[test]
@@ -341,27 +441,49 @@ fn a_planned_probe_goes_out_as_it_is() {
         "a probe that asks nobody carries no nonce"
     );
 
+    let query = planned(ProbeKind::Resolve, SourcePorts::Random);
+    let over = |protocol| PlannedFlow {
+        flow: Flow {
+            protocol,
+            ..flow.flow.clone()
+        },
+        ..flow.clone()
+    };
+    for (protocol, kind) in [
+        (FlowProtocol::Tcp { port: 53 }, v1::ProbeKind::DnsTcp),
+        (FlowProtocol::Udp { port: 53 }, v1::ProbeKind::DnsUdp),
+    ] {
+        let asked = probe(&over(protocol), &query, &nonce).unwrap();
+        assert_eq!((asked.kind, asked.port), (kind.into(), 53));
+        assert_eq!(asked.nonce, nonce.to_vec());
+    }
+    let udp = over(FlowProtocol::Udp { port: 53 });
+    assert_eq!(
+        probe(&udp, &fixed, &nonce),
+        None,
+        "nothing is sent over UDP but queries"
+    );
+
     let keys = [(7_500, [2; PROOF_KEY_LENGTH])].into();
     assert_eq!(listens(&keys)[0].port, 7_500);
 }
 
-/// Writes attempts as an agent does: deltas, and sparse columns left out when they are all 0.
-fn columns(rows: &[ReportedAttempt], first_start_us: u64) -> v1::ObservationBatch {
+/// Writes attempts, sorted by their starts, as an agent does.
+fn columns(rows: &[ReportedAttempt]) -> v1::ObservationBatch {
     let us = |duration: Duration| i64::try_from(duration.as_micros()).unwrap();
     let mut batch = v1::ObservationBatch {
-        first_start_us,
+        first_start_us: rows
+            .first()
+            .map_or(0, |row| u64::try_from(us(row.attempt.started)).unwrap()),
+        start_pace_us: 1_000,
         ..v1::ObservationBatch::default()
     };
-    let (mut probe, mut start) = (0_i64, i64::try_from(first_start_us).unwrap());
+    let (mut steps, mut outcomes, mut errnos, mut places) = (vec![], vec![], vec![], vec![]);
+    let mut before = 0;
     for row in rows {
         let ProbeId(id) = row.probe;
-        batch
-            .probe_id_delta
-            .push(i32::try_from(i64::from(id) - probe).unwrap());
-        probe = i64::from(id);
-        batch.start_delta_us.push(us(row.attempt.started) - start);
-        start = us(row.attempt.started);
-        batch.attempt.push(row.attempt.number);
+        steps.push(zigzag(id.wrapping_sub(before).cast_signed()));
+        before = id;
         let (outcome, elapsed, errno) = match row.attempt.outcome {
             Outcome::Connected { handshake } => (v1::Outcome::Connected, handshake, 0),
             Outcome::Refused { after } => (v1::Outcome::Refused, after, 0),
@@ -371,14 +493,11 @@ fn columns(rows: &[ReportedAttempt], first_start_us: u64) -> v1::ObservationBatc
             Outcome::Starved => (v1::Outcome::Starved, Duration::ZERO, 0),
             Outcome::RefusedByPolicy => (v1::Outcome::RefusedByPolicy, Duration::ZERO, 0),
         };
-        batch.outcome.push(outcome.into());
+        outcomes.push(u32::try_from(i32::from(outcome)).unwrap());
+        errnos.push(errno);
         batch
             .elapsed_us
             .push(u32::try_from(elapsed.as_micros()).unwrap());
-        batch.errno.push(errno);
-        batch
-            .syn_retransmissions
-            .push(row.attempt.syn_retransmissions);
         let port = row.attempt.local.map_or(0, |local| local.port());
         batch.local_ports.extend(port.to_be_bytes());
         let index = row.attempt.local.map_or(0, |local| {
@@ -392,18 +511,24 @@ fn columns(rows: &[ReportedAttempt], first_start_us: u64) -> v1::ObservationBatc
                 batch.local_addresses.len() - 1
             })
         });
-        batch.local_address.push(u32::try_from(index).unwrap());
+        places.push(u32::try_from(index).unwrap());
     }
-    for column in [
-        &mut batch.attempt,
-        &mut batch.errno,
-        &mut batch.syn_retransmissions,
-        &mut batch.local_address,
-    ] {
-        if column.iter().all(|entry| *entry == 0) {
-            column.clear();
-        }
-    }
+    let steps_us = rows.windows(2);
+    batch.start_step_us = steps_us
+        .map(|pair| us(pair[1].attempt.started) - us(pair[0].attempt.started) - 1_000)
+        .collect();
+    batch.probe_id_step = column(&steps);
+    batch.attempt = column(
+        &rows
+            .iter()
+            .map(|row| row.attempt.number)
+            .collect::<Vec<_>>(),
+    );
+    batch.outcome = column(&outcomes);
+    batch.errno = column(&errnos);
+    batch.local_address = column(&places);
+    let syns = rows.iter().map(|row| row.attempt.syn_retransmissions);
+    batch.syn_retransmissions = column(&syns.collect::<Vec<_>>());
     batch
 }
 
@@ -423,7 +548,7 @@ fn row() -> impl Strategy<Value = ReportedAttempt> {
     ];
     let local =
         prop::option::of((any::<std::net::Ipv4Addr>(), 1..=u16::MAX).prop_map(SocketAddr::from));
-    (0..100_000_u32, 0..3_u32, micros, outcome, local, 0..5_u32).prop_map(
+    (any::<u32>(), 0..3_u32, micros, outcome, local, 0..5_u32).prop_map(
         |(id, number, started, outcome, local, syn_retransmissions)| ReportedAttempt {
             probe: ProbeId(id),
             attempt: Attempt {
@@ -441,8 +566,33 @@ fn row() -> impl Strategy<Value = ReportedAttempt> {
 
 proptest! {
     #[test]
-    fn any_batch_comes_back_as_it_was_sent(rows in vec(row(), 0..40), first in 0..9_000_000_u64) {
-        let batch = columns(&rows, first);
+    fn any_batch_comes_back_as_it_was_sent(mut rows in vec(row(), 0..40)) {
+        rows.sort_by_key(|row| row.attempt.started);
+        let batch = columns(&rows);
         prop_assert_eq!(attempts(&batch).unwrap(), rows);
+    }
+
+    #[test]
+    fn no_bytes_make_the_reader_panic(bytes in vec(any::<u8>(), 0..200)) {
+        if let Ok(batch) = v1::ObservationBatch::decode(bytes.as_slice()) {
+            let rows = attempts(&batch).unwrap_or_default();
+            prop_assert!(rows.len() <= ATTEMPTS_PER_BATCH_MAX);
+        }
+    }
+
+    #[test]
+    fn a_batch_with_some_bytes_changed_is_read_or_refused(
+        changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut bytes = batch().encode_to_vec();
+        for (place, byte) in changes {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        if let Ok(batch) = v1::ObservationBatch::decode(bytes.as_slice())
+            && let Ok(rows) = attempts(&batch)
+        {
+            prop_assert_eq!(rows.len(), batch.local_ports.len() / 2);
+        }
     }
 }

@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use hyper_util::rt::TokioIo;
+use reachproof_model::plan::ATTEMPTS;
+use reachproof_proto::column::{column_to_wire, zigzag};
 use reachproof_proto::net::{ProofKey, address_from_wire, address_to_wire, bytes_from_wire, proof};
 use reachproof_proto::v1;
 use reachproof_proto::v1::agent_message::Body;
@@ -61,6 +63,10 @@ impl Network {
     }
 }
 
+/// The endpoint of the cluster in the vectors.
+pub(crate) const ENDPOINT: &str =
+    "0123456789abcdef0123456789abcdef.gr7.us-east-1.eks.amazonaws.com";
+
 /// How an agent misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Habit {
@@ -72,10 +78,25 @@ pub(crate) enum Habit {
     Vanish,
     /// It comes back as another process after the first batch.
     Restart,
+    /// It never says that it has reported everything.
+    Mute,
+    /// Its kernel dropped connections for want of room.
+    Full,
+    /// It says what its host resolves the cluster endpoint to.
+    Resolves,
     /// It cannot make the right proof.
     Stranger,
     /// It sends results for a probe that is not its own, with another run's name, and for too many attempts.
     Forger,
+}
+
+/// The schema of reports that is published.
+pub(crate) fn schema() -> serde_json::Value {
+    let path = format!(
+        "{}/../../deploy/schemas/report.json",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
 /// A place where agents dial in.
@@ -108,16 +129,27 @@ pub(crate) async fn coordinator_until(
         "{}/../../tests/vectors/{vector}.json",
         env!("CARGO_MANIFEST_DIR")
     );
-    coordinator_of(Arc::new(PathBuf::from(path)), agents, shutdown).await
+    let world = Arc::new(PathBuf::from(path));
+    coordinator_of(world, Duration::ZERO, agents, shutdown).await
 }
 
 /// Starts a run over any world that waits for so many agents.
 pub(crate) async fn coordinator_over(world: Arc<dyn WorldSource>, agents: usize) -> Coordinator {
-    coordinator_of(world, agents, std::future::pending()).await
+    coordinator_of(world, Duration::ZERO, agents, std::future::pending()).await
+}
+
+/// The same, with a settle time.
+pub(crate) async fn coordinator_settling(
+    world: Arc<dyn WorldSource>,
+    settle: Duration,
+    agents: usize,
+) -> Coordinator {
+    coordinator_of(world, settle, agents, std::future::pending()).await
 }
 
 async fn coordinator_of(
     snapshot: Arc<dyn WorldSource>,
+    settle: Duration,
     agents: usize,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Coordinator {
@@ -135,9 +167,10 @@ async fn coordinator_of(
         snapshot,
         credentials,
         expected: ExpectedAgents::Count(agents),
+        settle,
         wait: Duration::from_secs(3),
         resume_wait: Duration::from_secs(2),
-        depth: reachproof_model::plan::Depth::Rules,
+        depth: None,
         seed: 1,
         content: SnapshotContent::LeftOut,
         started_at: SystemTime::UNIX_EPOCH,
@@ -315,6 +348,17 @@ impl Agent {
                 Order::Ack(ack) => process
                     .unacknowledged
                     .retain(|batch| batch.sequence > ack.sequence),
+                Order::Fence(fence) => {
+                    if self.habit != Habit::Mute {
+                        link.say(Body::Fence(v1::FenceReport {
+                            run: fence.run,
+                            number: fence.number,
+                            accept_queue_drops: Some(u64::from(self.habit == Habit::Full)),
+                            results_lost: 0,
+                        }))
+                        .await;
+                    }
+                }
                 Order::Welcome(_) | Order::Cancel(_) => {}
             }
         }
@@ -328,6 +372,15 @@ impl Agent {
         assignment: v1::Assignment,
     ) -> Option<Ended> {
         process.run.clone_from(&assignment.run);
+        if self.habit == Habit::Resolves {
+            link.say(Body::Endpoint(v1::EndpointReport {
+                run: assignment.run.clone(),
+                name: ENDPOINT.to_owned(),
+                addresses: vec![vec![10, 0, 1, 10]],
+                failure: String::new(),
+            }))
+            .await;
+        }
         if !assignment.listen.is_empty() {
             for listen in &assignment.listen {
                 let key = bytes_from_wire(&listen.proof_key).unwrap();
@@ -371,6 +424,7 @@ impl Agent {
 
     /// What was seen of some probes, as columns.
     fn batch(&self, process: &Process, probes: &[v1::Probe]) -> v1::ObservationBatch {
+        let mut rows = Vec::new();
         let mut batch = v1::ObservationBatch {
             run: process.run.clone(),
             sequence: process.sequence,
@@ -380,14 +434,26 @@ impl Agent {
         if self.habit == Habit::Forger {
             self.forge(&mut batch);
         }
-        let mut previous = (0_i32, 0_i64);
-        for probe in probes {
-            let attempts = match self.fate(probe) {
-                Fate::Open => 1,
-                Fate::Silent => probe.attempts,
-            };
-            for number in 0..attempts {
-                self.row(&mut batch, &mut previous, probe, number);
+        // In the order of their starts: first attempts first.
+        for number in 0..ATTEMPTS {
+            for probe in probes {
+                let attempts = match self.fate(probe) {
+                    Fate::Open => 1,
+                    Fate::Silent => probe.attempts,
+                };
+                if number < attempts {
+                    rows.push(self.row(probe, number));
+                }
+            }
+        }
+        columns(&rows, &mut batch);
+        for (index, row) in (0..).zip(&rows) {
+            if row.outcome == v1::Outcome::Connected {
+                let answer = self.answer(row.probe, row.port);
+                batch.identifications.push(v1::Identification {
+                    index,
+                    result: Some(v1::identification::Result::Answer(answer)),
+                });
             }
         }
         batch
@@ -404,18 +470,10 @@ impl Agent {
         (self.network.fate)(self.address, target, u16::try_from(probe.port).unwrap())
     }
 
-    /// Adds one attempt to a batch.
-    fn row(
-        &self,
-        batch: &mut v1::ObservationBatch,
-        previous: &mut (i32, i64),
-        probe: &v1::Probe,
-        number: u32,
-    ) {
-        let id = i32::try_from(probe.id).unwrap();
-        let start = 5_100_000 * i64::from(number);
+    /// One attempt.
+    fn row<'a>(&self, probe: &'a v1::Probe, number: u32) -> Row<'a> {
         let asks = probe.kind == i32::from(v1::ProbeKind::Peer);
-        let (outcome, elapsed) = match (self.fate(probe), asks) {
+        let (outcome, elapsed_us) = match (self.fate(probe), asks) {
             (Fate::Silent, _) => (v1::Outcome::TimedOut, 3_000_000),
             (Fate::Open, true) => (v1::Outcome::Connected, 300),
             (Fate::Open, false) => (v1::Outcome::Refused, 300),
@@ -424,20 +482,13 @@ impl Agent {
             Some(port) => u16::try_from(*port).unwrap(),
             None => 33_000 + u16::try_from(3 * probe.id + number).unwrap(),
         };
-        if outcome == v1::Outcome::Connected {
-            let index = u32::try_from(batch.outcome.len()).unwrap();
-            batch.identifications.push(v1::Identification {
-                index,
-                result: Some(v1::identification::Result::Answer(self.answer(probe, port))),
-            });
+        Row {
+            probe,
+            number,
+            outcome,
+            elapsed_us,
+            port,
         }
-        batch.probe_id_delta.push(id - previous.0);
-        batch.start_delta_us.push(start - previous.1);
-        *previous = (id, start);
-        batch.attempt.push(number);
-        batch.outcome.push(outcome.into());
-        batch.elapsed_us.push(elapsed);
-        batch.local_ports.extend(port.to_be_bytes());
     }
 
     /// The answer that the target gives to the nonce of a probe.
@@ -446,9 +497,14 @@ impl Agent {
         let listener = (target, u16::try_from(probe.port).unwrap());
         let key = match self.habit {
             Habit::Stranger => [0; 32],
-            Habit::Faithful | Habit::Cut | Habit::Vanish | Habit::Restart | Habit::Forger => {
-                *self.network.keys.lock().unwrap().get(&listener).unwrap()
-            }
+            Habit::Faithful
+            | Habit::Cut
+            | Habit::Vanish
+            | Habit::Restart
+            | Habit::Mute
+            | Habit::Full
+            | Habit::Resolves
+            | Habit::Forger => *self.network.keys.lock().unwrap().get(&listener).unwrap(),
         };
         let nonce = bytes_from_wire(&probe.nonce).unwrap();
         v1::IdentificationAnswer {
@@ -457,6 +513,34 @@ impl Agent {
             proof: proof(&key, &nonce, self.address, port).to_vec(),
         }
     }
+}
+
+/// One attempt of a probe.
+struct Row<'a> {
+    probe: &'a v1::Probe,
+    number: u32,
+    outcome: v1::Outcome,
+    elapsed_us: u32,
+    port: u16,
+}
+
+/// Writes attempts, sorted by their starts, as the columns of a batch; two attempts of a probe are 5.1 s apart.
+fn columns(rows: &[Row<'_>], batch: &mut v1::ObservationBatch) {
+    let start = |row: &Row<'_>| 5_100_000 * i64::from(row.number);
+    let id = |index: usize| i32::try_from(rows[index].probe.id).unwrap();
+    let step = |index: usize| id(index) - index.checked_sub(1).map_or(0, id);
+    let number = |outcome: v1::Outcome| u32::try_from(i32::from(outcome)).unwrap();
+    batch.probe_id_step = Some(column_to_wire(
+        (0..rows.len()).map(|index| zigzag(step(index))),
+    ));
+    batch.attempt = Some(column_to_wire(rows.iter().map(|row| row.number)));
+    batch.outcome = Some(column_to_wire(rows.iter().map(|row| number(row.outcome))));
+    batch.start_step_us = rows
+        .windows(2)
+        .map(|pair| start(&pair[1]) - start(&pair[0]))
+        .collect();
+    batch.elapsed_us = rows.iter().map(|row| row.elapsed_us).collect();
+    batch.local_ports = rows.iter().flat_map(|row| row.port.to_be_bytes()).collect();
 }
 
 /// Why a stream ended.

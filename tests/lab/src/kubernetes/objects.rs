@@ -10,10 +10,11 @@ use crate::kubernetes::KubernetesError;
 /// The kinds that the VPC CNI and the VPC resource controller bring.
 const DEFINITIONS: &str = include_str!("../../kubernetes/definitions.yaml");
 
-/// Answers whose objects are created as they are, in this order: whatever is selected before whoever selects, nodes
-/// before the pods on them.
-const AS_THEY_ARE: [&str; 6] = [
-    "nodes",
+/// Label with which EKS says what a node is.
+const COMPUTE_TYPE: &str = "eks.amazonaws.com/compute-type";
+
+/// Answers whose objects are created as they are, in this order: whatever is selected before whoever selects.
+const AS_THEY_ARE: [&str; 5] = [
     "services",
     "networkpolicies",
     "securitygrouppolicies",
@@ -31,6 +32,7 @@ const IMAGE: &str = "reachproof/lab:none";
 pub(super) fn list(snapshot: &Map<String, Value>) -> Result<Value, KubernetesError> {
     let mut objects: Vec<Value> =
         yaml_serde::from_str(DEFINITIONS).map_err(KubernetesError::Definitions)?;
+    objects.extend(items(snapshot, "nodes")?.iter().map(node));
     for stem in AS_THEY_ARE {
         objects.extend(items(snapshot, stem)?.iter().cloned());
     }
@@ -64,6 +66,22 @@ fn set(object: &mut Value, path: &[&str], value: Value) {
     if place.is_null() {
         *place = value;
     }
+}
+
+/// Adds room for pods, without which the scheduler leaves a node out, and what keeps other pods off a Fargate node.
+fn node(answer: &Value) -> Value {
+    let mut node = answer.clone();
+    let room = json!({"cpu": "2", "memory": "4Gi", "pods": "29"});
+    for field in ["capacity", "allocatable"] {
+        set(&mut node, &["status", field], room.clone());
+    }
+    let labels = node.pointer("/metadata/labels");
+    let kind = labels.and_then(|labels| labels.get(COMPUTE_TYPE));
+    if kind.is_some_and(|kind| kind == "fargate") {
+        let taint = json!([{"key": COMPUTE_TYPE, "value": "fargate", "effect": "NoSchedule"}]);
+        set(&mut node, &["spec", "taints"], taint);
+    }
+    node
 }
 
 /// Adds what admission wants, and that the pod is ready: a service then lists it.
@@ -141,6 +159,18 @@ mod tests {
         assert_eq!(
             pod["spec"]["containers"],
             json!([{"name": "c", "image": IMAGE}, {"name": "d", "image": "i"}])
+        );
+    }
+
+    #[test]
+    fn a_node_gets_room_and_a_fargate_node_its_taint() {
+        let labelled = |kind: &str| node(&json!({"metadata": {"labels": {COMPUTE_TYPE: kind}}}));
+        let (ec2, fargate) = (labelled("ec2"), labelled("fargate"));
+        assert_eq!(ec2["status"]["allocatable"]["pods"], "29");
+        assert_eq!(ec2.pointer("/spec/taints"), None);
+        assert_eq!(
+            fargate["spec"]["taints"],
+            json!([{"key": COMPUTE_TYPE, "value": "fargate", "effect": "NoSchedule"}])
         );
     }
 

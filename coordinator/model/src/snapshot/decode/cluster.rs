@@ -1,12 +1,19 @@
 //! The cluster, its Fargate profiles and the settings of the VPC CNI.
 
+use ipnet::IpNet;
+
+use super::kubernetes::text_map;
 use super::{Decoder, Item};
 use crate::describe::{Fault, Node};
 use crate::id::{SecurityGroupId, SubnetId, VpcId};
-use crate::net::network_v4;
+use crate::net::{InvalidNetwork, network_v4, network_v6};
 use crate::snapshot::{
-    Cluster, CniSettings, Consequence, EnforcingMode, FargateProfile, GapKind, Snat,
+    Cluster, CniSettings, Consequence, EnforcingMode, FargateProfile, FargateSelector, GapKind,
+    Snat,
 };
+
+/// Reads a network of one family.
+type ParseNetwork = fn(&str) -> Result<IpNet, InvalidNetwork>;
 
 /// Settings whose absence is noted, with their defaults \[CNI-R\].
 const DEFAULTS: [(&str, &str); 2] = [
@@ -60,6 +67,10 @@ impl<'a> Decoder<'a> {
                 .plain_text(node, "version")
                 .unwrap_or_default()
                 .to_owned(),
+            endpoint_url: self
+                .plain_text(node, "endpoint")
+                .unwrap_or_default()
+                .to_owned(),
             vpc: vpc.map(VpcId::from),
             subnets: self
                 .names(network.as_ref(), "subnetIds")
@@ -72,7 +83,25 @@ impl<'a> Decoder<'a> {
                 .into_iter()
                 .map(SecurityGroupId::from)
                 .collect(),
+            service_networks: self.service_networks(node),
         })
+    }
+
+    /// The ranges of services, of both families; an unreadable one is a gap without consequence for a prediction.
+    fn service_networks(&mut self, cluster: &Node<'a>) -> Vec<IpNet> {
+        let Some(network) = cluster.field("kubernetesNetworkConfig") else {
+            return Vec::new();
+        };
+        let parsers: [(&str, ParseNetwork); 2] = [
+            ("serviceIpv4Cidr", network_v4),
+            ("serviceIpv6Cidr", network_v6),
+        ];
+        let mut networks = Vec::new();
+        for (field, parse) in parsers {
+            let read = network.parsed(field, "a network", parse);
+            networks.extend(self.read(read, Consequence::None).flatten());
+        }
+        networks
     }
 
     /// The texts of a list; unreadable ones are gaps without consequence.
@@ -103,17 +132,22 @@ impl<'a> Decoder<'a> {
     }
 
     fn fargate_profile(&mut self, item: &Item<'a>) -> FargateProfile {
-        let mut subnets = Vec::new();
+        let (mut subnets, mut selectors) = (Vec::new(), Vec::new());
         for node in &item.descriptions {
             subnets.extend(
                 self.names(Some(node), "subnets")
                     .into_iter()
                     .map(SubnetId::from),
             );
+            let items = self.read(node.list("selectors"), Consequence::None);
+            for selector in items.unwrap_or_default() {
+                selectors.extend(self.read(fargate_selector(&selector), Consequence::None));
+            }
         }
         FargateProfile {
             name: item.id.to_owned(),
             subnets,
+            selectors,
         }
     }
 
@@ -160,6 +194,14 @@ impl<'a> Decoder<'a> {
 
 /// A variable of the CNI: its name, where it is, and its value; no value if it comes from elsewhere.
 type Variable<'a> = (&'a str, Node<'a>, Option<&'a str>);
+
+/// One selector of a Fargate profile.
+fn fargate_selector(node: &Node<'_>) -> Result<FargateSelector, Fault> {
+    Ok(FargateSelector {
+        namespace: node.required("namespace")?.to_owned(),
+        labels: text_map(node, "labels")?,
+    })
+}
 
 fn cni_variables<'a>(object: &Node<'a>) -> Result<Vec<Variable<'a>>, Fault> {
     let spec = object

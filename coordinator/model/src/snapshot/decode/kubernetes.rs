@@ -135,7 +135,7 @@ fn namespaced_name(object: &Node<'_>) -> Result<(String, String), Fault> {
     Ok((namespace.to_owned(), metadata.required("name")?.to_owned()))
 }
 
-fn text_map(node: &Node<'_>, name: &str) -> Result<BTreeMap<String, String>, Fault> {
+pub(super) fn text_map(node: &Node<'_>, name: &str) -> Result<BTreeMap<String, String>, Fault> {
     let Some(field) = node.field(name) else {
         return Ok(BTreeMap::new());
     };

@@ -6,11 +6,14 @@ mod groups;
 mod hosts;
 mod kube;
 mod lists;
+mod wide;
 
 use serde_json::{Map, Value, json};
 
 #[allow(unused_imports, reason = "not every target asks about flows")]
 pub use flows::flow;
+#[allow(unused_imports, reason = "not every target needs many ports")]
+pub use wide::{WIDE_PORTS, wide};
 
 /// A sequence that follows from its seed alone (splitmix64, public domain).
 pub struct Dice(u64);

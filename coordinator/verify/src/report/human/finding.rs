@@ -6,7 +6,7 @@ use reachproof_model::finding::{
     Basis, Condition, ConditionName, ConditionState, Finding, FindingKind, Note,
 };
 use reachproof_model::net::Printable;
-use reachproof_model::observation::{Attempt, Identification, Outcome};
+use reachproof_model::observation::{Attempt, Identification, Outcome, QueryFailure};
 use reachproof_model::prediction::{Place, Step, StepOutcome};
 
 use super::called;
@@ -121,6 +121,12 @@ fn attempted(attempt: &Attempt) -> String {
         Identification::Verified { observed } => format!(", peer verified, it saw {observed}"),
         Identification::Mismatch => ", somebody else answered".to_owned(),
         Identification::Failed { code } => format!(", identification failed (code {code})"),
+        Identification::Resolver { code } => format!(", a resolver answered (code {code})"),
+        Identification::NoResolver { failure } => match failure {
+            QueryFailure::Silent => ", the query got no answer".to_owned(),
+            QueryFailure::Closed => ", the query was answered by a close".to_owned(),
+            QueryFailure::Malformed => ", the query was answered by no resolver".to_owned(),
+        },
     };
     let number = attempt.number + 1;
     format!("attempt {number}{from}: {}{who}", outcome(&attempt.outcome))
@@ -186,6 +192,9 @@ fn basis(basis: &Basis) -> String {
         Basis::NoAccept { agent } => format!("{agent} accepted no such connection"),
         Basis::Accepted { agent, peer } => format!("{agent} accepted a connection from {peer}"),
         Basis::ReportIncomplete { agent } => format!("{agent} did not report everything"),
+        Basis::QueueFull { agent, drops } => format!(
+            "the kernel of {agent} dropped {drops} connections, a queue of accepted ones was full"
+        ),
         Basis::EveryGateKnown => "the model knows every gate".to_owned(),
         Basis::GateUnknown { gate } => format!("{gate} is unknown"),
         Basis::NoPolicySelects => "no NetworkPolicy selects either end".to_owned(),

@@ -1,0 +1,62 @@
+//! Connections that the kernel dropped because a queue of accepted connections was full.
+
+use std::fs;
+
+/// Where the kernel counts them, for the network namespace of this process.
+const NETSTAT: &str = "/proc/self/net/netstat";
+
+/// Whether the counters of the network namespace are the agent's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueCounters {
+    /// Nobody else listens in the namespace, as in a pod.
+    Own,
+    /// Others do, as on a node: the counters say nothing about the agent.
+    Shared,
+}
+
+impl QueueCounters {
+    /// Connections dropped since the namespace exists; none where the counters say nothing or cannot be read.
+    pub(super) fn read(self) -> Option<u64> {
+        match self {
+            QueueCounters::Own => drops(&fs::read_to_string(NETSTAT).ok()?),
+            QueueCounters::Shared => None,
+        }
+    }
+}
+
+/// `ListenDrops` of the group `TcpExt`, which counts also what `ListenOverflows` counts.
+fn drops(netstat: &str) -> Option<u64> {
+    let mut lines = netstat
+        .lines()
+        .filter_map(|line| line.strip_prefix("TcpExt:"));
+    let (names, numbers) = (lines.next()?, lines.next()?);
+    let mut columns = names.split_whitespace().zip(numbers.split_whitespace());
+    columns
+        .find(|(name, _)| *name == "ListenDrops")
+        .and_then(|(_, number)| number.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counter_is_found_by_its_name() {
+        let text = "TcpExt: SyncookiesSent ListenOverflows ListenDrops\nTcpExt: 1 2 30\n\
+                    IpExt: ListenDrops\nIpExt: 9\n";
+        assert_eq!(drops(text), Some(30));
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_nought() {
+        for text in ["", "TcpExt: ListenDrops\n", "TcpExt: A\nTcpExt: 1\n"] {
+            assert_eq!(drops(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_kernel_counts_for_every_namespace() {
+        assert!(QueueCounters::Own.read().is_some());
+        assert_eq!(QueueCounters::Shared.read(), None);
+    }
+}

@@ -1,0 +1,255 @@
+//! The agents: a DaemonSet or a Deployment for each kind of place.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::argument::{CoordinatorAddress, FargatePods};
+use super::namespace::{HOST_NAMESPACE, NAME, NAMESPACE};
+
+/// Label that tells the agents of one DaemonSet or Deployment from the others.
+pub(super) const PLACE_LABEL: &str = "reachproof/agents";
+
+/// Label with which EKS says what a node is: `ec2`, `auto`, `fargate` or `hybrid` (E.6).
+const COMPUTE_TYPE: &str = "eks.amazonaws.com/compute-type";
+
+/// The user of the image, who owns nothing anywhere.
+const USER: u32 = 65532;
+
+/// The program in the image.
+const PROGRAM: &str = "/reachproof-agent";
+
+/// Where ConfigMap and Secret are mounted.
+const SETTINGS_PATH: &str = "/etc/reachproof/settings";
+const TOKEN_PATH: &str = "/etc/reachproof/secret";
+
+/// Readable for the group of the pod, and for nobody else: 0440.
+const TOKEN_MODE: u32 = 0o440;
+
+/// Time for the last results after SIGTERM, in seconds; a drain takes at most a few.
+const GRACE_SECONDS: u32 = 10;
+
+/// Agents of one kind of place.
+#[derive(Debug, Clone)]
+pub(super) struct Agent {
+    /// Where they run.
+    pub(super) place: Place,
+    /// Image with the agent.
+    pub(super) image: String,
+    /// Where they dial.
+    pub(super) coordinator: CoordinatorAddress,
+}
+
+/// Where agents run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// On the pod network of each EC2 node.
+    Pod,
+    /// In the host network of each EC2 node.
+    Host,
+    /// In one Fargate pod.
+    Fargate {
+        /// Place in the list of the arguments, from 1.
+        number: usize,
+        /// What a Fargate profile selects.
+        pods: FargatePods,
+    },
+}
+
+impl Agent {
+    /// Namespace of the pods.
+    pub(super) fn namespace(&self) -> &str {
+        match &self.place {
+            Place::Pod => NAMESPACE,
+            Place::Host => HOST_NAMESPACE,
+            Place::Fargate { pods, .. } => &pods.namespace,
+        }
+    }
+
+    /// Labels of the pods.
+    pub(super) fn labels(&self) -> BTreeMap<String, String> {
+        let mut labels = standard_labels();
+        // A mesh would answer in the place of the agent (SECURITY T15).
+        labels.insert("sidecar.istio.io/inject".to_owned(), "false".to_owned());
+        match &self.place {
+            Place::Pod | Place::Host => {}
+            Place::Fargate { pods, .. } => {
+                labels.insert(pods.key.clone(), pods.value.clone());
+            }
+        }
+        labels.insert(PLACE_LABEL.to_owned(), self.place.word());
+        labels
+    }
+
+    /// The DaemonSet or Deployment.
+    pub(super) fn object(&self) -> Value {
+        let word = self.place.word();
+        let kind = match self.place {
+            Place::Pod | Place::Host => "DaemonSet",
+            Place::Fargate { .. } => "Deployment",
+        };
+        json!({
+            "apiVersion": "apps/v1",
+            "kind": kind,
+            "metadata": {
+                "name": format!("{NAME}-{word}"),
+                "namespace": self.namespace(),
+                "labels": standard_labels(),
+            },
+            "spec": {
+                "selector": {"matchLabels": {PLACE_LABEL: word}},
+                "template": {
+                    "metadata": {
+                        "labels": self.labels(),
+                        "annotations": {"linkerd.io/inject": "disabled"},
+                    },
+                    "spec": self.pod(),
+                },
+            },
+        })
+    }
+
+    /// What a pod is, but for where it may run.
+    fn pod(&self) -> Value {
+        let mut pod = json!({
+            "serviceAccountName": NAME,
+            "automountServiceAccountToken": false,
+            "enableServiceLinks": false,
+            "terminationGracePeriodSeconds": GRACE_SECONDS,
+            "securityContext": {
+                "runAsNonRoot": true,
+                "runAsUser": USER,
+                "runAsGroup": USER,
+                "fsGroup": USER,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [self.container()],
+            "volumes": [
+                {"name": "settings", "configMap": {"name": NAME}},
+                {"name": "secret", "secret": {"secretName": NAME, "defaultMode": TOKEN_MODE}},
+            ],
+        });
+        if let Value::Object(fields) = &mut pod {
+            fields.extend(self.place.scheduling());
+        }
+        pod
+    }
+
+    fn container(&self) -> Value {
+        json!({
+            "name": "agent",
+            "image": self.image,
+            "command": [PROGRAM],
+            "args": ["run"],
+            "env": self.environment(),
+            "securityContext": {
+                "allowPrivilegeEscalation": false,
+                "readOnlyRootFilesystem": true,
+                "capabilities": {"drop": ["ALL"]},
+            },
+            "resources": {
+                "requests": {"cpu": "10m", "memory": "16Mi"},
+                "limits": {"cpu": "250m", "memory": "64Mi"},
+            },
+            "livenessProbe": {
+                "exec": {"command": [PROGRAM, "health"]},
+                "initialDelaySeconds": 5,
+                "periodSeconds": 30,
+                "timeoutSeconds": 3,
+            },
+            // Ready is who has reached the coordinator: `kubectl get pods` shows who has not.
+            "readinessProbe": {
+                "exec": {"command": [PROGRAM, "health", "--attached"]},
+                "periodSeconds": 10,
+                "timeoutSeconds": 3,
+            },
+            "volumeMounts": [
+                {"name": "settings", "mountPath": SETTINGS_PATH, "readOnly": true},
+                {"name": "secret", "mountPath": TOKEN_PATH, "readOnly": true},
+            ],
+        })
+    }
+
+    /// The arguments of `reachproof-agent run` and `health`, as the environment has them.
+    fn environment(&self) -> Value {
+        let plain = [
+            (
+                "REACHPROOF_COORDINATOR",
+                format!("https://{}", self.coordinator),
+            ),
+            ("REACHPROOF_CA", format!("{SETTINGS_PATH}/ca.crt")),
+            ("REACHPROOF_POLICY", format!("{SETTINGS_PATH}/policy.yaml")),
+            ("REACHPROOF_TOKEN_FILE", format!("{TOKEN_PATH}/token")),
+            ("REACHPROOF_KIND", self.place.kind().to_owned()),
+        ];
+        // A pod of the host network has the addresses of its host here.
+        let of_the_pod = [
+            ("REACHPROOF_NAME", "metadata.name"),
+            ("REACHPROOF_NODE", "spec.nodeName"),
+            ("REACHPROOF_ADDRESS", "status.podIPs"),
+        ];
+        let plain = plain.map(|(name, value)| json!({"name": name, "value": value}));
+        let of_the_pod = of_the_pod.map(
+            |(name, field)| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": field}}}),
+        );
+        plain.into_iter().chain(of_the_pod).collect()
+    }
+}
+
+impl Place {
+    /// Ends the name of DaemonSet or Deployment.
+    fn word(&self) -> String {
+        match self {
+            Self::Pod => "pod".to_owned(),
+            Self::Host => "host".to_owned(),
+            Self::Fargate { number, .. } => format!("fargate-{number}"),
+        }
+    }
+
+    /// The agent's word for it.
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Pod => "pod",
+            Self::Host => "node",
+            Self::Fargate { .. } => "fargate",
+        }
+    }
+
+    /// The fields of a pod that say where it runs.
+    ///
+    /// A Fargate pod has none: EKS places it by namespace and labels, and knows no affinity \[EKS User Guide, Fargate
+    /// profiles\]. On EC2 there is an agent on every node, however tainted.
+    fn scheduling(&self) -> serde_json::Map<String, Value> {
+        let mut fields = serde_json::Map::new();
+        match self {
+            Self::Fargate { .. } => return fields,
+            Self::Pod => {}
+            Self::Host => {
+                fields.insert("hostNetwork".to_owned(), json!(true));
+            }
+        }
+        // A label that a node lacks is not in a list either.
+        let term = json!({"matchExpressions": [
+            {"key": COMPUTE_TYPE, "operator": "NotIn", "values": ["fargate", "hybrid"]},
+            {"key": "kubernetes.io/os", "operator": "NotIn", "values": ["windows"]},
+        ]});
+        let required = json!({"nodeSelectorTerms": [term]});
+        fields.insert(
+            "affinity".to_owned(),
+            json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}),
+        );
+        fields.insert("tolerations".to_owned(), json!([{"operator": "Exists"}]));
+        fields
+    }
+}
+
+/// Labels of everything that belongs to the agents.
+pub(super) fn standard_labels() -> BTreeMap<String, String> {
+    [
+        ("app.kubernetes.io/name", "reachproof-agent"),
+        ("app.kubernetes.io/part-of", "reachproof"),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .collect()
+}

@@ -1,0 +1,89 @@
+//! Where agents run, and what each such place has beside them.
+
+use serde_json::{Value, json};
+
+use super::agent::standard_labels;
+
+/// Namespace of the agents on the pod network.
+pub(super) const NAMESPACE: &str = "reachproof";
+
+/// Namespace of the agents in the host network, which the Pod Security Standards do not let into a restricted one.
+pub(super) const HOST_NAMESPACE: &str = "reachproof-host";
+
+/// ServiceAccount, ConfigMap and Secret of the agents, in each of their namespaces.
+pub(super) const NAME: &str = "reachproof-agent";
+
+/// What the agents of a run need to know. Not to be shown in a log: it has the token.
+pub(super) struct Contents {
+    /// Certificate of the run's CA in PEM.
+    pub(super) ca_certificate: String,
+    /// Token of the run.
+    pub(super) token: String,
+    /// The agents' policy, as their file.
+    pub(super) policy: String,
+}
+
+/// The objects that agents need in `namespace`, and the namespace itself if it is one of ours.
+///
+/// A namespace of somebody else is left as it is: neither its labels are changed, nor does it go with the agents.
+pub(super) fn objects(namespace: &str, contents: &Contents) -> Vec<Value> {
+    let level = match namespace {
+        NAMESPACE => Some("restricted"),
+        HOST_NAMESPACE => Some("privileged"),
+        _ => None,
+    };
+    let own = level.map(|level| own(namespace, level));
+    own.into_iter()
+        .chain([
+            account(namespace),
+            secret(namespace, &contents.token),
+            settings(namespace, contents),
+        ])
+        .collect()
+}
+
+fn own(namespace: &str, level: &str) -> Value {
+    let mut labels = standard_labels();
+    labels.insert(
+        "pod-security.kubernetes.io/enforce".to_owned(),
+        level.to_owned(),
+    );
+    json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": namespace, "labels": labels},
+    })
+}
+
+/// An account without any right: nobody binds a role to it, and its token is mounted nowhere (SECURITY B.1).
+fn account(namespace: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": metadata(namespace),
+        "automountServiceAccountToken": false,
+    })
+}
+
+fn secret(namespace: &str, token: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata(namespace),
+        "type": "Opaque",
+        "stringData": {"token": token},
+    })
+}
+
+fn settings(namespace: &str, contents: &Contents) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(namespace),
+        "data": {"ca.crt": contents.ca_certificate, "policy.yaml": contents.policy},
+    })
+}
+
+fn metadata(namespace: &str) -> Value {
+    json!({"name": NAME, "namespace": namespace, "labels": standard_labels()})
+}

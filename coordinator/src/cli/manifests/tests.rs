@@ -1,0 +1,330 @@
+//! What the manifests promise, one test each.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs;
+use std::path::Path;
+
+use clap::Parser;
+use reachproof_model::describe::parse;
+use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, TOKEN_FILE};
+use serde_json::json;
+
+use super::*;
+use crate::cli::{Cli, Command};
+
+/// The arguments that every call needs.
+const NEEDED: [&str; 8] = [
+    "reachproof",
+    "manifests",
+    "--snapshot",
+    "unread",
+    "--image",
+    "registry.example/reachproof-agent:1",
+    "--coordinator",
+    "10.0.1.5:7443",
+];
+
+fn arguments(more: &[&str]) -> Arguments {
+    let all = NEEDED.iter().chain(more);
+    let Command::Manifests(arguments) = Cli::try_parse_from(all).unwrap().command else {
+        panic!("another command");
+    };
+    arguments
+}
+
+/// The base world of SEMANTICS J with further answers.
+fn snapshot(more: &[(&str, Value)]) -> Snapshot {
+    let vector = include_str!("../../../../tests/vectors/F03.json");
+    let mut vector = parse(vector).unwrap();
+    let answers = vector["snapshot"].as_object_mut().unwrap();
+    for (stem, answer) in more {
+        answers.insert((*stem).to_owned(), answer.clone());
+    }
+    Snapshot::decode(&answers.clone().into()).unwrap().snapshot
+}
+
+/// A Fargate profile that selects these pods.
+fn profile(selector: Value) -> (&'static str, Value) {
+    let profile = json!({"fargateProfileName": "one", "subnets": [], "selectors": [selector]});
+    (
+        "describe-fargate-profile.one",
+        json!({"fargateProfile": profile}),
+    )
+}
+
+/// The objects for these arguments, with fixed credentials.
+fn made(more: &[&str]) -> Vec<Value> {
+    let policy = policy(&snapshot(&[])).unwrap();
+    let contents = Contents {
+        ca_certificate: "-----BEGIN CERTIFICATE-----\nQ0E=\n-----END CERTIFICATE-----\n".to_owned(),
+        token: "0123456789abcdef0123456789abcdef".to_owned(),
+        policy: yaml_serde::to_string(&policy).unwrap(),
+    };
+    objects(&agents(&arguments(more)), &contents)
+}
+
+const EVERYTHING: [&str; 4] = [
+    "--host-network",
+    "--fargate",
+    "reachproof/subnet=a",
+    "apps/example.com/on=fargate",
+];
+
+fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    let kinds = objects.iter().filter(|object| object["kind"] == kind);
+    kinds.collect()
+}
+
+/// DaemonSets and Deployments.
+fn workloads(objects: &[Value]) -> Vec<&Value> {
+    let mut found = of_kind(objects, "DaemonSet");
+    found.extend(of_kind(objects, "Deployment"));
+    found
+}
+
+fn pod(workload: &Value) -> &Value {
+    &workload["spec"]["template"]["spec"]
+}
+
+fn names(objects: &[&Value]) -> Vec<String> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let names = objects.iter().map(|object| {
+        let metadata = &object["metadata"];
+        format!(
+            "{}/{}",
+            text(&metadata["namespace"]),
+            text(&metadata["name"])
+        )
+    });
+    names.collect()
+}
+
+#[test]
+fn a_run_on_the_pod_network_needs_this() {
+    let documents = made(&[]);
+    let documents: Vec<String> = documents
+        .iter()
+        .map(|object| yaml_serde::to_string(object).unwrap())
+        .collect();
+    insta::assert_snapshot!(documents.join("---\n"));
+}
+
+#[test]
+fn a_run_on_hosts_and_fargate_needs_these_agents_as_well() {
+    let objects = made(&["--host-network", "--fargate", "reachproof/subnet=a"]);
+    let documents: Vec<String> = workloads(&objects)
+        .into_iter()
+        .skip(1)
+        .map(|object| yaml_serde::to_string(object).unwrap())
+        .collect();
+    insta::assert_snapshot!(documents.join("---\n"));
+}
+
+#[test]
+fn no_account_has_a_right_and_no_pod_has_its_token() {
+    let objects = made(&EVERYTHING);
+    let kinds: Vec<&str> = objects
+        .iter()
+        .map(|object| object["kind"].as_str().unwrap())
+        .collect();
+    for kind in &kinds {
+        assert!(!kind.contains("Role"), "{kind}");
+    }
+    let accounts = of_kind(&objects, "ServiceAccount");
+    assert_eq!(accounts.len(), 3);
+    for account in accounts {
+        assert_eq!(account["automountServiceAccountToken"], false);
+    }
+    for workload in workloads(&objects) {
+        assert_eq!(pod(workload)["automountServiceAccountToken"], false);
+    }
+}
+
+#[test]
+fn every_pod_is_restricted_but_for_the_network_of_its_host() {
+    for workload in workloads(&made(&EVERYTHING)) {
+        let pod = pod(workload);
+        assert_eq!(
+            pod["securityContext"],
+            json!({
+                "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            })
+        );
+        assert_eq!(
+            pod["containers"][0]["securityContext"],
+            json!({
+                "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+                "capabilities": {"drop": ["ALL"]},
+            })
+        );
+        let on_host = workload["metadata"]["namespace"] == "reachproof-host";
+        assert_eq!(pod["hostNetwork"].as_bool(), on_host.then_some(true));
+    }
+}
+
+#[test]
+fn hosts_have_agents_only_when_asked_for_and_in_a_namespace_of_their_own() {
+    let objects = made(&[]);
+    assert_eq!(
+        names(&workloads(&objects)),
+        ["reachproof/reachproof-agent-pod"]
+    );
+    let objects = made(&["--host-network"]);
+    let host = "reachproof-host/reachproof-agent-host";
+    assert_eq!(names(&of_kind(&objects, "DaemonSet"))[1], host);
+    let enforced: Vec<&Value> = of_kind(&objects, "Namespace")
+        .into_iter()
+        .map(|namespace| &namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"])
+        .collect();
+    assert_eq!(enforced, ["restricted", "privileged"]);
+}
+
+#[test]
+fn a_daemon_set_goes_to_no_fargate_hybrid_or_windows_node_and_to_all_others() {
+    let objects = made(&EVERYTHING);
+    for set in of_kind(&objects, "DaemonSet") {
+        let required = "/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
+        assert_eq!(
+            pod(set).pointer(required),
+            Some(&json!([{"matchExpressions": [
+                {"key": "eks.amazonaws.com/compute-type", "operator": "NotIn", "values": ["fargate", "hybrid"]},
+                {"key": "kubernetes.io/os", "operator": "NotIn", "values": ["windows"]},
+            ]}]))
+        );
+        assert_eq!(pod(set)["tolerations"], json!([{"operator": "Exists"}]));
+    }
+}
+
+#[test]
+fn each_fargate_profile_gets_one_pod_with_its_label_and_without_an_affinity() {
+    let objects = made(&EVERYTHING);
+    let deployments = of_kind(&objects, "Deployment");
+    assert_eq!(
+        names(&deployments),
+        [
+            "reachproof/reachproof-agent-fargate-1",
+            "apps/reachproof-agent-fargate-2"
+        ]
+    );
+    let labels = |place: usize| &deployments[place]["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(labels(0)["subnet"], "a");
+    assert_eq!(labels(1)["example.com/on"], "fargate");
+    for deployment in deployments {
+        assert_eq!(deployment["spec"].get("replicas"), None);
+        assert_eq!(pod(deployment).get("affinity"), None);
+        assert_eq!(pod(deployment).get("nodeSelector"), None);
+    }
+}
+
+#[test]
+fn a_namespace_of_somebody_else_gets_what_agents_need_and_is_not_itself_touched() {
+    let objects = made(&EVERYTHING);
+    assert_eq!(
+        names(&of_kind(&objects, "Namespace")),
+        ["/reachproof", "/reachproof-host"]
+    );
+    for kind in ["ServiceAccount", "Secret", "ConfigMap"] {
+        assert_eq!(
+            names(&of_kind(&objects, kind)),
+            [
+                "reachproof/reachproof-agent",
+                "reachproof-host/reachproof-agent",
+                "apps/reachproof-agent"
+            ]
+        );
+    }
+}
+
+#[test]
+fn selectors_find_their_own_pods_and_no_others() {
+    let objects = made(&EVERYTHING);
+    let workloads = workloads(&objects);
+    for (place, workload) in workloads.iter().enumerate() {
+        let wanted = &workload["spec"]["selector"]["matchLabels"]["reachproof/agents"];
+        for (other, candidate) in workloads.iter().enumerate() {
+            let labels = &candidate["spec"]["template"]["metadata"]["labels"];
+            assert_eq!(labels["reachproof/agents"] == *wanted, place == other);
+        }
+    }
+}
+
+#[test]
+fn agents_may_connect_to_the_ranges_of_the_vpcs_but_not_to_services() {
+    assert_eq!(
+        policy(&snapshot(&[])).unwrap(),
+        json!({
+            "allow": ["10.0.0.0/16", "10.1.0.0/16", "10.2.0.0/16", "2600:1f14:abc::/56"],
+            "deny": ["172.20.0.0/16"],
+        })
+    );
+    let none = snapshot(&[("describe-vpcs", json!({"Vpcs": []}))]);
+    assert!(matches!(policy(&none), Err(ManifestsError::NoRange)));
+}
+
+#[test]
+fn a_verify_with_the_same_directory_uses_the_same_ca_and_token() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().join("credentials");
+    let flag = format!("--credentials={}", directory.display());
+    let first = text(&arguments(&[&flag]), &snapshot(&[])).unwrap();
+    let read = |file: &str| fs::read_to_string(directory.join(file)).unwrap();
+    let documents: Vec<Value> = first
+        .split("\n---\n")
+        .skip(1)
+        .map(|document| yaml_serde::from_str(document).unwrap())
+        .collect();
+    let secret = of_kind(&documents, "Secret")[0];
+    assert_eq!(secret["stringData"]["token"], read(TOKEN_FILE).trim());
+    let settings = of_kind(&documents, "ConfigMap")[0];
+    assert_eq!(settings["data"]["ca.crt"], read(CA_CERTIFICATE_FILE));
+    let again = text(&arguments(&[&flag]), &snapshot(&[])).unwrap();
+    assert_eq!(first, again);
+
+    // Neither command is told a directory: both take the same.
+    let Command::Verify(verify) = Cli::try_parse_from([
+        "reachproof",
+        "verify",
+        "--snapshot",
+        "unread",
+        "--listen",
+        "0.0.0.0:7443",
+    ])
+    .unwrap()
+    .command
+    else {
+        panic!("another command");
+    };
+    assert_eq!(verify.credentials(), arguments(&[]).credentials);
+    assert_eq!(verify.credentials(), Path::new(CREDENTIALS_DIRECTORY));
+}
+
+#[test]
+fn pods_that_no_fargate_profile_selects_are_refused() {
+    let check = |selector: Value| {
+        let asked = arguments(&["--fargate", "apps/subnet=a"]);
+        check_profiles(&snapshot(&[profile(selector)]), &agents(&asked))
+    };
+    assert!(check(json!({"namespace": "apps", "labels": {"subnet": "?"}})).is_ok());
+    let refused = check(json!({"namespace": "apps", "labels": {"subnet": "b"}}));
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "no Fargate profile of the snapshot selects `apps/subnet=a`: make one that does, then read the cluster again"
+    );
+}
+
+#[test]
+fn a_fargate_profile_that_would_take_a_daemon_set_is_named() {
+    let taken = snapshot(&[profile(json!({"namespace": "reachproof*"}))]);
+    let refused = check_profiles(&taken, &agents(&arguments(&[])));
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "the Fargate profile `one` selects the pods of the DaemonSet in the namespace `reachproof`: give its selector a label"
+    );
+}

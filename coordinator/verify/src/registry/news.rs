@@ -1,0 +1,68 @@
+//! What agents say, as far as it matters to a run.
+
+use reachproof_model::cluster_endpoint::EndpointResolution;
+use reachproof_model::observation::{Accept, AgentName};
+
+use crate::wire::observations::ReportedAttempt;
+
+/// What a message means for the run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum News {
+    /// An agent dialled in for the first time.
+    Arrived(AgentName),
+    /// An agent came back over a new stream; it is the same process.
+    Resumed(AgentName),
+    /// An agent came back as a new process: what the old one held is lost.
+    Restarted(AgentName),
+    /// An agent lives.
+    Heard(AgentName),
+    /// New attempts.
+    Attempts {
+        /// Who made them.
+        agent: AgentName,
+        /// Run that they belong to.
+        run: String,
+        /// The attempts.
+        attempts: Vec<ReportedAttempt>,
+    },
+    /// New connections at an agent's listeners.
+    Accepts {
+        /// Whose listeners.
+        agent: AgentName,
+        /// Run that they belong to.
+        run: String,
+        /// The connections.
+        accepts: Vec<Accept>,
+        /// How many more there were.
+        dropped: u64,
+    },
+    /// An agent listens.
+    Listening {
+        /// Who.
+        agent: AgentName,
+        /// Run that it listens for.
+        run: String,
+        /// Ports that it could not open, with errno.
+        failures: Vec<(u16, u32)>,
+    },
+    /// An agent has reported everything up to a fence.
+    Fenced {
+        /// Who.
+        agent: AgentName,
+        /// Run that the fence is of.
+        run: String,
+        /// Number of the fence.
+        number: u32,
+        /// Connections that its kernel dropped for want of room; absent where nobody can tell.
+        queue_drops: Option<u64>,
+    },
+    /// An agent says what its host resolves the cluster endpoint to.
+    Endpoint {
+        /// Who.
+        agent: AgentName,
+        /// Run that it did so for.
+        run: String,
+        /// What it resolves to.
+        resolution: EndpointResolution,
+    },
+}
