@@ -70,13 +70,13 @@ fn flows_of_two_thousand_interfaces_are_answered_as_the_literal_evaluator_does()
 }
 
 /// `cargo test --release -p reachproof --no-default-features --test predict -- --ignored --nocapture`;
-/// `REACHPROOF_WORLDS`, `REACHPROOF_FLOWS` (of each) and `REACHPROOF_SEED` (the first) ask for others.
+/// `REACHPROOF_LARGE_WORLDS`, `REACHPROOF_LARGE_FLOWS` (of each) and `REACHPROOF_SEED` (the first) ask for others.
 #[test]
 #[ignore = "needs minutes: a million flows of ten large worlds"]
 fn a_hundred_thousand_flows_of_each_large_world_are_answered_as_the_literal_evaluator_does() {
     let first = second::asked("REACHPROOF_SEED", 1_000);
-    let worlds = second::asked("REACHPROOF_WORLDS", 10);
-    let flows = usize::try_from(second::asked("REACHPROOF_FLOWS", 100_000)).unwrap();
+    let worlds = second::asked("REACHPROOF_LARGE_WORLDS", 10);
+    let flows = usize::try_from(second::asked("REACHPROOF_LARGE_FLOWS", 100_000)).unwrap();
     for seed in first..first + worlds {
         let taken = ask(seed, flows);
         println!(

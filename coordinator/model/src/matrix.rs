@@ -31,7 +31,7 @@ use crate::snapshot::{Direction, Match, Snapshot};
 
 pub use answer::VerdictKind;
 pub use count::Counts;
-pub use explain::{Answer, Decision, Element, Explanation, GateAnswer, Site};
+pub use explain::{Answer, Element, Explanation, GateAnswer, Site};
 pub use relation::{Filter, RelationEntry, Tuple};
 
 pub(crate) use decisive::{Layer, Live, Seen};

@@ -133,7 +133,12 @@ fn spoil(value: &mut Value, dice: &mut Dice) {
             let place = dice.below(items.len());
             spoil(&mut items[place], dice);
         }
-        value => {
+        Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_) => {
             *value = dice
                 .pick(&[json!({"junk": 1}), json!(65979), json!("junk"), json!(null)])
                 .clone()

@@ -222,15 +222,14 @@ fn both_evaluators_agree_on_the_largest_worlds() {
     report(&compare_all(0..2, Size::LARGEST, 1_000));
 }
 
-/// `cargo test --release -p reachproof-model --test reference -- --ignored million`; `REACHPROOF_WORLDS`,
-/// `REACHPROOF_FLOWS` (of each) and `REACHPROOF_SEED` (the first) ask for others.
+/// `cargo test --release -p reachproof-model --test reference -- --ignored million_worlds`;
+/// `REACHPROOF_WORLDS` and `REACHPROOF_SEED` (the first) ask for others.
 #[test]
 #[ignore = "needs minutes: a million worlds"]
 fn both_evaluators_agree_on_a_million_worlds() {
     let first = second::asked("REACHPROOF_SEED", 1_000_000);
     let worlds = second::asked("REACHPROOF_WORLDS", 1_000_000);
-    let flows = usize::try_from(second::asked("REACHPROOF_FLOWS", 12)).unwrap();
-    report(&compare_all(first..first + worlds, Size::SMALL, flows));
+    report(&compare_all(first..first + worlds, Size::SMALL, 12));
 }
 
 /// Prints how much faster the relation is; `cargo test --release -p reachproof-model --test reference -- --ignored

@@ -16,24 +16,23 @@ use super::row::{NO_GROUPS, RowId};
 /// Most gates that one flow meets: all of [`Gate`].
 const GATES_MAX: usize = 11;
 
-/// A verdict with the deciding elements of all gates that have ports, borrowed from the relation.
+/// A verdict with the elements that decide at the gates with ports, for one line of the relation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision<'m> {
-    /// The verdict.
-    pub kind: VerdictKind,
+pub(super) struct Decision<'m> {
+    pub(super) kind: VerdictKind,
     /// Gate that decides a deny or a partial.
-    pub gate: Option<Gate>,
+    pub(super) gate: Option<Gate>,
     /// Word of a route denial or of an unknown.
-    pub reason: Option<&'static str>,
+    pub(super) reason: Option<&'static str>,
     /// Rule that admits at the sender; absent where none does.
-    pub egress: Option<&'m RuleId>,
+    pub(super) egress: Option<&'m RuleId>,
     /// Rule that admits at the receiver; absent where none does.
-    pub ingress: Option<&'m RuleId>,
+    pub(super) ingress: Option<&'m RuleId>,
     /// Number of the entry of the sender's subnet that decides; absent inside a subnet and where nobody can tell.
-    pub entry_out: Option<u32>,
+    pub(super) entry_out: Option<u32>,
     /// Number of the entry of the receiver's subnet that decides.
-    pub entry_in: Option<u32>,
-    pub(crate) route: Option<&'m RouteTaken>,
+    pub(super) entry_in: Option<u32>,
+    pub(super) route: Option<&'m RouteTaken>,
 }
 
 /// A verdict with every gate that the flow meets, in the order of the walk, up to the one that ends it.
