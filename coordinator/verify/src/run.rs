@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reachproof_model::compare::compare;
 use reachproof_model::expectation::requirements;
-use reachproof_model::observation::AgentName;
+use reachproof_model::observation::{AgentName, RunEvidence};
 use reachproof_model::plan::{
     Depth, FLOWS_PER_RUN_MAX, FileState, ProbePlan, Roster, RosterAgent, Scope, plan,
 };
@@ -90,22 +90,7 @@ async fn steps(
     progress: &(impl Fn(Progress) + Send + Sync),
 ) -> Result<Report, RunError> {
     let began = Instant::now();
-    let first = fleet
-        .unless_stopped(World::read(&config.snapshot))
-        .await??;
-    progress(Progress::Decoded {
-        interfaces: first.decoded.snapshot.network_interfaces().count(),
-        gaps: first.decoded.gaps.len(),
-    });
-    gather(
-        config,
-        &first.decoded.snapshot,
-        address,
-        &mut fleet,
-        progress,
-    )
-    .await?;
-    let worlds = Worlds::settled(config, first, &mut fleet, progress).await?;
+    let worlds = settled_worlds(config, address, &mut fleet, progress).await?;
     let before = &worlds.before;
     let snapshot = &before.decoded.snapshot;
     let roster = Roster::new(dialled_in(&fleet.registry));
@@ -119,33 +104,18 @@ async fn steps(
     let plan = plan(snapshot, &roster, &scope);
     let predictions = predictions(snapshot, &plan);
     let name = run_name(config)?;
-    let mut dispatch = Dispatch::new(
-        name.clone(),
-        config.resume_wait,
-        &plan,
-        &fleet.registry,
-        config.random.as_ref(),
-    )?;
-    let probed = probe(
-        &mut dispatch,
-        &mut fleet,
-        &roster,
-        config.resume_wait,
-        progress,
-    )
-    .await;
-    dispatch.cancel(&mut fleet.registry);
-    if let Err(error) = probed {
-        fleet.close().await;
-        return Err(error);
-    }
-    let evidence = dispatch.evidence(&fleet.registry);
+    let named = (name.as_str(), &plan);
+    let evidence = match observe(config, named, &roster, &mut fleet, progress).await {
+        Ok(evidence) => evidence,
+        Err(error) => {
+            fleet.close().await;
+            return Err(error);
+        }
+    };
     let present = present(snapshot, &roster, &fleet.registry, &evidence);
-    let after = fleet.unless_stopped(World::read(&config.snapshot)).await;
+    let after = read_again(config, &mut fleet).await;
     fleet.close().await;
-    let after = after?
-        .inspect_err(|error| warn!(%error, "the snapshot could not be read again"))
-        .ok();
+    let after = after?;
     let stability = worlds.compare(after.as_ref(), &plan, &predictions);
     let findings = compare(&plan, predictions, &roster, &evidence, &stability);
     let wishes = requirements(snapshot, &roster);
@@ -172,6 +142,50 @@ async fn steps(
         endpoints: judged.endpoints,
         gaps: worlds.before.decoded.gaps,
     })
+}
+
+/// Reads the world, waits for the agents and until the world has settled.
+async fn settled_worlds(
+    config: &RunConfig,
+    address: SocketAddr,
+    fleet: &mut Fleet<'_>,
+    progress: &(impl Fn(Progress) + Send + Sync),
+) -> Result<Worlds, RunError> {
+    let first = fleet
+        .unless_stopped(World::read(&config.snapshot))
+        .await??;
+    let snapshot = &first.decoded.snapshot;
+    progress(Progress::Decoded {
+        interfaces: snapshot.network_interfaces().count(),
+        gaps: first.decoded.gaps.len(),
+    });
+    gather(config, snapshot, address, fleet, progress).await?;
+    Worlds::settled(config, first, fleet, progress).await
+}
+
+/// Lets the agents probe what the plan of the run named so says, and returns what they saw.
+async fn observe(
+    config: &RunConfig,
+    (name, plan): (&str, &ProbePlan),
+    roster: &Roster,
+    fleet: &mut Fleet<'_>,
+    progress: &(impl Fn(Progress) + Send + Sync),
+) -> Result<RunEvidence, RunError> {
+    let wait = config.resume_wait;
+    let random = config.random.as_ref();
+    let mut dispatch = Dispatch::new(name.to_owned(), wait, plan, &fleet.registry, random)?;
+    let probed = probe(&mut dispatch, fleet, roster, wait, progress).await;
+    dispatch.cancel(&mut fleet.registry);
+    probed?;
+    Ok(dispatch.evidence(&fleet.registry))
+}
+
+/// Reads the world after the last probe; absent where it could not be read.
+async fn read_again(config: &RunConfig, fleet: &mut Fleet<'_>) -> Result<Option<World>, RunError> {
+    let after = fleet.unless_stopped(World::read(&config.snapshot)).await?;
+    Ok(after
+        .inspect_err(|error| warn!(%error, "the snapshot could not be read again"))
+        .ok())
 }
 
 /// Whether a file is in the snapshot.

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::columns::Settled;
+use super::Matrix;
 use super::answer::Cell;
-use super::row::RowId;
-use super::{Brief, Matrix};
-use crate::class::{ClassId, Facts, Policed, SetId, ZoneId, index};
+use crate::class::{ClassId, SetId, ZoneId, index};
 use crate::id::RuleId;
 use crate::net::PortRange;
 use crate::prediction::Verdict;
-use crate::snapshot::{Direction, Match, Readable, Traffic};
+use crate::snapshot::{Direction, Readable, Traffic};
+
+mod columns;
 
 /// What settles flows between classes at a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,18 +45,6 @@ pub(crate) struct Seen {
     /// By port, then by direction and set of groups.
     refused: Vec<[Vec<usize>; 2]>,
     others: Vec<BTreeMap<Layer, usize>>,
-}
-
-/// Nobody can tell, in a column.
-const UNSURE: u32 = u32::MAX - 1;
-/// No rule admits, in a column.
-const NOBODY: u32 = u32::MAX;
-
-/// Some intervals of all rows: what is asked of one row lies together.
-struct Columns {
-    intervals: Vec<usize>,
-    groups: Vec<u32>,
-    acls: Vec<u32>,
 }
 
 impl Seen {
@@ -184,37 +174,6 @@ impl Matrix<'_> {
                     }
                 }
             }
-        }
-    }
-
-    fn columns(&self, ports: &[u16], seen: &Seen) -> Columns {
-        let intervals: Vec<usize> = ports.iter().map(|port| self.ports.of(*port)).collect();
-        let group = |row: RowId, interval| match self.groups.answer(row, interval) {
-            Match::Yes => self
-                .groups
-                .deciding(row, interval)
-                .and_then(|rule| seen.parts.get(index(rule)).copied())
-                .unwrap_or(UNSURE),
-            Match::Unsure => UNSURE,
-            Match::No => NOBODY,
-        };
-        let list = |row: u32, interval| match self.acls.answer(row, interval) {
-            Match::Yes => 0,
-            Match::Unsure => UNSURE,
-            Match::No => self.acls.deciding(row, interval),
-        };
-        let each = |row: u32| intervals.iter().map(move |interval| (row, *interval));
-        let (rows, lists) = ((0..).take(self.groups.len()), (0..).take(self.acls.len()));
-        Columns {
-            groups: rows
-                .flat_map(each)
-                .map(|(row, at)| group(row, at))
-                .collect(),
-            acls: lists
-                .flat_map(each)
-                .map(|(row, at)| list(row, at))
-                .collect(),
-            intervals,
         }
     }
 
@@ -387,76 +346,6 @@ impl Live {
             by_set: by_set.into_iter().collect(),
             by_peer: by_peer.into_iter().collect(),
             lone: lone.clone(),
-        }
-    }
-}
-
-impl Columns {
-    /// The rows of a pair of classes, at all intervals that are asked for.
-    fn rows(&self, (egress, ingress): (RowId, RowId), brief: &Brief) -> PairRows<'_> {
-        let stretch = |row: u32| {
-            let start = index(row) * self.intervals.len();
-            start..start + self.intervals.len()
-        };
-        let group = |row| self.groups.get(stretch(row)).unwrap_or_default();
-        let list = |row| {
-            let within = brief.is_same_subnet;
-            self.acls
-                .get(stretch(row))
-                .filter(|_| !within)
-                .unwrap_or_default()
-        };
-        PairRows {
-            egress: group(egress),
-            ingress: group(ingress),
-            out: list(brief.acls.0),
-            back: list(brief.acls.1),
-        }
-    }
-}
-
-/// The rows of a pair of classes; those of lists are empty inside a subnet.
-struct PairRows<'c> {
-    egress: &'c [u32],
-    ingress: &'c [u32],
-    out: &'c [u32],
-    back: &'c [u32],
-}
-
-/// What settles a cell on a plain way.
-enum Settled {
-    /// Two rules, by the number of their pair in [`Seen`].
-    Admitted(u32),
-    /// Something else.
-    Otherwise(Layer),
-    /// Nobody can tell.
-    Unknown,
-}
-
-impl PairRows<'_> {
-    #[inline]
-    fn settled(&self, (from, to): (&Facts, &Facts), port: usize) -> Settled {
-        let egress = self.egress.get(port).copied().unwrap_or(UNSURE);
-        if egress == NOBODY {
-            return Settled::Otherwise(Layer::Refused(Direction::Egress, from.set));
-        }
-        let out = self.out.get(port).copied().unwrap_or(0);
-        if out != 0 && out != UNSURE {
-            return Settled::Otherwise(Layer::Entry(Direction::Egress, from.acl, out));
-        }
-        let back = self.back.get(port).copied().unwrap_or(0);
-        if back != 0 && back != UNSURE {
-            return Settled::Otherwise(Layer::Entry(Direction::Ingress, to.acl, back));
-        }
-        let ingress = self.ingress.get(port).copied().unwrap_or(UNSURE);
-        if ingress == NOBODY {
-            return Settled::Otherwise(Layer::Refused(Direction::Ingress, to.set));
-        }
-        let is_known = egress != UNSURE && ingress != UNSURE && out == 0 && back == 0;
-        if is_known && from.policed.max(to.policed) == Policed::No {
-            Settled::Admitted(egress + ingress)
-        } else {
-            Settled::Unknown
         }
     }
 }
