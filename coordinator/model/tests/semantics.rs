@@ -352,6 +352,9 @@ fn an_address_with_two_owners_is_ambiguous() {
     );
     assert_eq!(world.tcp(NODE_A, PEERED), unknown("ambiguous-address"));
     assert_eq!(world.tcp("10.0.1.40", NODE_A), unknown("ambiguous-address"));
+    // Exemptions come first (K.1): whoever emits is in the VPC of this resolver.
+    let exempt = json!({"verdict": "exempt", "reason": "vpc-dns"});
+    assert_eq!(world.tcp(NODE_A, "10.0.0.2"), exempt);
 }
 
 #[test]

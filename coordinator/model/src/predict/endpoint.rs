@@ -23,19 +23,27 @@ pub(super) enum Destination<'s> {
 /// An address that several interfaces own.
 struct Ambiguous;
 
+/// Why nobody can tell which interface emits: several own the source.
+struct AmbiguousSource<'s> {
+    /// The VPC that all of them are in; absent where they are in several.
+    vpc: Option<&'s Vpc>,
+}
+
 impl<'s> Walk<'s> {
     /// Everything before the first filter: exemptions, owners, hosts and SNAT.
     pub(super) fn endpoints(&mut self) -> Result<Route<'s>, Verdict> {
         let owner = self.source_interface();
-        let vpc = match owner {
-            Ok(Some(key)) => Some(self.vpc_of(key)),
-            Ok(None) | Err(Ambiguous) => None,
+        let vpc = match &owner {
+            Ok(key) => key.map(|key| self.vpc_of(key)),
+            Err(AmbiguousSource { vpc }) => *vpc,
         };
         self.exemptions(vpc)?;
         let key = match owner {
             Ok(Some(key)) => key,
             Ok(None) => return Err(self.unknown(UnknownReason::SrcOutsideModel)),
-            Err(Ambiguous) => return Err(self.unknown(UnknownReason::AmbiguousAddress)),
+            Err(AmbiguousSource { .. }) => {
+                return Err(self.unknown(UnknownReason::AmbiguousAddress));
+            }
         };
         let sender = Sender {
             key,
@@ -64,14 +72,20 @@ impl<'s> Walk<'s> {
     }
 
     /// The interface that emits: as the flow says, else the owner of the source (K.1 "Owners and VPCs").
-    fn source_interface(&self) -> Result<Option<Key<InterfaceEntry>>, Ambiguous> {
+    fn source_interface(&self) -> Result<Option<Key<InterfaceEntry>>, AmbiguousSource<'s>> {
         if let Some(id) = &self.flow.source_interface {
             return Ok(self.snapshot.interface_keys.get(id).copied());
         }
         match self.snapshot.source_owners(self.flow.source).as_slice() {
             [] => Ok(None),
             [one] => Ok(Some(*one)),
-            [_, _, ..] => Err(Ambiguous),
+            [first, others @ ..] => {
+                let vpc = |key: &Key<InterfaceEntry>| self.snapshot.interfaces.at(*key).vpc;
+                let is_one = others.iter().all(|other| vpc(other) == vpc(first));
+                Err(AmbiguousSource {
+                    vpc: is_one.then(|| self.vpc_of(*first)),
+                })
+            }
         }
     }
 

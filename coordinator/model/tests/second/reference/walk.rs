@@ -88,10 +88,10 @@ fn unknown(reason: &str) -> Answer {
     json!({"verdict": "unknown", "reason": reason})
 }
 
-/// The emitting interface, or why there is none.
-fn source_eni<'a>(world: &'a World, question: &Question) -> Result<&'a Eni, &'static str> {
+/// The interfaces that may emit.
+fn source_enis<'a>(world: &'a World, question: &Question) -> Vec<&'a Eni> {
     if let Some(id) = &question.interface {
-        return world.eni(id).ok_or("src-outside-model");
+        return world.eni(id).into_iter().collect();
     }
     let all = world.owners(question.source);
     let preferred: Vec<&Eni> = all
@@ -99,12 +99,7 @@ fn source_eni<'a>(world: &'a World, question: &Question) -> Result<&'a Eni, &'st
         .copied()
         .filter(|eni| Some(&eni.vpc) == world.cluster_vpc.as_ref())
         .collect();
-    let owners = if preferred.is_empty() { all } else { preferred };
-    match owners.as_slice() {
-        [] => Err("src-outside-model"),
-        [one] => Ok(one),
-        _ => Err("ambiguous-address"),
-    }
+    if preferred.is_empty() { all } else { preferred }
 }
 
 /// Answers one flow.
@@ -113,8 +108,9 @@ pub fn answer(world: &World, question: &Question) -> Answer {
     if EXEMPT.iter().any(|it| it.parse::<IpAddr>().unwrap() == dst) {
         return json!({"verdict": "exempt", "reason": "link-local"});
     }
-    let se = source_eni(world, question);
-    if let Ok(se) = se
+    let emitting = source_enis(world, question);
+    if let Some(se) = emitting.first()
+        && emitting.iter().all(|other| other.vpc == se.vpc)
         && let Some(primary) = world.vpc(&se.vpc).and_then(|vpc| vpc.primary)
         && primary.nth(2) == dst
     {
@@ -123,9 +119,10 @@ pub fn answer(world: &World, question: &Question) -> Answer {
     if src.is_loopback() || dst.is_loopback() || src == dst {
         return json!({"verdict": "bypass", "reason": "loopback"});
     }
-    let se = match se {
-        Ok(se) => se,
-        Err(reason) => return unknown(reason),
+    let se = match emitting.as_slice() {
+        [] => return unknown("src-outside-model"),
+        [one] => *one,
+        _ => return unknown("ambiguous-address"),
     };
     if let Some(answer) = same_host(world, se, dst) {
         return answer;
