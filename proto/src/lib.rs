@@ -7,7 +7,7 @@
 //! * [`net`] converts addresses and ports, and holds the one definition of the proof in
 //!   [`IdentifyResponse`](v1::IdentifyResponse) that the listener makes and the coordinator checks.
 //! * [`endpoint`] holds the names that a cluster's API server can have.
-//! * [`column`] holds the one form of a column in which most entries are the same.
+//! * [`mod@column`] holds the one form of a column in which most entries are the same.
 //!
 //! **Invariant.** A number from the wire never narrows with `as`: 65979 is an [`InvalidPort`](net::InvalidPort), not 443.
 //!
