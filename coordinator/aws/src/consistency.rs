@@ -18,7 +18,7 @@ pub(crate) enum Contradiction {
     Changed { id: String },
     /// A running instance lists an interface that is not among the interfaces.
     InterfaceMissing { instance: String, interface: String },
-    /// A subnet without network ACL; every subnet has one [B]. It would be judged by the default ACL.
+    /// A subnet without network ACL; every subnet has one \[B\]. It would be judged by the default ACL.
     NetworkAclMissing { subnet: String },
     /// A VPC of the cluster's own account without main route table; every VPC has one [C.1].
     MainRouteTableMissing { vpc: String },

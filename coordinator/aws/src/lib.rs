@@ -12,7 +12,7 @@
 //! | `shape` | types of the SDK to the CLI's JSON |
 //! | `reader`, `consistency` | what is read in which order, and whether it fits together |
 //! | [`doctor`] | which permissions there are |
-//! | [`mod@redact`] | stand-ins for account ids |
+//! | `redact` | stand-ins for account ids |
 //!
 //! **Invariants.** A list is handed out whole or not at all. What was refused is absent from the answers and named as a
 //! gap. Times, counts of calls and pages are in the record, never in the answers: the same world gives the same bytes.

@@ -40,7 +40,7 @@ pub struct Reading {
 /// lead to as far as this account sees them, and what rules and routes refer to.
 ///
 /// Calls at most [`CALLS_IN_FLIGHT_MAX`](crate::CALLS_IN_FLIGHT_MAX) at once and follows every list to its end. Answers
-/// that contradict each other are read again, the whole cluster up to [`READINGS_MAX`] times. `progress` is told of
+/// that contradict each other are read again, the whole cluster up to `READINGS_MAX` times. `progress` is told of
 /// each call that has ended well.
 ///
 /// Decides nothing: which interfaces are the control plane's [D.1] is the model's to say.
