@@ -58,6 +58,13 @@ pub fn idle(arguments: &IdleArguments) -> Measured<Goals> {
         Some(path) => path.clone(),
         None => std::env::current_exe()?.with_file_name(""),
     };
+    for program in ["reachproof", "reachproof-agent"] {
+        let path = programs.join(program);
+        if !path.exists() {
+            let path = path.display();
+            return Err(format!("there is no `{path}`: build it, or name its directory").into());
+        }
+    }
     run("ip", &["link", "set", "lo", "up"], "")?;
     let directory = tempfile::Builder::new().tempdir_in("/run/netns")?;
     let file = |name: &str| directory.path().join(name);
