@@ -87,18 +87,25 @@ fn play(
     during: impl FnOnce(&Stage) -> CaseResult,
 ) -> Result<(u8, Value, Stage), Box<dyn Error>> {
     let stage = Stage::up(world)?;
-    let (coordinator, dial) = Coordinator::start(&stage, &binary("reachproof")?, wait)?;
-    let agent = binary("reachproof-agent")?;
-    let agents = Agents::start(
-        &stage,
-        AgentProgram::Agent(&agent),
-        &dial,
-        &stage.expanded.agents,
-    )?;
+    let (coordinator, agents) = under_way(&stage, wait, Depth::Mesh)?;
     during(&stage)?;
     let (exit, report) = coordinator.finish()?;
     drop(agents);
     Ok((exit, report, stage))
+}
+
+/// A run on its way: the coordinator, with as much to try as `scope` says, and an agent at each of the world's places.
+fn under_way(
+    stage: &Stage,
+    wait: Duration,
+    scope: Depth,
+) -> Result<(Coordinator, Agents), Box<dyn Error>> {
+    let program = binary("reachproof")?;
+    let (coordinator, dial) = Coordinator::start_with(stage, &program, wait, scope)?;
+    let agent = binary("reachproof-agent")?;
+    let agent = AgentProgram::Agent(&agent);
+    let agents = Agents::start(stage, agent, &dial, &stage.expanded.agents)?;
+    Ok((coordinator, agents))
 }
 
 /// Fails if a report is not as its world states.
@@ -121,15 +128,7 @@ fn end_as_stated() -> CaseResult {
 fn cover_rules() -> CaseResult {
     let world = World::builtin("default")?;
     let stage = Stage::up(&world)?;
-    let program = binary("reachproof")?;
-    let (coordinator, dial) = Coordinator::start_with(&stage, &program, WAIT, Depth::Rules)?;
-    let agent = binary("reachproof-agent")?;
-    let agents = Agents::start(
-        &stage,
-        AgentProgram::Agent(&agent),
-        &dial,
-        &stage.expanded.agents,
-    )?;
+    let (coordinator, agents) = under_way(&stage, WAIT, Depth::Rules)?;
     let (exit, report) = coordinator.finish()?;
     drop(agents);
     if exit != world.expect.exit {
@@ -175,14 +174,7 @@ fn stop() -> CaseResult {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let world = World::builtin("default")?;
         let stage = Stage::up(&world)?;
-        let (coordinator, dial) = Coordinator::start(&stage, &binary("reachproof")?, WAIT)?;
-        let agent = binary("reachproof-agent")?;
-        let agents = Agents::start(
-            &stage,
-            AgentProgram::Agent(&agent),
-            &dial,
-            &stage.expanded.agents,
-        )?;
+        let (coordinator, agents) = under_way(&stage, WAIT, Depth::Mesh)?;
         for place in &stage.expanded.agents {
             stage.lab.within(&place.endpoint, || {
                 count_probes().map_err(|error| error.to_string())
@@ -335,14 +327,7 @@ const PAUSED: Duration = Duration::from_secs(60);
 fn pause() -> CaseResult {
     let world = World::builtin("default")?;
     let stage = Stage::up(&world)?;
-    let (coordinator, dial) = Coordinator::start(&stage, &binary("reachproof")?, WAIT)?;
-    let agent = binary("reachproof-agent")?;
-    let agents = Agents::start(
-        &stage,
-        AgentProgram::Agent(&agent),
-        &dial,
-        &stage.expanded.agents,
-    )?;
+    let (coordinator, agents) = under_way(&stage, WAIT, Depth::Mesh)?;
     stage.await_listeners()?;
     coordinator.signal(Signal::SIGSTOP)?;
     std::thread::sleep(PAUSED);
@@ -419,14 +404,7 @@ const ATTEMPTS_MOST: usize = 16;
 fn kill_agent() -> CaseResult {
     let world = World::builtin("default")?;
     let stage = Stage::up(&world)?;
-    let (coordinator, dial) = Coordinator::start(&stage, &binary("reachproof")?, WAIT)?;
-    let agent = binary("reachproof-agent")?;
-    let mut agents = Agents::start(
-        &stage,
-        AgentProgram::Agent(&agent),
-        &dial,
-        &stage.expanded.agents,
-    )?;
+    let (coordinator, mut agents) = under_way(&stage, WAIT, Depth::Mesh)?;
     stage.await_listeners()?;
     agents.kill("web")?;
     let (_, report) = coordinator.finish()?;
