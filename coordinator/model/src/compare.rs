@@ -20,36 +20,31 @@ mod reached;
 
 /// Judges every flow of `plan`, in its order, by what a run knows.
 ///
-/// `predictions` belong to the flows of `plan`, one each, in the same order; they go into the findings as they are.
+/// `predictions` belong to the flows of `plan`, one each, in the same order; they and the attempts go into the findings as
+/// they are.
 #[must_use]
 pub fn compare(
     plan: &ProbePlan,
     predictions: Vec<Prediction>,
     roster: &Roster,
-    evidence: &RunEvidence,
+    mut evidence: RunEvidence,
     stability: &Stability,
 ) -> Vec<Finding> {
     let comparison = Comparison {
-        reached: Reached::new(plan, &predictions, evidence),
+        reached: Reached::new(plan, &predictions, &evidence),
         roster,
-        evidence,
+        evidence: &evidence,
         stability,
     };
     let judgements: Vec<Judgement> = (0..)
         .zip(plan.flows.iter().zip(&predictions))
         .map(|(index, (flow, prediction))| comparison.judge(index, flow, prediction))
         .collect();
-    let observed: Vec<Observation> = plan
-        .flows
-        .iter()
-        .map(|flow| comparison.observation(flow))
-        .collect();
-    let parts = judgements.into_iter().zip(observed);
     plan.flows
         .iter()
         .zip(predictions)
-        .zip(parts)
-        .map(|((flow, prediction), (judgement, observation))| Finding {
+        .zip(judgements)
+        .map(|((flow, prediction), judgement)| Finding {
             kind: judgement.kind,
             flow: flow.flow.clone(),
             source_agent: Some(flow.source.clone()),
@@ -57,12 +52,25 @@ pub fn compare(
                 .holder(flow.flow.destination)
                 .map(|agent| agent.name.clone()),
             prediction,
-            observation,
+            observation: taken(&mut evidence, flow),
             reason: judgement.reason,
             conditions: judgement.conditions,
             notes: judgement.notes,
         })
         .collect()
+}
+
+/// Takes all attempts of a flow out, probe by probe.
+fn taken(evidence: &mut RunEvidence, flow: &PlannedFlow) -> Observation {
+    let mut probes = flow.probes.iter().map(|probe| {
+        let observation = evidence.observations.get_mut(probe.id.index());
+        observation.map(std::mem::take).unwrap_or_default()
+    });
+    let mut all = probes.next().unwrap_or_default();
+    for more in probes {
+        all.attempts.extend(more.attempts);
+    }
+    all
 }
 
 /// Everything that one run knows, indexed for the questions of F.2.
@@ -71,7 +79,7 @@ struct Comparison<'a> {
     roster: &'a Roster,
     evidence: &'a RunEvidence,
     stability: &'a Stability,
-    reached: Reached,
+    reached: Reached<'a>,
 }
 
 /// What follows from an observation, before it is written down as a finding.
@@ -117,23 +125,9 @@ enum Saying {
 }
 
 impl<'a> Comparison<'a> {
-    /// All attempts of a flow, probe by probe.
-    fn observation(&self, flow: &PlannedFlow) -> Observation {
-        let attempts = flow
-            .probes
-            .iter()
-            .flat_map(|probe| self.attempts(probe))
-            .cloned()
-            .collect();
-        Observation { attempts }
-    }
-
     /// The attempts of one probe.
     fn attempts(&self, probe: &PlannedProbe) -> &'a [Attempt] {
-        self.evidence
-            .observations
-            .get(&probe.id)
-            .map_or(&[], |observation| &observation.attempts)
+        self.evidence.attempts(probe.id)
     }
 
     /// The table of F.3.

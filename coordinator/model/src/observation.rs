@@ -3,7 +3,7 @@
 //! Nothing in here judges. The words are those of the network (STYLE 3): an [`Outcome`] never says allow or deny.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -230,6 +230,17 @@ pub struct AgentRecord {
 }
 
 impl AgentRecord {
+    /// The connections that its listener at `address` and `port` accepted.
+    pub fn accepts_at(&self, address: IpAddr, port: u16) -> impl Iterator<Item = &Accept> {
+        let first = Accept {
+            local: SocketAddr::new(address, port),
+            peer: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
+        };
+        let from_there = self.accepts.range(first..);
+        from_there
+            .take_while(move |Accept { local, .. }| local.ip() == address && local.port() == port)
+    }
+
     /// Whether the list of accepted connections is complete.
     pub fn accepts_complete(&self) -> bool {
         self.presence == Presence::HeardToTheEnd
@@ -241,16 +252,32 @@ impl AgentRecord {
 /// Everything that the agents reported in one run, each attempt once.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RunEvidence {
-    /// What was seen of each probe.
-    pub observations: BTreeMap<ProbeId, Observation>,
+    /// What was seen of each probe, in the order of their numbers. Of probes beyond its end nothing was reported.
+    pub observations: Vec<Observation>,
     /// What is known of each agent that took part.
     pub records: BTreeMap<AgentName, AgentRecord>,
 }
 
-/// Names a probe within a run.
+impl RunEvidence {
+    /// The attempts of a probe; none when nothing was reported.
+    pub fn attempts(&self, probe: ProbeId) -> &[Attempt] {
+        self.observations
+            .get(probe.index())
+            .map_or(&[], |observation| &observation.attempts)
+    }
+}
+
+/// Names a probe within a run: its number in the plan, from 0 and without gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct ProbeId(pub u32);
+
+impl ProbeId {
+    /// The number as a place in a list of all probes.
+    pub fn index(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
 
 /// Writes a duration as whole microseconds.
 fn microseconds<S: serde::Serializer>(
@@ -262,6 +289,8 @@ fn microseconds<S: serde::Serializer>(
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     #[test]
@@ -279,6 +308,31 @@ mod tests {
         for (outcome, evidence) in table {
             assert_eq!(outcome.evidence(), evidence, "{outcome:?}");
         }
+    }
+
+    #[test]
+    fn accepted_connections_are_found_by_address_and_port() {
+        let at = |local: &str| Accept {
+            local: local.parse().unwrap(),
+            peer: "10.0.1.20:40000".parse().unwrap(),
+        };
+        let all = [
+            "10.0.1.1:7500",
+            "10.0.1.1:7501",
+            "10.0.1.2:7500",
+            "[::1]:7500",
+        ];
+        let record = AgentRecord {
+            accepts: all.map(at).into_iter().collect(),
+            ..AgentRecord::default()
+        };
+        for local in all {
+            let socket: SocketAddr = local.parse().unwrap();
+            let found: Vec<_> = record.accepts_at(socket.ip(), socket.port()).collect();
+            assert_eq!(found, [&at(local)], "{local}");
+        }
+        let elsewhere = record.accepts_at("10.0.1.1".parse().unwrap(), 7499);
+        assert_eq!(elsewhere.count(), 0);
     }
 
     #[test]

@@ -209,12 +209,7 @@ fn each_condition_that_fails_makes_silence_inconclusive() {
         }),
         ("not-repeated", "two attempts only", |run| {
             let id = run.plan.flows[0].probes[0].id;
-            run.evidence
-                .observations
-                .get_mut(&id)
-                .unwrap()
-                .attempts
-                .remove(1);
+            run.evidence.observations[id.index()].attempts.remove(1);
         }),
         ("not-repeated", "an attempt without a socket", |run| {
             run.attempt(0, 1).local = None;
@@ -460,7 +455,7 @@ fn another_source_port_than_planned_is_not_repeated() {
     let (open, closed) = (vec![refused(); 3], vec![silent(); 3]);
     let mut run = by_port([open.clone(), open, closed.clone(), closed]);
     let id = run.plan.flows[0].probes[3].id;
-    let attempts = &mut run.evidence.observations.get_mut(&id).unwrap().attempts;
+    let attempts = &mut run.evidence.observations[id.index()].attempts;
     attempts[1].local = Some(SocketAddr::new(of("a"), 60_998));
     assert_eq!(run.first().reason, Some(FindingReason::NotRepeated));
 }

@@ -109,7 +109,7 @@ fn apply(run: &mut Run, spoil: &Spoil) {
     let attempts = |run: &mut Run, flow: usize, change: &dyn Fn(usize, &mut Attempt)| {
         if let Some(planned) = run.plan.flows.get(flow) {
             let id = planned.probes[0].id;
-            let observation = run.evidence.observations.get_mut(&id).unwrap();
+            let observation = &mut run.evidence.observations[id.index()];
             for (index, attempt) in observation.attempts.iter_mut().enumerate() {
                 change(index, attempt);
             }
@@ -167,7 +167,7 @@ fn apply(run: &mut Run, spoil: &Spoil) {
 
 /// Attempts of a flow, from the raw reports.
 fn attempts<'a>(run: &'a Run, flow: &PlannedFlow) -> &'a [Attempt] {
-    &run.evidence.observations[&flow.probes[0].id].attempts
+    run.evidence.attempts(flow.probes[0].id)
 }
 
 /// Whether the intended target answered `flow`, literally.

@@ -6,14 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use reachproof_model::observation::{AgentName, AgentRecord, Observation, Presence, RunEvidence};
+use reachproof_model::observation::{AgentName, AgentRecord, Presence, RunEvidence};
 use reachproof_model::plan::{ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, ProbeId, ProbePlan};
 use reachproof_proto::net::ProofKey;
 use reachproof_proto::v1;
 use reachproof_proto::v1::coordinator_message::Body as Reply;
 
 use pace::{Pace, Paced};
-use probe::ProbeState;
+use probe::{ProbeState, Probes};
 
 use crate::random::{Random, RandomError};
 use crate::registry::{Member, Registry};
@@ -61,7 +61,7 @@ pub struct Dispatch<'plan> {
     run: String,
     slack: Duration,
     plan: &'plan ProbePlan,
-    probes: BTreeMap<ProbeId, ProbeState>,
+    probes: Probes,
     parts: BTreeMap<AgentName, Part>,
     pace: Pace,
     silence: Duration,
@@ -82,17 +82,16 @@ impl<'plan> Dispatch<'plan> {
         registry: &Registry,
         random: &dyn Random,
     ) -> Result<Self, RandomError> {
-        let mut probes = BTreeMap::new();
+        let mut probes = Probes::default();
         for (index, flow) in plan.flows.iter().enumerate() {
             for planned in &flow.probes {
-                let state = ProbeState {
+                probes.push(ProbeState {
                     agent: flow.source.clone(),
                     flow: index,
                     planned: planned.clone(),
                     nonce: drawn(random)?,
                     attempts: Vec::new(),
-                };
-                probes.insert(planned.id, state);
+                });
             }
         }
         let pace = Pace::new(paced(plan), |agent| {
@@ -179,14 +178,6 @@ impl<'plan> Dispatch<'plan> {
 
     /// What was seen. Who has not said that everything is reported counts as lost.
     pub fn evidence(self, registry: &Registry) -> RunEvidence {
-        let observations = self
-            .probes
-            .into_iter()
-            .map(|(id, probe)| {
-                let attempts = probe.attempts;
-                (id, Observation { attempts })
-            })
-            .collect();
         let records = self
             .parts
             .into_iter()
@@ -207,7 +198,7 @@ impl<'plan> Dispatch<'plan> {
             })
             .collect();
         RunEvidence {
-            observations,
+            observations: self.probes.into_observations(),
             records,
         }
     }

@@ -117,7 +117,7 @@ async fn steps(
     fleet.close().await;
     let after = after?;
     let stability = worlds.compare(after.as_ref(), &plan, &predictions);
-    let findings = compare(&plan, predictions, &roster, &evidence, &stability);
+    let findings = compare(&plan, predictions, &roster, evidence, &stability);
     let wishes = requirements(snapshot, &roster);
     let judged = judged(snapshot, &roster, &plan, &wishes, findings);
     Ok(Report {

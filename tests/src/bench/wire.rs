@@ -245,7 +245,7 @@ impl RunOfFlows {
             &self.plan,
             self.predictions,
             &self.roster,
-            &evidence,
+            evidence,
             &stability,
         );
         let took = processor_time()?.saturating_sub(start);

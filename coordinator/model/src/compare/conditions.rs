@@ -1,7 +1,7 @@
 //! The six conditions under which silence carries a verdict (F.2), each with how it was met.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::reached::{Answer, Filtered};
@@ -97,7 +97,7 @@ impl Comparison<'_> {
                 agent: agent.name.clone(),
             };
         }
-        if let Some(answer) = self.reached.at(target).first() {
+        if let Some(answer) = self.reached.at(target).next() {
             return Basis::AnsweredProbe {
                 agent: answer.agent.clone(),
                 port: answer.target.port(),
@@ -121,18 +121,18 @@ impl Comparison<'_> {
         let Some(record) = self.evidence.records.get(&agent) else {
             return Basis::ReportIncomplete { agent };
         };
-        let sockets: BTreeSet<SocketAddr> = self
-            .attempts(probe)
-            .iter()
-            .filter_map(|attempt| attempt.local)
-            .collect();
-        let seen = record.accepts.iter().find(|accept| {
-            let here = accept.local.ip() == target
-                && Some(accept.local.port()) == flow.flow.protocol.port();
+        let attempts = self.attempts(probe);
+        let port = flow.flow.protocol.port().into_iter();
+        let mut accepts = port.flat_map(|port| record.accepts_at(target, port));
+        let seen = accepts.find(|accept| {
             let from =
                 accept.peer.ip() == flow.flow.source || Some(accept.peer.ip()) == flow.translated;
-            let own = sockets.contains(&accept.peer);
-            here && (own || (from && !self.reached.explains(target, accept.peer)))
+            let own = || {
+                attempts
+                    .iter()
+                    .any(|attempt| attempt.local == Some(accept.peer))
+            };
+            own() || (from && !self.reached.explains(target, accept.peer))
         });
         match seen {
             Some(accept) => Basis::Accepted {
@@ -160,7 +160,7 @@ impl Comparison<'_> {
         let target = flow.flow.destination;
         let source = flow.flow.source;
         let port = flow.flow.protocol.port();
-        let to_target = || self.controls(self.reached.at(target));
+        let to_target = || self.reached.at(target).filter(is_control);
         if let Some(other) =
             to_target().find(|answer| answer.source == source && Some(answer.target.port()) != port)
         {
@@ -169,7 +169,9 @@ impl Comparison<'_> {
             };
         }
         let elsewhere = self
-            .controls(self.reached.from(source))
+            .reached
+            .from(source)
+            .filter(is_control)
             .find(|answer| answer.target.ip() != target)
             .map(|answer| answer.target);
         let Some(elsewhere) = elsewhere else {
@@ -192,13 +194,6 @@ impl Comparison<'_> {
         }
     }
 
-    /// Those answers whose packets met security groups.
-    fn controls<'b>(&self, answers: &'b [Answer]) -> impl Iterator<Item = &'b Answer> {
-        answers
-            .iter()
-            .filter(|answer| answer.filtered == Filtered::Yes)
-    }
-
     /// The agent at `target`, if its control stream comes from that very address and was there to the end.
     fn streaming_agent(&self, target: IpAddr) -> Option<AgentName> {
         let agent = self.roster.holder(target)?;
@@ -207,6 +202,11 @@ impl Comparison<'_> {
             record.stream_address == Some(target) && record.presence == Presence::HeardToTheEnd;
         through.then(|| agent.name.clone())
     }
+}
+
+/// Whether the packets of an answer met security groups.
+fn is_control(answer: &&Answer<'_>) -> bool {
+    answer.filtered == Filtered::Yes
 }
 
 /// F.2.3: the model knows every gate on the way.

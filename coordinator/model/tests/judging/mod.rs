@@ -8,7 +8,7 @@
     reason = "each test file uses its own part, and a test reads its files and fails by panicking"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -144,7 +144,7 @@ impl Run {
             predictions: Vec::new(),
             roster: Roster::new(agents),
             evidence: RunEvidence {
-                observations: BTreeMap::new(),
+                observations: Vec::new(),
                 records: records.into_iter().collect(),
             },
             stability: Stability {
@@ -233,7 +233,7 @@ impl Run {
             let observation = Observation {
                 attempts: attempts.collect(),
             };
-            self.evidence.observations.insert(id, observation);
+            self.evidence.observations.push(observation);
         }
         let target = match self.roster.holder(target) {
             Some(agent) => Target::Agent(agent.name.clone()),
@@ -268,7 +268,7 @@ impl Run {
     /// Attempt `number` of the first probe of flow `index`.
     pub(crate) fn attempt(&mut self, index: usize, number: usize) -> &mut Attempt {
         let id = self.plan.flows[index].probes[0].id;
-        &mut self.evidence.observations.get_mut(&id).unwrap().attempts[number]
+        &mut self.evidence.observations[id.index()].attempts[number]
     }
 
     /// Lets the agent at `to` report a connection from `peer`.
@@ -283,7 +283,7 @@ impl Run {
             &self.plan,
             self.predictions.clone(),
             &self.roster,
-            &self.evidence,
+            self.evidence.clone(),
             &self.stability,
         )
     }

@@ -23,7 +23,7 @@ impl Dispatch<'_> {
         let (probes, parts) = (&self.probes, &self.parts);
         let out = self.pace.turn(
             now,
-            |probe| probes.get(&probe).is_none_or(|probe| probe.finished()),
+            |probe| probes.get(probe).is_none_or(|probe| probe.finished()),
             |agent| {
                 registry.is_attached(agent)
                     && parts.get(agent).is_some_and(|part| part.again.is_empty())
@@ -31,7 +31,7 @@ impl Dispatch<'_> {
         );
         let mut by_agent: BTreeMap<AgentName, Vec<ProbeId>> = BTreeMap::new();
         for id in out {
-            if let Some(probe) = self.probes.get(&id) {
+            if let Some(probe) = self.probes.get(id) {
                 by_agent.entry(probe.agent.clone()).or_default().push(id);
             }
         }
@@ -63,7 +63,7 @@ impl Dispatch<'_> {
                 .flatten()
                 .copied()
                 .filter(|id| {
-                    let probe = self.probes.get(id);
+                    let probe = self.probes.get(*id);
                     probe.is_some_and(|probe| probe.attempts.is_empty())
                 })
                 .collect();
@@ -80,7 +80,7 @@ impl Dispatch<'_> {
             return;
         };
         let is_open = |id: &ProbeId| {
-            let probe = self.probes.get(id);
+            let probe = self.probes.get(*id);
             probe.is_some_and(|probe| !probe.finished())
         };
         let open = part.given.iter().filter(|(_, ids)| ids.iter().any(is_open));
@@ -98,7 +98,7 @@ impl Dispatch<'_> {
             lost.extend(std::mem::take(&mut part.given).into_values().flatten());
         }
         lost.retain(|id| {
-            let probe = self.probes.get_mut(id).filter(|probe| !probe.finished());
+            let probe = self.probes.get_mut(*id).filter(|probe| !probe.finished());
             probe.map(|probe| probe.attempts.clear()).is_some()
         });
         self.pace.lost(&lost);
@@ -143,7 +143,7 @@ impl Dispatch<'_> {
         let states = given
             .into_iter()
             .flatten()
-            .filter_map(|id| self.probes.get(id));
+            .filter_map(|id| self.probes.get(*id));
         let probes = states
             .filter(|probe| !probe.finished())
             .filter_map(|probe| {

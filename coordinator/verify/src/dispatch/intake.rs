@@ -81,7 +81,7 @@ impl Dispatch<'_> {
 
     /// Counts one attempt: of a planned probe, by the agent that was asked, once.
     fn attempt(&mut self, agent: &AgentName, reported: ReportedAttempt) {
-        let Some(probe) = self.probes.get_mut(&reported.probe) else {
+        let Some(probe) = self.probes.get_mut(reported.probe) else {
             return warn!(agent = %agent, "attempt of an unknown probe dropped");
         };
         if probe.agent != *agent || reported.attempt.number >= ATTEMPTS {

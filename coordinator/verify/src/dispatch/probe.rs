@@ -1,7 +1,7 @@
 //! One probe of a dispatched plan: what was reported of it, and when nothing more is to come.
 
-use reachproof_model::observation::{AgentName, Attempt, Identification, Outcome};
-use reachproof_model::plan::{ATTEMPTS, PlannedProbe, SourcePorts};
+use reachproof_model::observation::{AgentName, Attempt, Identification, Observation, Outcome};
+use reachproof_model::plan::{ATTEMPTS, PlannedProbe, ProbeId, SourcePorts};
 use reachproof_proto::net::{Nonce, ProofKey, verify_proof};
 
 use crate::wire::observations::ReportedIdentity;
@@ -39,8 +39,42 @@ impl ProbeState {
             .attempts
             .binary_search_by_key(&attempt.number, |known| known.number);
         if let Err(place) = place {
+            // Most probes are answered at once: room for one attempt more, not for four.
+            self.attempts.reserve_exact(1);
             self.attempts.insert(place, attempt);
         }
+    }
+}
+
+/// All probes of a plan, each at the place that its number says; one that is elsewhere is not found.
+#[derive(Default)]
+pub(super) struct Probes(Vec<ProbeState>);
+
+impl Probes {
+    /// Adds the next one.
+    pub(super) fn push(&mut self, probe: ProbeState) {
+        self.0.push(probe);
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn get(&self, id: ProbeId) -> Option<&ProbeState> {
+        let probe = self.0.get(id.index());
+        probe.filter(|probe| probe.planned.id == id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: ProbeId) -> Option<&mut ProbeState> {
+        let probe = self.0.get_mut(id.index());
+        probe.filter(|probe| probe.planned.id == id)
+    }
+
+    /// What was reported of each, in their order.
+    pub(super) fn into_observations(self) -> Vec<Observation> {
+        let attempts = self.0.into_iter().map(|probe| probe.attempts);
+        attempts.map(|attempts| Observation { attempts }).collect()
     }
 }
 
