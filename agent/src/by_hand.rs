@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write},
     net::{IpAddr, SocketAddr},
+    os::fd::OwnedFd,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -28,6 +29,8 @@ pub struct Order {
     pub deadline: Duration,
     /// Attempts in flight, at least 1.
     pub in_flight_max: usize,
+    /// Sockets of ended attempts that may wait to be closed while as many are being closed, beside those in flight.
+    pub closing_max: usize,
     /// How attempts start.
     pub pacing: Pacing,
     /// What may be connected to.
@@ -76,12 +79,12 @@ pub fn probe_all<W: Write>(
         evidence: Evidence::Full,
         policy: order.policy.clone(),
     };
-    let inbox = Arc::new(Inbox::default());
+    let inbox = Arc::new(Inbox::new(order.closing_max));
     let (engine, mut ended) =
         Engine::start(regime, clock, Arc::clone(&inbox)).map_err(ByHandError::Engine)?;
     let run = RunName::new("hand");
     let (mut asked, mut answered) = (0_usize, 0_usize);
-    let mut lot = Vec::new();
+    let (mut lot, mut over) = (Vec::new(), Vec::new());
     while answered < targets.len() {
         // In chunks, so that the first are on their way while the others are made.
         while asked - answered < order.in_flight_max + HAND_LOT
@@ -92,7 +95,8 @@ pub fn probe_all<W: Write>(
             engine.add(work(&run, (asked, next), order));
             asked += next.len();
         }
-        inbox.take(&mut lot, asked - answered);
+        inbox.take((&mut lot, &mut over), asked - answered);
+        over.clear();
         for last in lot.drain(..).filter(|last| ends(last, order)) {
             answered += 1;
             let target = usize::try_from(last.probe)
@@ -144,24 +148,36 @@ fn ends(finished: &Finished, order: &Order) -> bool {
 }
 
 /// Where the engine leaves what it finished, until the other thread takes it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inbox {
     content: Mutex<Content>,
     filled: Condvar,
+    closing_max: usize,
 }
 
 /// What is in the inbox.
 #[derive(Debug, Default)]
 struct Content {
     finished: Vec<Finished>,
+    /// Sockets to close.
+    over: Vec<OwnedFd>,
     /// So many are worth waking the other thread.
     wanted: usize,
 }
 
 impl Inbox {
-    /// Swaps what came with the empty `lot`; waits for a while, so that a lot is more than one answer, but not beyond the
-    /// last of the targets that are `left`.
-    fn take(&self, lot: &mut Vec<Finished>, left: usize) {
+    /// An empty one that holds so many sockets at most.
+    fn new(closing_max: usize) -> Inbox {
+        Inbox {
+            content: Mutex::default(),
+            filled: Condvar::new(),
+            closing_max,
+        }
+    }
+
+    /// Swaps what came with the empty `lot`, and the sockets with the empty `over`; waits for a while, so that a lot is
+    /// more than one answer, but not beyond the last of the targets that are `left`.
+    fn take(&self, (lot, over): (&mut Vec<Finished>, &mut Vec<OwnedFd>), left: usize) {
         let mut content = self.lock();
         content.wanted = left.min(HAND_LOT);
         let (mut content, _) = self
@@ -171,6 +187,7 @@ impl Inbox {
             })
             .unwrap_or_else(PoisonError::into_inner);
         std::mem::swap(&mut content.finished, lot);
+        std::mem::swap(&mut content.over, over);
     }
 
     /// The content; each change of it is complete, whoever panicked.
@@ -191,6 +208,13 @@ impl Sink for Arc<Inbox> {
     fn connected(&self, connection: PeerConnection) {
         // Only probes without a byte are made by hand; the handshake is all there is to tell.
         self.finished(connection.attempt);
+    }
+
+    fn over(&self, socket: OwnedFd) {
+        let mut content = self.lock();
+        if content.over.len() < self.closing_max {
+            content.over.push(socket);
+        }
     }
 }
 

@@ -21,6 +21,7 @@ mod turn;
 use std::{
     io,
     net::TcpStream,
+    os::fd::OwnedFd,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -48,6 +49,14 @@ pub trait Sink: Send + 'static {
 
     /// A connection on which something is to be asked; who takes it completes the attempt.
     fn connected(&self, connection: PeerConnection);
+
+    /// The socket of an attempt that is over; closes when it is dropped, a connection by a reset.
+    ///
+    /// Closing takes up to a fifth of what an attempt costs: who has another thread with time for it may keep the socket
+    /// for that, as long as there are descriptors.
+    fn over(&self, socket: OwnedFd) {
+        drop(socket);
+    }
 }
 
 /// A connection to a peer, handed over as soon as the handshake is done.

@@ -425,10 +425,11 @@ fn a_used_up_port_range_is_a_local_error_and_no_silence() {
     }
 }
 
-/// 148 open files, and a port that drops.
+/// 148 open files, an address that refuses, and a port that drops.
 const FEW_FILES: &str = "
 set -e
 ip link set lo up
+ip address add 10.0.0.1/32 dev lo
 nft -f - <<'RULES'
 table inet wall {
   chain output {
@@ -468,6 +469,15 @@ fn too_few_open_files_are_a_local_error_that_the_limits_avoid() {
     for outcome in burst(allowed, "127.0.0.2:84", None, 20) {
         assert!(matches!(outcome, Outcome::TimedOut { .. }), "{outcome:?}");
     }
+    // By hand, too: what is not yet closed takes descriptors beside what is in flight.
+    let probe = Command::new(env!("CARGO_BIN_EXE_reachproof-agent"))
+        .args(["probe", "10.0.0.1", "--in-flight-max=16384", "--attempts=1"])
+        .args((20_000..22_000).map(|port| port.to_string()))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(probe.stdout).unwrap();
+    let refused = text.lines().filter(|line| line.ends_with(" refused"));
+    assert_eq!(refused.count(), 2_000, "{text}");
 }
 
 /// Connection tracking that sees all packets.

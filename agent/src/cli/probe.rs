@@ -18,7 +18,9 @@ use thiserror::Error;
 use crate::{
     by_hand::{Answer, Line, Order, probe_all},
     engine::Pacing,
-    limits::{ATTEMPTS_MAX, DEADLINE_MAX, HAND_DESCRIPTORS_RESERVED, HAND_IN_FLIGHT_CAP},
+    limits::{
+        ATTEMPTS_MAX, DEADLINE_MAX, HAND_CLOSING_MAX, HAND_DESCRIPTORS_RESERVED, HAND_IN_FLIGHT_CAP,
+    },
     policy::Policy,
     seams::SystemClock,
 };
@@ -102,10 +104,13 @@ pub(super) fn probe(arguments: &ProbeArguments) -> Result<(), Box<dyn Error>> {
         None => Policy::by_hand(),
     };
     let asked = usize::try_from(arguments.in_flight_max)?;
+    let descriptors = descriptors_for(asked + 2 * HAND_CLOSING_MAX)?;
+    let in_flight_max = asked.min(descriptors);
     let order = Order {
         attempts: arguments.attempts,
         deadline: Duration::from_millis(arguments.timeout_ms.into()).min(DEADLINE_MAX),
-        in_flight_max: asked.min(descriptors_for(asked)?),
+        in_flight_max,
+        closing_max: HAND_CLOSING_MAX.min((descriptors - in_flight_max) / 2),
         pacing: match arguments.starts_per_second {
             Some(per_second) => Pacing::Even {
                 per_second,
@@ -124,7 +129,7 @@ pub(super) fn probe(arguments: &ProbeArguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Makes room for so many sockets, as far as the hard limit goes, and says how many there may be.
+/// Makes room for so many sockets, as far as the hard limit goes, and says how many there may be, at least 1.
 fn descriptors_for(sockets: usize) -> Result<usize, Box<dyn Error>> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let wanted = u64::try_from(sockets)? + HAND_DESCRIPTORS_RESERVED;

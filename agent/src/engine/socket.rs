@@ -152,11 +152,11 @@ fn open(probe: &Probe, port: Option<u16>) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Closes a socket whose handshake was the evidence.
+/// Sets how a socket closes whose handshake was the evidence.
 ///
 /// A connection ends with a reset, which leaves no TIME_WAIT behind (PERFORMANCE A, trap 2). What is none has nothing to
 /// reset, so that a silent or refused attempt costs one system call less.
-pub(super) fn close(socket: Socket, kind: ProbeKind, outcome: Outcome) {
+pub(super) fn set_close(socket: &Socket, kind: ProbeKind, outcome: Outcome) {
     match outcome {
         // Nothing ends over UDP.
         Outcome::Connected { .. } if matches!(kind, ProbeKind::DnsUdp { .. }) => {}

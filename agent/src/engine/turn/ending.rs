@@ -12,7 +12,7 @@ use super::{
         flight::Attempt,
         queue::Running,
         report::finished,
-        socket::{Judged, News, close},
+        socket::{Judged, News, set_close},
         tracked::Left,
     },
     STARVED_PART, Turns,
@@ -99,7 +99,8 @@ impl Turns {
             }
             (Some(_) | None, _) => {
                 let kind = running.probe.kind;
-                close(socket, kind, outcome);
+                set_close(&socket, kind, outcome);
+                self.sink.over(socket.into());
                 self.tracked.note(Left::by(kind, outcome), now);
                 self.sink.finished(finished);
             }
