@@ -82,7 +82,7 @@ impl Flight {
         self.attempts.add(deadline, attempt);
     }
 
-    /// The attempt that an event is about; none when it is over.
+    /// The attempt that an event is about; none when it is over, although its socket may be open still.
     pub(super) fn find(&self, key: usize) -> Option<&Attempt> {
         self.attempts.find(key)
     }

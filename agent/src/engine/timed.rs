@@ -8,8 +8,24 @@ use std::{
 
 use slab::Slab;
 
-/// When an entry is due, its number in the order of additions, and where it is.
+/// When an entry is due, its number in the order of additions, and its place.
 type Due = (Instant, u64, usize);
+
+/// Bits of a key that say the place of an entry; the others say the lower bits of its number.
+const PLACE_BITS: u32 = usize::BITS / 2;
+
+/// The key of the entry with this number at this place: of no other entry, unless 2^32 are added in between.
+///
+/// A place is soon used again, and news of what was there before may still come.
+fn key(number: u64, place: usize) -> usize {
+    let number = usize::try_from(number & (u64::MAX >> PLACE_BITS)).unwrap_or(0);
+    number << PLACE_BITS | place
+}
+
+/// The place that a key says.
+fn place(key: usize) -> usize {
+    key & (usize::MAX >> PLACE_BITS)
+}
 
 /// Entries in the order of their times; in the order of their addition where it is the same time.
 ///
@@ -42,9 +58,9 @@ impl<T> Timed<T> {
         self.entries.len()
     }
 
-    /// Where the next one that is added will be.
+    /// The key of the next one that is added.
     pub(super) fn next_key(&self) -> usize {
-        self.entries.vacant_key()
+        key(self.serial + 1, self.entries.vacant_key())
     }
 
     /// Adds one that is due at `at`.
@@ -58,17 +74,20 @@ impl<T> Timed<T> {
         }
     }
 
-    /// The one at `key`, unless it was taken.
-    pub(super) fn find(&self, key: usize) -> Option<&T> {
-        self.entries.get(key).map(|(_, entry)| entry)
+    /// The one with this key, unless it was taken.
+    pub(super) fn find(&self, of: usize) -> Option<&T> {
+        let place = place(of);
+        let (number, entry) = self.entries.get(place)?;
+        (key(*number, place) == of).then_some(entry)
     }
 
-    /// Takes the one at `key`, unless it was taken.
-    pub(super) fn take(&mut self, key: usize) -> Option<T> {
-        self.entries.try_remove(key).map(|(_, entry)| entry)
+    /// Takes the one with this key, unless it was taken.
+    pub(super) fn take(&mut self, of: usize) -> Option<T> {
+        self.find(of)?;
+        self.entries.try_remove(place(of)).map(|(_, entry)| entry)
     }
 
-    /// When and where the first is due; none when there is none.
+    /// When the first is due, and its key; none when there is none.
     pub(super) fn first(&mut self) -> Option<(Instant, usize)> {
         loop {
             let line = self.line.front().copied();
@@ -79,10 +98,10 @@ impl<T> Timed<T> {
                 (None, Some(rest)) => (rest, false),
                 (None, None) => return None,
             };
-            let (at, serial, key) = due;
-            let current = self.entries.get(key);
+            let (at, serial, place) = due;
+            let current = self.entries.get(place);
             if current.is_some_and(|(current, _)| *current == serial) {
-                return Some((at, key));
+                return Some((at, key(serial, place)));
             }
             if in_line {
                 self.line.pop_front();
@@ -127,9 +146,26 @@ mod tests {
         let now = Instant::now();
         let mut timed = Timed::default();
         timed.add(now, 0);
-        assert_eq!(timed.take(0), Some(0));
+        let (_, first) = timed.first().unwrap();
+        assert_eq!(timed.take(first), Some(0));
         timed.add(now + Duration::from_secs(1), 1);
-        assert_eq!(timed.first(), Some((now + Duration::from_secs(1), 0)));
+        assert_eq!(timed.first().unwrap().0, now + Duration::from_secs(1));
+    }
+
+    #[test]
+    fn the_key_of_what_was_taken_finds_nothing_in_its_place() {
+        let now = Instant::now();
+        let mut timed = Timed::default();
+        let first = timed.next_key();
+        timed.add(now, 'a');
+        assert_eq!(timed.find(first), Some(&'a'));
+        assert_eq!(timed.take(first), Some('a'));
+        let second = timed.next_key();
+        timed.add(now, 'b');
+        assert_eq!(place(first), place(second));
+        assert_eq!(timed.find(first), None);
+        assert_eq!(timed.take(first), None);
+        assert_eq!(timed.take(second), Some('b'));
     }
 
     proptest! {

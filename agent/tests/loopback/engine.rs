@@ -4,13 +4,14 @@ use std::{
     collections::BTreeSet,
     io::{ErrorKind, Read},
     net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
     sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
 };
 
 use reachproof_agent::{
-    engine::{Engine, PeerConnection},
+    engine::{Engine, Evidence, PeerConnection, Regime, Sink},
     limits::Limits,
     outcome::{Errno, Outcome},
     probe::{Attempts, Finished, Probe, ProbeKind, RunName, Work},
@@ -126,6 +127,64 @@ fn an_open_port_is_connected_and_ends_the_attempts() {
         (attempt.probe, attempt.attempt, attempt.local),
         (7, 0, Some(peer))
     );
+}
+
+/// Keeps sockets that are over, as one does that closes them later.
+struct Keep {
+    finished: mpsc::Sender<Finished>,
+    over: mpsc::Sender<OwnedFd>,
+}
+
+impl Sink for Keep {
+    fn finished(&self, attempt: Finished) {
+        let _ = self.finished.send(attempt);
+    }
+
+    fn connected(&self, connection: PeerConnection) {
+        self.finished(connection.attempt);
+    }
+
+    fn over(&self, socket: OwnedFd) {
+        let _ = self.over.send(socket);
+    }
+}
+
+#[test]
+fn news_of_a_socket_that_is_over_says_nothing_about_the_next_attempt() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = Silent::new();
+    let one_at_a_time = Regime {
+        in_flight_max: 1,
+        evidence: Evidence::Outcome,
+        ..regime(GENEROUS)
+    };
+    let (to_finished, finished) = mpsc::channel();
+    let (to_over, over) = mpsc::channel();
+    let keep = Keep {
+        finished: to_finished,
+        over: to_over,
+    };
+    let (engine, _ended) = Engine::start(one_at_a_time, Arc::new(SystemClock), keep).unwrap();
+    engine.add(Work {
+        run: RunName::new("run"),
+        probes: vec![
+            probe(0, listener.local_addr().unwrap()),
+            patient(1, silent.address, 1, 1_000),
+        ],
+        expires_at: Instant::now() + PATIENCE,
+    });
+    let first = finished.recv_timeout(PATIENCE).unwrap();
+    assert!(first.outcome.is_answer(), "{first:?}");
+    let kept = over.recv_timeout(PATIENCE).unwrap();
+    thread::sleep(Duration::from_millis(300));
+    // Its end is news of the first socket, while the second attempt waits in its place.
+    drop(listener.accept().unwrap());
+    let second = finished.recv_timeout(PATIENCE).unwrap();
+    assert!(
+        matches!(second.outcome, Outcome::TimedOut { .. }),
+        "{second:?}"
+    );
+    drop(kept);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use nix::{
 
 use super::{
     super::{
-        Measured,
+        Measured, print,
         usage::{Stopwatch, Usage, peak_kib},
     },
     SweepArguments, nmap,
@@ -33,6 +33,9 @@ pub(super) const ATTEMPTS: u32 = 2;
 
 /// How long an attempt waits, in milliseconds, as in PERFORMANCE A.
 pub(super) const TIMEOUT_MS: u64 = 1_000;
+
+/// Wrong words of a sweep that are shown.
+const WRONG_SHOWN: usize = 3;
 
 /// Longest sweep of any tool; nothing that is compared takes half as long.
 const SWEEP_MAX: Duration = Duration::from_secs(120);
@@ -118,14 +121,24 @@ pub(super) fn run(
             .get(&target.ip().to_string())
             .map_or("none", |word| word)
     };
-    let wrong = targets.iter().filter(|(target, truth)| {
-        let word = word(target);
-        word != *truth && word != "starved"
-    });
+    let wrong: Vec<_> = targets
+        .iter()
+        .filter(|(target, truth)| {
+            let word = word(target);
+            word != *truth && word != "starved"
+        })
+        .collect();
+    for (target, truth) in wrong.iter().take(WRONG_SHOWN) {
+        let name = prober.name();
+        print(&format!(
+            "  {name}: {target} is {truth}, said {}",
+            word(target)
+        ));
+    }
     Ok(Sweep {
         work,
         process,
-        wrong: wrong.count(),
+        wrong: wrong.len(),
         starved: words.values().filter(|word| **word == "starved").count(),
     })
 }
