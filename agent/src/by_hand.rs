@@ -29,7 +29,7 @@ pub struct Order {
     pub deadline: Duration,
     /// Attempts in flight, at least 1.
     pub in_flight_max: usize,
-    /// Sockets of ended attempts that may wait to be closed while as many are being closed, beside those in flight.
+    /// Connections of ended attempts that may wait to be closed while as many are being closed, beside those in flight.
     pub closing_max: usize,
     /// How attempts start.
     pub pacing: Pacing,
@@ -159,14 +159,14 @@ struct Inbox {
 #[derive(Debug, Default)]
 struct Content {
     finished: Vec<Finished>,
-    /// Sockets to close.
+    /// Connections to close.
     over: Vec<OwnedFd>,
     /// So many are worth waking the other thread.
     wanted: usize,
 }
 
 impl Inbox {
-    /// An empty one that holds so many sockets at most.
+    /// An empty one that holds so many connections at most.
     fn new(closing_max: usize) -> Inbox {
         Inbox {
             content: Mutex::default(),
@@ -175,7 +175,7 @@ impl Inbox {
         }
     }
 
-    /// Swaps what came with the empty `lot`, and the sockets with the empty `over`; waits for a while, so that a lot is
+    /// Swaps what came with the empty `lot`, and the connections with the empty `over`; waits for a while, so that a lot is
     /// more than one answer, but not beyond the last of the targets that are `left`.
     fn take(&self, (lot, over): (&mut Vec<Finished>, &mut Vec<OwnedFd>), left: usize) {
         let mut content = self.lock();
@@ -210,10 +210,10 @@ impl Sink for Arc<Inbox> {
         self.finished(connection.attempt);
     }
 
-    fn over(&self, socket: OwnedFd) {
+    fn over(&self, connection: OwnedFd) {
         let mut content = self.lock();
         if content.over.len() < self.closing_max {
-            content.over.push(socket);
+            content.over.push(connection);
         }
     }
 }

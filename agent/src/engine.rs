@@ -50,12 +50,12 @@ pub trait Sink: Send + 'static {
     /// A connection on which something is to be asked; who takes it completes the attempt.
     fn connected(&self, connection: PeerConnection);
 
-    /// The socket of an attempt that is over; closes when it is dropped, a connection by a reset.
+    /// A connection of an attempt that is over: ends by a reset when it is dropped.
     ///
-    /// Closing takes up to a fifth of what an attempt costs: who has another thread with time for it may keep the socket
-    /// for that, as long as there are descriptors.
-    fn over(&self, socket: OwnedFd) {
-        drop(socket);
+    /// That takes a fifth of what the attempt costs: who has another thread with time for it may keep the connection for
+    /// that, as long as there are descriptors. What never was a connection closes faster than it is handed over.
+    fn over(&self, connection: OwnedFd) {
+        drop(connection);
     }
 }
 

@@ -179,9 +179,8 @@ pub const HAND_LOT: usize = HAND_CHUNK / 2;
 /// Longest time that an answer by hand waits for others before it is printed: below what a person notices.
 pub const HAND_OUTPUT_WAIT: Duration = Duration::from_millis(20);
 
-/// Sockets of ended attempts by hand that wait to be closed, where the limit on open files leaves room. With more the two
-/// threads get in each other's way (refused targets, CPU of the whole process).
-pub const HAND_CLOSING_MAX: usize = HAND_LOT / 2;
+/// Connections of ended attempts by hand that wait to be closed, where the limit on open files leaves room.
+pub const HAND_CLOSING_MAX: usize = HAND_LOT;
 
 /// Descriptors that probes by hand leave to standard streams and event queues.
 pub const HAND_DESCRIPTORS_RESERVED: u64 = 32;

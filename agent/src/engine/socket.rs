@@ -152,24 +152,25 @@ fn open(probe: &Probe, port: Option<u16>) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Sets how a socket closes whose handshake was the evidence.
+/// Closes a socket whose handshake was the evidence, but for a connection: that is ready to be closed.
 ///
 /// A connection ends with a reset, which leaves no TIME_WAIT behind (PERFORMANCE A, trap 2). What is none has nothing to
 /// reset, so that a silent or refused attempt costs one system call less.
-pub(super) fn set_close(socket: &Socket, kind: ProbeKind, outcome: Outcome) {
+pub(super) fn close(socket: Socket, kind: ProbeKind, outcome: Outcome) -> Option<Socket> {
     match outcome {
         // Nothing ends over UDP.
-        Outcome::Connected { .. } if matches!(kind, ProbeKind::DnsUdp { .. }) => {}
+        Outcome::Connected { .. } if matches!(kind, ProbeKind::DnsUdp { .. }) => None,
         Outcome::Connected { .. } => {
             // One that cannot be reset is closed in the ordinary way.
             let _ = socket.set_linger(Some(Duration::ZERO));
+            Some(socket)
         }
         Outcome::Refused { .. }
         | Outcome::TimedOut { .. }
         | Outcome::Unreachable { .. }
         | Outcome::LocalError { .. }
         | Outcome::Starved { .. }
-        | Outcome::RefusedByPolicy => {}
+        | Outcome::RefusedByPolicy => None,
     }
 }
 

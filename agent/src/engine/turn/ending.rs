@@ -12,7 +12,7 @@ use super::{
         flight::Attempt,
         queue::Running,
         report::finished,
-        socket::{Judged, News, set_close},
+        socket::{Judged, News, close},
         tracked::Left,
     },
     STARVED_PART, Turns,
@@ -99,8 +99,9 @@ impl Turns {
             }
             (Some(_) | None, _) => {
                 let kind = running.probe.kind;
-                set_close(&socket, kind, outcome);
-                self.sink.over(socket.into());
+                if let Some(connection) = close(socket, kind, outcome) {
+                    self.sink.over(connection.into());
+                }
                 self.tracked.note(Left::by(kind, outcome), now);
                 self.sink.finished(finished);
             }
