@@ -43,6 +43,8 @@ pub enum Scope {
 pub enum Account {
     /// Whoever reads a snapshot, once.
     Reader,
+    /// Whoever does a run: reads, and follows what changes meanwhile.
+    Run,
     /// The coordinator in a cluster: reads, watches, reviews agents' tokens, and asks the API server to dial agents.
     /// Exactly the cluster-wide part of SECURITY F.2; what it may do in its own namespace is not checked here.
     Coordinator {
@@ -59,6 +61,7 @@ impl Account {
     pub fn rights(&self) -> Vec<Right> {
         match self {
             Self::Reader => RESOURCES.iter().map(Right::read).collect(),
+            Self::Run => RESOURCES.iter().map(Right::read_and_watch).collect(),
             Self::Coordinator { agents } => {
                 let mut rights: Vec<Right> = RESOURCES.iter().map(Right::follow).collect();
                 rights.push(Right {
@@ -90,7 +93,12 @@ impl Right {
         Self::of(resource, &["list"])
     }
 
-    /// What following a resource needs.
+    /// What reading a resource once and following it from there needs.
+    const fn read_and_watch(resource: &Resource) -> Self {
+        Self::of(resource, &["list", "watch"])
+    }
+
+    /// What a coordinator in the cluster has.
     const fn follow(resource: &Resource) -> Self {
         Self::of(resource, &["get", "list", "watch"])
     }

@@ -36,6 +36,32 @@ async fn each_line_is_ok_or_says_the_mend() {
 }
 
 #[tokio::test]
+async fn a_run_needs_to_follow_what_it_read() {
+    let fake = Fake::start(|path, count| match path {
+        "/readyz" => Reply::Text(200, "ok"),
+        path if path.contains("selfsubject") => {
+            Reply::ok(json!({"status": {"allowed": count != 3}}))
+        }
+        _ => quiet(path),
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let checks = examine(&entry(&folder, fake.address), limits(), &Account::Run).await;
+    let missing: Vec<_> = checks
+        .iter()
+        .filter(|it| it.state != CheckState::Ok)
+        .map(|it| (it.subject.as_str(), it.mend.as_str()))
+        .collect();
+    assert_eq!(
+        missing,
+        [(
+            "kubernetes: list, watch pods",
+            "add the rule `{apiGroups: [\"\"], resources: [pods], verbs: [list, watch]}` to the account's ClusterRole"
+        )]
+    );
+}
+
+#[tokio::test]
 async fn without_an_api_server_the_rights_are_unknown() {
     let mut fake = Fake::start(|path, _| quiet(path)).await;
     fake.stop().await;

@@ -287,15 +287,21 @@ impl<'s> Walk<'s> {
         Verdict::Unknown(reason)
     }
 
+    /// Notes who sends and who receives. A gate may yet deny what nobody owns (K), but on what was read: silence under a
+    /// step that is unknown proves nothing (F.2.3).
     fn note_endpoints(&mut self, route: &Route<'s>) {
         let flow = self.flow;
         let sender = route.sender;
         let receiver = route.receiving();
-        self.note(
-            Gate::Endpoints,
-            Place::Flow,
-            StepOutcome::Pass { rule: None },
-            |snapshot| super::words::endpoints(snapshot, flow, sender, receiver),
-        );
+        let is_owned =
+            receiver.is_some() || !self.snapshot.addresses.owners(flow.destination).is_empty();
+        let outcome = if is_owned {
+            StepOutcome::Pass { rule: None }
+        } else {
+            StepOutcome::Unknown(UnknownReason::DstOutsideModel)
+        };
+        self.note(Gate::Endpoints, Place::Flow, outcome, |snapshot| {
+            super::words::endpoints(snapshot, flow, sender, receiver)
+        });
     }
 }
