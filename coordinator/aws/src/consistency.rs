@@ -94,8 +94,8 @@ impl fmt::Display for Contradiction {
 ///
 /// Route tables and prefix-list entries, whose number no answer states, are read twice for that.
 ///
-/// Not to be seen: a missing last page of interfaces without instance (control plane, Fargate, branch). Nothing is then
-/// said of their addresses: the model has no endpoint there.
+/// Not to be seen: a missing last page of interfaces without instance (control plane, Fargate, branch). Nobody owns their
+/// addresses then, so that the model doubts what it says of them and nothing is confirmed (`tests/absence.rs` of the model).
 pub(crate) fn contradictions(world: &Collected) -> Vec<Contradiction> {
     let changed = world
         .changed()
