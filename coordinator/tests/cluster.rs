@@ -77,9 +77,9 @@ fn main() -> ExitCode {
                 run: a_cluster_by_its_name_gives_the_findings_of_its_snapshot,
             },
             Case {
-                name: "doctor_finds_nothing_missing_and_a_redacted_snapshot_names_no_account",
+                name: "doctor_finds_nothing_missing_and_a_snapshot_serves_as_the_cluster_also_redacted",
                 ignored: NEEDS_GO,
-                run: doctor_finds_nothing_missing_and_a_redacted_snapshot_names_no_account,
+                run: doctor_finds_nothing_missing_and_a_snapshot_serves_as_the_cluster_also_redacted,
             },
             Case {
                 name: "a_rule_revoked_during_a_run_leaves_its_flows_unconfirmed_and_the_others_as_they_are",
@@ -291,7 +291,7 @@ fn a_cluster_by_its_name_gives_the_findings_of_its_snapshot() -> CaseResult {
     Ok(())
 }
 
-fn doctor_finds_nothing_missing_and_a_redacted_snapshot_names_no_account() -> CaseResult {
+fn doctor_finds_nothing_missing_and_a_snapshot_serves_as_the_cluster_also_redacted() -> CaseResult {
     let live = Live::up()?;
     let mut doctor = live.command("doctor")?;
     let output = doctor.args(["--listen", "10.0.1.20:7443"]).output()?;
@@ -301,7 +301,7 @@ fn doctor_finds_nothing_missing_and_a_redacted_snapshot_names_no_account() -> Ca
         assert!(line.starts_with("ok "), "{line}");
     }
     for subject in [
-        "kubernetes: list pods",
+        "kubernetes: list, watch pods",
         "agents reachable",
         "control-plane interfaces",
     ] {
@@ -340,7 +340,32 @@ fn doctor_finds_nothing_missing_and_a_redacted_snapshot_names_no_account() -> Ca
     let answers = answers.collect::<Outcome<Vec<String>>>()?;
     assert!(answers[0].lines().count() > 10, "{}", answers[0]);
     assert_eq!(answers[0], answers[1]);
+
+    let by_name = manifests(&live, live.command("manifests")?)?;
+    let mut by_snapshot = live.stage.coordinator_command(reachproof())?;
+    by_snapshot
+        .arg("manifests")
+        .arg("--snapshot")
+        .arg(&halves[0]);
+    assert!(by_name.contains("kind: DaemonSet"), "{by_name}");
+    assert_eq!(by_name, manifests(&live, by_snapshot)?);
     Ok(())
+}
+
+/// The manifests of a run, with the credentials of the first call.
+fn manifests(live: &Live, mut command: Command) -> Outcome<String> {
+    let output = command
+        .args(["--image", "registry.example/reachproof-agent:1"])
+        .args(["--coordinator", "10.0.1.20:7443", "--host-network"])
+        .arg("--credentials")
+        .arg(live.stage.log("credentials"))
+        .output()?;
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// The account of every world of the lab.

@@ -8,7 +8,7 @@ use crate::limits::Limits;
 /// One line of the examination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// What was looked at: `kubernetes api server`, `kubernetes: list pods`.
+    /// What was looked at: `kubernetes api server`, `kubernetes: list, watch pods`.
     pub subject: String,
     /// What came of it.
     pub state: CheckState,
