@@ -52,7 +52,7 @@ pub trait Sink: Send + 'static {
 
     /// A connection of an attempt that is over: ends by a reset when it is dropped.
     ///
-    /// That takes a fifth of what the attempt costs: who has another thread with time for it may keep the connection for
+    /// That takes a tenth to a fifth of what the attempt costs: who has another thread with time for it may keep the connection for
     /// that, as long as there are descriptors. What never was a connection closes faster than it is handed over.
     fn over(&self, connection: OwnedFd) {
         drop(connection);
