@@ -129,7 +129,7 @@ fn an_open_port_is_connected_and_ends_the_attempts() {
     );
 }
 
-/// Keeps sockets that are over, as one does that closes them later.
+/// Keeps connections that are over, as one does that closes them later.
 struct Keep {
     finished: mpsc::Sender<Finished>,
     over: mpsc::Sender<OwnedFd>,
@@ -144,8 +144,8 @@ impl Sink for Keep {
         self.finished(connection.attempt);
     }
 
-    fn over(&self, socket: OwnedFd) {
-        let _ = self.over.send(socket);
+    fn over(&self, connection: OwnedFd) {
+        let _ = self.over.send(connection);
     }
 }
 

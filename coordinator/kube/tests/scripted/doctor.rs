@@ -6,16 +6,21 @@ use serde_json::json;
 
 use crate::support::{Fake, Reply, entry, limits, quiet};
 
-#[tokio::test]
-async fn each_line_is_ok_or_says_the_mend() {
-    let fake = Fake::start(|path, count| match path {
+/// An API server that allows everything but one review, by its number.
+async fn refusing(review: usize) -> Fake {
+    Fake::start(move |path, count| match path {
         "/readyz" => Reply::Text(200, "ok"),
         path if path.contains("selfsubject") => {
-            Reply::ok(json!({"status": {"allowed": count != 1}}))
+            Reply::ok(json!({"status": {"allowed": count != review}}))
         }
         _ => quiet(path),
     })
-    .await;
+    .await
+}
+
+#[tokio::test]
+async fn each_line_is_ok_or_says_the_mend() {
+    let fake = refusing(1).await;
     let folder = tempfile::tempdir().unwrap();
     let checks = examine(&entry(&folder, fake.address), limits(), &Account::Reader).await;
     assert_eq!(checks.len(), 13);
@@ -37,14 +42,7 @@ async fn each_line_is_ok_or_says_the_mend() {
 
 #[tokio::test]
 async fn a_run_needs_to_follow_what_it_read() {
-    let fake = Fake::start(|path, count| match path {
-        "/readyz" => Reply::Text(200, "ok"),
-        path if path.contains("selfsubject") => {
-            Reply::ok(json!({"status": {"allowed": count != 3}}))
-        }
-        _ => quiet(path),
-    })
-    .await;
+    let fake = refusing(3).await;
     let folder = tempfile::tempdir().unwrap();
     let checks = examine(&entry(&folder, fake.address), limits(), &Account::Run).await;
     let missing: Vec<_> = checks

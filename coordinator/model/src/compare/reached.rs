@@ -127,7 +127,7 @@ impl<'a> Reached<'a> {
 }
 
 /// All attempts that were answered, each with the target of its flow.
-fn answered<'a>(
+fn answered_attempts<'a>(
     plan: &'a ProbePlan,
     evidence: &'a RunEvidence,
 ) -> impl Iterator<Item = (IpAddr, &'a Attempt)> {
@@ -144,7 +144,7 @@ fn answered<'a>(
 
 /// The targets that somebody else seems to hold.
 fn disputed(plan: &ProbePlan, evidence: &RunEvidence) -> BTreeSet<IpAddr> {
-    answered(plan, evidence)
+    answered_attempts(plan, evidence)
         .filter(|(_, attempt)| attempt.identification == Identification::Mismatch)
         .map(|(target, _)| target)
         .collect()
@@ -153,7 +153,7 @@ fn disputed(plan: &ProbePlan, evidence: &RunEvidence) -> BTreeSet<IpAddr> {
 /// From which sockets each target was connected to, as their owners and the target's agent saw them.
 fn explained(plan: &ProbePlan, evidence: &RunEvidence) -> HashMap<IpAddr, HashSet<SocketAddr>> {
     let mut explained: HashMap<IpAddr, HashSet<SocketAddr>> = HashMap::new();
-    for (target, attempt) in answered(plan, evidence) {
+    for (target, attempt) in answered_attempts(plan, evidence) {
         let sockets = explained.entry(target).or_default();
         sockets.extend(attempt.local);
         if let Identification::Verified { observed } = attempt.identification {
