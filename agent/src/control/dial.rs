@@ -205,7 +205,8 @@ pub(super) async fn dial<N: Net>(
             coordinator_message::Body::Assignment(_)
             | coordinator_message::Body::Cancel(_)
             | coordinator_message::Body::Ack(_)
-            | coordinator_message::Body::Fence(_),
+            | coordinator_message::Body::Fence(_)
+            | coordinator_message::Body::Ping(_),
         )
         | None => Err(DialError::NotWelcome {
             coordinator: coordinator(),

@@ -80,7 +80,7 @@ impl<N: Net> Agent<N> {
                 Some(Ok(report)) = self.resolving.join_next() => {
                     self.resolved(report, &session, &mut timers).await
                 }
-                () = sleep_until(timers.heartbeat_at) => self.beat(&session, &mut timers).await,
+                () = sleep_until(timers.heartbeat_at) => self.beat(0, &session, &mut timers).await,
                 stop = &mut stop => {
                     self.drain(session, &mut timers).await;
                     return Err(stop);
@@ -147,6 +147,9 @@ impl<N: Net> Agent<N> {
                 self.listeners.drain().await;
                 self.fence = Some(fence);
                 self.flush(session, timers).await
+            }
+            Some(coordinator_message::Body::Ping(ping)) => {
+                self.beat(ping.number, session, timers).await
             }
             Some(coordinator_message::Body::Welcome(_)) => Err(StreamEnd::Lost(
                 "the coordinator welcomed the agent twice".to_owned(),
@@ -286,15 +289,23 @@ impl<N: Net> Agent<N> {
             results_lost: self.spool.results_lost(),
             run: fence.run,
             number: fence.number,
+            listen_drops: Vec::new(),
         };
         send(session, body(agent_message::Body::Fence(report)), timers).await
     }
 
-    /// Says that the agent is there.
-    async fn beat(&self, session: &Session, timers: &mut Timers) -> Result<(), StreamEnd> {
+    /// Says that the agent is there, in answer to a ping or, with 0, by itself.
+    async fn beat(
+        &self,
+        ping: u64,
+        session: &Session,
+        timers: &mut Timers,
+    ) -> Result<(), StreamEnd> {
         let heartbeat = Heartbeat {
             attempts_pending: u32::try_from(self.engine.attempts_pending()).unwrap_or(u32::MAX),
             results_lost: self.spool.results_lost(),
+            ping,
+            ..Heartbeat::default()
         };
         send(
             session,

@@ -191,7 +191,9 @@ fn kind_from_wire(wire: &v1::Probe) -> Result<ProbeKind, InvalidProbe> {
         }
         Ok(v1::ProbeKind::DnsUdp) => query_id(wire).map(|id| ProbeKind::DnsUdp { id }),
         Ok(v1::ProbeKind::DnsTcp) => query_id(wire).map(|id| ProbeKind::DnsTcp { id }),
-        Ok(v1::ProbeKind::Unspecified) | Err(_) => Err(InvalidProbe::Kind(wire.kind)),
+        Ok(v1::ProbeKind::Tls | v1::ProbeKind::Unspecified) | Err(_) => {
+            Err(InvalidProbe::Kind(wire.kind))
+        }
     }
 }
 

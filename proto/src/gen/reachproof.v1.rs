@@ -34,7 +34,7 @@ pub mod agent_message {
 /// One message from the coordinator.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CoordinatorMessage {
-    #[prost(oneof = "coordinator_message::Body", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "coordinator_message::Body", tags = "1, 2, 3, 4, 5, 6")]
     pub body: ::core::option::Option<coordinator_message::Body>,
 }
 /// Nested message and enum types in `CoordinatorMessage`.
@@ -52,6 +52,8 @@ pub mod coordinator_message {
         Ack(super::Ack),
         #[prost(message, tag = "5")]
         Fence(super::Fence),
+        #[prost(message, tag = "6")]
+        Ping(super::Ping),
     }
 }
 /// Who the agent is. Self-claims: the coordinator checks them against the inventory.
@@ -97,7 +99,15 @@ pub struct AgentLimits {
     #[prost(uint32, tag = "2")]
     pub attempts_per_second_max: u32,
 }
-/// Sent every `Welcome.heartbeat_interval_ms` while nothing else is sent.
+/// Asks the agent for a `Heartbeat` at once. The coordinator asks every agent of a run again and again while it probes: from
+/// the answers it knows that the agent is there, and how the agent's clock stands to its own.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Ping {
+    /// Counts the pings to one agent on one stream, from 1.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+}
+/// Answers each `Ping`; beside that sent every `Welcome.heartbeat_interval_ms` while nothing else is sent.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Heartbeat {
     /// Attempts that are planned but not yet finished.
@@ -106,6 +116,19 @@ pub struct Heartbeat {
     /// Results that were dropped because the spool was full, since the agent started.
     #[prost(uint64, tag = "2")]
     pub results_lost: u64,
+    /// Number of the ping that is answered; 0 when none is.
+    #[prost(uint64, tag = "3")]
+    pub ping: u64,
+    /// When this was said, by the agent's monotonic clock: microseconds since the agent started.
+    #[prost(uint64, tag = "4")]
+    pub sent_us: u64,
+    /// Begin of the time that `late_max_us` is about, by the same clock; it ends with `sent_us`.
+    #[prost(uint64, tag = "5")]
+    pub late_since_us: u64,
+    /// Longest that a loop of the agent was late in that time, in microseconds: the one that accepts connections, or the one
+    /// that makes attempts. Absent where it was not measured, as while no run is on.
+    #[prost(uint32, optional, tag = "6")]
+    pub late_max_us: ::core::option::Option<u32>,
 }
 /// The coordinator accepts the agent.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -154,7 +177,7 @@ pub struct Listen {
 }
 /// One flow to try. A probe that breaks a bound below is not made: a single attempt 0 with OUTCOME_LOCAL_ERROR and errno
 /// EINVAL (22) stands for it.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Probe {
     /// Names the probe within the run, unique for the agent.
     #[prost(uint32, tag = "1")]
@@ -170,7 +193,7 @@ pub struct Probe {
     pub source: ::prost::alloc::vec::Vec<u8>,
     #[prost(enumeration = "ProbeKind", tag = "5")]
     pub kind: i32,
-    /// Most attempts, 1 to 16. An answer ends the attempts.
+    /// Most attempts, 1 to 1,024. An answer ends the attempts, unless `every` is set.
     #[prost(uint32, tag = "6")]
     pub attempts: u32,
     /// How long an attempt waits for an answer, in milliseconds, 1 to 60,000.
@@ -188,6 +211,25 @@ pub struct Probe {
     /// significant first, plus the number of the attempt, modulo 2^16, are the id of the query. Not read for others.
     #[prost(bytes = "vec", tag = "10")]
     pub nonce: ::prost::alloc::vec::Vec<u8>,
+    /// Where the source ports are drawn from, at random, one range for each attempt in this order and then from the first
+    /// again; at most 16, within 1024 to 65535. A port that the probe had before is not drawn again. Empty: the ephemeral
+    /// range. Not read when `source_ports` is present.
+    #[prost(message, repeated, tag = "11")]
+    pub source_port_ranges: ::prost::alloc::vec::Vec<PortRange>,
+    /// Number of the first attempt: those before were made by an earlier assignment. At most 4,096.
+    #[prost(uint32, tag = "12")]
+    pub first_attempt: u32,
+    /// Makes all attempts, also after an answer.
+    #[prost(bool, tag = "13")]
+    pub every: bool,
+}
+/// Ports from the first to the last, both inclusive.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PortRange {
+    #[prost(uint32, tag = "1")]
+    pub first: u32,
+    #[prost(uint32, tag = "2")]
+    pub last: u32,
 }
 /// Ends what is under way for a run and closes the ports that it opened.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -206,20 +248,35 @@ pub struct Fence {
     pub number: u32,
 }
 /// Everything up to `Fence` was sent on this stream before this message.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FenceReport {
     #[prost(string, tag = "1")]
     pub run: ::prost::alloc::string::String,
     #[prost(uint32, tag = "2")]
     pub number: u32,
-    /// Connections that the kernel dropped since the run's first port was opened, because a queue of accepted connections was
-    /// full (ListenDrops of /proc/net/netstat, which counts ListenOverflows too). Absent where the counters are not the agent's own, as on a
-    /// node, or cannot be read.
+    /// Connections that the kernel dropped in the agent's network namespace since the run's first port was opened, because a
+    /// queue of accepted connections was full (ListenDrops of /proc/net/netstat, which counts ListenOverflows too). On a node
+    /// others listen there as well: it bounds the agent's own from above. Absent where it cannot be read.
     #[prost(uint64, optional, tag = "3")]
     pub accept_queue_drops: ::core::option::Option<u64>,
     /// Results that were dropped because the spool was full, since the agent started.
     #[prost(uint64, tag = "4")]
     pub results_lost: u64,
+    /// The run's listening sockets whose own count can be read (SO_MEMINFO), at most 1,024.
+    #[prost(message, repeated, tag = "5")]
+    pub listen_drops: ::prost::alloc::vec::Vec<ListenDrops>,
+}
+/// What the kernel dropped at one listening socket.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListenDrops {
+    /// Address that it listens on, 4 or 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub address: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    pub port: u32,
+    /// Packets since it was opened.
+    #[prost(uint64, tag = "3")]
+    pub drops: u64,
 }
 /// Which addresses the agent's host gives for the endpoint of the cluster's API server, asked once in a run.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -322,6 +379,34 @@ pub struct ObservationBatch {
     /// Added to every entry of `elapsed_us`, in microseconds.
     #[prost(uint32, tag = "17")]
     pub elapsed_floor_us: u32,
+    /// The ICMP errors that ended attempts.
+    #[prost(message, repeated, tag = "18")]
+    pub icmp_errors: ::prost::alloc::vec::Vec<IcmpError>,
+    /// Certificates that peers showed, each chain once; at most 16.
+    #[prost(message, repeated, tag = "19")]
+    pub chains: ::prost::alloc::vec::Vec<CertificateChain>,
+}
+/// An ICMP error that ended an attempt.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IcmpError {
+    /// Index of the attempt in the batch.
+    #[prost(uint32, tag = "1")]
+    pub index: u32,
+    /// Type and code as on the wire, of ICMP or ICMPv6 by the family of the attempt; 0 to 255.
+    #[prost(uint32, tag = "2")]
+    pub r#type: u32,
+    #[prost(uint32, tag = "3")]
+    pub code: u32,
+    /// Who sent it, 4 or 16 bytes; empty where the kernel does not say.
+    #[prost(bytes = "vec", tag = "4")]
+    pub from: ::prost::alloc::vec::Vec<u8>,
+}
+/// What a peer showed in a TLS handshake.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CertificateChain {
+    /// DER, the peer's own first; at most 8, and 16 KiB in all.
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub certificates: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
 /// A column in which most entries are the same. Absent: all entries are 0.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -342,7 +427,7 @@ pub struct Identification {
     /// Index of the attempt in the batch.
     #[prost(uint32, tag = "1")]
     pub index: u32,
-    #[prost(oneof = "identification::Result", tags = "2, 3, 4, 5")]
+    #[prost(oneof = "identification::Result", tags = "2, 3, 4, 5, 6, 7")]
     pub result: ::core::option::Option<identification::Result>,
 }
 /// Nested message and enum types in `Identification`.
@@ -361,6 +446,13 @@ pub mod identification {
         /// Why a connection gave no answer to a DNS query.
         #[prost(enumeration = "super::DnsFailure", tag = "5")]
         DnsFailure(i32),
+        /// A completed TLS handshake, in which the peer proved that it holds the key of its certificate: the index of its chain
+        /// in `ObservationBatch.chains`.
+        #[prost(uint32, tag = "6")]
+        TlsChain(u32),
+        /// Why a connection gave no TLS session.
+        #[prost(enumeration = "super::TlsFailure", tag = "7")]
+        TlsFailure(i32),
     }
 }
 /// A peer's answer, as the agent got it.
@@ -454,11 +546,14 @@ pub enum ProbeKind {
     TcpConnect = 1,
     /// Connects and calls `Peer.Identify` on the same connection.
     Peer = 2,
-    /// Sends one DNS query over UDP. An answer to it counts as connected, and an ICMP port unreachable as refused; a datagram
+    /// Sends one DNS query over UDP. An answer to it counts as connected; a datagram
     /// that is no answer to it counts for nothing.
     DnsUdp = 3,
     /// Connects and asks one DNS query on the same connection. The handshake is the evidence, whatever follows.
     DnsTcp = 4,
+    /// Connects and makes a TLS 1.3 handshake: without a server name, without a certificate of its own, whatever the peer's
+    /// certificates say. Nothing is sent in the session but its orderly end.
+    Tls = 5,
 }
 impl ProbeKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -472,6 +567,7 @@ impl ProbeKind {
             Self::Peer => "PROBE_KIND_PEER",
             Self::DnsUdp => "PROBE_KIND_DNS_UDP",
             Self::DnsTcp => "PROBE_KIND_DNS_TCP",
+            Self::Tls => "PROBE_KIND_TLS",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -482,6 +578,7 @@ impl ProbeKind {
             "PROBE_KIND_PEER" => Some(Self::Peer),
             "PROBE_KIND_DNS_UDP" => Some(Self::DnsUdp),
             "PROBE_KIND_DNS_TCP" => Some(Self::DnsTcp),
+            "PROBE_KIND_TLS" => Some(Self::Tls),
             _ => None,
         }
     }
@@ -493,11 +590,11 @@ pub enum Outcome {
     Unspecified = 0,
     /// The handshake completed (also when a reset or an end of stream came after it).
     Connected = 1,
-    /// ECONNREFUSED.
+    /// ECONNREFUSED by a reset. An ICMP port unreachable, which gives the same error, is OUTCOME_UNREACHABLE.
     Refused = 2,
     /// No answer within the deadline.
     TimedOut = 3,
-    /// EHOSTUNREACH or ENETUNREACH.
+    /// An ICMP error, or the host's own neighbour table or routes, said that there is no way.
     Unreachable = 4,
     /// The attempt could not be made: no port, no memory, an address that is not ours.
     LocalError = 5,
@@ -534,6 +631,50 @@ impl Outcome {
             "OUTCOME_LOCAL_ERROR" => Some(Self::LocalError),
             "OUTCOME_STARVED" => Some(Self::Starved),
             "OUTCOME_REFUSED_BY_POLICY" => Some(Self::RefusedByPolicy),
+            _ => None,
+        }
+    }
+}
+/// Why a connection gave no TLS session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum TlsFailure {
+    Unspecified = 0,
+    /// The handshake did not end within the deadline.
+    Silent = 1,
+    /// The connection was closed or reset.
+    Closed = 2,
+    /// What came is no TLS 1.3, or an alert.
+    Malformed = 3,
+    /// The peer did not prove that it holds the key of its certificate.
+    Key = 4,
+    /// The chain is longer than is reported.
+    Chain = 5,
+}
+impl TlsFailure {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TLS_FAILURE_UNSPECIFIED",
+            Self::Silent => "TLS_FAILURE_SILENT",
+            Self::Closed => "TLS_FAILURE_CLOSED",
+            Self::Malformed => "TLS_FAILURE_MALFORMED",
+            Self::Key => "TLS_FAILURE_KEY",
+            Self::Chain => "TLS_FAILURE_CHAIN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TLS_FAILURE_UNSPECIFIED" => Some(Self::Unspecified),
+            "TLS_FAILURE_SILENT" => Some(Self::Silent),
+            "TLS_FAILURE_CLOSED" => Some(Self::Closed),
+            "TLS_FAILURE_MALFORMED" => Some(Self::Malformed),
+            "TLS_FAILURE_KEY" => Some(Self::Key),
+            "TLS_FAILURE_CHAIN" => Some(Self::Chain),
             _ => None,
         }
     }

@@ -41,6 +41,7 @@ pub fn probe(flow: &PlannedFlow, probe: &PlannedProbe, nonce: &Nonce) -> Option<
         interval_ms: milliseconds(ATTEMPT_INTERVAL),
         source_ports: source_ports(probe.source_ports),
         nonce,
+        ..v1::Probe::default()
     })
 }
 

@@ -258,6 +258,10 @@ fn identity(wire: &v1::Identification) -> Result<ReportedIdentity, InvalidMessag
         Some(v1::identification::Result::DnsFailure(failure)) => {
             query_failure(*failure).map(ReportedIdentity::NoResolver)
         }
+        // Nothing asks for a session yet.
+        Some(
+            v1::identification::Result::TlsChain(_) | v1::identification::Result::TlsFailure(_),
+        ) => Ok(ReportedIdentity::Unreadable),
         None => Err(InvalidMessage::Range {
             field: "identifications.result",
             index: usize::try_from(wire.index).unwrap_or(usize::MAX),

@@ -157,6 +157,8 @@ fn batch() -> v1::ObservationBatch {
                 },
             )),
         }],
+        icmp_errors: Vec::new(),
+        chains: Vec::new(),
     }
 }
 

@@ -328,7 +328,7 @@ impl Agent {
             let order = tokio::select! {
                 order = link.receive.message() => order,
                 _ = heartbeat.tick() => {
-                    let beat = v1::Heartbeat { attempts_pending: 0, results_lost: 0 };
+                    let beat = v1::Heartbeat::default();
                     let message = v1::AgentMessage { body: Some(Body::Heartbeat(beat)) };
                     if link.send.send(message).await.is_err() {
                         return Ended::ByCoordinator;
@@ -355,11 +355,12 @@ impl Agent {
                             number: fence.number,
                             accept_queue_drops: Some(u64::from(self.habit == Habit::Full)),
                             results_lost: 0,
+                            listen_drops: Vec::new(),
                         }))
                         .await;
                     }
                 }
-                Order::Welcome(_) | Order::Cancel(_) => {}
+                Order::Welcome(_) | Order::Cancel(_) | Order::Ping(_) => {}
             }
         }
     }
