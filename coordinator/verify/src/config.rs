@@ -34,12 +34,52 @@ pub enum SnapshotContent {
     LeftOut,
 }
 
-/// Everything that a run is told; it reads no environment, no clock and no file beside these.
+/// Everything that the one-run entry is told; it reads no environment, no clock and no file beside these.
 pub struct RunConfig {
     /// The world, read before and after the probes: a saved snapshot by its path (DESIGN 5), or a cluster.
     pub snapshot: Arc<dyn WorldSource>,
     /// CA, token and server certificate.
     pub credentials: Credentials,
+    /// See [`Order::expected`].
+    pub expected: ExpectedAgents,
+    /// See [`Order::wait`].
+    pub wait: Duration,
+    /// See [`Order::settle`].
+    pub settle: Duration,
+    /// See [`Order::resume_wait`].
+    pub resume_wait: Duration,
+    /// See [`Order::depth`].
+    pub depth: Option<Depth>,
+    /// See [`Order::seed`].
+    pub seed: u64,
+    /// See [`Order::content`].
+    pub content: SnapshotContent,
+    /// See [`Order::started_at`].
+    pub started_at: SystemTime,
+    /// Source of keys and nonces.
+    pub random: Arc<dyn Random>,
+}
+
+impl RunConfig {
+    /// The world, what the control server needs, and the order for the run.
+    pub(crate) fn into_parts(self) -> (Arc<dyn WorldSource>, Credentials, Order) {
+        let order = Order {
+            expected: self.expected,
+            wait: self.wait,
+            settle: self.settle,
+            resume_wait: self.resume_wait,
+            depth: self.depth,
+            seed: self.seed,
+            content: self.content,
+            started_at: self.started_at,
+            random: self.random,
+        };
+        (self.snapshot, self.credentials, order)
+    }
+}
+
+/// What is asked of one run of a fleet.
+pub struct Order {
     /// Whom to wait for.
     pub expected: ExpectedAgents,
     /// Longest wait for them.

@@ -1,18 +1,21 @@
-//! The agents' streams and the registry together: one place to wait for the next news.
+//! Every agent that is there, whether or not a run is under way.
+//!
+//! A fleet outlives runs. Each run opens an inbox, and hears of its own probes and of every agent that comes or goes.
 
+use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reachproof_proto::v1;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tonic::{Code, Status, Streaming};
 
 use crate::control::Arrival;
-use crate::error::RunError;
-use crate::registry::{News, Registry, StreamId};
+use crate::inbox::{Inbox, Inboxes};
+use crate::registry::{Registry, StreamId};
 
 /// How long the first message of a stream may take: a stream that says nothing holds memory for nothing.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,128 +26,122 @@ pub const INCOMING_MESSAGES_MAX: usize = 1_024;
 /// Streams that came in and wait to be taken.
 pub const ARRIVALS_MAX: usize = 64;
 
-/// One thing that happened on a stream.
-enum Event {
-    /// A message came.
-    Message(StreamId, Box<v1::AgentMessage>),
-    /// The stream ended; with a status if the agent is to hear why.
-    Ended(StreamId, Option<Status>),
+/// Every stream and every agent, for all runs. Cheap to clone: each clone is the same fleet.
+#[derive(Debug, Clone)]
+pub struct Fleet {
+    address: SocketAddr,
+    // Invariant: who needs both locks takes the registry first.
+    registry: Arc<Mutex<Registry>>,
+    inboxes: Arc<Mutex<Inboxes>>,
+    /// Places of messages that wait to be taken.
+    places: Arc<Semaphore>,
 }
 
-/// Every stream and every agent of a run.
-pub struct Fleet<'a> {
-    /// The agents.
-    pub registry: Registry,
-    shutdown: Pin<Box<dyn Future<Output = ()> + Send + 'a>>,
-    arrivals: mpsc::Receiver<Arrival>,
-    events: mpsc::Receiver<Event>,
-    sender: mpsc::Sender<Event>,
-    readers: JoinSet<()>,
-    streams: u64,
-}
-
-impl<'a> Fleet<'a> {
-    /// A fleet without agents, and where the control server sends them. It waits for nobody once `shutdown` completed.
-    pub fn new(shutdown: impl Future<Output = ()> + Send + 'a) -> (Self, mpsc::Sender<Arrival>) {
-        let (arrive, arrivals) = mpsc::channel(ARRIVALS_MAX);
-        let (sender, events) = mpsc::channel(INCOMING_MESSAGES_MAX);
-        let fleet = Self {
-            registry: Registry::default(),
-            shutdown: Box::pin(shutdown),
-            arrivals,
-            events,
-            sender,
-            readers: JoinSet::new(),
-            streams: 0,
-        };
-        (fleet, arrive)
+impl Fleet {
+    /// A fleet without agents; they dial in at `address`.
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            registry: Arc::default(),
+            inboxes: Arc::default(),
+            places: Arc::new(Semaphore::new(INCOMING_MESSAGES_MAX)),
+        }
     }
 
-    /// Waits for the next news of any agent. Dropping the future loses nothing.
-    ///
-    /// # Errors
-    /// [`RunError::Interrupted`] when the caller asked to stop; then nothing more is to be asked.
-    pub async fn news(&mut self) -> Result<News, RunError> {
+    /// Where agents dial in.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The agents. Nobody else is served as long as it is held.
+    pub fn registry(&self) -> MutexGuard<'_, Registry> {
+        lock(&self.registry)
+    }
+
+    /// Opens the inbox of the run named `run`, which waits for nobody once `shutdown` completed.
+    pub fn inbox<'a>(
+        &self,
+        run: &str,
+        shutdown: impl Future<Output = ()> + Send + 'a,
+    ) -> Inbox<'a> {
+        let letters = lock(&self.inboxes).open(run);
+        Inbox::new(run, self.clone(), letters, shutdown)
+    }
+
+    /// Takes in every stream of `arrivals` and reads from it, until nobody can send one any more.
+    pub async fn serve(self, mut arrivals: mpsc::Receiver<Arrival>) {
+        let mut readers = JoinSet::new();
+        let mut streams = 0;
         loop {
             tokio::select! {
-                () = &mut self.shutdown => return Err(RunError::Interrupted),
-                Some(arrival) = self.arrivals.recv() => self.take(arrival),
-                Some(event) = self.events.recv() => {
-                    if let Some(news) = self.happened(event) {
-                        return Ok(news);
+                arrival = arrivals.recv() => match arrival {
+                    Some(arrival) => {
+                        let stream = StreamId(streams);
+                        streams += 1;
+                        readers.spawn(self.clone().take(stream, arrival));
                     }
-                }
-                Some(_) = self.readers.join_next() => {}
+                    None => break,
+                },
+                Some(_) = readers.join_next() => {}
             }
         }
+        while readers.join_next().await.is_some() {}
     }
 
-    /// Does `work`, unless the caller asks to stop before it is done.
+    /// Ends every stream.
+    pub fn close(&self) {
+        self.registry().close();
+    }
+
+    /// Closes the inbox of a run.
+    pub(crate) fn leave(&self, run: &str) {
+        lock(&self.inboxes).close(run);
+    }
+
+    /// Takes a new stream in and reads from it until it ends.
+    async fn take(self, stream: StreamId, arrival: Arrival) {
+        let remote = arrival.remote.map(|remote| remote.ip().to_canonical());
+        self.registry().opened(stream, arrival.outgoing, remote);
+        let status = self.read(stream, arrival.incoming).await;
+        self.registry().closed(stream, status);
+    }
+
+    /// Reads a stream until it ends; with a status if the agent is to hear why it did.
+    async fn read(
+        &self,
+        stream: StreamId,
+        mut incoming: Streaming<v1::AgentMessage>,
+    ) -> Option<Status> {
+        let late = |_| Err(Status::deadline_exceeded("hello did not come in time"));
+        let mut next = timeout(HELLO_TIMEOUT, incoming.message())
+            .await
+            .unwrap_or_else(late);
+        while let Ok(Some(message)) = next {
+            // The semaphore is never closed; were it, nobody could be heard any more.
+            let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
+            self.deliver(stream, message, place);
+            next = incoming.message().await;
+        }
+        next.err().map(said)
+    }
+
+    /// Tells the registry of a message, and the runs of what it means. What no run wants is acknowledged at once.
     ///
-    /// # Errors
-    /// [`RunError::Interrupted`], as [`Self::news`].
-    pub async fn unless_stopped<T>(
-        &mut self,
-        work: impl Future<Output = T>,
-    ) -> Result<T, RunError> {
-        tokio::select! {
-            () = &mut self.shutdown => Err(RunError::Interrupted),
-            done = work => Ok(done),
-        }
-    }
-
-    /// Ends every stream and waits for its reader.
-    pub async fn close(mut self) {
-        self.registry.close();
-        self.readers.shutdown().await;
-    }
-
-    /// Takes a new stream in and reads from it.
-    fn take(&mut self, arrival: Arrival) {
-        let stream = StreamId(self.streams);
-        self.streams += 1;
-        let remote = arrival
-            .remote
-            .map(|remote: SocketAddr| remote.ip().to_canonical());
-        self.registry.opened(stream, arrival.outgoing, remote);
-        self.readers
-            .spawn(read(stream, arrival.incoming, self.sender.clone()));
-    }
-
-    /// Tells the registry.
-    fn happened(&mut self, event: Event) -> Option<News> {
-        match event {
-            Event::Message(stream, message) => {
-                self.registry.message(stream, *message, Instant::now())
-            }
-            Event::Ended(stream, status) => {
-                self.registry.closed(stream, status);
-                None
-            }
+    /// Under one lock, so that a run hears of everything in the order in which the registry did.
+    fn deliver(&self, stream: StreamId, message: v1::AgentMessage, place: OwnedSemaphorePermit) {
+        let mut registry = self.registry();
+        let Some(letter) = registry.message(stream, message, Instant::now()) else {
+            return;
+        };
+        if let Some(receipt) = lock(&self.inboxes).put(letter, place) {
+            registry.acknowledge(receipt);
         }
     }
 }
 
-/// Reads a stream until it ends.
-async fn read(
-    stream: StreamId,
-    mut incoming: Streaming<v1::AgentMessage>,
-    events: mpsc::Sender<Event>,
-) {
-    let late = |_| Err(Status::deadline_exceeded("hello did not come in time"));
-    let mut next = timeout(HELLO_TIMEOUT, incoming.message())
-        .await
-        .unwrap_or_else(late);
-    while let Ok(Some(message)) = next {
-        let event = Event::Message(stream, Box::new(message));
-        if events.send(event).await.is_err() {
-            return;
-        }
-        next = incoming.message().await;
-    }
-    let ended = Event::Ended(stream, next.err().map(said));
-    // The receiver lives as long as the readers; were it gone, nobody would ask for the end of the stream.
-    drop(events.send(ended).await);
+/// Locks; what a thread left behind that failed is sound, since no change to it is left half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The status that an agent hears: a message above the limit is `RESOURCE_EXHAUSTED` (SECURITY S-24).

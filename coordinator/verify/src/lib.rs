@@ -5,10 +5,11 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`mod@run`], [`config`], [`progress`], [`error`] | the nine steps of a run, what it is told and what it tells |
+//! | [`entry`], [`config`] | one run by itself: a fleet for as long as it takes |
+//! | [`mod@run`], [`progress`], [`error`] | the nine steps of a run, and what it tells |
 //! | [`source`], [`inventory`] | the snapshot, and who should have an agent |
 //! | [`credentials`], [`token`], [`control`] | who may come in |
-//! | [`fleet`], [`registry`], [`dispatch`], [`wire`] | streams, agents, assignments and results |
+//! | [`fleet`], [`registry`], [`inbox`], [`dispatch`], [`wire`] | streams, agents, what they say to a run, assignments and results |
 //! | [`report`] | what was found, for people and for programs |
 //!
 //! **Invariant.** Predictions are sealed before the first probe is sent, and no step changes the result of an earlier one.
@@ -61,12 +62,14 @@ mod connection;
 pub mod control;
 pub mod dispatch;
 pub mod fleet;
+pub mod inbox;
 pub mod registry;
 pub mod token;
 pub mod wire;
 
 pub mod config;
 pub mod credentials;
+pub mod entry;
 pub mod error;
 pub mod inventory;
 pub mod progress;
@@ -77,8 +80,8 @@ pub mod source;
 
 pub use config::{ExpectedAgents, RESUME_WAIT, RunConfig, SnapshotContent};
 pub use credentials::Credentials;
+pub use entry::run;
 pub use error::RunError;
 pub use progress::Progress;
 pub use random::{Random, SystemRandomness};
 pub use report::Report;
-pub use run::run;

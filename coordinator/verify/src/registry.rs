@@ -1,8 +1,8 @@
-//! Who has dialled in: one live stream for each agent, and what was counted of its batches.
+//! Who has dialled in: one live stream for each agent, and what was acknowledged of its batches.
 //!
 //! Knows no plan and judges nothing. Time is passed in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use reachproof_model::observation::AgentName;
@@ -15,6 +15,7 @@ use tonic::Status;
 use tracing::{info, warn};
 
 use crate::control::Outgoing;
+use crate::inbox::{Letter, Receipt};
 use crate::wire::observations::attempts;
 use crate::wire::{Greeting, InvalidMessage, accepts, endpoint, listen_failures};
 
@@ -47,7 +48,10 @@ pub struct Member {
     /// Batches that were skipped or could not be read.
     pub batches_lost: u64,
     link: Option<(StreamId, Outgoing)>,
+    /// The last batch that came.
     sequence: u64,
+    /// Batches that came and are not acknowledged: their receipts are out.
+    under_way: BTreeSet<u64>,
 }
 
 impl Member {
@@ -57,6 +61,12 @@ impl Member {
             stream_address: self.remote,
             ..self.greeting.agent.clone()
         }
+    }
+
+    /// The last batch up to which all are counted or stored, or wanted by nobody.
+    fn acknowledged(&self) -> u64 {
+        let first = self.under_way.first();
+        first.map_or(self.sequence, |open| open.saturating_sub(1))
     }
 }
 
@@ -122,9 +132,9 @@ impl Registry {
         stream: StreamId,
         message: v1::AgentMessage,
         now: Instant,
-    ) -> Option<News> {
+    ) -> Option<Letter> {
         match self.take(stream, message, now) {
-            Ok(news) => news,
+            Ok(letter) => letter,
             Err(status) => {
                 warn!(code = ?status.code(), reason = status.message(), "stream refused");
                 self.closed(stream, Some(status));
@@ -150,6 +160,17 @@ impl Registry {
         }
     }
 
+    /// Takes note that a batch was counted or stored, or that nobody wants it, and tells its agent.
+    pub fn acknowledge(&mut self, receipt: Receipt) {
+        let member = self.members.get_mut(&receipt.agent);
+        // The receipt of a process that is gone says nothing about its successor's batches.
+        let Some(member) = member.filter(|member| member.greeting.boot == receipt.boot) else {
+            return;
+        };
+        member.under_way.remove(&receipt.sequence);
+        self.send_acknowledgement(&receipt.agent);
+    }
+
     /// Ends every stream.
     pub fn close(&mut self) {
         self.streams.clear();
@@ -164,14 +185,14 @@ impl Registry {
         stream: StreamId,
         message: v1::AgentMessage,
         now: Instant,
-    ) -> Result<Option<News>, Status> {
+    ) -> Result<Option<Letter>, Status> {
         let body = message.body.ok_or_else(|| refusal(&InvalidMessage::Body))?;
         match (self.streams.get(&stream), body) {
             // The stream was ended here and its last messages are still under way.
             (None, _) => Ok(None),
             (Some(Stream::New { .. }), Body::Hello(hello)) => {
                 let greeting = Greeting::try_from(hello).map_err(|error| refusal(&error))?;
-                Ok(self.greet(stream, greeting, now))
+                Ok(self.greet(stream, greeting, now).map(Letter::from))
             }
             (Some(Stream::New { .. }), _) => {
                 Err(Status::invalid_argument("the first message must be hello"))
@@ -209,6 +230,7 @@ impl Registry {
             results_lost: same.as_ref().map_or(0, |member| member.results_lost),
             batches_lost: same.as_ref().map_or(0, |member| member.batches_lost),
             sequence: same.as_ref().map_or(0, |member| member.sequence),
+            under_way: same.map_or_else(BTreeSet::new, |member| member.under_way),
             greeting,
             remote,
             heard: now,
@@ -226,7 +248,7 @@ impl Registry {
         agent: AgentName,
         body: Body,
         now: Instant,
-    ) -> Result<Option<News>, Status> {
+    ) -> Result<Option<Letter>, Status> {
         let Some(member) = self.members.get_mut(&agent) else {
             return Ok(None);
         };
@@ -235,50 +257,57 @@ impl Registry {
             Body::Hello(_) => Ok(None),
             Body::Heartbeat(heartbeat) => {
                 member.results_lost = member.results_lost.max(heartbeat.results_lost);
-                Ok(Some(News::Heard(agent)))
+                Ok(Some(News::Heard(agent).into()))
             }
             Body::Listening(report) => {
                 let failures = listen_failures(&report).map_err(|error| refusal(&error))?;
-                Ok(Some(News::Listening {
-                    agent,
-                    run: report.run,
-                    failures,
-                }))
+                Ok(Some(
+                    News::Listening {
+                        agent,
+                        run: report.run,
+                        failures,
+                    }
+                    .into(),
+                ))
             }
             Body::Fence(report) => {
                 member.results_lost = member.results_lost.max(report.results_lost);
-                Ok(Some(News::Fenced {
-                    agent,
-                    run: report.run,
-                    number: report.number,
-                    queue_drops: report.accept_queue_drops,
-                }))
+                Ok(Some(
+                    News::Fenced {
+                        agent,
+                        run: report.run,
+                        number: report.number,
+                        queue_drops: report.accept_queue_drops,
+                    }
+                    .into(),
+                ))
             }
             Body::Endpoint(report) => {
                 let resolution = endpoint(&report).map_err(|error| refusal(&error))?;
-                Ok(Some(News::Endpoint {
-                    agent,
-                    run: report.run,
-                    resolution,
-                }))
+                Ok(Some(
+                    News::Endpoint {
+                        agent,
+                        run: report.run,
+                        resolution,
+                    }
+                    .into(),
+                ))
             }
             Body::Observations(batch) => {
                 let read = attempts(&batch);
                 let run = batch.run;
-                Ok(
-                    self.counted(agent, batch.sequence, read, |agent, attempts| {
-                        News::Attempts {
-                            agent,
-                            run,
-                            attempts,
-                        }
-                    }),
-                )
+                Ok(self.batch(agent, batch.sequence, read, |agent, attempts| {
+                    News::Attempts {
+                        agent,
+                        run,
+                        attempts,
+                    }
+                }))
             }
             Body::Accepts(batch) => {
                 let read = accepts(&batch);
                 let (run, dropped) = (batch.run, batch.accepts_dropped);
-                Ok(self.counted(agent, batch.sequence, read, |agent, accepts| {
+                Ok(self.batch(agent, batch.sequence, read, |agent, accepts| {
                     News::Accepts {
                         agent,
                         run,
@@ -290,32 +319,52 @@ impl Registry {
         }
     }
 
-    /// Counts a batch once, by (agent, boot, sequence), and acknowledges it.
+    /// Takes a batch once, by (agent, boot, sequence).
     ///
-    /// A batch that cannot be read is acknowledged as well, or it would come back for ever; it counts as lost, and what
-    /// is lost makes silence inconclusive.
-    fn counted<T>(
+    /// A batch that cannot be read is acknowledged at once, or it would come back for ever; it counts as lost, and what is
+    /// lost makes silence inconclusive.
+    fn batch<T>(
         &mut self,
         agent: AgentName,
         sequence: u64,
         read: Result<T, InvalidMessage>,
         news: impl FnOnce(AgentName, T) -> News,
-    ) -> Option<News> {
+    ) -> Option<Letter> {
         let member = self.members.get_mut(&agent)?;
         let fresh = sequence > member.sequence;
         if fresh {
             member.batches_lost += sequence - member.sequence - 1;
             member.sequence = sequence;
         }
-        let sequence = member.sequence;
         if let (true, Err(error)) = (fresh, &read) {
             warn!(agent = %agent, %error, "batch not read");
             member.batches_lost += 1;
         }
-        self.send(&agent, Reply::Ack(v1::Ack { sequence }));
         match (fresh, read) {
-            (true, Ok(content)) => Some(news(agent, content)),
-            (false, _) | (true, Err(_)) => Some(News::Heard(agent)),
+            (true, Ok(content)) => {
+                member.under_way.insert(sequence);
+                let receipt = Receipt {
+                    agent: agent.clone(),
+                    boot: member.greeting.boot,
+                    sequence,
+                };
+                Some(Letter {
+                    news: news(agent, content),
+                    receipt: Some(receipt),
+                })
+            }
+            (false, _) | (true, Err(_)) => {
+                self.send_acknowledgement(&agent);
+                Some(News::Heard(agent).into())
+            }
+        }
+    }
+
+    /// Tells an agent up to which of its batches it need keep none.
+    fn send_acknowledgement(&mut self, agent: &AgentName) {
+        if let Some(member) = self.members.get(agent) {
+            let sequence = member.acknowledged();
+            self.send(agent, Reply::Ack(v1::Ack { sequence }));
         }
     }
 }
@@ -326,7 +375,7 @@ fn welcome(member: &Member, fleet: usize) -> Reply {
     Reply::Welcome(v1::Welcome {
         heartbeat_interval_ms: HEARTBEAT_INTERVAL_MS,
         reconnect_window_ms: u32::try_from(window).unwrap_or(u32::MAX),
-        sequence_acknowledged: member.sequence,
+        sequence_acknowledged: member.acknowledged(),
     })
 }
 

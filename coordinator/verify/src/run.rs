@@ -1,191 +1,150 @@
 //! One run, forward only (STYLE 2).
 
 use std::future::Future;
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::Arc;
 
 use reachproof_model::compare::compare;
 use reachproof_model::expectation::requirements;
-use reachproof_model::observation::{AgentName, RunEvidence};
 use reachproof_model::plan::{
     Depth, FLOWS_PER_RUN_MAX, FileState, ProbePlan, Roster, RosterAgent, Scope, plan,
 };
 use reachproof_model::predict::predict;
 use reachproof_model::prediction::Prediction;
 use reachproof_model::snapshot::{Gap, GapKind, Snapshot};
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::Instant;
 use tracing::warn;
 
-use crate::config::RunConfig;
-use crate::control::{ControlConfig, serve};
+use crate::config::Order;
 use crate::credentials::hexadecimal;
-use crate::dispatch::{Dispatch, TURN};
 use crate::error::RunError;
 use crate::fleet::Fleet;
-use crate::inventory::{expected_count, is_complete, missing};
+use crate::inbox::Inbox;
+use crate::inventory::missing;
 use crate::progress::Progress;
-use crate::registry::{Member, News, Registry};
+use crate::registry::Member;
 use crate::report::build::judged;
 use crate::report::{Agents, REPORT_SCHEMA, Report};
+use crate::source::WorldSource;
 
 use record::{present, run_record, snapshot_record};
-use world::{World, Worlds};
+use world::World;
 
+pub use probe::LISTEN_WAIT;
+
+mod gather;
+mod probe;
 mod record;
 mod world;
-
-/// How long agents may take to open their ports.
-pub const LISTEN_WAIT: Duration = Duration::from_secs(10);
-
-/// How late a turn is when the process did not run: far above what a busy machine does.
-const PAUSE: Duration = Duration::from_secs(5);
-
-/// How long the control server may take to end after the run.
-const SERVER_END_WAIT: Duration = Duration::from_secs(2);
 
 /// Length of the random part of a run's name, in bytes.
 const RUN_NAME_BYTES: usize = 8;
 
-/// Does one run: read, decode, gather, settle, plan, predict, probe, re-read, compare, report.
+/// Does one run of `fleet` over `world`: the nine steps of STYLE 2, one after the other.
 ///
-/// Serves agents on `listener` until the run is over; tells `progress` what happens; ends early when `shutdown`
-/// completes. Predictions are sealed before the first packet leaves.
+/// Tells `progress` what happens; ends early when `shutdown` completes. Predictions are sealed before the first packet
+/// leaves. The fleet lives on, and may serve other runs at the same time.
 ///
 /// # Errors
 /// [`RunError`] when the run could not be done. A contradiction is a result, not an error.
 pub async fn run(
-    config: RunConfig,
-    listener: TcpListener,
-    progress: impl Fn(Progress) + Send + Sync,
+    world: &Arc<dyn WorldSource>,
+    fleet: &Fleet,
+    order: &Order,
+    progress: &(dyn Fn(Progress) + Send + Sync),
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<Report, RunError> {
-    let address = listener.local_addr().map_err(RunError::Listener)?;
-    let (fleet, arrivals) = Fleet::new(shutdown);
-    let control = ControlConfig::new(&config.credentials, config.random.as_ref(), arrivals)?;
-    let (stop, stopped) = oneshot::channel::<()>();
-    let server = serve(listener, control, async {
-        // An error is the sender dropped: the run is over as well.
-        drop(stopped.await);
-    });
-    let mut server = tokio::spawn(server);
-    let report = tokio::select! {
-        report = steps(&config, address, fleet, &progress) => report,
-        _ = &mut server => Err(RunError::ServerEnded),
-    };
-    drop(stop);
-    // A client that keeps its connection open does not keep the report back.
-    if !server.is_finished() && timeout(SERVER_END_WAIT, &mut server).await.is_err() {
-        server.abort();
-    }
-    report
-}
-
-/// The nine steps of STYLE 2, one after the other.
-async fn steps(
-    config: &RunConfig,
-    address: SocketAddr,
-    mut fleet: Fleet<'_>,
-    progress: &(impl Fn(Progress) + Send + Sync),
-) -> Result<Report, RunError> {
     let began = Instant::now();
-    let worlds = settled_worlds(config, address, &mut fleet, progress).await?;
-    let before = &worlds.before;
-    let snapshot = &before.decoded.snapshot;
-    let roster = Roster::new(dialled_in(&fleet.registry));
-    let depth = config.depth.unwrap_or(Depth::fitting(roster.len()));
-    let scope = Scope {
-        network_policies: file_state(&before.decoded.gaps, "networkpolicies"),
-        flows_max: FLOWS_PER_RUN_MAX,
-        depth,
-        seed: config.seed,
-    };
+    let mut run = Run::new((world, fleet, order), progress, shutdown)?;
+    let first = run.read().await?;
+    run.gather(&first.decoded.snapshot).await?;
+    let worlds = run.settle(first).await?;
+    let snapshot = &worlds.before.decoded.snapshot;
+    let roster = Roster::new(dialled_in(fleet));
+    let scope = scope(order, &roster, &worlds.before.decoded.gaps);
     let plan = plan(snapshot, &roster, &scope);
     let predictions = predictions(snapshot, &plan);
-    let name = run_name(config)?;
-    let named = (name.as_str(), &plan);
-    let evidence = match observe(config, named, &roster, &mut fleet, progress).await {
-        Ok(evidence) => evidence,
-        Err(error) => {
-            fleet.close().await;
-            return Err(error);
-        }
-    };
-    let present = present(snapshot, &roster, &fleet.registry, &evidence);
-    let after = read_again(config, &mut fleet).await;
-    fleet.close().await;
-    let after = after?;
+    let evidence = run.probe(&plan, &roster).await?;
+    let present = present(snapshot, &roster, &fleet.registry(), &evidence);
+    let after = run.read_again().await?;
     let stability = worlds.compare(after.as_ref(), &plan, &predictions);
     let findings = compare(&plan, predictions, &roster, evidence, &stability);
     let wishes = requirements(snapshot, &roster);
     let judged = judged(snapshot, &roster, &plan, &wishes, findings);
+    let readings = worlds.costs(after.as_ref());
     Ok(Report {
         schema: REPORT_SCHEMA,
-        run: run_record(
-            config,
-            (name, depth),
-            began.elapsed(),
-            worlds.costs(after.as_ref()),
-        ),
+        run: run_record(order, (run.name, scope.depth), began.elapsed(), readings),
         summary: judged.summary,
         expectations: judged.expectations,
         findings: judged.findings,
         coverage: judged.coverage,
         agents: Agents {
             present,
-            missing: missing(&config.expected, snapshot, &roster, address),
+            missing: missing(&order.expected, snapshot, &roster, fleet.address()),
             conflicts: roster.conflicts().to_vec(),
         },
         stability,
-        snapshot: snapshot_record(&before.described, config.content),
+        snapshot: snapshot_record(&worlds.before.described, order.content),
         endpoints: judged.endpoints,
         gaps: worlds.before.decoded.gaps,
     })
 }
 
-/// Reads the world, waits for the agents and until the world has settled.
-async fn settled_worlds(
-    config: &RunConfig,
-    address: SocketAddr,
-    fleet: &mut Fleet<'_>,
-    progress: &(impl Fn(Progress) + Send + Sync),
-) -> Result<Worlds, RunError> {
-    let first = fleet
-        .unless_stopped(World::read(&config.snapshot))
-        .await??;
-    let snapshot = &first.decoded.snapshot;
-    progress(Progress::Decoded {
-        interfaces: snapshot.network_interfaces().count(),
-        gaps: first.decoded.gaps.len(),
-    });
-    gather(config, snapshot, address, fleet, progress).await?;
-    Worlds::settled(config, first, fleet, progress).await
+/// A run that is under way: what it was given, and its inbox.
+struct Run<'a> {
+    name: String,
+    world: &'a Arc<dyn WorldSource>,
+    fleet: &'a Fleet,
+    order: &'a Order,
+    inbox: Inbox<'a>,
+    progress: &'a (dyn Fn(Progress) + Send + Sync),
 }
 
-/// Lets the agents probe what the plan of the run named so says, and returns what they saw.
-async fn observe(
-    config: &RunConfig,
-    (name, plan): (&str, &ProbePlan),
-    roster: &Roster,
-    fleet: &mut Fleet<'_>,
-    progress: &(impl Fn(Progress) + Send + Sync),
-) -> Result<RunEvidence, RunError> {
-    let wait = config.resume_wait;
-    let random = config.random.as_ref();
-    let mut dispatch = Dispatch::new(name.to_owned(), wait, plan, &fleet.registry, random)?;
-    let probed = probe(&mut dispatch, fleet, roster, wait, progress).await;
-    dispatch.cancel(&mut fleet.registry);
-    probed?;
-    Ok(dispatch.evidence(&fleet.registry))
+impl<'a> Run<'a> {
+    /// Draws the name of a run and opens its inbox.
+    fn new(
+        (world, fleet, order): (&'a Arc<dyn WorldSource>, &'a Fleet, &'a Order),
+        progress: &'a (dyn Fn(Progress) + Send + Sync),
+        shutdown: impl Future<Output = ()> + Send + 'a,
+    ) -> Result<Self, RunError> {
+        let name = run_name(order)?;
+        Ok(Self {
+            inbox: fleet.inbox(&name, shutdown),
+            name,
+            world,
+            fleet,
+            order,
+            progress,
+        })
+    }
+
+    /// Reads and decodes the world.
+    async fn read(&mut self) -> Result<World, RunError> {
+        let first = self.inbox.unless_stopped(World::read(self.world)).await??;
+        (self.progress)(Progress::Decoded {
+            interfaces: first.decoded.snapshot.network_interfaces().count(),
+            gaps: first.decoded.gaps.len(),
+        });
+        Ok(first)
+    }
+
+    /// Reads the world after the last probe; absent where it could not be read.
+    async fn read_again(&mut self) -> Result<Option<World>, RunError> {
+        let after = self.inbox.meanwhile(World::read(self.world)).await?;
+        Ok(after
+            .inspect_err(|error| warn!(%error, "the snapshot could not be read again"))
+            .ok())
+    }
 }
 
-/// Reads the world after the last probe; absent where it could not be read.
-async fn read_again(config: &RunConfig, fleet: &mut Fleet<'_>) -> Result<Option<World>, RunError> {
-    let after = fleet.unless_stopped(World::read(&config.snapshot)).await?;
-    Ok(after
-        .inspect_err(|error| warn!(%error, "the snapshot could not be read again"))
-        .ok())
+/// How much is planned.
+fn scope(order: &Order, roster: &Roster, gaps: &[Gap]) -> Scope {
+    Scope {
+        network_policies: file_state(gaps, "networkpolicies"),
+        flows_max: FLOWS_PER_RUN_MAX,
+        depth: order.depth.unwrap_or(Depth::fitting(roster.len())),
+        seed: order.seed,
+    }
 }
 
 /// Whether a file is in the snapshot.
@@ -200,50 +159,9 @@ fn file_state(gaps: &[Gap], file: &str) -> FileState {
     }
 }
 
-/// Waits for the agents that are expected, at most as long as the configuration says; one must have come.
-async fn gather(
-    config: &RunConfig,
-    snapshot: &Snapshot,
-    address: SocketAddr,
-    fleet: &mut Fleet<'_>,
-    progress: &(impl Fn(Progress) + Send + Sync),
-) -> Result<(), RunError> {
-    progress(Progress::Gathering {
-        expected: expected_count(&config.expected, snapshot),
-        wait: config.wait,
-    });
-    let deadline = Instant::now() + config.wait;
-    while !is_complete(&config.expected, snapshot, &dialled_in(&fleet.registry)) {
-        let Ok(arrived) = timeout_at(deadline, arrival(fleet)).await else {
-            break;
-        };
-        progress(Progress::AgentArrived {
-            name: arrived?.to_string(),
-            present: fleet.registry.members().len(),
-        });
-    }
-    let roster = Roster::new(dialled_in(&fleet.registry));
-    if roster.is_empty() {
-        return Err(RunError::NoAgents {
-            wait_s: config.wait.as_secs(),
-            address,
-            missing: missing(&config.expected, snapshot, &roster, address),
-        });
-    }
-    Ok(())
-}
-
-/// Waits for an agent that was not here before.
-async fn arrival(fleet: &mut Fleet<'_>) -> Result<AgentName, RunError> {
-    loop {
-        if let News::Arrived(name) = fleet.news().await? {
-            return Ok(name);
-        }
-    }
-}
-
 /// The agents that dialled in.
-fn dialled_in(registry: &Registry) -> Vec<RosterAgent> {
+fn dialled_in(fleet: &Fleet) -> Vec<RosterAgent> {
+    let registry = fleet.registry();
     let members = registry.members().values();
     members.map(Member::roster_agent).collect()
 }
@@ -256,84 +174,9 @@ fn predictions(snapshot: &Snapshot, plan: &ProbePlan) -> Vec<Prediction> {
         .collect()
 }
 
-/// Lets every agent listen, then probe, collects what they report, and waits until each says that it has reported everything.
-async fn probe(
-    dispatch: &mut Dispatch<'_>,
-    fleet: &mut Fleet<'_>,
-    roster: &Roster,
-    resume_wait: Duration,
-    progress: &(impl Fn(Progress) + Send + Sync),
-) -> Result<(), RunError> {
-    let silence = dispatch.silence();
-    progress(Progress::Planned {
-        flows: dispatch.flows(),
-        probes: dispatch.total(),
-        agents: roster.len(),
-        silence,
-    });
-    dispatch.listen(&mut fleet.registry);
-    let deadline = Instant::now() + LISTEN_WAIT;
-    collect(dispatch, fleet, deadline, |dispatch, _| {
-        dispatch.listening()
-    })
-    .await?;
-
-    let deadline = Instant::now() + silence + resume_wait;
-    let (mut shown, mut next) = (0, Instant::now());
-    collect(dispatch, fleet, deadline, |dispatch, registry| {
-        let now = Instant::now();
-        if now >= next {
-            dispatch.turn(now, registry);
-            next = now + TURN;
-        }
-        let (finished, total) = (dispatch.finished(), dispatch.total());
-        if finished != shown {
-            shown = finished;
-            progress(Progress::Probing { finished, total });
-        }
-        finished == total
-    })
-    .await?;
-
-    progress(Progress::Comparing);
-    dispatch.fence(&mut fleet.registry);
-    let deadline = Instant::now() + resume_wait;
-    collect(dispatch, fleet, deadline, |dispatch, _| dispatch.fenced()).await
-}
-
-/// Takes news until `is_done` says so, which is asked at least once a turn, or until the deadline.
-///
-/// Time in which this process did not run (it was paused, or the machine was) does not count: agents had nobody to report
-/// to, and have to dial again first.
-async fn collect(
-    dispatch: &mut Dispatch<'_>,
-    fleet: &mut Fleet<'_>,
-    mut deadline: Instant,
-    mut is_done: impl FnMut(&mut Dispatch<'_>, &mut Registry) -> bool,
-) -> Result<(), RunError> {
-    while !is_done(dispatch, &mut fleet.registry) {
-        let look = (Instant::now() + TURN).min(deadline);
-        let news = timeout_at(look, fleet.news()).await;
-        let late = Instant::now().saturating_duration_since(look);
-        if late >= PAUSE {
-            warn!(paused_ms = %late.as_millis(), "this process did not run for a while");
-            deadline += late;
-        }
-        match news {
-            Ok(news) => dispatch.take(news?, &mut fleet.registry),
-            Err(_) if Instant::now() >= deadline => {
-                warn!("a deadline passed before every agent had reported");
-                break;
-            }
-            Err(_) => {}
-        }
-    }
-    Ok(())
-}
-
 /// Draws the name of a run.
-fn run_name(config: &RunConfig) -> Result<String, RunError> {
+fn run_name(order: &Order) -> Result<String, RunError> {
     let mut bytes = [0; RUN_NAME_BYTES];
-    config.random.fill(&mut bytes)?;
+    order.random.fill(&mut bytes)?;
     Ok(format!("run-{}", hexadecimal(&bytes)))
 }

@@ -111,7 +111,8 @@ fn attach(
     let message = v1::AgentMessage {
         body: Some(Body::Hello(greeting)),
     };
-    let news = registry.message(StreamId(stream), message, Instant::now());
+    let letter = registry.message(StreamId(stream), message, Instant::now());
+    let news = letter.map(|letter| letter.news);
     let agent = AgentName::try_from(name).unwrap();
     let generation = match news {
         Some(News::Resumed(_)) => fakes[&agent].generation,

@@ -66,3 +66,17 @@ pub enum News {
         resolution: EndpointResolution,
     },
 }
+
+impl News {
+    /// Name of the run that it is for; absent if every run is to hear of it.
+    pub fn run(&self) -> Option<&str> {
+        match self {
+            Self::Arrived(_) | Self::Resumed(_) | Self::Restarted(_) | Self::Heard(_) => None,
+            Self::Attempts { run, .. }
+            | Self::Accepts { run, .. }
+            | Self::Listening { run, .. }
+            | Self::Fenced { run, .. }
+            | Self::Endpoint { run, .. } => Some(run),
+        }
+    }
+}

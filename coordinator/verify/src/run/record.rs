@@ -9,7 +9,7 @@ use reachproof_model::plan::{ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, Depth
 use reachproof_model::snapshot::Snapshot;
 use ring::digest::{SHA256, digest};
 
-use crate::config::{RunConfig, SnapshotContent};
+use crate::config::{Order, SnapshotContent};
 use crate::credentials::hexadecimal;
 use crate::registry::Registry;
 use crate::report::{PresentAgent, ReadingRecord, ResolvedEndpoint, RunRecord, SnapshotRecord};
@@ -52,19 +52,19 @@ pub(super) fn present(
 
 /// When and how a run was done.
 pub(super) fn run_record(
-    config: &RunConfig,
+    order: &Order,
     (id, depth): (String, Depth),
     took: Duration,
     readings: Vec<ReadingRecord>,
 ) -> RunRecord {
     RunRecord {
         id,
-        started_at_unix_ms: unix_milliseconds(config.started_at),
+        started_at_unix_ms: unix_milliseconds(order.started_at),
         duration_ms: whole_milliseconds(took),
         readings,
         version: env!("CARGO_PKG_VERSION"),
         scope: depth.as_str(),
-        seed: config.seed,
+        seed: order.seed,
         attempts: ATTEMPTS,
         deadline_ms: milliseconds(ATTEMPT_DEADLINE),
         interval_ms: milliseconds(ATTEMPT_INTERVAL),

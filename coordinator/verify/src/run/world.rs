@@ -1,7 +1,5 @@
 //! The readings of the world: one at the start, one after the settle time, one after the probes.
 
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +12,8 @@ use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
 use super::record::reading_record;
-use crate::config::RunConfig;
 use crate::error::RunError;
-use crate::fleet::Fleet;
+use crate::inbox::Inbox;
 use crate::progress::Progress;
 use crate::report::ReadingRecord;
 use crate::source::WorldSource;
@@ -78,27 +75,28 @@ impl Worlds {
     /// # Errors
     /// [`RunError`] when the world cannot be read again, or somebody ends the run.
     pub(super) async fn settled(
-        config: &RunConfig,
+        world: &Arc<dyn WorldSource>,
         first: World,
-        fleet: &mut Fleet<'_>,
-        progress: &(impl Fn(Progress) + Send + Sync),
+        settle: Duration,
+        inbox: &mut Inbox<'_>,
+        progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<Self, RunError> {
         let mut costs = vec![first.cost];
-        if config.settle.is_zero() {
+        if settle.is_zero() {
             return Ok(Self {
                 before: first,
                 earlier: None,
                 costs,
             });
         }
-        let over = first.ended + config.settle;
+        let over = first.ended + settle;
         let wait = over.saturating_duration_since(Instant::now());
         if wait > Duration::ZERO {
             progress(Progress::Settling { wait });
         }
-        let second = meanwhile(fleet, async {
+        let second = inbox.meanwhile(async {
             sleep_until(over).await;
-            World::read(&config.snapshot).await
+            World::read(world).await
         });
         let second = second.await??;
         costs.push(second.cost);
@@ -132,16 +130,5 @@ impl Worlds {
     pub(super) fn costs(&self, after: Option<&World>) -> Vec<ReadingRecord> {
         let after = after.map(|world| world.cost);
         self.costs.iter().copied().chain(after).collect()
-    }
-}
-
-/// Does `work` while agents are heard.
-async fn meanwhile<T>(fleet: &mut Fleet<'_>, work: impl Future<Output = T>) -> Result<T, RunError> {
-    let mut work = pin!(work);
-    loop {
-        tokio::select! {
-            done = &mut work => return Ok(done),
-            news = fleet.news() => drop(news?),
-        }
     }
 }

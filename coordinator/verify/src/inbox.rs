@@ -1,0 +1,165 @@
+//! What agents say to one run, in the order in which it came, and the receipts for what they want acknowledged.
+
+use std::collections::BTreeMap;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+
+use reachproof_model::observation::AgentName;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use crate::error::RunError;
+use crate::fleet::Fleet;
+use crate::registry::News;
+
+/// News, and the receipt of the batch that brought it.
+#[derive(Debug)]
+pub struct Letter {
+    /// What happened.
+    pub news: News,
+    /// To be given back to the registry once the news is counted or stored; absent where nothing is to be acknowledged.
+    pub receipt: Option<Receipt>,
+}
+
+impl From<News> for Letter {
+    fn from(news: News) -> Self {
+        Self {
+            news,
+            receipt: None,
+        }
+    }
+}
+
+/// Stands for one batch that its agent keeps until it is acknowledged.
+///
+/// Whoever counted or stored the batch hands it to [`crate::registry::Registry::acknowledge`]. A receipt that is lost
+/// acknowledges nothing.
+#[derive(Debug)]
+#[must_use = "a batch that is not acknowledged comes back"]
+pub struct Receipt {
+    pub(crate) agent: AgentName,
+    pub(crate) boot: u64,
+    pub(crate) sequence: u64,
+}
+
+/// A letter with its place in the fleet, which it holds until it is taken.
+type Queued = (Letter, Arc<OwnedSemaphorePermit>);
+
+/// The inboxes of the runs that are under way, by the name of the run.
+#[derive(Debug, Default)]
+pub(crate) struct Inboxes(BTreeMap<String, mpsc::UnboundedSender<Queued>>);
+
+impl Inboxes {
+    /// Opens the inbox of the run named `run`.
+    ///
+    /// The queue has no limit of its own: its letters hold places, of which the fleet has so many.
+    pub(crate) fn open(&mut self, run: &str) -> mpsc::UnboundedReceiver<Queued> {
+        let (sender, letters) = mpsc::unbounded_channel();
+        self.0.insert(run.to_owned(), sender);
+        letters
+    }
+
+    /// Closes it.
+    pub(crate) fn close(&mut self, run: &str) {
+        self.0.remove(run);
+    }
+
+    /// Puts a letter where it belongs: into the inbox of its run, or into all. Returns the receipt if nobody wants it.
+    pub(crate) fn put(&self, letter: Letter, place: OwnedSemaphorePermit) -> Option<Receipt> {
+        let place = Arc::new(place);
+        let Some(run) = letter.news.run() else {
+            for inbox in self.0.values() {
+                let letter = Letter::from(letter.news.clone());
+                // An inbox without a reader is about to be closed.
+                drop(inbox.send((letter, Arc::clone(&place))));
+            }
+            return letter.receipt;
+        };
+        let Some(inbox) = self.0.get(run) else {
+            return letter.receipt;
+        };
+        let unwanted = inbox.send((letter, place)).err();
+        unwanted.and_then(|mpsc::error::SendError((letter, _))| letter.receipt)
+    }
+}
+
+/// Where one run hears of the agents. Dropping it acknowledges what was not taken: nobody will ask for it any more.
+pub struct Inbox<'a> {
+    run: String,
+    fleet: Fleet,
+    letters: mpsc::UnboundedReceiver<Queued>,
+    shutdown: Pin<Box<dyn Future<Output = ()> + Send + 'a>>,
+}
+
+impl<'a> Inbox<'a> {
+    /// The inbox of the run named `run`. It waits for nobody once `shutdown` completed.
+    pub(crate) fn new(
+        run: &str,
+        fleet: Fleet,
+        letters: mpsc::UnboundedReceiver<Queued>,
+        shutdown: impl Future<Output = ()> + Send + 'a,
+    ) -> Self {
+        Self {
+            run: run.to_owned(),
+            fleet,
+            letters,
+            shutdown: Box::pin(shutdown),
+        }
+    }
+
+    /// Waits for the next letter. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// [`RunError::Interrupted`] when the caller asked to stop; then nothing more is to be asked.
+    pub async fn next(&mut self) -> Result<Letter, RunError> {
+        tokio::select! {
+            () = &mut self.shutdown => Err(RunError::Interrupted),
+            // The fleet that this inbox holds keeps the other end.
+            Some((letter, _place)) = self.letters.recv() => Ok(letter),
+        }
+    }
+
+    /// Does `work`, unless the caller asks to stop before it is done.
+    ///
+    /// # Errors
+    /// [`RunError::Interrupted`], as [`Self::next`].
+    pub async fn unless_stopped<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+    ) -> Result<T, RunError> {
+        tokio::select! {
+            () = &mut self.shutdown => Err(RunError::Interrupted),
+            done = work => Ok(done),
+        }
+    }
+
+    /// The same, while letters are taken and forgotten, so that they keep nobody else waiting.
+    ///
+    /// # Errors
+    /// [`RunError::Interrupted`], as [`Self::next`].
+    pub async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Result<T, RunError> {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return Ok(done),
+                letter = self.next() => self.forget(letter?),
+            }
+        }
+    }
+
+    /// Acknowledges a letter that nobody wants.
+    fn forget(&self, letter: Letter) {
+        if let Some(receipt) = letter.receipt {
+            self.fleet.registry().acknowledge(receipt);
+        }
+    }
+}
+
+impl Drop for Inbox<'_> {
+    fn drop(&mut self) {
+        self.fleet.leave(&self.run);
+        self.letters.close();
+        while let Ok((letter, _place)) = self.letters.try_recv() {
+            self.forget(letter);
+        }
+    }
+}
