@@ -1,14 +1,16 @@
 //! Arguments and what they start.
 
 use std::error::Error;
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use reachproof_model::describe::InvalidJson;
 use reachproof_model::flow::InvalidFlow;
+use reachproof_model::net::escaped_json;
 use reachproof_model::snapshot::{DecodeError, Decoded, Gap, Snapshot};
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::source::{SourceArguments, WorldFailure};
@@ -22,6 +24,7 @@ mod explain;
 mod manifests;
 mod matrix;
 mod predict;
+mod report_file;
 #[cfg(feature = "live")]
 mod snapshot;
 mod table;
@@ -191,6 +194,13 @@ fn decoded(source: &SourceArguments) -> Result<Snapshot, CliError> {
         })?;
     tell(&gaps);
     Ok(snapshot)
+}
+
+/// Writes one answer as JSON in one line, safe for a terminal.
+fn write_json(out: &mut impl Write, answer: &impl Serialize) -> Result<(), CliError> {
+    let text = serde_json::to_string(answer).map_err(io::Error::from)?;
+    writeln!(out, "{}", escaped_json(&text))?;
+    Ok(())
 }
 
 fn tell(gaps: &[Gap]) {

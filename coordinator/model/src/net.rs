@@ -207,12 +207,29 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
+/// Returns JSON text in which no name can move the cursor or show itself backwards.
+///
+/// What [`Printable`] replaces is written as `\uXXXX`. Such a character stands in a string or is one of the line feeds
+/// between two tokens, which stay: it is the same value for whoever parses it.
+#[must_use]
+pub fn escaped_json(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for character in json.chars() {
+        if is_printable(character) || character == '\n' {
+            text.push(character);
+        } else {
+            text.push_str(&format!("\\u{:04x}", u32::from(character)));
+        }
+    }
+    text
+}
+
 /// Neither a control character nor one that is invisible and changes the order or joining of its neighbours.
 fn is_printable(character: char) -> bool {
     !character.is_control()
         && !matches!(
             character,
-            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
         )
 }
 
@@ -268,5 +285,25 @@ mod tests {
     #[test]
     fn control_characters_of_names_do_not_reach_the_terminal() {
         assert_eq!(Printable("a\u{1b}[2Jb\n\u{202e}c").to_string(), "a?[2Jb??c");
+    }
+
+    #[test]
+    fn escaped_json_is_the_same_value_without_a_character_that_a_terminal_obeys() {
+        let hostile =
+            "a\u{7f}\u{9b}2J\u{85}\u{202e}\u{2066}\u{200f}\u{61c}\n\u{1b}\u{feff}ü\u{1f600}";
+        let value = serde_json::json!({ hostile: [hostile] });
+        let text = serde_json::to_string_pretty(&value).unwrap_or_default();
+        let escaped = escaped_json(&text);
+        assert!(
+            escaped
+                .chars()
+                .all(|found| found == '\n' || is_printable(found))
+        );
+        assert!(
+            escaped
+                .contains("a\\u007f\\u009b2J\\u0085\\u202e\\u2066\\u200f\\u061c\\n\\u001b\\ufeffü")
+        );
+        let read: serde_json::Value = serde_json::from_str(&escaped).unwrap_or_default();
+        assert_eq!(read, value);
     }
 }

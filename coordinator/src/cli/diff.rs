@@ -13,7 +13,7 @@ use crate::source::SourceArguments;
 
 use super::exit_code::ExitCode;
 use super::matrix::{end, name};
-use super::{CliError, Format, decoded, table};
+use super::{CliError, Format, decoded, table, write_json};
 
 /// Most flows that are shown to people; JSON has all.
 const ROWS_MAX: usize = 200;
@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     match arguments.output {
         Format::Table => out.write_all(people(&comparison, &difference).as_bytes())?,
-        Format::Json => writeln!(out, "{}", object(&comparison, &difference))?,
+        Format::Json => write_json(&mut out, &object(&comparison, &difference))?,
     }
     out.flush()?;
     Ok(if difference.is_change() {

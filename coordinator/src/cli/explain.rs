@@ -13,8 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::source::SourceArguments;
 
 use super::exit_code::ExitCode;
-use super::predict::write_json;
-use super::{CliError, Format, decoded, table};
+use super::{CliError, Format, decoded, table, write_json};
 
 /// Arguments of `explain`.
 #[derive(Debug, Args)]

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::source::SourceArguments;
 
 use super::exit_code::ExitCode;
-use super::{CliError, decoded, table};
+use super::{CliError, decoded, table, write_json};
 
 /// Most lines that are shown to people; JSON and CSV have all.
 const ROWS_MAX: usize = 500;
@@ -77,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
         MatrixFormat::Table => out.write_all(people(&matrix, &filter).as_bytes())?,
         MatrixFormat::Json => {
             for entry in matrix.relation(&filter) {
-                writeln!(out, "{}", object(&matrix, &entry))?;
+                write_json(&mut out, &object(&matrix, &entry))?;
             }
         }
         MatrixFormat::Csv => {

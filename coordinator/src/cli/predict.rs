@@ -1,6 +1,5 @@
 //! `reachproof predict`: a list of flows, an answer each.
 
-use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -10,12 +9,13 @@ use reachproof_model::flow::Flow;
 use reachproof_model::predict::predict;
 use reachproof_model::prediction::Prediction;
 use reachproof_model::snapshot::Snapshot;
+use reachproof_verify::source::read_text;
 use serde_json::Value;
 
 use crate::source::SourceArguments;
 
 use super::exit_code::ExitCode;
-use super::{CliError, Format, decoded, table};
+use super::{CliError, Format, decoded, table, write_json};
 
 /// Arguments of `predict`.
 #[derive(Debug, Args)]
@@ -53,15 +53,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     Ok(ExitCode::Answered)
 }
 
-/// Writes one answer in one line.
-pub(super) fn write_json(out: &mut impl Write, prediction: &Prediction) -> Result<(), CliError> {
-    serde_json::to_writer(&mut *out, prediction).map_err(io::Error::from)?;
-    writeln!(out)?;
-    Ok(())
-}
-
 fn flows(path: &Path) -> Result<Vec<Flow>, CliError> {
-    let text = fs::read_to_string(path).map_err(|source| CliError::Flows {
+    let text = read_text(path).map_err(|source| CliError::Flows {
         path: path.to_owned(),
         source,
     })?;

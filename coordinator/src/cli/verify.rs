@@ -1,7 +1,6 @@
 //! `reachproof verify`: one run, from a snapshot to a report.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,6 +13,7 @@ use reachproof_model::plan::Depth;
 use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, TOKEN_FILE};
 use reachproof_verify::report::human::{Colour, Terminal, render, render_missing};
 use reachproof_verify::report::json;
+use reachproof_verify::source::read_text;
 use reachproof_verify::{
     Credentials, ExpectedAgents, Progress, RESUME_WAIT, Random, Report, RunConfig, RunError,
     SnapshotContent, SystemRandomness,
@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::CREDENTIALS_DIRECTORY;
+use super::report_file::{Destination, ReportFile};
 use crate::source::SourceArguments;
 
 /// Width of a report that does not go to a terminal, in columns.
@@ -55,7 +56,7 @@ pub(crate) struct VerifyArguments {
     #[arg(short, long, value_enum, default_value = "table")]
     output: Format,
     /// Writes the report to a file as well; may be repeated
-    #[arg(long, value_name = "KIND=FILE", value_parser = report_file)]
+    #[arg(long, value_name = "KIND=FILE", value_parser = ReportFile::parse)]
     report: Vec<ReportFile>,
     /// Required flows that may stay inconclusive before the exit code is 3
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -81,7 +82,7 @@ impl VerifyArguments {
 
 /// How a report is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// For people
     Table,
     /// For programs, as one object
@@ -109,18 +110,12 @@ impl From<ScopeArgument> for Depth {
     }
 }
 
-/// A file that gets the report.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct ReportFile {
-    format: Format,
-    path: PathBuf,
-}
-
 /// Does one run and returns the exit code of its report.
 ///
 /// # Errors
 /// When the run could not be done; the exit code is then 2.
 pub(crate) fn verify(arguments: &VerifyArguments) -> anyhow::Result<u8> {
+    let files = opened(&arguments.report)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -129,16 +124,28 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> anyhow::Result<u8> {
     // A reading that somebody interrupted does not keep the process.
     runtime.shutdown_background();
     let report = report?;
-    for file in &arguments.report {
+    for (file, destination) in files {
         let text = text(&report, file.format, file_terminal())?;
-        fs::write(&file.path, text)
-            .with_context(|| format!("cannot write the report to `{}`", file.path.display()))?;
+        destination.write(&text).with_context(|| unwritable(file))?;
     }
     let text = text(&report, arguments.output, terminal())?;
     io::stdout()
         .write_all(text.as_bytes())
         .context("cannot write the report")?;
     Ok(report.exit_code(arguments.max_inconclusive))
+}
+
+/// Makes sure that every file can get the report.
+fn opened(files: &[ReportFile]) -> anyhow::Result<Vec<(&ReportFile, Destination)>> {
+    files
+        .iter()
+        .map(|file| Ok((file, file.open().with_context(|| unwritable(file))?)))
+        .collect()
+}
+
+/// Says which file does not get the report.
+fn unwritable(file: &ReportFile) -> String {
+    format!("cannot write the report to `{}`", file.path.display())
 }
 
 /// Listens and runs until the report is there, or until somebody presses Ctrl-C.
@@ -203,7 +210,7 @@ fn expected(text: Option<&str>) -> anyhow::Result<ExpectedAgents> {
         }
         return Ok(ExpectedAgents::Count(count));
     }
-    let names = fs::read_to_string(text)
+    let names = read_text(Path::new(text))
         .with_context(|| format!("cannot read `{text}`, --expect needs a number or a file"))?;
     let names: BTreeSet<String> = names
         .lines()
@@ -241,22 +248,6 @@ fn duration(text: &str) -> Result<Duration, String> {
         return Err(format!("`{text}` is longer than a day"));
     }
     Ok(duration)
-}
-
-/// Reads `KIND=FILE`.
-fn report_file(text: &str) -> Result<ReportFile, String> {
-    let (kind, path) = text
-        .split_once('=')
-        .ok_or_else(|| format!("`{text}` is not KIND=FILE, write it like json=report.json"))?;
-    let format = Format::from_str(kind, false)
-        .map_err(|_| format!("`{kind}` is not a kind of report, choose table or json"))?;
-    if path.is_empty() {
-        return Err(format!("`{text}` names no file"));
-    }
-    Ok(ReportFile {
-        format,
-        path: PathBuf::from(path),
-    })
 }
 
 /// Writes a report in one format.
@@ -320,14 +311,6 @@ mod tests {
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         for bad in ["", "60", "s", "-1s", "1.5s", "60 s", "25h", "4294967296s"] {
             assert!(duration(bad).is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn a_report_file_has_a_known_kind_and_a_path() {
-        assert!(report_file("json=a=b.json").is_ok_and(|file| file.path == Path::new("a=b.json")));
-        for bad in ["json", "json=", "html=a", "=a"] {
-            assert!(report_file(bad).is_err(), "{bad:?}");
         }
     }
 

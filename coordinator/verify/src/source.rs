@@ -1,7 +1,7 @@
 //! Reads a snapshot from a directory of answers, or from one file (DESIGN 5, "Snapshot").
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use reachproof_model::describe::{Described, InvalidJson, parse};
@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 /// Largest file that is read, in bytes: the answers for 5,000 nodes have less than 200 MB.
-pub const FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+pub const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// A world that a run reads before and after its probes.
 pub trait WorldSource: Send + Sync {
@@ -70,14 +70,6 @@ pub enum SourceError {
         /// Cause.
         #[source]
         source: io::Error,
-    },
-    /// A file is too large.
-    #[error("`{}` has {bytes} bytes, at most {FILE_BYTES_MAX} are read", path.display())]
-    TooLarge {
-        /// File.
-        path: PathBuf,
-        /// Its length.
-        bytes: u64,
     },
     /// A file is no JSON.
     #[error("cannot use `{}`", path.display())]
@@ -167,18 +159,42 @@ fn directory(path: &Path) -> Result<Described, SourceError> {
     Ok(described)
 }
 
+/// Reads a regular file as text, at most [`FILE_BYTES_MAX`] of it. A FIFO, a device or a directory is an error at once:
+/// opening or reading it could wait for ever.
+///
+/// # Errors
+/// [`io::Error`] for what cannot be read, is no regular file, is too large, or is no UTF-8.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        let kind = io::ErrorKind::InvalidInput;
+        return Err(io::Error::new(kind, "not a regular file"));
+    }
+    check_length(metadata.len())?;
+    let mut text = String::new();
+    // A file may grow, and what the kernel makes while it is read states no length.
+    File::open(path)?
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_string(&mut text)?;
+    check_length(u64::try_from(text.len()).unwrap_or(u64::MAX))?;
+    Ok(text)
+}
+
+/// Refuses a file of more than [`FILE_BYTES_MAX`].
+fn check_length(bytes: u64) -> io::Result<()> {
+    if bytes <= FILE_BYTES_MAX {
+        return Ok(());
+    }
+    let kind = io::ErrorKind::FileTooLarge;
+    Err(io::Error::new(
+        kind,
+        format!("larger than {FILE_BYTES_MAX} bytes"),
+    ))
+}
+
 /// Reads one JSON file.
 fn json(path: &Path) -> Result<Value, SourceError> {
-    let bytes = fs::metadata(path)
-        .map_err(|source| unreadable(path, source))?
-        .len();
-    if bytes > FILE_BYTES_MAX {
-        return Err(SourceError::TooLarge {
-            path: path.to_owned(),
-            bytes,
-        });
-    }
-    let text = fs::read_to_string(path).map_err(|source| unreadable(path, source))?;
+    let text = read_text(path).map_err(|source| unreadable(path, source))?;
     parse(&text).map_err(|source| SourceError::Json {
         path: path.to_owned(),
         source,
@@ -203,6 +219,8 @@ mod tests {
     )]
 
     use std::error::Error;
+    use std::os::unix::fs::symlink;
+    use std::process::Command;
 
     use tempfile::TempDir;
 
@@ -292,6 +310,33 @@ mod tests {
             text,
             "`whole.json` is not a JSON object with the stems of the answers as keys: "
         );
+    }
+
+    #[test]
+    fn a_fifo_a_device_and_a_file_that_is_too_large_are_refused_at_once_alone_and_in_a_directory() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("describe-vpcs.json");
+        let refused = |what: &str| {
+            for place in [&path, directory.path()] {
+                let text = complaint(&directory, place);
+                assert!(
+                    text.starts_with("cannot read `describe-vpcs.json`"),
+                    "{text}"
+                );
+                assert!(text.ends_with(what), "{text}");
+            }
+            fs::remove_file(&path).unwrap();
+        };
+        let made = Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        refused("not a regular file");
+        symlink("/dev/zero", &path).unwrap();
+        refused("not a regular file");
+        File::create(&path)
+            .unwrap()
+            .set_len(FILE_BYTES_MAX + 1)
+            .unwrap();
+        refused("larger than 268435456 bytes");
     }
 
     #[test]
