@@ -1,22 +1,38 @@
-//! Lays prediction and observation side by side: the table of F.3, under the conditions of F.2.
+//! Lays prediction and observation side by side: the table of F.3, under the rules of F.2.
 //!
 //! **Invariant.** Nothing is confirmed or contradicted on doubt: every condition that does not hold, and every outcome
 //! that is no evidence, ends as [`FindingKind::Inconclusive`] with its reason.
+//!
+//! | module | what |
+//! |---|---|
+//! | `summary` | what the attempts of one probe say together, and what an answer is worth |
+//! | `heard` | who was heard when: answered attempts, pulses, signs of life |
+//! | `silence` | the conditions of one silent attempt |
+//! | `conditions` | the conditions of a silent probe |
+//! | `partial` | a verdict source port by source port |
+//! | `replacement` | which attempts are to be made once more |
 
-use std::net::IpAddr;
-
-use crate::finding::{Condition, Finding, FindingKind, FindingReason, Note};
+use crate::finding::{
+    AttemptConditions, Condition, Finding, FindingKind, FindingReason, Note, Strength,
+};
 use crate::flow::FlowProtocol;
-use crate::observation::{Attempt, Evidence, Identification, Observation, Outcome, RunEvidence};
-use crate::plan::{PlannedFlow, PlannedProbe, ProbeKind, ProbePlan, Roster};
+use crate::observation::{Attempt, Observation, RunEvidence};
+use crate::plan::{PlannedFlow, PlannedProbe, ProbePlan, Roster};
 use crate::prediction::{Prediction, Verdict};
 use crate::stability::Stability;
 
-use reached::Reached;
+use conditions::SilenceJudgement;
+use heard::Heard;
+use summary::{Answered, ProbeSummary};
+
+pub use replacement::replacements;
 
 mod conditions;
+mod heard;
 mod partial;
-mod reached;
+mod replacement;
+mod silence;
+mod summary;
 
 /// Judges every flow of `plan`, in its order, by what a run knows.
 ///
@@ -30,15 +46,15 @@ pub fn compare(
     mut evidence: RunEvidence,
     stability: &Stability,
 ) -> Vec<Finding> {
-    let comparison = Comparison {
-        reached: Reached::new(plan, &predictions, &evidence),
-        roster,
-        evidence: &evidence,
-        stability,
-    };
+    let comparison = Comparison::new(plan, &predictions, roster, &evidence);
     let judgements: Vec<Judgement> = (0..)
         .zip(plan.flows.iter().zip(&predictions))
-        .map(|(index, (flow, prediction))| comparison.judge(index, flow, prediction))
+        .map(|(index, (flow, prediction))| {
+            if stability.touched.contains(&index) && comparison.is_reported(flow) {
+                return Judgement::inconclusive(FindingReason::Unstable);
+            }
+            comparison.judge(flow, prediction)
+        })
         .collect();
     plan.flows
         .iter()
@@ -53,8 +69,10 @@ pub fn compare(
                 .map(|agent| agent.name.clone()),
             prediction,
             observation: taken(&mut evidence, flow),
+            strength: judgement.strength,
             reason: judgement.reason,
             conditions: judgement.conditions,
+            attempt_conditions: judgement.attempts,
             notes: judgement.notes,
         })
         .collect()
@@ -78,16 +96,17 @@ fn taken(evidence: &mut RunEvidence, flow: &PlannedFlow) -> Observation {
 struct Comparison<'a> {
     roster: &'a Roster,
     evidence: &'a RunEvidence,
-    stability: &'a Stability,
-    reached: Reached<'a>,
+    heard: Heard<'a>,
 }
 
 /// What follows from an observation, before it is written down as a finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Judgement {
     kind: FindingKind,
+    strength: Option<Strength>,
     reason: Option<FindingReason>,
     conditions: Vec<Condition>,
+    attempts: Vec<AttemptConditions>,
     notes: Vec<Note>,
 }
 
@@ -96,8 +115,10 @@ impl Judgement {
     fn plain(kind: FindingKind) -> Self {
         Self {
             kind,
+            strength: None,
             reason: None,
             conditions: Vec::new(),
+            attempts: Vec::new(),
             notes: Vec::new(),
         }
     }
@@ -109,47 +130,63 @@ impl Judgement {
             ..Self::plain(FindingKind::Inconclusive)
         }
     }
-}
 
-/// What the attempts of one probe say together.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Saying {
-    /// Nothing was reported.
-    Nothing,
-    /// The target answered.
-    Answered(Vec<Note>),
-    /// Every attempt was silent.
-    Silent,
-    /// The attempts are no evidence, for this reason.
-    Worthless(FindingReason),
+    /// Nobody reported anything.
+    fn not_reported() -> Self {
+        Self {
+            reason: Some(FindingReason::NotReported),
+            ..Self::plain(FindingKind::NotObserved)
+        }
+    }
+
+    /// `kind` if every condition of the silence holds, else inconclusive with the reason of the first that fails.
+    fn of_silence(kind: FindingKind, silence: SilenceJudgement) -> Self {
+        let plain = match silence.failure {
+            None => Self::plain(kind),
+            Some(reason) => Self::inconclusive(reason),
+        };
+        Self {
+            conditions: silence.conditions,
+            attempts: silence.attempts,
+            ..plain
+        }
+    }
 }
 
 impl<'a> Comparison<'a> {
+    /// Collects who was heard when.
+    fn new(
+        plan: &'a ProbePlan,
+        predictions: &[Prediction],
+        roster: &'a Roster,
+        evidence: &'a RunEvidence,
+    ) -> Self {
+        Self {
+            roster,
+            evidence,
+            heard: Heard::new(plan, predictions, evidence),
+        }
+    }
+
     /// The attempts of one probe.
     fn attempts(&self, probe: &PlannedProbe) -> &'a [Attempt] {
         self.evidence.attempts(probe.id)
     }
 
-    /// The table of F.3.
-    fn judge(&self, index: usize, flow: &PlannedFlow, prediction: &Prediction) -> Judgement {
-        if flow
-            .probes
+    /// Whether anything was reported of a flow.
+    fn is_reported(&self, flow: &PlannedFlow) -> bool {
+        flow.probes
             .iter()
-            .all(|probe| self.attempts(probe).is_empty())
-        {
-            return Judgement {
-                reason: Some(FindingReason::NotReported),
-                ..Judgement::plain(FindingKind::NotObserved)
-            };
+            .any(|probe| !self.attempts(probe).is_empty())
+    }
+
+    /// The table of F.3.
+    fn judge(&self, flow: &PlannedFlow, prediction: &Prediction) -> Judgement {
+        if !self.is_reported(flow) {
+            return Judgement::not_reported();
         }
-        if self.stability.touched.contains(&index) {
-            return Judgement::inconclusive(FindingReason::Unstable);
-        }
-        if let Verdict::Unknown(reason) = &prediction.verdict {
-            return Judgement::inconclusive(FindingReason::Model(reason.clone()));
-        }
-        if self.reached.is_disputed(flow.flow.destination) {
-            return Judgement::inconclusive(FindingReason::PeerMismatch);
+        if let Some(reason) = self.spoiled(flow, prediction) {
+            return Judgement::inconclusive(reason);
         }
         let is_udp = matches!(flow.flow.protocol, FlowProtocol::Udp { .. });
         if let (Verdict::Partial { .. }, true) = (&prediction.verdict, is_udp) {
@@ -163,19 +200,95 @@ impl<'a> Comparison<'a> {
             // Only a partial verdict is judged over several probes.
             return Judgement::inconclusive(FindingReason::Partial);
         };
-        match saying(flow, probe, self.attempts(probe)) {
-            Saying::Nothing => Judgement {
-                reason: Some(FindingReason::NotReported),
-                ..Judgement::plain(FindingKind::NotObserved)
-            },
-            Saying::Worthless(reason) => Judgement::inconclusive(reason),
-            Saying::Answered(notes) => Judgement {
-                notes,
-                ..Judgement::plain(answered(&prediction.verdict))
-            },
+        match self.summary(flow, probe) {
+            ProbeSummary::Nothing => Judgement::not_reported(),
+            ProbeSummary::NotEvidence(reason) => Judgement::inconclusive(reason),
+            ProbeSummary::Answered(answered) => self.answered(flow, probe, prediction, answered),
             // A query or its answer may be lost, and no resolver need answer: silence alone proves nothing.
-            Saying::Silent if is_udp => Judgement::inconclusive(FindingReason::UdpSilent),
-            Saying::Silent => self.silent(flow, probe, prediction),
+            ProbeSummary::Silent if is_udp => Judgement::inconclusive(FindingReason::UdpSilent),
+            ProbeSummary::Silent => self.silent(flow, probe, prediction),
+        }
+    }
+
+    /// Why a flow cannot be judged whatever its attempts say.
+    fn spoiled(&self, flow: &PlannedFlow, prediction: &Prediction) -> Option<FindingReason> {
+        let ends = [flow.flow.source, flow.flow.destination];
+        if let Verdict::Unknown(reason) = &prediction.verdict {
+            return Some(FindingReason::Model(reason.clone()));
+        }
+        if ends.iter().any(|end| self.roster.is_disputed(*end)) {
+            return Some(FindingReason::AddressDisputed);
+        }
+        let is_implausible = |end| {
+            let agent = self.roster.holder(end)?;
+            self.evidence.records.get(&agent.name)?.implausible
+        };
+        if ends.into_iter().find_map(is_implausible).is_some() {
+            return Some(FindingReason::Implausible);
+        }
+        if self.heard.is_foreign(flow.flow.destination) {
+            return Some(FindingReason::PeerMismatch);
+        }
+        if !self.heard.is_shown(flow.flow.source) {
+            return Some(FindingReason::AddressUnshown).filter(|_| !self.is_silent_alone(flow));
+        }
+        None
+    }
+
+    /// Whether no attempt of a flow was answered: then "address" is one of its conditions.
+    fn is_silent_alone(&self, flow: &PlannedFlow) -> bool {
+        flow.probes
+            .iter()
+            .all(|probe| match self.summary(flow, probe) {
+                ProbeSummary::Answered(_) => false,
+                ProbeSummary::Nothing | ProbeSummary::NotEvidence(_) | ProbeSummary::Silent => true,
+            })
+    }
+
+    /// The column "answered" of F.3, but for a partial verdict.
+    fn answered(
+        &self,
+        flow: &PlannedFlow,
+        probe: &PlannedProbe,
+        prediction: &Prediction,
+        answered: Answered,
+    ) -> Judgement {
+        let kind = match &prediction.verdict {
+            Verdict::Allow { .. } => FindingKind::ConfirmedAllow,
+            Verdict::Deny(_) => FindingKind::ContradictionOpen,
+            Verdict::Bypass(_) | Verdict::Exempt(_) => FindingKind::Bypass,
+            Verdict::Partial { .. } | Verdict::Unknown(_) => FindingKind::Inconclusive,
+        };
+        let judgement = match (kind, answered.silent_third, &answered.doubt) {
+            // A filter on source ports: part of an allow is closed. What is open stays open all the same.
+            (FindingKind::ConfirmedAllow, Some(third), _) => {
+                self.some_source_ports(flow, probe, prediction, third)
+            }
+            (FindingKind::ConfirmedAllow, None, Some(reason)) => {
+                Judgement::inconclusive(reason.clone())
+            }
+            (_, _, _) => Judgement::plain(kind),
+        };
+        Judgement {
+            strength: Some(answered.strength),
+            notes: answered.notes,
+            ..judgement
+        }
+    }
+
+    /// Some source ports of a predicted allow are answered, and one third of them is not.
+    fn some_source_ports(
+        &self,
+        flow: &PlannedFlow,
+        probe: &PlannedProbe,
+        prediction: &Prediction,
+        third: u8,
+    ) -> Judgement {
+        let silence = self.silence_against_allow(flow, probe, prediction, Some(third));
+        let judgement = Judgement::of_silence(FindingKind::ContradictionClosed, silence);
+        Judgement {
+            reason: Some(FindingReason::SomeSourcePorts),
+            ..judgement
         }
     }
 
@@ -187,13 +300,13 @@ impl<'a> Comparison<'a> {
         prediction: &Prediction,
     ) -> Judgement {
         match &prediction.verdict {
-            Verdict::Allow { .. } => self.under_conditions(
+            Verdict::Allow { .. } => Judgement::of_silence(
                 FindingKind::ContradictionClosed,
-                self.conditions_against_allow(flow, probe, prediction),
+                self.silence_against_allow(flow, probe, prediction, None),
             ),
-            Verdict::Deny(_) => self.under_conditions(
+            Verdict::Deny(_) => Judgement::of_silence(
                 FindingKind::ConfirmedDeny,
-                self.conditions_for_deny(flow, probe, prediction),
+                self.silence_for_deny(flow, probe, prediction),
             ),
             Verdict::Bypass(_) | Verdict::Exempt(_) => {
                 Judgement::inconclusive(FindingReason::BypassSilent)
@@ -203,139 +316,5 @@ impl<'a> Comparison<'a> {
                 Judgement::inconclusive(FindingReason::Model(reason.clone()))
             }
         }
-    }
-
-    /// `kind` if every condition holds, else inconclusive with the first that fails.
-    fn under_conditions(&self, kind: FindingKind, conditions: Vec<Condition>) -> Judgement {
-        let failed = conditions.iter().find(|condition| !condition.holds());
-        match failed {
-            None => Judgement {
-                conditions,
-                ..Judgement::plain(kind)
-            },
-            Some(failed) => Judgement {
-                reason: Some(conditions::reason(failed)),
-                conditions,
-                ..Judgement::plain(FindingKind::Inconclusive)
-            },
-        }
-    }
-}
-
-/// The column "answered" of F.3.
-fn answered(verdict: &Verdict) -> FindingKind {
-    match verdict {
-        Verdict::Allow { .. } => FindingKind::ConfirmedAllow,
-        Verdict::Deny(_) => FindingKind::ContradictionOpen,
-        Verdict::Bypass(_) | Verdict::Exempt(_) => FindingKind::Bypass,
-        Verdict::Partial { .. } | Verdict::Unknown(_) => FindingKind::Inconclusive,
-    }
-}
-
-/// Sums the attempts of one probe up.
-///
-/// An answer of the intended target outweighs silence before it; an answer of anybody else, and whatever is neither
-/// answer nor silence, is worth nothing.
-fn saying(flow: &PlannedFlow, probe: &PlannedProbe, attempts: &[Attempt]) -> Saying {
-    if attempts.is_empty() {
-        return Saying::Nothing;
-    }
-    let foreign = |attempt: &&Attempt| !is_own_socket(flow.flow.source, attempt);
-    if attempts
-        .iter()
-        .filter(has_socket)
-        .any(|attempt| foreign(&attempt))
-    {
-        return Saying::Worthless(FindingReason::SourceTranslated);
-    }
-    let mut notes = Vec::new();
-    let answer = attempts
-        .iter()
-        .find(|attempt| attempt.outcome.evidence() == Evidence::Answer);
-    if let Some(answer) = answer {
-        match trust(flow, probe, answer) {
-            Err(reason) => return Saying::Worthless(reason),
-            Ok(note) => notes.extend(note),
-        }
-        let silent = count(attempts, Evidence::Silence);
-        if silent > 0 {
-            notes.insert(0, Note::Lossy { silent });
-        }
-        return Saying::Answered(notes);
-    }
-    match attempts
-        .iter()
-        .find_map(|attempt| worthless(&attempt.outcome))
-    {
-        Some(reason) => Saying::Worthless(reason),
-        None => Saying::Silent,
-    }
-}
-
-/// Whether an attempt got as far as a bound socket.
-fn has_socket(attempt: &&Attempt) -> bool {
-    attempt.local.is_some()
-}
-
-/// Whether the socket of an attempt had the address that the plan says.
-fn is_own_socket(source: IpAddr, attempt: &Attempt) -> bool {
-    attempt.local.is_some_and(|local| local.ip() == source)
-}
-
-/// How many attempts are evidence of this kind.
-fn count(attempts: &[Attempt], evidence: Evidence) -> usize {
-    attempts
-        .iter()
-        .filter(|attempt| attempt.outcome.evidence() == evidence)
-        .count()
-}
-
-/// Whether an answer came from the intended target, and to the source that the model reckons with.
-fn trust(
-    flow: &PlannedFlow,
-    probe: &PlannedProbe,
-    answer: &Attempt,
-) -> Result<Option<Note>, FindingReason> {
-    // A refusal came from the target's own kernel: there is nobody to ask, and nobody needs to (DESIGN 3).
-    let connected = matches!(answer.outcome, Outcome::Connected { .. });
-    match (probe.kind, flow.flow.protocol) {
-        (_, _) if !connected => return Ok(None),
-        // Over UDP there is no handshake: only an answer to the query is one.
-        (ProbeKind::Resolve, FlowProtocol::Udp { .. }) => {
-            return match answer.identification {
-                Identification::Resolver { .. } => Ok(None),
-                Identification::NotAsked
-                | Identification::Verified { .. }
-                | Identification::Mismatch
-                | Identification::Failed { .. }
-                | Identification::NoResolver { .. } => Err(FindingReason::PeerMismatch),
-            };
-        }
-        (ProbeKind::Connect | ProbeKind::Resolve, _) => return Ok(None),
-        (ProbeKind::Identify, _) => {}
-    }
-    let observed = match answer.identification {
-        Identification::Verified { observed } => observed,
-        Identification::NotAsked
-        | Identification::Mismatch
-        | Identification::Failed { .. }
-        | Identification::Resolver { .. }
-        | Identification::NoResolver { .. } => return Err(FindingReason::PeerMismatch),
-    };
-    match flow.translated {
-        Some(expected) if observed.ip() == expected => Ok(Some(Note::Translated { observed })),
-        None if Some(observed) == answer.local => Ok(None),
-        Some(_) | None => Err(FindingReason::SourceTranslated),
-    }
-}
-
-/// Why an outcome is no evidence; nothing for an answer and for silence.
-fn worthless(outcome: &Outcome) -> Option<FindingReason> {
-    match outcome {
-        Outcome::Connected { .. } | Outcome::Refused { .. } | Outcome::TimedOut { .. } => None,
-        Outcome::Unreachable { .. } => Some(FindingReason::Unreachable),
-        Outcome::LocalError { .. } => Some(FindingReason::LocalError),
-        Outcome::Starved => Some(FindingReason::Starved),
-        Outcome::RefusedByPolicy => Some(FindingReason::RefusedByPolicy),
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Serialize, Serializer};
 
 use crate::flow::Flow;
-use crate::observation::{AgentName, Observation};
+use crate::observation::{AgentName, Observation, ProbeId};
 use crate::prediction::{Gate, Prediction, UnknownReason};
 
 /// How model and network stand to each other.
@@ -64,32 +64,50 @@ impl FindingKind {
     }
 }
 
-/// Why a finding is inconclusive or not observed.
+/// Why a finding is inconclusive or not observed, or what a contradiction rests on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FindingReason {
-    /// F.2.1 fails: nothing shows that the target was there.
-    NotAlive,
-    /// F.2.2 fails: the target's agent accepted this flow, so the answer was lost on the way back.
+    /// Somebody answered who did not show to be the target, although the target could have.
+    Unproven,
+    /// The source was not heard in the margins of the silence.
+    SourceUnheard,
+    /// The target was not heard in the margins of the silence.
+    TargetUnheard,
+    /// Source or target were never heard, so that silence has no control.
+    NoControl,
+    /// A loop of the source's agent ran late in the silence, or nobody knows.
+    SourceLate,
+    /// A loop of the target's agent ran late in the silence, or nobody knows.
+    TargetLate,
+    /// How an agent's clock stands to the coordinator's is not known.
+    Clock,
+    /// Nothing shows that the source's address is its agent's.
+    AddressUnshown,
+    /// Two agents claim an address of the flow.
+    AddressDisputed,
+    /// The target's agent accepted this flow, so the answer was lost on the way back.
     SeenByTarget,
-    /// F.2.2 cannot be told: the target's agent did not report to the end, or dropped reports.
+    /// The target's agent did not report to the end, or dropped reports.
     TargetReportIncomplete,
-    /// F.2.2 cannot be told: a queue of accepted connections was full at the target, which then drops what arrives.
-    AcceptQueueFull,
+    /// A queue of accepted connections was full at the target, which then drops what arrives, or nobody knows.
+    AcceptQueue,
     /// Silence over UDP, where nothing but an answer says anything.
     UdpSilent,
-    /// F.2.3 fails: a gate on the way is unknown to the model.
+    /// A gate on the way is unknown to the model.
     UnknownGate,
-    /// F.2.4 fails: a NetworkPolicy selects a pod of the flow, or nobody could read the policies.
+    /// A NetworkPolicy selects a pod of the flow.
     NetworkPolicy,
-    /// F.2.5 fails: no control probe was answered.
-    NoControl,
-    /// F.2.6 fails: too few silent attempts, too close together, or source ports used again.
+    /// The policies that may select a pod of the flow were not read.
+    PoliciesUnread,
+    /// Too few silent attempts that count, too close together, or not from every part of the source ports.
     NotRepeated,
+    /// Some source ports are answered and others are not. With a contradiction: a whole third of them, again and again.
+    SomeSourcePorts,
     /// The source ports that a partial verdict is judged by were not all tried.
     Partial,
     /// A flow that no group filters stayed silent.
     BypassSilent,
-    /// The kernel said host or network unreachable.
+    /// An ICMP error, or the host itself, said that there is no way.
     Unreachable,
     /// The agent could not make the attempt.
     LocalError,
@@ -97,10 +115,12 @@ pub enum FindingReason {
     Starved,
     /// The agent's own policy forbids the target.
     RefusedByPolicy,
-    /// Somebody answered who could not prove to be the intended agent.
+    /// Somebody answered whose proof does not hold.
     PeerMismatch,
     /// The target saw another source address than the model predicts (SNAT or a proxy).
     SourceTranslated,
+    /// An agent of the flow reported what cannot be.
+    Implausible,
     /// The world changed between the two readings in a way that could touch the flow.
     Unstable,
     /// The model does not know the verdict, for this reason.
@@ -116,15 +136,24 @@ impl FindingReason {
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::NotAlive => "not-alive",
+            Self::Unproven => "unproven",
+            Self::SourceUnheard => "source-unheard",
+            Self::TargetUnheard => "target-unheard",
+            Self::NoControl => "no-control",
+            Self::SourceLate => "source-late",
+            Self::TargetLate => "target-late",
+            Self::Clock => "clock",
+            Self::AddressUnshown => "address-unshown",
+            Self::AddressDisputed => "address-disputed",
             Self::SeenByTarget => "seen-by-target",
             Self::TargetReportIncomplete => "target-report-incomplete",
-            Self::AcceptQueueFull => "accept-queue-full",
+            Self::AcceptQueue => "accept-queue",
             Self::UdpSilent => "udp-silent",
             Self::UnknownGate => "unknown-gate",
             Self::NetworkPolicy => "networkpolicy",
-            Self::NoControl => "no-control",
+            Self::PoliciesUnread => "policies-unread",
             Self::NotRepeated => "not-repeated",
+            Self::SomeSourcePorts => "some-source-ports",
             Self::Partial => "partial",
             Self::BypassSilent => "bypass-silent",
             Self::Unreachable => "unreachable",
@@ -133,6 +162,7 @@ impl FindingReason {
             Self::RefusedByPolicy => "refused-by-policy",
             Self::PeerMismatch => "peer-mismatch",
             Self::SourceTranslated => "source-translated",
+            Self::Implausible => "implausible",
             Self::Unstable => "unstable",
             Self::Model(reason) => reason.as_str(),
             Self::NoVantagePoint => "no-vantage-point",
@@ -147,21 +177,41 @@ impl Serialize for FindingReason {
     }
 }
 
-/// One of the six conditions under which silence carries a verdict (F.2).
+/// What an answer is worth (F.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strength {
+    /// It shows that the target gave it.
+    Proven,
+    /// Somebody gave it, where nobody can prove who: a port on which no agent of the run listens.
+    Unproven,
+}
+
+/// One of the conditions under which silence carries a verdict (F.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConditionName {
-    /// The target answered during the run.
-    Alive,
-    /// The target's agent saw no connection of the flow.
+    /// The source's address is its agent's.
+    Address,
+    /// The clocks of the agents are known. Of each attempt.
+    Clock,
+    /// The source was heard shortly before and shortly after the silence. Of each attempt.
+    SourceHeard,
+    /// The target was heard shortly before and shortly after the silence. Of each attempt.
+    TargetHeard,
+    /// The source's agent was on time in the silence. Of each attempt.
+    SourceOnTime,
+    /// The target's agent was on time in the silence. Of each attempt.
+    TargetOnTime,
+    /// The target's agent accepted no connection of the flow.
     Unseen,
+    /// The target dropped no connection for want of room.
+    AcceptQueue,
     /// The model knows every gate on the way.
     Known,
     /// No NetworkPolicy selects either pod.
     NoPolicy,
-    /// Source and target can talk otherwise.
-    Control,
-    /// At least 3 attempts over at least 10 s, each with a new source port, all silent.
+    /// At least 3 silent attempts that count, over at least 10 s, each with a new source port, from every third of them.
     Repeated,
 }
 
@@ -177,27 +227,104 @@ pub enum ConditionState {
     Failed,
 }
 
+/// An answered attempt that shows that its two ends were there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Witness {
+    /// Who asked.
+    pub source: IpAddr,
+    /// Who answered.
+    pub target: SocketAddr,
+    /// When it began, by the coordinator's clock, in milliseconds since the run began.
+    pub at_ms: u64,
+}
+
+/// Around a silence: the 5 s before its first SYN and the 5 s after its deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Margin {
+    /// Before it.
+    Before,
+    /// After it.
+    After,
+    /// Both.
+    Both,
+}
+
+/// Where connections are counted that were dropped for want of room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DropCounter {
+    /// At the listening socket itself.
+    Socket,
+    /// In the whole network namespace: bounds those of the socket from above.
+    Namespace,
+}
+
 /// How a condition was met, or why it was not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "how", rename_all = "snake_case")]
 pub enum Basis {
-    /// Alive: the agent on the target's host was heard during the run.
-    Heartbeat {
-        /// That agent.
+    /// Address: the agent's control stream comes from it.
+    StreamFrom {
+        /// That address.
+        address: IpAddr,
+    },
+    /// Address: a peer's proof says that it saw it, or the agent answered there with its proof.
+    SeenByPeer {
+        /// That address.
+        address: IpAddr,
+    },
+    /// Address: nothing shows it.
+    AddressUnshown {
+        /// That address.
+        address: IpAddr,
+    },
+    /// Clock: it is known.
+    ClockKnown {
+        /// How far the truth may be away, in microseconds: the worse of the two agents.
+        uncertainty_us: u64,
+    },
+    /// Clock: it is not known.
+    ClockUnknown {
+        /// Whose.
         agent: AgentName,
     },
-    /// Alive: the target answered a probe in this run.
-    AnsweredProbe {
-        /// Agent whose probe was answered.
-        agent: AgentName,
-        /// Port that was answered on.
-        port: u16,
+    /// Heard: answered attempts before and after.
+    Answered {
+        /// The last before.
+        before: Witness,
+        /// The first after.
+        after: Witness,
     },
-    /// Alive, weaker: the control-plane interface is in the `kubernetes` EndpointSlice.
-    EndpointSlice,
-    /// Not alive: nothing was heard from the target.
-    NothingHeard,
-    /// Unseen: the target has no agent that could have seen it.
+    /// Heard, weaker: its agent's stream runs over that interface, and signs of life came before and after.
+    Stream {
+        /// The agent.
+        agent: AgentName,
+        /// When the last before came, in milliseconds since the run began.
+        before_ms: u64,
+        /// When the first after came.
+        after_ms: u64,
+    },
+    /// Not heard then.
+    Unheard {
+        /// When.
+        margin: Margin,
+    },
+    /// Never heard in this run.
+    NeverHeard,
+    /// On time: so late at most.
+    OnTime {
+        /// Milliseconds.
+        late_max_ms: u64,
+    },
+    /// Late.
+    Late {
+        /// Milliseconds.
+        late_max_ms: u64,
+    },
+    /// Nobody knows how late.
+    LatenessUnknown,
+    /// The target has no agent: none that could be late, see the flow or count its drops.
     NoTargetAgent,
     /// Unseen: the target's agent reported to the end and accepted nothing of this flow.
     NoAccept {
@@ -216,12 +343,24 @@ pub enum Basis {
         /// The target's agent.
         agent: AgentName,
     },
-    /// Not known whether seen: the kernel of the target's agent dropped connections for want of room.
+    /// Accept queue: nothing was dropped.
+    NoDrops {
+        /// Where that was counted.
+        counter: DropCounter,
+    },
+    /// Accept queue: the kernel of the target's agent dropped connections for want of room.
     QueueFull {
         /// The target's agent.
         agent: AgentName,
-        /// Connections dropped during the run, on any of its ports.
+        /// How many during the run.
         drops: u64,
+        /// Where that was counted.
+        counter: DropCounter,
+    },
+    /// Accept queue: nobody knows what was dropped.
+    DropsUnknown {
+        /// The target's agent.
+        agent: AgentName,
     },
     /// Known: no gate that was walked is unknown.
     EveryGateKnown,
@@ -239,34 +378,7 @@ pub enum Basis {
     },
     /// The policies could not be read, and an end of the flow is a pod.
     PoliciesUnread,
-    /// Control (a): the same source was answered by the same target on another port.
-    OtherPort {
-        /// That port.
-        port: u16,
-    },
-    /// Control of a partial verdict: the same flow was answered with another source port.
-    OtherSourcePort {
-        /// That source port.
-        port: u16,
-    },
-    /// Control (b): another source was answered on the same target and port, and the same source elsewhere.
-    OtherSourceAndTarget {
-        /// Agent of the other source.
-        agent: AgentName,
-        /// Where the same source was answered.
-        target: SocketAddr,
-    },
-    /// Control (c), weaker: the target's agent is connected through the same interface, and the same source was
-    /// answered elsewhere.
-    TargetStream {
-        /// The target's agent.
-        agent: AgentName,
-        /// Where the same source was answered.
-        target: SocketAddr,
-    },
-    /// No control probe was answered.
-    NoControlAnswered,
-    /// Repeated: so many silent attempts.
+    /// Repeated: so many silent attempts that count.
     SilentAttempts {
         /// Attempts, all silent.
         attempts: usize,
@@ -275,7 +387,7 @@ pub enum Basis {
     },
     /// Not repeated enough.
     TooFewAttempts {
-        /// Silent attempts with source ports of their own.
+        /// Silent attempts that count, with source ports of their own.
         attempts: usize,
         /// Milliseconds between the starts of the first and the last.
         spread_ms: u64,
@@ -286,25 +398,31 @@ impl Basis {
     /// Whether the condition holds on this basis.
     pub fn state(&self) -> ConditionState {
         match self {
-            Self::Heartbeat { .. }
-            | Self::AnsweredProbe { .. }
+            Self::StreamFrom { .. }
+            | Self::SeenByPeer { .. }
+            | Self::ClockKnown { .. }
+            | Self::Answered { .. }
+            | Self::OnTime { .. }
             | Self::NoTargetAgent
             | Self::NoAccept { .. }
+            | Self::NoDrops { .. }
             | Self::EveryGateKnown
             | Self::NoPolicySelects
-            | Self::OtherPort { .. }
-            | Self::OtherSourcePort { .. }
-            | Self::OtherSourceAndTarget { .. }
             | Self::SilentAttempts { .. } => ConditionState::Met,
-            Self::EndpointSlice | Self::TargetStream { .. } => ConditionState::MetWeakly,
-            Self::NothingHeard
+            Self::Stream { .. } => ConditionState::MetWeakly,
+            Self::AddressUnshown { .. }
+            | Self::ClockUnknown { .. }
+            | Self::Unheard { .. }
+            | Self::NeverHeard
+            | Self::Late { .. }
+            | Self::LatenessUnknown
             | Self::Accepted { .. }
             | Self::ReportIncomplete { .. }
             | Self::QueueFull { .. }
+            | Self::DropsUnknown { .. }
             | Self::GateUnknown { .. }
             | Self::PolicySelects { .. }
             | Self::PoliciesUnread
-            | Self::NoControlAnswered
             | Self::TooFewAttempts { .. } => ConditionState::Failed,
         }
     }
@@ -341,6 +459,19 @@ impl Condition {
     }
 }
 
+/// The conditions of one silent attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AttemptConditions {
+    /// Number of the attempt.
+    pub number: u32,
+    /// Probe of the attempt.
+    pub probe: ProbeId,
+    /// Whether it counts: every condition holds.
+    pub counts: bool,
+    /// The conditions.
+    pub conditions: Vec<Condition>,
+}
+
 /// Something worth knowing that does not change the kind of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(tag = "note", rename_all = "snake_case")]
@@ -349,6 +480,13 @@ pub enum Note {
     Lossy {
         /// How many.
         silent: usize,
+    },
+    /// A third of the source ports stayed silent in every attempt while another was answered.
+    SilentPorts {
+        /// First port of that third.
+        first: u16,
+        /// Last port of that third.
+        last: u16,
     },
     /// The target saw the source that the model predicts after SNAT.
     Translated {
@@ -372,10 +510,15 @@ pub struct Finding {
     pub prediction: Prediction,
     /// Every attempt; empty when nobody tried.
     pub observation: Observation,
-    /// Why, for [`FindingKind::Inconclusive`] and [`FindingKind::NotObserved`].
+    /// What the answer is worth; absent where none counts.
+    pub strength: Option<Strength>,
+    /// Why, for [`FindingKind::Inconclusive`] and [`FindingKind::NotObserved`]; for a contradiction
+    /// [`FindingReason::SomeSourcePorts`], where it is one of these.
     pub reason: Option<FindingReason>,
     /// The conditions of F.2, where silence was judged.
     pub conditions: Vec<Condition>,
+    /// The conditions of each silent attempt, where silence was judged.
+    pub attempt_conditions: Vec<AttemptConditions>,
     /// What else is worth knowing.
     pub notes: Vec<Note>,
 }

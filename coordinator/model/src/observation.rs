@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::cluster_endpoint::EndpointResolution;
+use crate::plan::ProbePlan;
 
 /// Names an agent: unique in the cluster. Cheap to clone: every flow names two.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -65,7 +66,7 @@ pub enum Outcome {
         #[serde(rename = "handshake_us", serialize_with = "microseconds")]
         handshake: Duration,
     },
-    /// `ECONNREFUSED`: the target host answered that nobody listens.
+    /// A reset in answer to the SYN. Whose it is cannot be seen: the target's, a firewall's or the own host's (F.2).
     Refused {
         /// From `connect()` to the answer.
         #[serde(rename = "after_us", serialize_with = "microseconds")]
@@ -77,10 +78,13 @@ pub enum Outcome {
         #[serde(rename = "after_us", serialize_with = "microseconds")]
         after: Duration,
     },
-    /// `EHOSTUNREACH` or `ENETUNREACH`: says nothing about the groups on the way (F.1).
+    /// An ICMP error, or the host's own neighbour table or routes: says nothing about the groups on the way (F.1, F.2).
     Unreachable {
         /// errno.
         errno: u32,
+        /// The ICMP error; absent where the host itself said it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        icmp: Option<IcmpError>,
     },
     /// The attempt could not be made.
     LocalError {
@@ -93,10 +97,22 @@ pub enum Outcome {
     RefusedByPolicy,
 }
 
+/// An ICMP error that ended an attempt. It is never an answer of the target (F.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct IcmpError {
+    /// Type, of ICMP or ICMPv6 by the family of the flow.
+    #[serde(rename = "type")]
+    pub icmp_type: u8,
+    /// Code.
+    pub code: u8,
+    /// Who sent it; absent where the kernel does not say.
+    pub from: Option<IpAddr>,
+}
+
 /// What an outcome is worth as evidence (F.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Evidence {
-    /// The target host answered: the path is open in both directions.
+    /// Somebody answered. Whether it was the target is another question (F.2).
     Answer,
     /// Something dropped a packet somewhere.
     Silence,
@@ -131,7 +147,14 @@ pub enum Identification {
     },
     /// Somebody answered, but the proof does not hold.
     Mismatch,
-    /// The call failed after the handshake.
+    /// The peer proved the key of a certificate that the cluster's CA signed for the API server.
+    Certified,
+    /// The peer was asked for a TLS session and did not show that it is the API server.
+    Uncertified {
+        /// What it lacks.
+        fault: CertificateFault,
+    },
+    /// The call failed after the handshake, or got no reply.
     Failed {
         /// gRPC status code.
         code: u32,
@@ -146,6 +169,30 @@ pub enum Identification {
         /// What came instead.
         failure: QueryFailure,
     },
+}
+
+/// Why a TLS session does not show that the peer is the cluster's API server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CertificateFault {
+    /// Nothing came within the deadline.
+    Silent,
+    /// The connection was closed or reset before the session stood.
+    Closed,
+    /// What came is no TLS 1.3.
+    Malformed,
+    /// The peer did not prove that it holds the key.
+    Key,
+    /// The chain was longer than is reported, or could not be read.
+    Chain,
+    /// The chain does not lead to the cluster's CA.
+    Authority,
+    /// No certificate names the endpoint's host or `kubernetes.default.svc`.
+    Name,
+    /// The certificate is not valid now.
+    Expired,
+    /// The snapshot has no CA of the cluster: nothing can be proved.
+    NoAuthority,
 }
 
 /// Why a connection gave no answer to a DNS query.
@@ -167,9 +214,12 @@ pub struct Attempt {
     pub number: u32,
     /// Local address by `getsockname`; absent where no socket was bound.
     pub local: Option<SocketAddr>,
-    /// Start by the agent's monotonic clock, since the agent started. Only differences mean anything.
+    /// Start by the agent's monotonic clock, since the agent started; [`AgentRecord::clock`] leads to the coordinator's.
     #[serde(rename = "started_us", serialize_with = "microseconds")]
     pub started: Duration,
+    /// When its result arrived, by the coordinator's clock, since the run began.
+    #[serde(rename = "received_us", serialize_with = "microseconds")]
+    pub received: Duration,
     /// What the kernel said.
     #[serde(flatten)]
     pub outcome: Outcome,
@@ -195,6 +245,52 @@ pub struct Accept {
     pub peer: SocketAddr,
 }
 
+/// How an agent's monotonic clock stands to the coordinator's (F.2 "clock").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ClockOffset {
+    /// The agent's time since it started, less the coordinator's since the run began, in microseconds.
+    pub offset_us: i64,
+    /// How far the truth may be from that, either way.
+    #[serde(rename = "uncertainty_us", serialize_with = "microseconds")]
+    pub uncertainty: Duration,
+}
+
+/// A sign of life that came over an agent's control stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// When it arrived, by the coordinator's clock, since the run began.
+    pub at: Duration,
+    /// Address that the stream came from.
+    pub from: Option<IpAddr>,
+}
+
+/// How late the loops of an agent were in some time, by the agent's monotonic clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lateness {
+    /// Begin of that time.
+    pub from: Duration,
+    /// End of that time.
+    pub to: Duration,
+    /// Longest that a loop was late in it.
+    pub late_max: Duration,
+}
+
+/// Why nothing counts that an agent reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "because", rename_all = "snake_case")]
+pub enum Implausible {
+    /// A result arrived sooner than its attempts can have taken, by the coordinator's clock.
+    TooSoon {
+        /// Probe.
+        probe: ProbeId,
+        /// Number of the attempt.
+        number: u32,
+        /// How much too soon.
+        #[serde(rename = "by_us", serialize_with = "microseconds")]
+        by: Duration,
+    },
+}
+
 /// How an agent that took part ended the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -208,7 +304,7 @@ pub enum Presence {
 }
 
 /// What is known of an agent that took part, beside its attempts.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AgentRecord {
     /// How it ended the run.
     pub presence: Presence,
@@ -222,9 +318,19 @@ pub struct AgentRecord {
     pub results_lost: u64,
     /// Ports that it was asked to listen on and could not, with errno.
     pub ports_refused: BTreeMap<u16, u32>,
-    /// Connections that its kernel dropped during the run because a queue of accepted connections was full; absent where
-    /// nobody can tell, as on a node.
+    /// Connections that the kernel dropped in its network namespace during the run because a queue of accepted connections
+    /// was full, on whatever port; absent where nobody can tell.
     pub accept_queue_drops: Option<u64>,
+    /// What the kernel dropped at each of its listening sockets, as far as that can be told.
+    pub listen_drops: BTreeMap<SocketAddr, u64>,
+    /// How its clock stands to the coordinator's; absent where that is not known.
+    pub clock: Option<ClockOffset>,
+    /// Signs of life over its stream, in the order of their arrival.
+    pub heartbeats: Vec<Heartbeat>,
+    /// How late its loops were, in the order of time, without overlaps.
+    pub lateness: Vec<Lateness>,
+    /// Why nothing of it counts; absent for an agent whose results are possible.
+    pub implausible: Option<Implausible>,
     /// What its host says about the name of the cluster endpoint; absent where it was given none.
     pub endpoint: Option<EndpointResolution>,
 }
@@ -256,6 +362,8 @@ pub struct RunEvidence {
     pub observations: Vec<Observation>,
     /// What is known of each agent that took part.
     pub records: BTreeMap<AgentName, AgentRecord>,
+    /// What was seen of each pulse of the plan, in their order. Of pulses beyond its end nothing was reported.
+    pub pulses: Vec<Observation>,
 }
 
 impl RunEvidence {
@@ -264,6 +372,14 @@ impl RunEvidence {
         self.observations
             .get(probe.index())
             .map_or(&[], |observation| &observation.attempts)
+    }
+
+    /// The attempts of a pulse of `plan`; none when nothing was reported.
+    pub fn pulse(&self, plan: &ProbePlan, id: ProbeId) -> &[Attempt] {
+        let place = plan.pulses.first();
+        let place = place.and_then(|first| id.index().checked_sub(first.id.index()));
+        let observation = place.and_then(|place| self.pulses.get(place));
+        observation.map_or(&[], |observation| &observation.attempts)
     }
 }
 
@@ -280,7 +396,7 @@ impl ProbeId {
 }
 
 /// Writes a duration as whole microseconds.
-fn microseconds<S: serde::Serializer>(
+pub(crate) fn microseconds<S: serde::Serializer>(
     duration: &Duration,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
@@ -300,7 +416,13 @@ mod tests {
             (Outcome::Connected { handshake: after }, Evidence::Answer),
             (Outcome::Refused { after }, Evidence::Answer),
             (Outcome::TimedOut { after }, Evidence::Silence),
-            (Outcome::Unreachable { errno: 113 }, Evidence::Nothing),
+            (
+                Outcome::Unreachable {
+                    errno: 113,
+                    icmp: None,
+                },
+                Evidence::Nothing,
+            ),
             (Outcome::LocalError { errno: 99 }, Evidence::Nothing),
             (Outcome::Starved, Evidence::Nothing),
             (Outcome::RefusedByPolicy, Evidence::Nothing),

@@ -4,14 +4,16 @@
 //! number of attempts before the first packet leaves: nobody retries until a result agrees.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::flow::Flow;
-use crate::observation::AgentName;
+use crate::id::NetworkInterfaceId;
+use crate::net::PortRange;
 pub use crate::observation::ProbeId;
+use crate::observation::{AgentName, microseconds};
 use crate::snapshot::EndpointListing;
 
 pub use build::{
@@ -30,14 +32,23 @@ mod required;
 mod roster;
 mod seed;
 
-/// Most attempts of one probe: what silence needs to count as repeated (F.2.6).
+/// Attempts of one stage: what silence needs to count as repeated (F.2).
 pub const ATTEMPTS: u32 = 3;
+
+/// Most attempts of one probe, over all its stages.
+pub const ATTEMPTS_MAX: u32 = 3 * ATTEMPTS;
 
 /// How long an attempt waits: at least 2 SYNs on old kernels and 3 on new ones (F.1).
 pub const ATTEMPT_DEADLINE: Duration = Duration::from_millis(3_000);
 
 /// Time between the starts of two attempts, so that three of them spread over more than 10 s (F.2.6).
 pub const ATTEMPT_INTERVAL: Duration = Duration::from_millis(5_100);
+
+/// Time between the starts of two attempts of [`Stage::Second`]: they need no spread of their own.
+pub const SECOND_INTERVAL: Duration = Duration::from_millis(3_100);
+
+/// How long a pulse waits for its answer: shorter than the time between two.
+pub const PULSE_DEADLINE: Duration = Duration::from_millis(1_500);
 
 /// Port on which agents serve `Peer.Identify` to each other, the first of 7500 to 7509 (DESIGN 5).
 pub const PEER_PORT: u16 = 7500;
@@ -52,19 +63,21 @@ pub enum ProbeKind {
     Identify,
     /// Asks one DNS query, over the protocol of the flow: TCP or UDP.
     Resolve,
+    /// Connects and asks for a TLS session, in which the API server proves its key.
+    Certify,
 }
 
 /// Source ports of a probe's attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SourcePorts {
-    /// A new random port of the ephemeral range for each attempt.
-    Random,
+    /// A new port of the ephemeral range for each attempt, drawn at random from the part that [`Spread`] gives it.
+    Spread,
     /// This port for every attempt: a partial verdict is judged port by port (F.3).
     Fixed(u16),
 }
 
-/// One probe: [`ATTEMPTS`] attempts at most.
+/// One probe: a stage of [`ATTEMPTS`] attempts, and two more where they are needed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlannedProbe {
     /// Names it in the run.
@@ -73,6 +86,132 @@ pub struct PlannedProbe {
     pub kind: ProbeKind,
     /// Which source ports it uses.
     pub source_ports: SourcePorts,
+    /// Whether an answer ends the first stage.
+    pub until: Until,
+}
+
+/// When the first stage of a probe ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Until {
+    /// With the first answer.
+    Answered,
+    /// With its last attempt: so a filter on source ports shows.
+    Last,
+}
+
+/// The stages of a probe with [`SourcePorts::Spread`] over TCP; others have the first alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Attempts 0 to 2, [`ATTEMPT_INTERVAL`] apart.
+    First,
+    /// Attempts 3 to 5, [`SECOND_INTERVAL`] apart, once attempt 0 had no answer; an answer ends it.
+    Second,
+    /// Attempts 6 to 8, [`ATTEMPT_INTERVAL`] apart, when the others have ended and some of them do not count; all are made.
+    Replacement(Spread),
+}
+
+impl Stage {
+    /// Number of its first attempt.
+    #[must_use]
+    pub fn first_attempt(self) -> u32 {
+        match self {
+            Self::First => 0,
+            Self::Second => ATTEMPTS,
+            Self::Replacement(_) => 2 * ATTEMPTS,
+        }
+    }
+
+    /// Time between the starts of two of its attempts.
+    #[must_use]
+    pub fn interval(self) -> Duration {
+        match self {
+            Self::First | Self::Replacement(_) => ATTEMPT_INTERVAL,
+            Self::Second => SECOND_INTERVAL,
+        }
+    }
+
+    /// Where its source ports lie.
+    #[must_use]
+    pub fn spread(self) -> Spread {
+        match self {
+            Self::First => Spread::Even,
+            Self::Second => Spread::Odd,
+            Self::Replacement(spread) => spread,
+        }
+    }
+}
+
+/// Which parts of the ephemeral range the source ports of a stage are drawn from, one for each attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spread {
+    /// The first half of each third.
+    Even,
+    /// The second half of each third.
+    Odd,
+    /// Each third.
+    Thirds,
+    /// One third, 0 to 2, for every attempt.
+    Third(u8),
+}
+
+/// How many parts [`Spread`] is made of.
+const SIXTHS: u32 = 6;
+
+impl Spread {
+    /// The ranges of the attempts, in their order, as parts of `range`.
+    #[must_use]
+    pub fn ranges(self, range: PortRange) -> Vec<PortRange> {
+        let sixths: [(u32, u32); 3] = match self {
+            Self::Even => [(0, 1), (2, 3), (4, 5)],
+            Self::Odd => [(1, 2), (3, 4), (5, 6)],
+            Self::Thirds => [(0, 2), (2, 4), (4, 6)],
+            Self::Third(third) => [(2 * u32::from(third), 2 * u32::from(third) + 2); 3],
+        };
+        sixths
+            .into_iter()
+            .map(|part| sixths_of(range, part))
+            .collect()
+    }
+}
+
+/// The part of `range` from one of its sixths up to another, the latter not included. At least one port wide.
+fn sixths_of(range: PortRange, (from, to): (u32, u32)) -> PortRange {
+    let first = u32::from(range.first());
+    let length = u32::from(range.last()) - first + 1;
+    let at = |sixth: u32| first + length * sixth.min(SIXTHS) / SIXTHS;
+    let begin = at(from).min(u32::from(range.last()));
+    let end = at(to).saturating_sub(1).max(begin);
+    let port = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
+    PortRange::between(port(begin), port(end))
+}
+
+/// Which third of `range` a source port lies in, 0 to 2; absent where it lies outside.
+#[must_use]
+pub fn third_of(range: PortRange, port: u16) -> Option<u8> {
+    (0..3).find(|third| {
+        let part = sixths_of(range, (2 * u32::from(*third), 2 * u32::from(*third) + 2));
+        part.contains(port)
+    })
+}
+
+/// A call that is made again and again while a run probes: what is answered shows that both ends were there (F.2
+/// "Pulses"). Never a finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlannedPulse {
+    /// Names it in the run; the numbers follow those of the probes.
+    pub id: ProbeId,
+    /// Agent that calls.
+    pub agent: AgentName,
+    /// Address that it calls from.
+    pub source: IpAddr,
+    /// Whom it calls: predicted allow.
+    pub target: SocketAddr,
+    /// What it asks: [`ProbeKind::Identify`] or [`ProbeKind::Certify`].
+    pub kind: ProbeKind,
+    /// Time between two calls.
+    #[serde(rename = "interval_us", serialize_with = "microseconds")]
+    pub interval: Duration,
 }
 
 /// What stands at the destination of a planned flow.
@@ -137,8 +276,12 @@ pub struct PlannedFlow {
 pub struct ProbePlan {
     /// The flows.
     pub flows: Vec<PlannedFlow>,
-    /// Ports to serve `Peer.Identify` on, by agent.
+    /// Ports to serve `Peer.Identify` on, by agent: every port that is probed at it, from 1024 up.
     pub listens: BTreeMap<AgentName, BTreeSet<u16>>,
+    /// Calls that show who is there, from before the first probe until after the last.
+    pub pulses: Vec<PlannedPulse>,
+    /// Which network interface holds an address of an agent, as far as the snapshot says.
+    pub interfaces: BTreeMap<IpAddr, NetworkInterfaceId>,
     /// Flows that the limits kept out; all flows between two agents that never had a turn count as one.
     pub left_out: usize,
 }

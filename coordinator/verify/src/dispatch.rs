@@ -198,6 +198,7 @@ impl<'plan> Dispatch<'plan> {
             })
             .collect();
         RunEvidence {
+            pulses: Vec::new(),
             observations: self.probes.into_observations(),
             records,
         }

@@ -23,7 +23,7 @@ use reachproof_model::{
     observation::AgentName,
     plan::{
         AgentKind, PlannedFlow, PlannedProbe, PolicyFact, ProbeId, ProbeKind, ProbePlan, Roster,
-        RosterAgent, SourcePorts, Target,
+        RosterAgent, SourcePorts, Target, Until,
     },
     predict::predict,
     prediction::Prediction,
@@ -295,7 +295,8 @@ fn planned(number: u32) -> Measured<PlannedFlow> {
         probes: vec![PlannedProbe {
             id: ProbeId(number),
             kind: ProbeKind::Connect,
-            source_ports: SourcePorts::Random,
+            source_ports: SourcePorts::Spread,
+            until: Until::Answered,
         }],
     })
 }

@@ -1,117 +1,188 @@
-//! The six conditions under which silence carries a verdict (F.2), each with how it was met.
+//! The conditions under which silence carries a verdict (F.2), each with how it was met.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::reached::{Answer, Filtered};
-use super::{Comparison, is_own_socket};
-use crate::finding::{Basis, Condition, ConditionName, FindingReason};
-use crate::observation::{AgentName, Attempt, Evidence, Presence};
-use crate::plan::{ATTEMPTS, PlannedFlow, PlannedProbe, PolicyFact, SourcePorts, Target};
+use super::Comparison;
+use super::summary::is_own_socket;
+use crate::finding::{
+    AttemptConditions, Basis, Condition, ConditionName, ConditionState, DropCounter, FindingReason,
+};
+use crate::observation::{Attempt, Evidence, Outcome};
+use crate::plan::{ATTEMPTS, PlannedFlow, PlannedProbe, PolicyFact, SourcePorts, third_of};
 use crate::prediction::{Prediction, StepOutcome};
-use crate::snapshot::EndpointListing;
 
-/// Shortest time between the starts of the first and the last silent attempt (F.2.6).
+/// Shortest time between the starts of the first and the last silent attempt (F.2 "repeated").
 pub(super) const SILENCE_SPREAD_MIN: Duration = Duration::from_secs(10);
 
-/// Fewest silent attempts (F.2.6).
+/// Fewest silent attempts that count (F.2 "repeated").
 pub(super) const SILENT_ATTEMPTS_MIN: usize = 3;
 
-// The plan makes as many attempts as silence needs.
+// A stage makes as many attempts as silence needs.
 const _: () = assert!(ATTEMPTS >= 3);
 
+/// The conditions of single attempts, in the order in which they are reported.
+const OF_ATTEMPTS: [ConditionName; 5] = [
+    ConditionName::Clock,
+    ConditionName::SourceHeard,
+    ConditionName::TargetHeard,
+    ConditionName::SourceOnTime,
+    ConditionName::TargetOnTime,
+];
+
+/// What the conditions of a silent probe say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SilenceJudgement {
+    /// The conditions of the probe.
+    pub(super) conditions: Vec<Condition>,
+    /// The conditions of each silent attempt.
+    pub(super) attempts: Vec<AttemptConditions>,
+    /// Why the silence carries nothing; absent when all holds.
+    pub(super) failure: Option<FindingReason>,
+}
+
 /// The reason of a finding whose first failing condition is `failed`.
-pub(super) fn reason(failed: &Condition) -> FindingReason {
+fn reason(failed: &Condition) -> FindingReason {
     match (failed.name, &failed.basis) {
-        (ConditionName::Alive, _) => FindingReason::NotAlive,
+        (ConditionName::Address, _) => FindingReason::AddressUnshown,
+        (ConditionName::Clock, _) => FindingReason::Clock,
+        (ConditionName::SourceHeard | ConditionName::TargetHeard, Basis::NeverHeard) => {
+            FindingReason::NoControl
+        }
+        (ConditionName::SourceHeard, _) => FindingReason::SourceUnheard,
+        (ConditionName::TargetHeard, _) => FindingReason::TargetUnheard,
+        (ConditionName::SourceOnTime, _) => FindingReason::SourceLate,
+        (ConditionName::TargetOnTime, _) => FindingReason::TargetLate,
         (ConditionName::Unseen, Basis::ReportIncomplete { .. }) => {
             FindingReason::TargetReportIncomplete
         }
-        (ConditionName::Unseen, Basis::QueueFull { .. }) => FindingReason::AcceptQueueFull,
         (ConditionName::Unseen, _) => FindingReason::SeenByTarget,
+        (ConditionName::AcceptQueue, _) => FindingReason::AcceptQueue,
         (ConditionName::Known, _) => FindingReason::UnknownGate,
+        (ConditionName::NoPolicy, Basis::PoliciesUnread) => FindingReason::PoliciesUnread,
         (ConditionName::NoPolicy, _) => FindingReason::NetworkPolicy,
-        (ConditionName::Control, _) => FindingReason::NoControl,
         (ConditionName::Repeated, _) => FindingReason::NotRepeated,
     }
 }
 
 impl Comparison<'_> {
-    /// All six: what a confirmed deny needs.
-    pub(super) fn conditions_for_deny(
+    /// All conditions: what a confirmed deny needs.
+    pub(super) fn silence_for_deny(
         &self,
         flow: &PlannedFlow,
         probe: &PlannedProbe,
         prediction: &Prediction,
-    ) -> Vec<Condition> {
-        let mut conditions = self.conditions_but_unseen(flow, probe, prediction);
+    ) -> SilenceJudgement {
         let unseen = Condition::new(ConditionName::Unseen, self.unseen(flow, probe));
-        conditions.insert(1, unseen);
-        conditions
+        self.silence(flow, probe, prediction, (Some(unseen), None))
     }
 
     /// Those without "unseen": what a contradiction to an allow needs. There, a connection that the target's agent saw
     /// speaks of the way back, not against the silence; but a target that had no room for connections is silent by itself.
-    pub(super) fn conditions_against_allow(
+    ///
+    /// With `third` the attempts from that third of the source ports alone.
+    pub(super) fn silence_against_allow(
         &self,
         flow: &PlannedFlow,
         probe: &PlannedProbe,
         prediction: &Prediction,
-    ) -> Vec<Condition> {
-        let mut conditions = self.conditions_but_unseen(flow, probe, prediction);
-        let full = self.queue_full(flow);
-        if let Some(full) = full.map(|full| Condition::new(ConditionName::Unseen, full)) {
-            conditions.insert(1, full);
-        }
-        conditions
+        third: Option<u8>,
+    ) -> SilenceJudgement {
+        self.silence(flow, probe, prediction, (None, third))
     }
 
-    /// All but the second.
-    fn conditions_but_unseen(
+    /// Judges the silence of a probe, or of the attempts from one third of its source ports.
+    fn silence(
         &self,
         flow: &PlannedFlow,
         probe: &PlannedProbe,
         prediction: &Prediction,
-    ) -> Vec<Condition> {
-        vec![
-            Condition::new(ConditionName::Alive, self.alive(flow)),
+        (unseen, third): (Option<Condition>, Option<u8>),
+    ) -> SilenceJudgement {
+        let silent = self.silent_attempts(flow, probe, third);
+        let attempts: Vec<AttemptConditions> = silent
+            .iter()
+            .map(|attempt| self.attempt_conditions(flow, probe, attempt))
+            .collect();
+        let counted: Vec<&Attempt> = silent
+            .iter()
+            .zip(&attempts)
+            .filter(|(_, conditions)| conditions.counts)
+            .map(|(attempt, _)| *attempt)
+            .collect();
+        let repeated = repeated(flow, probe, &counted, third);
+        let is_repeated = repeated.state() != ConditionState::Failed;
+        let address = self.heard.address(flow.flow.source);
+        let mut conditions = vec![Condition::new(ConditionName::Address, address)];
+        conditions.extend(summed_up(&attempts, is_repeated));
+        conditions.extend(unseen);
+        conditions.extend([
+            Condition::new(ConditionName::AcceptQueue, self.accept_queue(flow)),
             Condition::new(ConditionName::Known, known(prediction)),
             Condition::new(ConditionName::NoPolicy, no_policy(flow.policy)),
-            Condition::new(ConditionName::Control, self.control(flow)),
-            Condition::new(
-                ConditionName::Repeated,
-                repeated(flow.flow.source, probe, self.attempts(probe)),
-            ),
-        ]
-    }
-
-    /// F.2.1: the target was there.
-    fn alive(&self, flow: &PlannedFlow) -> Basis {
-        let target = flow.flow.destination;
-        if let Some(agent) = self.roster.holder(target)
-            && let Some(record) = self.evidence.records.get(&agent.name)
-            && record.presence == Presence::HeardToTheEnd
-        {
-            return Basis::Heartbeat {
-                agent: agent.name.clone(),
-            };
-        }
-        if let Some(answer) = self.reached.at(target).next() {
-            return Basis::AnsweredProbe {
-                agent: answer.agent.clone(),
-                port: answer.target.port(),
-            };
-        }
-        match flow.target {
-            Target::ControlPlane(EndpointListing::Listed) => Basis::EndpointSlice,
-            Target::ControlPlane(EndpointListing::Unlisted | EndpointListing::Unsaid)
-            | Target::Agent(_)
-            | Target::Pod => Basis::NothingHeard,
+            Condition::new(ConditionName::Repeated, repeated),
+        ]);
+        let failed = conditions.iter().find(|condition| !condition.holds());
+        let failure = failed.map(reason).map(|reason| match reason {
+            FindingReason::NotRepeated => self.spoiled_attempt(probe).unwrap_or(reason),
+            other => other,
+        });
+        SilenceJudgement {
+            conditions,
+            attempts,
+            failure,
         }
     }
 
-    /// F.2.2: the target's agent accepted nothing of this flow.
+    /// The silent attempts of a probe, in their order; with `third` those from that third of the source ports.
+    pub(super) fn silent_attempts(
+        &self,
+        flow: &PlannedFlow,
+        probe: &PlannedProbe,
+        third: Option<u8>,
+    ) -> Vec<&Attempt> {
+        let range = flow.flow.ephemeral_ports;
+        let lies_there = |attempt: &&Attempt| {
+            let port = attempt.local.map(|local| local.port());
+            third.is_none() || port.and_then(|port| third_of(range, port)) == third
+        };
+        self.attempts(probe)
+            .iter()
+            .filter(|attempt| attempt.outcome.evidence() == Evidence::Silence)
+            .filter(|attempt| is_own_socket(flow.flow.source, attempt))
+            .filter(lies_there)
+            .collect()
+    }
+
+    /// The silent attempts of a probe that count.
+    pub(super) fn counted_attempts(
+        &self,
+        flow: &PlannedFlow,
+        probe: &PlannedProbe,
+        third: Option<u8>,
+    ) -> Vec<&Attempt> {
+        let silent = self.silent_attempts(flow, probe, third).into_iter();
+        silent
+            .filter(|attempt| self.attempt_conditions(flow, probe, attempt).counts)
+            .collect()
+    }
+
+    /// Why an attempt of a probe is neither answer nor silence, if one is.
+    fn spoiled_attempt(&self, probe: &PlannedProbe) -> Option<FindingReason> {
+        let outcomes = self.attempts(probe).iter().map(|attempt| attempt.outcome);
+        outcomes.into_iter().find_map(|outcome| match outcome {
+            Outcome::Starved => Some(FindingReason::Starved),
+            Outcome::LocalError { .. } => Some(FindingReason::LocalError),
+            Outcome::Connected { .. }
+            | Outcome::Refused { .. }
+            | Outcome::TimedOut { .. }
+            | Outcome::Unreachable { .. }
+            | Outcome::RefusedByPolicy => None,
+        })
+    }
+
+    /// The target's agent accepted nothing of this flow.
     fn unseen(&self, flow: &PlannedFlow, probe: &PlannedProbe) -> Basis {
         let target = flow.flow.destination;
         let Some(agent) = self.roster.holder(target) else {
@@ -132,7 +203,7 @@ impl Comparison<'_> {
                     .iter()
                     .any(|attempt| attempt.local == Some(accept.peer))
             };
-            own() || (from && !self.reached.explains(target, accept.peer))
+            own() || (from && !self.heard.explains(target, accept.peer))
         });
         match seen {
             Some(accept) => Basis::Accepted {
@@ -140,76 +211,62 @@ impl Comparison<'_> {
                 peer: accept.peer,
             },
             None if !record.accepts_complete() => Basis::ReportIncomplete { agent },
-            None => self.queue_full(flow).unwrap_or(Basis::NoAccept { agent }),
+            None => Basis::NoAccept { agent },
         }
     }
 
-    /// That the target's kernel dropped connections for want of room, where its agent says so.
-    fn queue_full(&self, flow: &PlannedFlow) -> Option<Basis> {
-        let agent = self.roster.holder(flow.flow.destination)?;
-        let record = self.evidence.records.get(&agent.name)?;
-        let drops = record.accept_queue_drops.filter(|drops| *drops > 0)?;
-        Some(Basis::QueueFull {
-            agent: agent.name.clone(),
-            drops,
-        })
-    }
-
-    /// F.2.5: source and target can talk otherwise.
-    fn control(&self, flow: &PlannedFlow) -> Basis {
+    /// The target's kernel dropped nothing for want of room; what nobody counted is not zero.
+    fn accept_queue(&self, flow: &PlannedFlow) -> Basis {
         let target = flow.flow.destination;
-        let source = flow.flow.source;
-        let port = flow.flow.protocol.port();
-        let to_target = || self.reached.at(target).filter(is_control);
-        if let Some(other) =
-            to_target().find(|answer| answer.source == source && Some(answer.target.port()) != port)
-        {
-            return Basis::OtherPort {
-                port: other.target.port(),
-            };
-        }
-        let elsewhere = self
-            .reached
-            .from(source)
-            .filter(is_control)
-            .find(|answer| answer.target.ip() != target)
-            .map(|answer| answer.target);
-        let Some(elsewhere) = elsewhere else {
-            return Basis::NoControlAnswered;
+        let Some(agent) = self.roster.holder(target) else {
+            return Basis::NoTargetAgent;
         };
-        if let Some(other) =
-            to_target().find(|answer| answer.source != source && Some(answer.target.port()) == port)
-        {
-            return Basis::OtherSourceAndTarget {
-                agent: other.agent.clone(),
-                target: elsewhere,
-            };
-        }
-        match self.streaming_agent(target) {
-            Some(agent) => Basis::TargetStream {
+        let agent = agent.name.clone();
+        let record = self.evidence.records.get(&agent);
+        let of_socket = record.and_then(|record| {
+            let socket = SocketAddr::new(target, flow.flow.protocol.port()?);
+            record.listen_drops.get(&socket).copied()
+        });
+        let of_namespace = || record.and_then(|record| record.accept_queue_drops);
+        let counted = of_socket
+            .map(|drops| (drops, DropCounter::Socket))
+            .or_else(|| of_namespace().map(|drops| (drops, DropCounter::Namespace)));
+        match counted {
+            None => Basis::DropsUnknown { agent },
+            Some((0, counter)) => Basis::NoDrops { counter },
+            Some((drops, counter)) => Basis::QueueFull {
                 agent,
-                target: elsewhere,
+                drops,
+                counter,
             },
-            None => Basis::NoControlAnswered,
         }
     }
-
-    /// The agent at `target`, if its control stream comes from that very address and was there to the end.
-    fn streaming_agent(&self, target: IpAddr) -> Option<AgentName> {
-        let agent = self.roster.holder(target)?;
-        let record = self.evidence.records.get(&agent.name)?;
-        let through =
-            record.stream_address == Some(target) && record.presence == Presence::HeardToTheEnd;
-        through.then(|| agent.name.clone())
-    }
 }
 
-/// Whether the packets of an answer met security groups.
-fn is_control(answer: &&Answer<'_>) -> bool {
-    answer.filtered == Filtered::Yes
+/// One condition for each kind that attempts have: if enough attempts count, the weakest of theirs, else the first that
+/// fails.
+fn summed_up(attempts: &[AttemptConditions], is_repeated: bool) -> Vec<Condition> {
+    let named = |name: ConditionName| {
+        let looked_at = attempts
+            .iter()
+            .filter(move |attempt| attempt.counts || !is_repeated);
+        looked_at
+            .flat_map(|attempt| &attempt.conditions)
+            .filter(move |condition| condition.name == name)
+    };
+    let of_state = |name, state| named(name).find(move |condition| condition.state == state);
+    OF_ATTEMPTS
+        .into_iter()
+        .filter_map(|name| {
+            of_state(name, ConditionState::Failed)
+                .or_else(|| of_state(name, ConditionState::MetWeakly))
+                .or_else(|| of_state(name, ConditionState::Met))
+        })
+        .cloned()
+        .collect()
 }
 
-/// F.2.3: the model knows every gate on the way.
+/// The model knows every gate on the way.
 fn known(prediction: &Prediction) -> Basis {
     let unknown = prediction
         .steps
@@ -221,7 +278,7 @@ fn known(prediction: &Prediction) -> Basis {
     }
 }
 
-/// F.2.4: no NetworkPolicy selects either end.
+/// No NetworkPolicy selects either end.
 fn no_policy(fact: PolicyFact) -> Basis {
     match fact {
         PolicyFact::NoneSelects => Basis::NoPolicySelects,
@@ -230,40 +287,45 @@ fn no_policy(fact: PolicyFact) -> Basis {
     }
 }
 
-/// F.2.6: enough silent attempts, far enough apart, each with a source port of its own (where the plan leaves it open).
-pub(super) fn repeated(source: IpAddr, probe: &PlannedProbe, attempts: &[Attempt]) -> Basis {
-    let silent: Vec<&Attempt> = attempts
+/// Enough silent attempts that count, far enough apart, each with a source port of its own (where the plan leaves it
+/// open), and one from every third of them, unless one third alone is in question.
+pub(super) fn repeated(
+    flow: &PlannedFlow,
+    probe: &PlannedProbe,
+    counted: &[&Attempt],
+    third: Option<u8>,
+) -> Basis {
+    let ports: BTreeSet<u16> = counted
         .iter()
-        .filter(|attempt| {
-            attempt.outcome.evidence() == Evidence::Silence && is_own_socket(source, attempt)
-        })
+        .filter_map(|attempt| attempt.local)
+        .map(|local| local.port())
         .collect();
-    let counted = match probe.source_ports {
-        SourcePorts::Random => {
-            let ports: BTreeSet<_> = silent.iter().filter_map(|attempt| attempt.local).collect();
-            ports.len()
+    let (attempts, is_spread) = match probe.source_ports {
+        SourcePorts::Spread => {
+            let thirds: BTreeSet<u8> = ports
+                .iter()
+                .filter_map(|port| third_of(flow.flow.ephemeral_ports, *port))
+                .collect();
+            (ports.len(), third.is_some() || thirds.len() == 3)
         }
-        SourcePorts::Fixed(port) => silent
-            .iter()
-            .filter(|attempt| attempt.local.is_some_and(|local| local.port() == port))
-            .count(),
+        SourcePorts::Fixed(port) => {
+            let own = counted.iter().filter_map(|attempt| attempt.local);
+            let own = own.filter(|local| local.port() == port).count();
+            (own, own == counted.len())
+        }
     };
-    let first = silent.iter().map(|attempt| attempt.started).min();
-    let last = silent.iter().map(|attempt| attempt.started).max();
-    let spread = last
-        .unwrap_or_default()
-        .saturating_sub(first.unwrap_or_default());
+    let starts = || counted.iter().map(|attempt| attempt.started);
+    let first = starts().min().unwrap_or_default();
+    let spread = starts().max().unwrap_or_default().saturating_sub(first);
     let spread_ms = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX);
-    // Every attempt must be one of those: a single one that is not leaves a doubt.
-    let all = silent.len() == attempts.len() && counted == attempts.len();
-    if all && counted >= SILENT_ATTEMPTS_MIN && spread >= SILENCE_SPREAD_MIN {
+    if is_spread && attempts >= SILENT_ATTEMPTS_MIN && spread >= SILENCE_SPREAD_MIN {
         return Basis::SilentAttempts {
-            attempts: counted,
+            attempts,
             spread_ms,
         };
     }
     Basis::TooFewAttempts {
-        attempts: counted,
+        attempts,
         spread_ms,
     }
 }

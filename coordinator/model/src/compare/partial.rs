@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Comparison, Judgement, Saying, saying};
-use crate::finding::{Basis, Condition, ConditionName, FindingKind, FindingReason};
+use super::conditions::SilenceJudgement;
+use super::summary::ProbeSummary;
+use super::{Comparison, Judgement};
+use crate::finding::{FindingKind, FindingReason, Strength};
 use crate::net::PortRange;
 use crate::plan::{PlannedFlow, PlannedProbe, SourcePorts, judged_ports};
 use crate::prediction::Prediction;
@@ -11,7 +13,8 @@ use crate::prediction::Prediction;
 /// What one source port showed, against what the model says of it.
 struct PortJudgement {
     kind: PortKind,
-    conditions: Vec<Condition>,
+    strength: Option<Strength>,
+    silence: Option<SilenceJudgement>,
 }
 
 /// How one source port stands.
@@ -54,24 +57,21 @@ impl Comparison<'_> {
         if wanted.is_empty() || !wanted.is_subset(&tried) {
             return Judgement::inconclusive(FindingReason::Partial);
         }
+        let strength = weakest(&judged);
         let doubt = judged.iter().find_map(|port| match &port.kind {
-            PortKind::Doubtful(reason) => Some((reason.clone(), port.conditions.clone())),
+            PortKind::Doubtful(reason) => Some((reason.clone(), port.silence.clone())),
             PortKind::Confirmed | PortKind::Open | PortKind::Closed => None,
         });
-        if let Some((reason, conditions)) = doubt {
-            return Judgement {
-                conditions,
-                ..Judgement::inconclusive(reason)
-            };
-        }
-        let conditions = judged
-            .into_iter()
-            .map(|port| port.conditions)
-            .find(|conditions| !conditions.is_empty())
-            .unwrap_or_default();
+        let judgement = match doubt {
+            Some((reason, silence)) => with(Judgement::inconclusive(reason), silence),
+            None => {
+                let silence = judged.into_iter().find_map(|port| port.silence);
+                with(Judgement::plain(FindingKind::ConfirmedPartial), silence)
+            }
+        };
         Judgement {
-            conditions,
-            ..Judgement::plain(FindingKind::ConfirmedPartial)
+            strength,
+            ..judgement
         }
     }
 
@@ -83,60 +83,59 @@ impl Comparison<'_> {
         prediction: &Prediction,
         predicted: Predicted,
     ) -> PortJudgement {
-        let plain = |kind| PortJudgement {
+        let plain = |kind, strength| PortJudgement {
             kind,
-            conditions: Vec::new(),
+            strength,
+            silence: None,
         };
-        match (saying(flow, probe, self.attempts(probe)), predicted) {
-            (Saying::Nothing, _) => plain(PortKind::Doubtful(FindingReason::Partial)),
-            (Saying::Worthless(reason), _) => plain(PortKind::Doubtful(reason)),
-            (Saying::Answered(_), Predicted::Open) => plain(PortKind::Confirmed),
-            (Saying::Answered(_), Predicted::Closed) => plain(PortKind::Open),
-            (Saying::Silent, Predicted::Open) => {
-                let conditions = self.conditions_against_allow(flow, probe, prediction);
-                self.silent_port(PortKind::Closed, flow, conditions)
+        match (self.summary(flow, probe), predicted) {
+            (ProbeSummary::Nothing, _) => plain(PortKind::Doubtful(FindingReason::Partial), None),
+            (ProbeSummary::NotEvidence(reason), _) => plain(PortKind::Doubtful(reason), None),
+            (ProbeSummary::Answered(answered), Predicted::Open) => {
+                plain(PortKind::Confirmed, Some(answered.strength))
             }
-            (Saying::Silent, Predicted::Closed) => {
-                let conditions = self.conditions_for_deny(flow, probe, prediction);
-                self.silent_port(PortKind::Confirmed, flow, conditions)
+            (ProbeSummary::Answered(answered), Predicted::Closed) => {
+                plain(PortKind::Open, Some(answered.strength))
             }
+            (ProbeSummary::Silent, Predicted::Open) => silent_port(
+                PortKind::Closed,
+                self.silence_against_allow(flow, probe, prediction, None),
+            ),
+            (ProbeSummary::Silent, Predicted::Closed) => silent_port(
+                PortKind::Confirmed,
+                self.silence_for_deny(flow, probe, prediction),
+            ),
         }
     }
+}
 
-    /// `kind` if every condition holds for a silent port, else a doubt.
-    fn silent_port(
-        &self,
-        kind: PortKind,
-        flow: &PlannedFlow,
-        mut conditions: Vec<Condition>,
-    ) -> PortJudgement {
-        self.control_by_own_port(flow, &mut conditions);
-        let failed = conditions.iter().find(|condition| !condition.holds());
-        let kind = match failed {
+/// `kind` if every condition holds for a silent port, else a doubt.
+fn silent_port(kind: PortKind, silence: SilenceJudgement) -> PortJudgement {
+    PortJudgement {
+        kind: match &silence.failure {
             None => kind,
-            Some(failed) => PortKind::Doubtful(super::conditions::reason(failed)),
-        };
-        PortJudgement { kind, conditions }
+            Some(reason) => PortKind::Doubtful(reason.clone()),
+        },
+        strength: None,
+        silence: Some(silence),
     }
+}
 
-    /// An answer to another source port of the very same flow is a closer control than another port of the target.
-    fn control_by_own_port(&self, flow: &PlannedFlow, conditions: &mut [Condition]) {
-        let answered = flow.probes.iter().find_map(|probe| {
-            let SourcePorts::Fixed(port) = probe.source_ports else {
-                return None;
-            };
-            match saying(flow, probe, self.attempts(probe)) {
-                Saying::Answered(_) => Some(port),
-                Saying::Nothing | Saying::Silent | Saying::Worthless(_) => None,
-            }
-        });
-        let control = conditions
-            .iter_mut()
-            .find(|condition| condition.name == ConditionName::Control && !condition.holds());
-        if let (Some(port), Some(control)) = (answered, control) {
-            *control = Condition::new(ConditionName::Control, Basis::OtherSourcePort { port });
-        }
+/// A judgement with the conditions of one silent port.
+fn with(judgement: Judgement, silence: Option<SilenceJudgement>) -> Judgement {
+    match silence {
+        None => judgement,
+        Some(silence) => Judgement {
+            conditions: silence.conditions,
+            attempts: silence.attempts,
+            ..judgement
+        },
     }
+}
+
+/// What the answers of all ports are worth together.
+fn weakest(judged: &[PortJudgement]) -> Option<Strength> {
+    judged.iter().filter_map(|port| port.strength).max()
 }
 
 /// What the model says of one source port.
@@ -171,7 +170,7 @@ fn contradiction(judged: &[PortJudgement]) -> Option<Judgement> {
     };
     let (kind, port) = open.or_else(closed)?;
     Some(Judgement {
-        conditions: port.conditions.clone(),
-        ..Judgement::plain(kind)
+        strength: port.strength,
+        ..with(Judgement::plain(kind), port.silence.clone())
     })
 }

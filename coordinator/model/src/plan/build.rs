@@ -1,6 +1,6 @@
 //! From snapshot and roster to the flows of a run.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use super::control::add_controls;
@@ -9,7 +9,7 @@ use super::required::add_required;
 use super::seed::Sequence;
 use super::{
     PEER_PORT, PlannedFlow, PlannedProbe, PolicyFact, ProbeId, ProbeKind, ProbePlan, Purpose,
-    Roster, RosterAgent, SourcePorts, Target, judged_ports,
+    Roster, RosterAgent, SourcePorts, Target, Until, judged_ports,
 };
 use crate::flow::{Flow, FlowProtocol, SourceKind};
 use crate::matrix::Matrix;
@@ -299,6 +299,8 @@ impl<'a> Drafts<'a> {
         ProbePlan {
             flows,
             listens,
+            pulses: Vec::new(),
+            interfaces: BTreeMap::new(),
             left_out: self.left_out,
         }
     }
@@ -361,6 +363,7 @@ fn probes(flow: &Flow, draft: &Draft, next: &mut u32) -> Vec<PlannedProbe> {
             id,
             kind,
             source_ports,
+            until: Until::Answered,
         }
     };
     let ports = match &draft.verdict {
@@ -378,7 +381,7 @@ fn probes(flow: &Flow, draft: &Draft, next: &mut u32) -> Vec<PlannedProbe> {
         | Verdict::Exempt(_) => BTreeSet::new(),
     };
     if ports.is_empty() {
-        return vec![numbered(draft.kind, SourcePorts::Random)];
+        return vec![numbered(draft.kind, SourcePorts::Spread)];
     }
     // A port is used again at once, so its connection must not linger: the probe does not stay to ask who answers.
     ports

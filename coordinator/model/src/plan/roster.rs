@@ -147,6 +147,14 @@ impl Roster {
         self.agents.get(self.by_address.get(&address)?)
     }
 
+    /// Returns whether two agents claim `address`: then neither is known to hold it (F.2 "Addresses").
+    #[must_use]
+    pub fn is_disputed(&self, address: IpAddr) -> bool {
+        self.conflicts
+            .iter()
+            .any(|conflict| conflict.address == address)
+    }
+
     /// Returns the agents that were left out, and why.
     #[must_use]
     pub fn conflicts(&self) -> &[AddressConflict] {

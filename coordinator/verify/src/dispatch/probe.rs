@@ -23,7 +23,7 @@ impl ProbeState {
     /// Whether nothing more is to come.
     pub(super) fn finished(&self) -> bool {
         let planned = usize::try_from(ATTEMPTS).unwrap_or(usize::MAX);
-        let random = matches!(self.planned.source_ports, SourcePorts::Random);
+        let random = matches!(self.planned.source_ports, SourcePorts::Spread);
         let ended = |attempt: &Attempt| match attempt.outcome {
             Outcome::Connected { .. } | Outcome::Refused { .. } => random,
             Outcome::RefusedByPolicy => true,

@@ -71,6 +71,8 @@ fn not_observed(snapshot: &Snapshot, roster: &Roster, flow: &Flow) -> Finding {
         observation: Observation::default(),
         reason: Some(FindingReason::NoVantagePoint),
         conditions: Vec::new(),
+        strength: None,
+        attempt_conditions: Vec::new(),
         notes: Vec::new(),
     }
 }

@@ -20,9 +20,10 @@ pub fn probe(flow: &PlannedFlow, probe: &PlannedProbe, nonce: &Nonce) -> Option<
         (ProbeKind::Connect, FlowProtocol::Tcp { .. }) => (v1::ProbeKind::TcpConnect, Vec::new()),
         (ProbeKind::Identify, FlowProtocol::Tcp { .. }) => (v1::ProbeKind::Peer, nonce.to_vec()),
         (ProbeKind::Resolve, FlowProtocol::Tcp { .. }) => (v1::ProbeKind::DnsTcp, nonce.to_vec()),
+        (ProbeKind::Certify, FlowProtocol::Tcp { .. }) => (v1::ProbeKind::Tls, Vec::new()),
         (ProbeKind::Resolve, FlowProtocol::Udp { .. }) => (v1::ProbeKind::DnsUdp, nonce.to_vec()),
         (
-            ProbeKind::Connect | ProbeKind::Identify | ProbeKind::Resolve,
+            ProbeKind::Connect | ProbeKind::Identify | ProbeKind::Resolve | ProbeKind::Certify,
             FlowProtocol::Udp { .. }
             | FlowProtocol::Icmp { .. }
             | FlowProtocol::IcmpV6 { .. }
@@ -48,7 +49,7 @@ pub fn probe(flow: &PlannedFlow, probe: &PlannedProbe, nonce: &Nonce) -> Option<
 /// Writes the source ports: one for each attempt, or none for random ones.
 fn source_ports(ports: SourcePorts) -> Vec<u32> {
     match ports {
-        SourcePorts::Random => Vec::new(),
+        SourcePorts::Spread => Vec::new(),
         SourcePorts::Fixed(port) => (0..ATTEMPTS).map(|_| u32::from(port)).collect(),
     }
 }

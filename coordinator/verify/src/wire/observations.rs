@@ -139,6 +139,8 @@ impl<'a> Rows<'a> {
                 number: self.attempt.take_next(),
                 local: self.local(index)?,
                 started,
+                // Who takes the batch knows when it came.
+                received: Duration::ZERO,
                 outcome,
                 syn_retransmissions: self.syn_retransmissions.take_next(),
                 identification: Identification::NotAsked,
@@ -233,7 +235,7 @@ fn outcome(number: u32, elapsed: Duration, errno: u32) -> Result<Outcome, Invali
         Ok(v1::Outcome::Connected) => Ok(Outcome::Connected { handshake: elapsed }),
         Ok(v1::Outcome::Refused) => Ok(Outcome::Refused { after: elapsed }),
         Ok(v1::Outcome::TimedOut) => Ok(Outcome::TimedOut { after: elapsed }),
-        Ok(v1::Outcome::Unreachable) => Ok(Outcome::Unreachable { errno }),
+        Ok(v1::Outcome::Unreachable) => Ok(Outcome::Unreachable { errno, icmp: None }),
         Ok(v1::Outcome::LocalError) => Ok(Outcome::LocalError { errno }),
         Ok(v1::Outcome::Starved) => Ok(Outcome::Starved),
         Ok(v1::Outcome::RefusedByPolicy) => Ok(Outcome::RefusedByPolicy),

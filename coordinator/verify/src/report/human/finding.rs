@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use reachproof_model::finding::{
-    Basis, Condition, ConditionName, ConditionState, Finding, FindingKind, Note,
+    Basis, Condition, ConditionName, ConditionState, Finding, FindingKind, Margin, Note,
 };
 use reachproof_model::net::Printable;
-use reachproof_model::observation::{Attempt, Identification, Outcome, QueryFailure};
+use reachproof_model::observation::{
+    Attempt, CertificateFault, Identification, Outcome, QueryFailure,
+};
 use reachproof_model::prediction::{Place, Step, StepOutcome};
 
 use super::called;
@@ -104,7 +106,18 @@ fn outcome(outcome: &Outcome) -> String {
         Outcome::Connected { handshake } => format!("connected after {}", short(*handshake)),
         Outcome::Refused { after } => format!("refused after {}", short(*after)),
         Outcome::TimedOut { after } => format!("silent for {}", short(*after)),
-        Outcome::Unreachable { errno } => format!("unreachable (errno {errno})"),
+        Outcome::Unreachable { errno, icmp: None } => format!("unreachable (errno {errno})"),
+        Outcome::Unreachable {
+            icmp: Some(icmp), ..
+        } => {
+            let from = icmp
+                .from
+                .map_or_else(String::new, |from| format!(" from {from}"));
+            format!(
+                "unreachable (ICMP type {}, code {}{from})",
+                icmp.icmp_type, icmp.code
+            )
+        }
         Outcome::LocalError { errno } => format!("could not try (errno {errno})"),
         Outcome::Starved => "agent ran late".to_owned(),
         Outcome::RefusedByPolicy => "refused by the agent's own policy".to_owned(),
@@ -120,6 +133,10 @@ fn attempted(attempt: &Attempt) -> String {
         Identification::NotAsked => String::new(),
         Identification::Verified { observed } => format!(", peer verified, it saw {observed}"),
         Identification::Mismatch => ", somebody else answered".to_owned(),
+        Identification::Certified => ", the API server proved its certificate".to_owned(),
+        Identification::Uncertified { fault } => {
+            format!(", no proof of the API server: {}", uncertified(fault))
+        }
         Identification::Failed { code } => format!(", identification failed (code {code})"),
         Identification::Resolver { code } => format!(", a resolver answered (code {code})"),
         Identification::NoResolver { failure } => match failure {
@@ -132,10 +149,28 @@ fn attempted(attempt: &Attempt) -> String {
     format!("attempt {number}{from}: {}{who}", outcome(&attempt.outcome))
 }
 
+/// What a TLS session lacks, in words.
+fn uncertified(fault: CertificateFault) -> &'static str {
+    match fault {
+        CertificateFault::Silent => "the handshake got no answer",
+        CertificateFault::Closed => "the handshake was answered by a close",
+        CertificateFault::Malformed => "what answered is no TLS 1.3",
+        CertificateFault::Key => "the key of its certificate was not proved",
+        CertificateFault::Chain => "its certificates could not be read",
+        CertificateFault::Authority => "its certificate is not of the cluster's CA",
+        CertificateFault::Name => "its certificate has another name",
+        CertificateFault::Expired => "its certificate is not valid now",
+        CertificateFault::NoAuthority => "the snapshot has no CA of the cluster",
+    }
+}
+
 /// One note in words.
 fn noted(note: &Note) -> String {
     match note {
         Note::Lossy { silent } => format!("lossy: {silent} attempts were silent before the answer"),
+        Note::SilentPorts { first, last } => {
+            format!("silent from every source port that was tried between {first} and {last}")
+        }
         Note::Translated { observed } => format!("source translated to {observed}, as predicted"),
     }
 }
@@ -166,11 +201,16 @@ fn gate(step: &Step) -> String {
 /// One condition in words.
 fn conditioned(condition: &Condition) -> String {
     let name = match condition.name {
-        ConditionName::Alive => "alive",
+        ConditionName::Address => "address",
+        ConditionName::Clock => "clock",
+        ConditionName::SourceHeard => "source heard",
+        ConditionName::TargetHeard => "target heard",
+        ConditionName::SourceOnTime => "source on time",
+        ConditionName::TargetOnTime => "target on time",
         ConditionName::Unseen => "unseen",
+        ConditionName::AcceptQueue => "accept queue",
         ConditionName::Known => "known",
         ConditionName::NoPolicy => "no policy",
-        ConditionName::Control => "control",
         ConditionName::Repeated => "repeated",
     };
     let weakly = match condition.state {
@@ -184,42 +224,59 @@ fn conditioned(condition: &Condition) -> String {
 /// How a condition was met, in words.
 fn basis(basis: &Basis) -> String {
     match basis {
-        Basis::Heartbeat { agent } => format!("{agent} at the target was heard"),
-        Basis::AnsweredProbe { agent, port } => format!("the target answered {agent} on {port}"),
-        Basis::EndpointSlice => "the target is in the EndpointSlice of the API server".to_owned(),
-        Basis::NothingHeard => "nothing was heard from the target".to_owned(),
-        Basis::NoTargetAgent => "the target has no agent that could have seen it".to_owned(),
+        Basis::StreamFrom { address } => format!("the agent's stream comes from {address}"),
+        Basis::SeenByPeer { address } => format!("peers saw {address}"),
+        Basis::AddressUnshown { address } => {
+            format!("nothing shows that {address} is the agent's")
+        }
+        Basis::ClockKnown { uncertainty_us } => {
+            format!("known to {}", short(Duration::from_micros(*uncertainty_us)))
+        }
+        Basis::ClockUnknown { agent } => format!("that of {agent} is not known"),
+        Basis::Answered { before, after } => format!(
+            "{} answered {} before and {} answered {} after",
+            before.target, before.source, after.target, after.source
+        ),
+        Basis::Stream { agent, .. } => {
+            format!("signs of life of {agent} came over that interface before and after")
+        }
+        Basis::Unheard { margin } => match margin {
+            Margin::Before => "not in the 5 s before it".to_owned(),
+            Margin::After => "not in the 5 s after it".to_owned(),
+            Margin::Both => "neither in the 5 s before nor in the 5 s after it".to_owned(),
+        },
+        Basis::NeverHeard => "not once in this run".to_owned(),
+        Basis::OnTime { late_max_ms } => format!("late by {late_max_ms} ms at most"),
+        Basis::Late { late_max_ms } => format!("late by {late_max_ms} ms"),
+        Basis::LatenessUnknown => "not measured".to_owned(),
+        Basis::NoTargetAgent => "the target has no agent".to_owned(),
         Basis::NoAccept { agent } => format!("{agent} accepted no such connection"),
         Basis::Accepted { agent, peer } => format!("{agent} accepted a connection from {peer}"),
         Basis::ReportIncomplete { agent } => format!("{agent} did not report everything"),
-        Basis::QueueFull { agent, drops } => format!(
+        Basis::NoDrops { .. } => "nothing was dropped for want of room".to_owned(),
+        Basis::QueueFull { agent, drops, .. } => format!(
             "the kernel of {agent} dropped {drops} connections, a queue of accepted ones was full"
         ),
+        Basis::DropsUnknown { agent } => {
+            format!("what the kernel of {agent} dropped is not known")
+        }
         Basis::EveryGateKnown => "the model knows every gate".to_owned(),
         Basis::GateUnknown { gate } => format!("{gate} is unknown"),
         Basis::NoPolicySelects => "no NetworkPolicy selects either end".to_owned(),
         Basis::PolicySelects { address } => format!("a NetworkPolicy selects {address}"),
         Basis::PoliciesUnread => "the policies that may select a pod are not known".to_owned(),
-        Basis::OtherPort { port } => format!("the same source was answered on {port}"),
-        Basis::OtherSourcePort { port } => {
-            format!("the same flow was answered from source port {port}")
-        }
-        Basis::OtherSourceAndTarget { agent, target } => format!(
-            "{agent} was answered on the same port, and the same source was answered by {target}"
-        ),
-        Basis::TargetStream { agent, target } => format!(
-            "{agent} is connected through the target's interface, and the same source was answered by {target}"
-        ),
-        Basis::NoControlAnswered => "no control probe was answered".to_owned(),
         Basis::SilentAttempts {
             attempts,
             spread_ms,
-        } => format!("{attempts} silent attempts over {} s", spread_ms / 1_000),
+        } => format!(
+            "{attempts} silent attempts count, over {} s",
+            spread_ms / 1_000
+        ),
         Basis::TooFewAttempts {
             attempts,
             spread_ms,
         } => format!(
-            "only {attempts} silent attempts over {} s",
+            "only {attempts} silent attempts count, over {} s",
             spread_ms / 1_000
         ),
     }
