@@ -94,6 +94,7 @@ fn taken(evidence: &mut RunEvidence, flow: &PlannedFlow) -> Observation {
 /// Everything that one run knows, indexed for the questions of F.2.
 #[derive(Debug)]
 struct Comparison<'a> {
+    plan: &'a ProbePlan,
     roster: &'a Roster,
     evidence: &'a RunEvidence,
     heard: Heard<'a>,
@@ -162,6 +163,7 @@ impl<'a> Comparison<'a> {
         evidence: &'a RunEvidence,
     ) -> Self {
         Self {
+            plan,
             roster,
             evidence,
             heard: Heard::new(plan, predictions, evidence),

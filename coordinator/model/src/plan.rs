@@ -28,6 +28,7 @@ mod build;
 mod control;
 mod cover;
 mod ports;
+mod pulse;
 mod required;
 mod roster;
 mod seed;
@@ -224,6 +225,12 @@ pub enum Target {
     /// A pod of the cluster without an agent (CoreDNS).
     Pod,
 }
+
+/// Lowest port that an agent opens: lower ones need a right that it does not have.
+pub const LISTEN_PORT_MIN: u16 = 1024;
+
+/// Most ports that one agent opens in a run (`control.proto`, `Assignment.listen`).
+pub const LISTENS_PER_AGENT_MAX: usize = 256;
 
 /// Why a flow is in the plan; one may have several reasons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::Comparison;
 use crate::finding::{FindingReason, Note, Strength};
 use crate::flow::FlowProtocol;
-use crate::observation::{Attempt, CertificateFault, Evidence, Identification, Outcome};
+use crate::observation::{AgentName, Attempt, CertificateFault, Evidence, Identification, Outcome};
 use crate::plan::{PlannedFlow, PlannedProbe, ProbeKind, SourcePorts, Target, third_of};
 
 /// What the attempts of one probe say together.
@@ -107,12 +107,8 @@ impl Comparison<'_> {
         match (probe.kind, &flow.target) {
             (ProbeKind::Connect, _) => false,
             (ProbeKind::Identify, Target::Agent(agent)) => {
-                let record = self.evidence.records.get(agent);
                 let port = flow.flow.protocol.port();
-                // Of an agent without a record nobody knows what it opened.
-                record.is_none_or(|record| {
-                    port.is_none_or(|port| !record.ports_refused.contains_key(&port))
-                })
+                port.is_some_and(|port| self.is_opened(agent, port))
             }
             (ProbeKind::Certify, _) => !answers.iter().any(|attempt| {
                 attempt.identification
@@ -123,9 +119,17 @@ impl Comparison<'_> {
             (ProbeKind::Identify | ProbeKind::Resolve, _) => true,
         }
     }
+
+    /// Whether an agent listens on a port. Of one without a record nobody knows that it could not.
+    fn is_opened(&self, agent: &AgentName, port: u16) -> bool {
+        let asked = self.plan.listens.get(agent);
+        let record = self.evidence.records.get(agent);
+        asked.is_some_and(|ports| ports.contains(&port))
+            && record.is_none_or(|record| !record.ports_refused.contains_key(&port))
+    }
 }
 
-/// The answers of a probe that count.
+/// The answers of a probe that count, or none.
 struct Answers<'b> {
     counted: Vec<&'b Attempt>,
     strength: Strength,

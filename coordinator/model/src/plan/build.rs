@@ -5,19 +5,23 @@ use std::net::IpAddr;
 
 use super::control::add_controls;
 use super::cover::cover;
+use super::pulse;
 use super::required::add_required;
 use super::seed::Sequence;
 use super::{
-    PEER_PORT, PlannedFlow, PlannedProbe, PolicyFact, ProbeId, ProbeKind, ProbePlan, Purpose,
-    Roster, RosterAgent, SourcePorts, Target, Until, judged_ports,
+    LISTEN_PORT_MIN, LISTENS_PER_AGENT_MAX, PEER_PORT, PlannedFlow, PlannedProbe, PlannedPulse,
+    PolicyFact, ProbeId, ProbeKind, ProbePlan, Purpose, Roster, RosterAgent, SourcePorts, Target,
+    Until, judged_ports,
 };
+use crate::expectation::members::API_SERVER_PORT;
 use crate::flow::{Flow, FlowProtocol, SourceKind};
+use crate::id::NetworkInterfaceId;
 use crate::matrix::Matrix;
 use crate::observation::AgentName;
 use crate::plan::AgentKind;
 use crate::predict::verdict;
 use crate::prediction::Verdict;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Owner, Snapshot};
 
 /// Most flows that one agent tries: at 20 attempts a second (SECURITY D.3) silence on all of them takes 5 minutes.
 pub const FLOWS_PER_AGENT_MAX: usize = 2_000;
@@ -98,7 +102,7 @@ pub fn plan(snapshot: &Snapshot, roster: &Roster, scope: &Scope) -> ProbePlan {
         Depth::Required => {
             let mut sequence = Sequence::new(scope.seed);
             let mut drafts = Drafts::new((snapshot, None), roster, scope);
-            add_required(&mut drafts);
+            add_required(&mut drafts, &mut sequence);
             add_controls(&mut drafts, &mut sequence);
             drafts.finish(scope, &mut sequence)
         }
@@ -114,7 +118,7 @@ pub fn plan(snapshot: &Snapshot, roster: &Roster, scope: &Scope) -> ProbePlan {
 pub fn plan_rules(matrix: &Matrix<'_>, roster: &Roster, scope: &Scope, ports: &[u16]) -> ProbePlan {
     let mut sequence = Sequence::new(scope.seed);
     let mut drafts = Drafts::new((matrix.snapshot(), Some(matrix)), roster, scope);
-    add_required(&mut drafts);
+    add_required(&mut drafts, &mut sequence);
     for (candidate, purpose) in cover(matrix, roster, ports, &mut sequence) {
         drafts.add(candidate, purpose);
     }
@@ -124,9 +128,9 @@ pub fn plan_rules(matrix: &Matrix<'_>, roster: &Roster, scope: &Scope, ports: &[
 
 /// Plans every pair of agents.
 fn plan_mesh(snapshot: &Snapshot, roster: &Roster, scope: &Scope) -> ProbePlan {
-    let mut drafts = Drafts::new((snapshot, None), roster, scope);
     let mut sequence = Sequence::new(scope.seed);
-    add_required(&mut drafts);
+    let mut drafts = Drafts::new((snapshot, None), roster, scope);
+    add_required(&mut drafts, &mut sequence);
     for source in roster.agents() {
         let others = roster.agents().filter(|other| other.name != source.name);
         let mut targets = sequence.shuffle(others.collect()).into_iter();
@@ -156,6 +160,32 @@ impl Draft {
     /// What stands at the destination.
     pub(super) fn target(&self) -> Target {
         self.target.clone()
+    }
+
+    /// The agent that tries it.
+    pub(super) fn source(&self) -> &AgentName {
+        &self.source
+    }
+
+    /// What is done once connected.
+    pub(super) fn kind(&self) -> ProbeKind {
+        self.kind
+    }
+
+    /// Whether an answer ends the first stage: not where every part of the source ports is to be tried.
+    fn until(&self, depth: Depth) -> Until {
+        let decides = [Purpose::Required, Purpose::Edge, Purpose::Rule];
+        match depth {
+            Depth::Required | Depth::Mesh => Until::Last,
+            Depth::Rules
+                if decides
+                    .iter()
+                    .any(|purpose| self.purposes.contains(purpose)) =>
+            {
+                Until::Last
+            }
+            Depth::Rules => Until::Answered,
+        }
     }
 }
 
@@ -230,6 +260,7 @@ impl<'a> Drafts<'a> {
 
     /// Adds a flow, or another purpose to one that is there, or counts it if its agent has no room left.
     pub(super) fn add(&mut self, candidate: Candidate, purpose: Purpose) {
+        let kind = self.provable(&candidate);
         let known = self.places.get(&ends(&candidate.flow)).copied();
         if let Some((_, draft)) = known.and_then(|place| self.flows.get_mut(place)) {
             draft.purposes.insert(purpose);
@@ -247,12 +278,25 @@ impl<'a> Drafts<'a> {
         let draft = Draft {
             source: candidate.source,
             target: candidate.target,
-            kind: candidate.kind,
+            kind,
             purposes: BTreeSet::from([purpose]),
             verdict: self.verdict(&candidate.flow),
         };
         self.places.insert(ends(&candidate.flow), self.flows.len());
         self.flows.push((candidate.flow, draft));
+    }
+
+    /// What the probe of a candidate asks: no session where the snapshot has no CA to check it against.
+    fn provable(&self, candidate: &Candidate) -> ProbeKind {
+        let authority = self
+            .snapshot
+            .cluster()
+            .map(|cluster| &cluster.certificate_authority);
+        match (candidate.kind, authority) {
+            (ProbeKind::Certify, None) => ProbeKind::Connect,
+            (ProbeKind::Certify, Some(authority)) if authority.is_empty() => ProbeKind::Connect,
+            (kind, _) => kind,
+        }
     }
 
     /// What the model says of a flow.
@@ -263,6 +307,11 @@ impl<'a> Drafts<'a> {
         }
     }
 
+    /// Counts flows that a limit keeps out.
+    pub(super) fn leave_out(&mut self, flows: usize) {
+        self.left_out += flows;
+    }
+
     /// Whether `agent` may try another flow.
     fn room(&self, agent: &RosterAgent) -> Room {
         match self.per_agent.get(&agent.name) {
@@ -271,13 +320,52 @@ impl<'a> Drafts<'a> {
         }
     }
 
-    /// Numbers the probes, in an order that the seed decides, and says who listens.
-    fn finish(self, scope: &Scope, sequence: &mut Sequence) -> ProbePlan {
-        let listens = self
-            .roster
-            .agents()
+    /// The ports that every agent opens: the peer port, and those at which it is asked who it is.
+    fn listens(&self, pulses: &[PlannedPulse]) -> BTreeMap<AgentName, BTreeSet<u16>> {
+        let agents = self.roster.agents();
+        let mut listens: BTreeMap<AgentName, BTreeSet<u16>> = agents
             .map(|agent| (agent.name.clone(), BTreeSet::from([PEER_PORT])))
             .collect();
+        let flows = self.flows.iter();
+        let of_flows = flows.filter_map(|(flow, draft)| match (&draft.target, draft.kind) {
+            (Target::Agent(agent), ProbeKind::Identify) => Some((agent, flow.protocol.port()?)),
+            (_, _) => None,
+        });
+        let of_pulses = pulses.iter().filter_map(|pulse| {
+            let holder = self.roster.holder(pulse.target.ip())?;
+            Some((&holder.name, pulse.target.port()))
+        });
+        for (agent, port) in of_pulses.chain(of_flows) {
+            if let Some(ports) = listens.get_mut(agent)
+                && ports.len() < LISTENS_PER_AGENT_MAX
+            {
+                ports.insert(port);
+            }
+        }
+        listens
+    }
+
+    /// Which interface holds each address of the agents.
+    fn interfaces(&self) -> BTreeMap<IpAddr, NetworkInterfaceId> {
+        let agents = self.roster.agents();
+        let addresses = agents.flat_map(|agent| agent.addresses.iter().copied());
+        addresses
+            .filter_map(|address| match self.snapshot.owner(address) {
+                Owner::One(interface) => Some((address, interface.id.clone())),
+                Owner::Nobody | Owner::Several(_) => None,
+            })
+            .collect()
+    }
+
+    /// Numbers the probes, in an order that the seed decides, says who calls whom meanwhile, and who listens.
+    fn finish(self, scope: &Scope, sequence: &mut Sequence) -> ProbePlan {
+        let probes_of =
+            |(flow, draft): (&Flow, &Draft)| probes(flow, draft, scope.depth, &mut 0).len();
+        let count = self.flows().map(probes_of).sum::<usize>();
+        let first = u32::try_from(count).unwrap_or(u32::MAX);
+        let pulses = pulse::pulses(&self, sequence, first);
+        let listens = self.listens(&pulses);
+        let interfaces = self.interfaces();
         let mut next = 0;
         let (snapshot, roster) = (self.snapshot, self.roster);
         let flows = sequence
@@ -289,7 +377,7 @@ impl<'a> Drafts<'a> {
                     SourceKind::Host => None,
                     SourceKind::Pod => crate::predict::translated_source(snapshot, &flow),
                 },
-                probes: probes(&flow, &draft, &mut next),
+                probes: probes(&flow, &draft, scope.depth, &mut next),
                 flow,
                 source: draft.source,
                 target: draft.target,
@@ -299,8 +387,8 @@ impl<'a> Drafts<'a> {
         ProbePlan {
             flows,
             listens,
-            pulses: Vec::new(),
-            interfaces: BTreeMap::new(),
+            pulses,
+            interfaces,
             left_out: self.left_out,
         }
     }
@@ -328,7 +416,8 @@ pub(super) fn candidate(
         .vantage_points()
         .find(|source| source.is_ipv4() == address.is_ipv4())?;
     let kind = match (&target, port) {
-        (Target::Agent(_), PEER_PORT) => ProbeKind::Identify,
+        (Target::Agent(_), LISTEN_PORT_MIN..) => ProbeKind::Identify,
+        (Target::ControlPlane(_), API_SERVER_PORT) => ProbeKind::Certify,
         (Target::Agent(_) | Target::ControlPlane(_) | Target::Pod, _) => ProbeKind::Connect,
     };
     Some(Candidate {
@@ -355,7 +444,7 @@ fn add_pair(drafts: &mut Drafts<'_>, source: &RosterAgent, target: &RosterAgent)
 }
 
 /// The probes of a flow: one, or for a predicted partial one for each source port that is judged.
-fn probes(flow: &Flow, draft: &Draft, next: &mut u32) -> Vec<PlannedProbe> {
+fn probes(flow: &Flow, draft: &Draft, depth: Depth, next: &mut u32) -> Vec<PlannedProbe> {
     let mut numbered = |kind, source_ports| {
         let id = ProbeId(*next);
         *next += 1;
@@ -363,7 +452,7 @@ fn probes(flow: &Flow, draft: &Draft, next: &mut u32) -> Vec<PlannedProbe> {
             id,
             kind,
             source_ports,
-            until: Until::Answered,
+            until: draft.until(depth),
         }
     };
     let ports = match &draft.verdict {
@@ -383,10 +472,9 @@ fn probes(flow: &Flow, draft: &Draft, next: &mut u32) -> Vec<PlannedProbe> {
     if ports.is_empty() {
         return vec![numbered(draft.kind, SourcePorts::Spread)];
     }
-    // A port is used again at once, so its connection must not linger: the probe does not stay to ask who answers.
     ports
         .into_iter()
-        .map(|port| numbered(ProbeKind::Connect, SourcePorts::Fixed(port)))
+        .map(|port| numbered(draft.kind, SourcePorts::Fixed(port)))
         .collect()
 }
 

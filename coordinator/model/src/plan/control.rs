@@ -74,7 +74,10 @@ impl Allowed {
 }
 
 /// The agents, beginning at any of them.
-fn turned<'r>(agents: &[&'r RosterAgent], sequence: &mut Sequence) -> Vec<&'r RosterAgent> {
+pub(super) fn turned<'r>(
+    agents: &[&'r RosterAgent],
+    sequence: &mut Sequence,
+) -> Vec<&'r RosterAgent> {
     let first = sequence.below(agents.len());
     let turned = agents.iter().cycle().skip(first).take(agents.len());
     turned.take(CONTROL_CANDIDATES_MAX).copied().collect()

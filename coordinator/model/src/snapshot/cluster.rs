@@ -17,6 +17,8 @@ pub struct Cluster {
     pub version: String,
     /// URL of its API server, empty where absent; see [`Cluster::endpoint`].
     pub endpoint_url: String,
+    /// Certificate of its CA as the answer gives it (PEM in base64), empty where absent. Public.
+    pub certificate_authority: String,
     /// Its VPC.
     pub vpc: Option<VpcId>,
     /// Subnets in which control-plane interfaces may be.

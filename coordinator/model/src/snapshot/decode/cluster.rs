@@ -71,6 +71,7 @@ impl<'a> Decoder<'a> {
                 .plain_text(node, "endpoint")
                 .unwrap_or_default()
                 .to_owned(),
+            certificate_authority: self.certificate_authority(node),
             vpc: vpc.map(VpcId::from),
             subnets: self
                 .names(network.as_ref(), "subnetIds")
@@ -85,6 +86,13 @@ impl<'a> Decoder<'a> {
                 .collect(),
             service_networks: self.service_networks(node),
         })
+    }
+
+    /// The CA, empty where the answer names none: then no API server can prove who it is.
+    fn certificate_authority(&mut self, cluster: &Node<'a>) -> String {
+        let authority = cluster.field("certificateAuthority");
+        let data = authority.and_then(|authority| self.plain_text(&authority, "data"));
+        data.unwrap_or_default().to_owned()
     }
 
     /// The ranges of services, of both families; an unreadable one is a gap without consequence for a prediction.

@@ -1,0 +1,250 @@
+//! Pulses: who calls whom while a run probes, so that every silence has somebody who was heard around it (F.2 "Pulses").
+//!
+//! Every target of a TCP flow is called by two sources, and every source calls somebody, as far as the model allows. What
+//! is called is a flow that the plan has, else one that the rules between the two ends name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::build::{Candidate, Draft, Drafts, candidate};
+use super::control::{CONTROL_CANDIDATES_MAX, turned};
+use super::seed::Sequence;
+use super::{PEER_PORT, PlannedPulse, ProbeId, ProbeKind, RosterAgent, Target};
+use crate::flow::{Flow, FlowProtocol, SourceKind};
+use crate::observation::AgentName;
+use crate::prediction::Verdict;
+
+/// Time between two calls of an agent: two of them fit into each margin of a silence.
+const PEER_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Time between two calls of a control-plane interface by one source: with two sources it has one TLS handshake in 2 s.
+const CONTROL_PLANE_INTERVAL: Duration = Duration::from_secs(4);
+
+/// Sources that call one target.
+const SOURCES_PER_TARGET: usize = 2;
+
+/// Most pulses of one agent: at 2 s each it makes 8 calls a second.
+const PER_AGENT_MAX: usize = 16;
+
+/// A call that may become a pulse.
+#[derive(Debug, Clone)]
+struct Call {
+    agent: AgentName,
+    source: IpAddr,
+    target: SocketAddr,
+    kind: ProbeKind,
+}
+
+impl Call {
+    /// The call that `flow` is, if it proves who answers and reaches the target from its own address.
+    fn of(drafts: &Drafts<'_>, flow: &Flow, agent: &AgentName, kind: ProbeKind) -> Option<Self> {
+        let FlowProtocol::Tcp { port } = flow.protocol else {
+            return None;
+        };
+        match kind {
+            ProbeKind::Identify | ProbeKind::Certify => {}
+            ProbeKind::Connect | ProbeKind::Resolve => return None,
+        }
+        let is_translated = match flow.source_kind {
+            SourceKind::Host => false,
+            SourceKind::Pod => crate::predict::translated_source(drafts.snapshot, flow).is_some(),
+        };
+        (!is_translated).then(|| Self {
+            agent: agent.clone(),
+            source: flow.source,
+            target: SocketAddr::new(flow.destination, port),
+            kind,
+        })
+    }
+}
+
+/// The pulses chosen so far.
+#[derive(Default)]
+struct Chosen {
+    calls: Vec<Call>,
+    per_agent: BTreeMap<AgentName, usize>,
+    callers: BTreeMap<IpAddr, BTreeSet<IpAddr>>,
+    sources: BTreeSet<IpAddr>,
+}
+
+impl Chosen {
+    /// Adds a call, if its agent has room and does not call that target from there already.
+    fn add(&mut self, call: Call) {
+        let count = self.per_agent.entry(call.agent.clone()).or_default();
+        let callers = self.callers.entry(call.target.ip()).or_default();
+        if *count < PER_AGENT_MAX && callers.insert(call.source) {
+            *count += 1;
+            self.sources.insert(call.source);
+            self.calls.push(call);
+        }
+    }
+
+    /// How many sources call `target`.
+    fn callers_of(&self, target: IpAddr) -> usize {
+        self.callers.get(&target).map_or(0, BTreeSet::len)
+    }
+
+    /// How many pulses the agent of `call` has.
+    fn load(&self, call: &Call) -> usize {
+        self.per_agent.get(&call.agent).copied().unwrap_or(0)
+    }
+}
+
+/// Chooses the pulses of a plan; their numbers begin with `first`.
+pub(super) fn pulses(
+    drafts: &Drafts<'_>,
+    sequence: &mut Sequence,
+    first: u32,
+) -> Vec<PlannedPulse> {
+    let calls = planned_calls(drafts);
+    let ends = Ends::of(drafts);
+    let mut chosen = Chosen::default();
+    for target in &ends.targets {
+        let to_target = calls.iter().filter(|call| call.target.ip() == *target);
+        fill(&mut chosen, *target, to_target.cloned().collect());
+        if chosen.callers_of(*target) < SOURCES_PER_TARGET {
+            let more = calls_to(drafts, *target, sequence);
+            fill(&mut chosen, *target, more);
+        }
+    }
+    for source in &ends.sources {
+        if !chosen.sources.contains(source) {
+            let from_source = calls.iter().filter(|call| call.source == *source).cloned();
+            let call = least_called(&chosen, from_source.collect())
+                .or_else(|| least_called(&chosen, calls_from(drafts, *source, sequence)));
+            call.into_iter().for_each(|call| chosen.add(call));
+        }
+    }
+    (first..)
+        .zip(chosen.calls)
+        .map(|(id, call)| PlannedPulse {
+            id: ProbeId(id),
+            agent: call.agent,
+            source: call.source,
+            target: call.target,
+            interval: match call.kind {
+                ProbeKind::Certify => CONTROL_PLANE_INTERVAL,
+                ProbeKind::Identify | ProbeKind::Connect | ProbeKind::Resolve => PEER_INTERVAL,
+            },
+            kind: call.kind,
+        })
+        .collect()
+}
+
+/// The addresses between which the plan tries TCP.
+struct Ends {
+    sources: BTreeSet<IpAddr>,
+    targets: BTreeSet<IpAddr>,
+}
+
+impl Ends {
+    fn of(drafts: &Drafts<'_>) -> Self {
+        let flows = || {
+            drafts
+                .flows()
+                .filter(|(flow, _)| matches!(flow.protocol, FlowProtocol::Tcp { .. }))
+        };
+        Self {
+            sources: flows().map(|(flow, _)| flow.source).collect(),
+            targets: flows().map(|(flow, _)| flow.destination).collect(),
+        }
+    }
+}
+
+/// The calls that the flows of the plan are, of those that the model allows.
+fn planned_calls(drafts: &Drafts<'_>) -> Vec<Call> {
+    let is_allowed = |draft: &Draft| matches!(draft.verdict, Verdict::Allow { .. });
+    drafts
+        .flows()
+        .filter(|(_, draft)| is_allowed(draft))
+        .filter_map(|(flow, draft)| Call::of(drafts, flow, draft.source(), draft.kind()))
+        .collect()
+}
+
+/// Lets sources call `target` until enough do: first those that call nobody yet, then those with the least to do.
+fn fill(chosen: &mut Chosen, target: IpAddr, mut calls: Vec<Call>) {
+    calls.sort_by_key(|call| {
+        (
+            chosen.sources.contains(&call.source),
+            chosen.load(call),
+            call.source,
+            call.target,
+        )
+    });
+    for call in calls {
+        if chosen.callers_of(target) >= SOURCES_PER_TARGET {
+            return;
+        }
+        chosen.add(call);
+    }
+}
+
+/// The call whose target the fewest call; a control-plane interface gets no more than its share.
+fn least_called(chosen: &Chosen, calls: Vec<Call>) -> Option<Call> {
+    calls
+        .into_iter()
+        .filter(|call| match call.kind {
+            ProbeKind::Certify => chosen.callers_of(call.target.ip()) < SOURCES_PER_TARGET,
+            ProbeKind::Identify | ProbeKind::Connect | ProbeKind::Resolve => true,
+        })
+        .min_by_key(|call| (chosen.callers_of(call.target.ip()), call.target))
+}
+
+/// Calls of other agents to `target`, beyond the flows of the plan, that the model allows.
+fn calls_to(drafts: &Drafts<'_>, target: IpAddr, sequence: &mut Sequence) -> Vec<Call> {
+    let Some(holder) = drafts.roster.holder(target) else {
+        return Vec::new();
+    };
+    let agents: Vec<&RosterAgent> = drafts.roster.agents().collect();
+    let others = turned(&agents, sequence).into_iter();
+    let candidates = others
+        .filter(|agent| agent.name != holder.name)
+        .flat_map(|agent| between(drafts, agent, (target, holder)));
+    allowed(drafts, candidates)
+        .take(SOURCES_PER_TARGET)
+        .collect()
+}
+
+/// Calls of the agent at `source` to others, beyond the flows of the plan, that the model allows.
+fn calls_from(drafts: &Drafts<'_>, source: IpAddr, sequence: &mut Sequence) -> Vec<Call> {
+    let Some(agent) = drafts.roster.holder(source) else {
+        return Vec::new();
+    };
+    let agents: Vec<&RosterAgent> = drafts.roster.agents().collect();
+    let others = turned(&agents, sequence).into_iter();
+    let candidates = others
+        .filter(|other| other.name != agent.name)
+        .flat_map(|other| other.vantage_points().map(move |address| (address, other)))
+        .flat_map(|target| between(drafts, agent, target))
+        .filter(|candidate| candidate.flow.source == source);
+    allowed(drafts, candidates).take(1).collect()
+}
+
+/// What an agent could call at an address of another: the peer port, and the edges of the rules between them.
+fn between(
+    drafts: &Drafts<'_>,
+    agent: &RosterAgent,
+    (target, holder): (IpAddr, &RosterAgent),
+) -> Vec<Candidate> {
+    let at = |port| candidate(agent, (target, Target::Agent(holder.name.clone())), port);
+    let Some(peer) = at(PEER_PORT) else {
+        return Vec::new();
+    };
+    let edges = drafts.snapshot.port_edges(peer.flow.source, target);
+    let edges = edges.into_iter().filter(|port| *port != PEER_PORT);
+    std::iter::once(peer).chain(edges.filter_map(at)).collect()
+}
+
+/// Those of at most [`CONTROL_CANDIDATES_MAX`] candidates that the model allows, as calls.
+fn allowed<'a>(
+    drafts: &'a Drafts<'_>,
+    candidates: impl Iterator<Item = Candidate> + 'a,
+) -> impl Iterator<Item = Call> + 'a {
+    candidates
+        .take(CONTROL_CANDIDATES_MAX)
+        .filter(|candidate| matches!(drafts.verdict(&candidate.flow), Verdict::Allow { .. }))
+        .filter_map(|candidate| {
+            Call::of(drafts, &candidate.flow, &candidate.source, candidate.kind)
+        })
+}
