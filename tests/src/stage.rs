@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use reachproof_lab::Lab;
 use reachproof_lab::kubernetes::{ControlPlane, Front, Program, Settings};
 use reachproof_lab::world::{Expanded, World};
+use reachproof_lab::{Authority, Lab, LabError};
 use reachproof_model::describe::Described;
 use reachproof_model::expectation::members::core_dns;
 use reachproof_model::snapshot::Snapshot;
@@ -66,7 +66,10 @@ impl Stage {
     /// # Errors
     /// [`RunnerError`] if the world does not expand, the lab cannot be built or the file not written.
     pub fn up(world: &World) -> Result<Self, RunnerError> {
-        let expanded = world.expand()?;
+        let mut expanded = world.expand()?;
+        let authority = Authority::make().map_err(LabError::from)?;
+        authority.publish(&mut expanded.plan.snapshot);
+        expanded.plan.authority = Some(authority);
         let directory = tempfile::Builder::new()
             .prefix(".reachproof-")
             .tempdir_in(PRIVATE)
@@ -100,7 +103,10 @@ impl Stage {
     /// [`RunnerError::Kubernetes`] if it cannot be started, or refuses an object.
     pub fn start_kubernetes(&mut self, program: Program, pods: Pods) -> Result<(), RunnerError> {
         let snapshot = &self.expanded.plan.snapshot;
-        let settings = Settings::of(snapshot);
+        let settings = Settings {
+            authority: self.expanded.plan.authority.clone(),
+            ..Settings::of(snapshot)
+        };
         let fronts = Front::all_in(&self.lab, &settings)?;
         self.lab.close_listeners();
         let folder = self.directory.path().join("kubernetes");

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use nix::errno::Errno;
 
+use crate::authority::AuthorityError;
+
 /// Why a lab could not be built or used.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
@@ -145,6 +147,9 @@ pub enum LabError {
         /// The namespace.
         name: String,
     },
+    /// The control plane's interfaces have nothing to show.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
     /// A listener of the control plane could not be opened.
     #[error("cannot listen on `{address}` port {port} of endpoint `{endpoint}`")]
     Listen {

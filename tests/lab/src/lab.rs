@@ -1,17 +1,20 @@
 //! A lab that is up.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
+use crate::authority::endpoint_host;
 use crate::blueprint::Blueprint;
 use crate::cloud::Cloud;
 use crate::error::LabError;
 use crate::isolate::{enter_hint, is_inside};
 use crate::layout::layout;
-use crate::listener::{Listeners, open};
+use crate::listener::{Listener, Listeners, Service};
 use crate::management::{self, COORDINATOR};
 use crate::namespace;
 use crate::plan::{Endpoint, EndpointKind, LabPlan, Management};
@@ -36,7 +39,7 @@ pub struct Lab {
 impl Lab {
     /// Builds the network of `plan`: every interface of the snapshot with its wire, subnet and host.
     ///
-    /// Interfaces of the control plane get a listener on 443 on each of their addresses.
+    /// Interfaces of the control plane get a listener on 443 on each of their addresses: TLS if the plan has an authority.
     ///
     /// # Errors
     /// [`LabError::NotIsolated`] outside [`isolate`](crate::isolate()); what the plan lacks or contradicts; what the
@@ -60,20 +63,15 @@ impl Lab {
                 .collect(),
         };
         namespace::build(&blueprint, &prefix)?;
+        let service = service(plan, &endpoints)?;
         let mut listeners = Vec::new();
-        for endpoint in endpoints
-            .iter()
-            .filter(|endpoint| endpoint.kind == EndpointKind::ControlPlane)
-        {
+        for endpoint in control_plane(&endpoints) {
             for address in &endpoint.addresses {
-                listeners.push(open(
-                    &format!("{prefix}{}", endpoint.name),
-                    &endpoint.name,
-                    *address,
-                )?);
+                let namespace = format!("{prefix}{}", endpoint.name);
+                listeners.push(Listener::open(&namespace, &endpoint.name, *address)?);
             }
         }
-        let listeners = Listeners::serve(listeners)?;
+        let listeners = Listeners::serve(listeners, service)?;
         Ok(Self {
             prefix,
             names: std::mem::take(&mut names.names),
@@ -126,6 +124,14 @@ impl Lab {
         namespace::within(&self.namespace(endpoint)?, work)
     }
 
+    /// The completed handshakes of TLS at each interface of the control plane, by its endpoint's name, in their order.
+    ///
+    /// The last 100,000 are known; none at all once the listeners were closed.
+    pub fn handshakes(&self) -> BTreeMap<String, Vec<Instant>> {
+        let listeners = self.listeners.as_ref();
+        listeners.map(Listeners::handshakes).unwrap_or_default()
+    }
+
     /// Ends the listeners on the control plane's interfaces, so that API servers can take their port.
     pub fn close_listeners(&mut self) {
         self.listeners = None;
@@ -172,6 +178,22 @@ impl Drop for Names {
     fn drop(&mut self) {
         self.names.iter().for_each(|name| namespace::forget(name));
     }
+}
+
+fn control_plane(endpoints: &[Endpoint]) -> impl Iterator<Item = &Endpoint> {
+    let is_one = |endpoint: &&Endpoint| endpoint.kind == EndpointKind::ControlPlane;
+    endpoints.iter().filter(is_one)
+}
+
+/// What the interfaces of the control plane serve.
+fn service(plan: &LabPlan, endpoints: &[Endpoint]) -> Result<Service, LabError> {
+    let Some(authority) = &plan.authority else {
+        return Ok(Service::Silent);
+    };
+    let hosts: Vec<String> = endpoint_host(&plan.snapshot).into_iter().collect();
+    let addresses = control_plane(endpoints).flat_map(|endpoint| endpoint.addresses.clone());
+    let addresses: Vec<IpAddr> = addresses.collect();
+    Ok(Service::Tls(authority.server(&hosts, &addresses)?))
 }
 
 /// Draws the blueprint of `plan`, and lists what can be entered.

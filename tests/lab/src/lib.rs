@@ -10,7 +10,8 @@
 //! | `describe`, `cloud`, `cni`, `path` | the snapshot, read |
 //! | `layout`, `topology`, `host`, `transit_gateway`, `management` | who stands where, drawn as a blueprint |
 //! | `security_group`, `network_acl`, `exempt`, `nft` | filters as nftables text |
-//! | `blueprint`, `namespace`, `listener` | text for `ip` and `nft`, and the kernel that it is given to |
+//! | `blueprint`, `namespace` | text for `ip` and `nft`, and the kernel that it is given to |
+//! | `authority`, `listener` | what the control plane's interfaces show, and who serves it |
 //! | `world` | worlds in YAML, expanded to snapshots and plans |
 //!
 //! **Invariants.** Filters stand on the wire side, in namespaces that no host can enter. Whatever is dropped is
@@ -33,6 +34,7 @@
 //! }
 //! ```
 
+mod authority;
 mod blueprint;
 mod cloud;
 mod cni;
@@ -59,6 +61,7 @@ mod topology;
 mod transit_gateway;
 pub mod world;
 
+pub use authority::{Authority, AuthorityError};
 pub use endpoint_slice::add_endpoint_slices;
 pub use error::LabError;
 pub use isolate::{IsolateError, Isolation, is_isolating, isolate};

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
+use crate::authority::Authority;
+
 /// What to build: a snapshot, what the wire enforces, and who lives behind the nodes.
 ///
 /// Every network interface of the snapshot is built, with a host behind it, whether or not an endpoint names it.
@@ -21,6 +23,8 @@ pub struct LabPlan {
     pub endpoints: Vec<Endpoint>,
     /// Whether endpoints get a link to the lab's root namespace, where the coordinator runs.
     pub management: Management,
+    /// Who signs what the control plane's interfaces show on 443; absent: they accept and say nothing.
+    pub authority: Option<Authority>,
 }
 
 /// A network namespace in which something can run: an agent, a probe, a listener.

@@ -38,8 +38,8 @@ pub use error::WorldError;
 pub use expand::{AgentPlace, Expanded};
 pub use expect::{Expect, ExpectedFinding, ExpectedKind, Family, InvalidExpectation};
 pub use host::{
-    AgentPresence, App, Branch, Cluster, Cni, ControlPlaneInterface, EnforcingMode, Fargate, Host,
-    HostRole, Interface, InterfaceKind, IpFamily, NodeGroup, Pod,
+    AgentPresence, App, Branch, Cluster, ClusterEndpoint, Cni, ControlPlaneInterface,
+    EnforcingMode, Fargate, Host, HostRole, Interface, InterfaceKind, IpFamily, NodeGroup, Pod,
 };
 pub use network::{Acl, Drift, Peering, RouteTable, SecurityGroup, Subnet, Vpc};
 

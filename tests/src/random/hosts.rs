@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use reachproof_lab::world::{
-    AgentPresence, App, Branch, Cluster, Cni, ControlPlaneInterface, EnforcingMode, Fargate, Host,
-    HostRole, Interface, InterfaceKind, IpFamily, NodeGroup, Pod, World,
+    AgentPresence, App, Branch, Cluster, ClusterEndpoint, Cni, ControlPlaneInterface,
+    EnforcingMode, Fargate, Host, HostRole, Interface, InterfaceKind, IpFamily, NodeGroup, Pod,
+    World,
 };
 
 use super::groups::{FAR_GROUPS, MAIN_GROUPS};
@@ -28,6 +29,7 @@ pub(super) fn cluster(features: &Features) -> Cluster {
         ]),
         node_groups: BTreeMap::from([("workers".to_owned(), NodeGroup::default())]),
         ip_family: IpFamily::Ipv4,
+        endpoint: ClusterEndpoint::Described,
     }
 }
 

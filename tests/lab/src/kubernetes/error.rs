@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::authority::AuthorityError;
 use crate::error::LabError;
 
 /// The control plane could not be built, started or used.
@@ -33,14 +34,8 @@ pub enum KubernetesError {
         source: io::Error,
     },
     /// A key or certificate could not be made.
-    #[error("cannot make the certificate `{name}`")]
-    Certificate {
-        /// Whose.
-        name: String,
-        /// What went wrong.
-        #[source]
-        source: rcgen::Error,
-    },
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
     /// The system gave no random bytes.
     #[error("the system gives no random bytes for the administrator's token")]
     Random,

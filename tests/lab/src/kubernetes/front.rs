@@ -8,6 +8,7 @@ use std::process::Command;
 use ipnet::{IpNet, Ipv4Net};
 use serde_json::{Map, Value};
 
+use crate::authority::{Authority, endpoint_host};
 use crate::kubernetes::{KubernetesError, same_family};
 use crate::lab::Lab;
 use crate::plan::EndpointKind;
@@ -119,6 +120,8 @@ pub struct Settings {
     pub service_range: IpNet,
     /// Names by which clients call, beside those that every cluster has.
     pub names: Vec<String>,
+    /// Who signs their certificates; absent: an authority of their own.
+    pub authority: Option<Authority>,
     /// Further flags of the API server, for tests that need a small or a forgetful one.
     pub api_server_flags: Vec<String>,
 }
@@ -130,6 +133,7 @@ impl Default for Settings {
         Self {
             service_range: IpNet::V4(range),
             names: Vec::new(),
+            authority: None,
             api_server_flags: Vec::new(),
         }
     }
@@ -166,14 +170,7 @@ impl Settings {
                 IpNet::V4(_) => range,
             };
         }
-        let endpoint = cluster
-            .get("endpoint")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        let host = endpoint.strip_prefix("https://").unwrap_or(endpoint);
-        settings
-            .names
-            .extend((!host.is_empty()).then(|| host.to_owned()));
+        settings.names.extend(endpoint_host(snapshot));
         settings
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::lab::draw as draw_plan;
-use crate::plan::{Endpoint, EndpointKind, LabPlan, Management};
+use crate::plan::{Endpoint, EndpointKind, LabPlan};
 
 /// The snapshot of a vector.
 fn snapshot(vector: &str) -> Map<String, Value> {
@@ -56,7 +56,7 @@ fn blueprint(snapshot: &Map<String, Value>) -> Blueprint {
         snapshot: snapshot.clone(),
         enforced: None,
         endpoints: vec![pod],
-        management: Management::None,
+        ..LabPlan::default()
     };
     draw_plan(&plan).unwrap().0
 }

@@ -77,6 +77,7 @@ impl World {
             enforced,
             endpoints: expansion.endpoints(),
             management,
+            authority: None,
         };
         Ok(Expanded {
             plan,

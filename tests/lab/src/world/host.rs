@@ -155,6 +155,9 @@ pub struct Cluster {
     /// Family of pods and services.
     #[serde(default)]
     pub ip_family: IpFamily,
+    /// Whether `describe-cluster` says how to call the API servers.
+    #[serde(default)]
+    pub endpoint: ClusterEndpoint,
 }
 
 fn node_groups_default() -> BTreeMap<String, NodeGroup> {
@@ -189,6 +192,17 @@ pub enum IpFamily {
     Ipv4,
     /// Pods and services have IPv6 addresses.
     Ipv6,
+}
+
+/// Whether a cluster says its endpoint and the authority of its API servers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClusterEndpoint {
+    /// It says both.
+    #[default]
+    Described,
+    /// It says neither, as a file that somebody wrote by hand may: then nobody knows who answers on 443.
+    Withheld,
 }
 
 /// Settings of the VPC CNI, the environment of `aws-node`.

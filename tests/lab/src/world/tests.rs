@@ -304,3 +304,19 @@ fn what_contradicts_itself_is_refused() {
         assert!(said.contains(expected), "{new}: {said}");
     }
 }
+
+#[test]
+fn a_world_may_withhold_its_endpoint() {
+    let mut world = World::builtin("default").unwrap();
+    let endpoint = |world: &World| {
+        let snapshot = world.expand().unwrap().plan.snapshot;
+        snapshot["describe-cluster"]["cluster"]
+            .get("endpoint")
+            .is_some()
+    };
+    assert!(endpoint(&world));
+    world.cluster.endpoint = super::ClusterEndpoint::Withheld;
+    assert!(!endpoint(&world));
+    let text = world.to_yaml().unwrap();
+    assert!(text.contains("endpoint: withheld"), "{text}");
+}

@@ -10,6 +10,7 @@
 )]
 
 mod life;
+mod tls;
 mod traffic;
 
 use std::ffi::OsStr;
@@ -25,6 +26,10 @@ use reachproof_lab::{
     isolate,
 };
 use serde_json::{Map, Value, json};
+use tls::{
+    control_plane_interfaces_prove_that_they_belong_to_the_cluster,
+    without_an_authority_they_accept_and_say_nothing,
+};
 use traffic::{
     a_standard_branch_pod_is_filtered_off_its_node_only,
     pods_leave_the_vpc_with_the_address_of_their_node, references_cross_a_transit_gateway_inbound,
@@ -35,7 +40,15 @@ use traffic::{
 const WAIT: Duration = Duration::from_millis(1500);
 
 /// The cases by name.
-const CASES: [(&str, fn()); 12] = [
+const CASES: [(&str, fn()); 14] = [
+    (
+        "control_plane_interfaces_prove_that_they_belong_to_the_cluster",
+        control_plane_interfaces_prove_that_they_belong_to_the_cluster,
+    ),
+    (
+        "without_an_authority_they_accept_and_say_nothing",
+        without_an_authority_they_accept_and_say_nothing,
+    ),
     (
         "every_builtin_world_goes_up_within_seconds",
         every_builtin_world_goes_up_within_seconds,

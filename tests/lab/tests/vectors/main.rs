@@ -19,7 +19,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use reachproof_lab::{
-    Answer, Endpoint, EndpointKind, Isolation, Lab, LabPlan, Management, Probe, Traffic, isolate,
+    Answer, Endpoint, EndpointKind, Isolation, Lab, LabPlan, Probe, Traffic, isolate,
 };
 use replies::{reply_lists, source_ports};
 use serde::Deserialize;
@@ -271,7 +271,7 @@ fn probe_all(
         snapshot: vector.snapshot.clone(),
         enforced,
         endpoints,
-        management: Management::None,
+        ..LabPlan::default()
     };
     let lab = Lab::up(&plan)?;
     let flow = &vector.flow;

@@ -4,10 +4,13 @@ use serde_json::{Map, Value, json};
 
 use super::{ACCOUNT, Expansion, REGION, dangling};
 use crate::world::WorldError;
-use crate::world::host::{EnforcingMode, Host, IpFamily, NodeGroup};
+use crate::world::host::{ClusterEndpoint, EnforcingMode, Host, IpFamily, NodeGroup};
 
 /// Kubernetes version of every world.
 const VERSION: &str = "1.35";
+
+/// What the host of every endpoint begins with.
+const ENDPOINT: &str = "0123456789ABCDEF0123456789ABCDEF";
 
 impl<'w> Expansion<'w> {
     pub(super) fn add_cluster(self, answers: &mut Map<String, Value>) {
@@ -42,13 +45,12 @@ impl<'w> Expansion<'w> {
         };
         let mut network = services;
         super::vpc::set(&mut network, "ipFamily", json!(family));
-        json!({
+        let mut answer = json!({
             "name": cluster.name,
             "arn": format!("arn:aws:eks:{REGION}:{ACCOUNT}:cluster/{}", cluster.name),
             "version": VERSION,
             "platformVersion": "eks.7",
             "status": "ACTIVE",
-            "endpoint": format!("https://0123456789ABCDEF0123456789ABCDEF.gr7.{REGION}.eks.amazonaws.com"),
             "resourcesVpcConfig": {
                 "subnetIds": self.subnet_ids(),
                 "securityGroupIds": ids("sg", &cluster.additional_groups),
@@ -59,7 +61,15 @@ impl<'w> Expansion<'w> {
                 "publicAccessCidrs": ["0.0.0.0/0"],
             },
             "kubernetesNetworkConfig": network,
-        })
+        });
+        match cluster.endpoint {
+            ClusterEndpoint::Described => {
+                let url = format!("https://{ENDPOINT}.gr7.{REGION}.eks.amazonaws.com");
+                super::vpc::set(&mut answer, "endpoint", json!(url));
+            }
+            ClusterEndpoint::Withheld => {}
+        }
+        answer
     }
 
     fn subnet_ids(self) -> Value {
