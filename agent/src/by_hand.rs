@@ -14,10 +14,10 @@ use thiserror::Error;
 use crate::{
     engine::{Engine, Evidence, Pacing, PeerConnection, Regime, Sink},
     limits::{HAND_CHUNK, HAND_LOT, HAND_OUTPUT_WAIT},
-    outcome::Outcome,
+    outcome::{IcmpError, Outcome},
     policy::Policy,
     probe::{Attempts, Finished, Probe, ProbeKind, RunName, Work},
-    seams::Clock,
+    seams::{Clock, Rng},
 };
 
 /// What is asked for, but for the targets.
@@ -69,7 +69,7 @@ pub enum ByHandError {
 pub fn probe_all<W: Write>(
     targets: &[SocketAddr],
     order: &Order,
-    clock: Arc<dyn Clock>,
+    seams: (Arc<dyn Clock>, Arc<dyn Rng>),
     (writer, tell): (&mut W, impl Fn(&mut W, &Answer) -> io::Result<()>),
 ) -> Result<(), ByHandError> {
     let regime = Regime {
@@ -81,7 +81,7 @@ pub fn probe_all<W: Write>(
     };
     let inbox = Arc::new(Inbox::new(order.closing_max));
     let (engine, mut ended) =
-        Engine::start(regime, clock, Arc::clone(&inbox)).map_err(ByHandError::Engine)?;
+        Engine::start(regime, seams, Arc::clone(&inbox)).map_err(ByHandError::Engine)?;
     let run = RunName::new("hand");
     let (mut asked, mut answered) = (0_usize, 0_usize);
     let (mut lot, mut over) = (Vec::new(), Vec::new());
@@ -126,9 +126,7 @@ fn work(run: &RunName, (first, targets): (usize, &[SocketAddr]), order: &Order) 
         target: *target,
         source: None,
         kind: ProbeKind::TcpConnect,
-        attempts: Attempts::Random {
-            most: order.attempts,
-        },
+        attempts: Attempts::until_answered(order.attempts),
         deadline: order.deadline,
         interval: order.deadline,
     };
@@ -237,10 +235,33 @@ pub struct Line<'a> {
     waited_us: Option<u128>,
     #[serde(skip_serializing_if = "Option::is_none")]
     errno: Option<i32>,
+    /// The ICMP error that ended the last attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    icmp: Option<IcmpLine>,
     /// Address and port that the last attempt came from.
     #[serde(skip_serializing_if = "Option::is_none")]
     local: Option<SocketAddr>,
     syn_retransmissions: u32,
+}
+
+/// An ICMP error as a JSON object.
+#[derive(Debug, Serialize)]
+struct IcmpLine {
+    r#type: u8,
+    code: u8,
+    /// Who sent it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<IpAddr>,
+}
+
+impl From<IcmpError> for IcmpLine {
+    fn from(error: IcmpError) -> IcmpLine {
+        IcmpLine {
+            r#type: error.kind,
+            code: error.code,
+            from: error.from,
+        }
+    }
 }
 
 impl From<&Answer> for Line<'_> {
@@ -264,6 +285,7 @@ impl From<&Answer> for Line<'_> {
             handshake_upper_bound_us,
             waited_us,
             errno: last.outcome.errno().map(|errno| errno.0),
+            icmp: last.outcome.icmp().map(IcmpLine::from),
             local: last.local,
             syn_retransmissions: last.syn_retransmissions,
         }

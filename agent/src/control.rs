@@ -103,8 +103,8 @@ pub async fn run<N: Net>(
         connections,
     };
     let regime = Regime::of_stream(allowance, config.policy.clone());
-    let (engine, ended) =
-        Engine::start(regime, Arc::clone(&seams.clock), sink).map_err(AgentError::Engine)?;
+    let chance = (Arc::clone(&seams.clock), Arc::clone(&seams.rng));
+    let (engine, ended) = Engine::start(regime, chance, sink).map_err(AgentError::Engine)?;
     let accepted = Arc::clone(&spool);
     let accept = Arc::new(move |connection| accepted.push_accept(connection));
     let pulse = Arc::new(Pulse {

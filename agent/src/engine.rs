@@ -8,6 +8,7 @@
 
 mod drops;
 mod flight;
+mod icmp;
 mod lag;
 mod pace;
 mod queue;
@@ -20,7 +21,7 @@ mod turn;
 
 use std::{
     io,
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     os::fd::OwnedFd,
     sync::{
         Arc,
@@ -39,7 +40,7 @@ use tracing::error;
 pub use self::regime::{Evidence, Pacing, Regime};
 use crate::{
     probe::{Finished, RunName, Work},
-    seams::Clock,
+    seams::{Clock, Rng},
 };
 
 /// Takes what the engine finished. Called on the engine's thread: must not wait.
@@ -64,6 +65,8 @@ pub trait Sink: Send + 'static {
 pub struct PeerConnection {
     /// The connection; non-blocking.
     pub stream: TcpStream,
+    /// Where it goes to.
+    pub target: SocketAddr,
     /// The attempt, but for the identification.
     pub attempt: Finished,
     /// What to ask.
@@ -89,6 +92,8 @@ pub enum Ask {
         /// Its id.
         id: u16,
     },
+    /// A TLS handshake.
+    Session,
 }
 
 /// How a connection to a peer is closed.
@@ -148,12 +153,13 @@ impl Engine {
     /// When the kernel gives no event queue or no thread.
     pub fn start(
         regime: Regime,
-        clock: Arc<dyn Clock>,
+        (clock, rng): (Arc<dyn Clock>, Arc<dyn Rng>),
         sink: impl Sink,
     ) -> io::Result<(Engine, Ended)> {
         let (commands, receiver) = mpsc::channel();
         let pending = Arc::new(AtomicUsize::new(0));
-        let mut turns = turn::Turns::new(regime, clock, Box::new(sink), Arc::clone(&pending))?;
+        let mut turns =
+            turn::Turns::new(regime, (clock, rng), Box::new(sink), Arc::clone(&pending))?;
         let waker = turns.waker();
         let (ended, ends) = oneshot::channel();
         let thread = thread::Builder::new()

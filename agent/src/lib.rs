@@ -2,7 +2,7 @@
 //!
 //! An agent attaches to one coordinator, makes the probes of its assignments, listens on the ports that they name, and
 //! delivers every result once. It never judges, never sees a prediction, holds no right in AWS or Kubernetes, sends no byte
-//! but to peers and one question to resolvers, and opens no raw socket. The only name that it resolves beside its
+//! but to peers, one question to resolvers and one TLS handshake to API servers, and opens no raw socket. The only name that it resolves beside its
 //! coordinator's is the cluster endpoint of its own configuration.
 //!
 //! | module | what it does |
@@ -15,12 +15,12 @@
 //! | [`policy`] | what it may connect to, whatever it is told |
 //! | [`by_hand`] | probes without a coordinator |
 //! | [`health`] | tells a local program how the agent is |
-//! | [`peer`], [`dns`] | asks a peer who it is, or a resolver anything |
+//! | [`peer`], [`dns`], [`tls`] | asks a peer who it is, a resolver anything, or a server for its certificates |
 //! | [`listener`] | accepts, reports, and proves who is there |
 //! | [`probe`], [`outcome`] | what is tried, and what it gave |
 //! | [`spool`] | keeps results until the coordinator has counted them |
 //! | [`wire`] | messages from and to these types |
-//! | [`seams`], [`sys`] | clock, random numbers and network; one system call |
+//! | [`seams`], [`sys`] | clock, random numbers and network; two options of sockets |
 //!
 //! **Invariants.** The far end decides an outcome, never the agent's clock alone: an agent that ran late says so
 //! ([`Outcome::Starved`](outcome::Outcome::Starved)). No socket is made for a target that its own policy refuses, and nothing
@@ -52,4 +52,5 @@ pub mod probe;
 pub mod seams;
 pub mod spool;
 pub mod sys;
+pub mod tls;
 pub mod wire;

@@ -28,8 +28,20 @@ pub const PROBES_MAX: usize = 10_000;
 /// Most probes that wait or run at once, over all runs: a coordinator cannot fill the memory with generations.
 pub const PROBES_WAITING_MAX: usize = 20_000;
 
-/// Most attempts of one probe, as in `control.proto`.
-pub const ATTEMPTS_MAX: u32 = 16;
+/// Most attempts of one probe, as in `control.proto`: half an hour of one each 2 s.
+pub const ATTEMPTS_MAX: u32 = 1_024;
+
+/// Most attempts of one probe by hand.
+pub const HAND_ATTEMPTS_MAX: u32 = 16;
+
+/// Most source ports, or ranges of them, that a probe plans, as in `control.proto`.
+pub const SOURCE_PORTS_MAX: usize = 16;
+
+/// Highest number of a first attempt, as in `control.proto`.
+pub const FIRST_ATTEMPT_MAX: u32 = 4_096;
+
+/// Ports of a range that are tried for one attempt: when so many in a row are taken, it waits.
+pub const PORT_DRAWS_MAX: usize = 16;
 
 /// Longest wait for an answer, as in `control.proto`: the kernel gives up by itself after about two minutes.
 pub const DEADLINE_MAX: Duration = Duration::from_secs(60);
@@ -80,6 +92,21 @@ pub const PEER_MESSAGE_MAX: usize = 1024;
 
 /// Largest answer of a resolver over TCP in bytes; over UDP it is cut there. An answer to our question takes less than 512.
 pub const DNS_MESSAGE_MAX: usize = 4096;
+
+/// Most certificates of a peer that are reported, as in `control.proto`.
+pub const CHAIN_CERTIFICATES_MAX: usize = 8;
+
+/// Largest chain of a peer's certificates that is reported, in bytes, as in `control.proto`.
+pub const CHAIN_BYTES_MAX: usize = 16 * 1024;
+
+/// Longest wait for the end of a TLS session by the peer: it answers ours within a round trip.
+pub const TLS_END_MAX: Duration = Duration::from_millis(500);
+
+/// Most chains in one batch, as in `control.proto`.
+pub const BATCH_CHAINS_MAX: usize = 16;
+
+/// Bytes of chains in one batch, so that it stays below 256 KiB with everything else.
+pub const BATCH_CHAIN_BYTES_MAX: usize = 96 * 1024;
 
 /// Datagrams that are looked at when a resolver's socket has news: a flood must not hold the loop up.
 pub const DATAGRAMS_PER_LOOK_MAX: usize = 16;

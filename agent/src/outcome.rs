@@ -1,6 +1,6 @@
 //! What an attempt ended with, and which errno means what.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 /// An error number of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,6 +19,17 @@ impl Errno {
     }
 }
 
+/// An ICMP error, or one of ICMPv6 where the attempt was over IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IcmpError {
+    /// Its type, as on the wire.
+    pub kind: u8,
+    /// Its code, as on the wire.
+    pub code: u8,
+    /// Who sent it; none where the kernel does not say.
+    pub from: Option<IpAddr>,
+}
+
 /// What the kernel said about one attempt. Says nothing about *why* (SEMANTICS F.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -27,7 +38,7 @@ pub enum Outcome {
         /// Round trip by `TCP_INFO`, or by the monotonic clock where the kernel has none.
         handshake: Duration,
     },
-    /// A reset or an ICMP port unreachable answered.
+    /// A reset answered.
     Refused {
         /// By the monotonic clock: an upper bound of the round trip.
         after: Duration,
@@ -37,12 +48,15 @@ pub enum Outcome {
         /// How long it was waited.
         after: Duration,
     },
-    /// An ICMP error, the neighbour table or the local routes said that there is no way.
+    /// An ICMP error, a port unreachable among them, or the local routes said that there is no way. Who says so is no answer
+    /// of the far end, whatever address it sends from.
     Unreachable {
         /// By the monotonic clock; 0 where nothing was sent.
         after: Duration,
         /// What the kernel said.
         errno: Errno,
+        /// The ICMP error; none where there was none, or the kernel did not keep it.
+        icmp: Option<IcmpError>,
     },
     /// The attempt could not be made, or this host may have dropped its packets.
     LocalError {
@@ -117,7 +131,21 @@ impl Outcome {
         }
     }
 
-    /// Reads an error as an outcome, as SEMANTICS F.1 maps them [LNX `icmp_err_convert`, `icmpv6_err_convert`].
+    /// The ICMP error that ended an attempt; none where it was none.
+    pub fn icmp(self) -> Option<IcmpError> {
+        match self {
+            Outcome::Unreachable { icmp, .. } => icmp,
+            Outcome::Connected { .. }
+            | Outcome::Refused { .. }
+            | Outcome::TimedOut { .. }
+            | Outcome::LocalError { .. }
+            | Outcome::Starved { .. }
+            | Outcome::RefusedByPolicy => None,
+        }
+    }
+
+    /// Reads an error without an ICMP error as an outcome, as SEMANTICS F.1 maps them [LNX `icmp_err_convert`,
+    /// `icmpv6_err_convert`].
     ///
     /// ECONNRESET and EPIPE prove a handshake: a reset in answer to a SYN is ECONNREFUSED. An EACCES that comes later is an
     /// ICMPv6 "administratively prohibited"; one that comes at once is a local route.
@@ -137,7 +165,11 @@ impl Outcome {
                 | libc::EOPNOTSUPP
                 | libc::EACCES,
                 Stage::Waiting,
-            ) => Outcome::Unreachable { after, errno },
+            ) => Outcome::Unreachable {
+                after,
+                errno,
+                icmp: None,
+            },
             (_, Stage::Starting | Stage::Waiting) => Outcome::LocalError { errno },
         }
     }
@@ -186,7 +218,8 @@ mod tests {
                 outcome,
                 Outcome::Unreachable {
                     after: AFTER,
-                    errno: Errno(errno)
+                    errno: Errno(errno),
+                    icmp: None,
                 }
             );
             assert!(!outcome.is_answer());
@@ -196,7 +229,8 @@ mod tests {
             starting(libc::ENETUNREACH),
             Outcome::Unreachable {
                 after,
-                errno: Errno(libc::ENETUNREACH)
+                errno: Errno(libc::ENETUNREACH),
+                icmp: None,
             }
         );
     }

@@ -1,34 +1,25 @@
-//! Asks a peer who it is, or a resolver a query, on a connection that is open already.
+//! Asks a peer who it is, a resolver a query, or a server for its certificates, on a connection that is open already.
 
-use std::{
-    convert::Infallible,
-    io,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+mod stream;
+
+use std::{io, net::SocketAddr, time::Duration};
 
 use hyper_util::rt::TokioIo;
 use reachproof_proto::{
     net::Nonce,
     v1::{IdentifyRequest, IdentifyResponse, peer_client::PeerClient},
 };
-use socket2::SockRef;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-    sync::{mpsc, oneshot},
-    task::JoinSet,
-    time::timeout,
-};
+use tokio::{net::TcpStream, sync::mpsc, task::JoinSet, time::timeout};
 use tonic::{Code, Status, transport::Endpoint};
 use tracing::error;
 
+use self::stream::PeerStream;
 use crate::{
     dns::{self, QueryFailure},
     engine::{Ask, Close, PeerConnection},
     limits::PEER_MESSAGE_MAX,
     probe::{Finished, Identification},
+    tls::{self, TlsFailure},
 };
 
 /// Completes the attempts that come in on `connections`, and gives each to `complete`; ends when all senders are gone.
@@ -62,6 +53,7 @@ pub async fn ask_all(
 pub async fn ask(connection: PeerConnection) -> Finished {
     let PeerConnection {
         stream,
+        target,
         mut attempt,
         ask,
         deadline,
@@ -72,6 +64,7 @@ pub async fn ask(connection: PeerConnection) -> Finished {
     attempt.identification = Some(match ask {
         Ask::Identity { nonce } => identity(stream, nonce, deadline, close).await,
         Ask::Query { id } => resolver(stream, id, deadline, close).await,
+        Ask::Session => session(stream, target, deadline, close).await,
     });
     drop(place);
     attempt
@@ -111,6 +104,23 @@ async fn resolver(
     }
 }
 
+/// Makes a TLS handshake.
+async fn session(
+    stream: io::Result<TcpStream>,
+    target: SocketAddr,
+    deadline: Duration,
+    close: Close,
+) -> Identification {
+    let shown = match stream.and_then(|stream| PeerStream::new(stream, close)) {
+        Ok((stream, _)) => tls::ask(stream, target.ip(), deadline).await,
+        Err(_) => Err(TlsFailure::Closed),
+    };
+    match shown {
+        Ok(chain) => Identification::Certified { chain },
+        Err(failure) => Identification::NoSession { failure },
+    }
+}
+
 /// The call, within `deadline`.
 async fn call(
     stream: TcpStream,
@@ -118,23 +128,11 @@ async fn call(
     deadline: Duration,
     close: Close,
 ) -> Result<Identification, Status> {
-    match close {
-        Close::Normal => {}
-        Close::Reset => SockRef::from(&stream).set_linger(Some(Duration::ZERO))?,
-    }
-    let (closed, closes) = oneshot::channel();
-    let exchange = exchange(
-        PeerStream {
-            stream,
-            close,
-            _closed: closed,
-        },
-        request,
-    );
-    let response = timeout(deadline, exchange)
+    let (stream, closes) = PeerStream::new(stream, close)?;
+    let response = timeout(deadline, exchange(stream, request))
         .await
         .unwrap_or_else(|_| Err(Status::deadline_exceeded("the peer did not answer")));
-    // A task of the channel closes the socket: place and source port are free only then. A sender never sends.
+    // A task of the channel closes the socket: place and source port are free only then.
     let _ = timeout(deadline, closes).await;
     let response = response?;
     Ok(Identification::Answer {
@@ -168,45 +166,4 @@ async fn exchange(
 fn failed(code: Code) -> Identification {
     let code = u32::try_from(i32::from(code)).unwrap_or_default();
     Identification::Failed { code }
-}
-
-/// A connection that ends as `close` says.
-struct PeerStream {
-    stream: TcpStream,
-    close: Close,
-    /// Tells by its drop that the socket is closed.
-    _closed: oneshot::Sender<Infallible>,
-}
-
-impl AsyncRead for PeerStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for PeerStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    /// HTTP/2 ends a connection with FIN. A source port that is needed again must not: if the peer's FIN came before our
-    /// reset, the port would be in TIME_WAIT.
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.close {
-            Close::Normal => Pin::new(&mut self.stream).poll_shutdown(cx),
-            Close::Reset => Poll::Ready(Ok(())),
-        }
-    }
 }

@@ -2,13 +2,18 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use reachproof_proto::net::Nonce;
 
-use crate::{dns::QueryFailure, outcome::Outcome};
+use crate::{
+    dns::QueryFailure,
+    outcome::Outcome,
+    tls::{Chain, TlsFailure},
+};
 
 /// Name of a run, 1 to [`RUN_NAME_MAX`](crate::limits::RUN_NAME_MAX) bytes; shared by all that belongs to the run.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,62 +76,128 @@ pub enum ProbeKind {
         /// Id of the first query; each further attempt has the next.
         id: u16,
     },
+    /// Makes a TLS handshake and ends the session, so that the peer shows its certificates and proves its key.
+    Tls,
 }
 
 impl ProbeKind {
-    /// The id of the query of an attempt, counted from 0; none for kinds that send none.
+    /// Whether it is made over UDP, where nothing opens or ends a connection.
+    pub fn is_udp(self) -> bool {
+        match self {
+            ProbeKind::DnsUdp { .. } => true,
+            ProbeKind::TcpConnect
+            | ProbeKind::Peer { .. }
+            | ProbeKind::DnsTcp { .. }
+            | ProbeKind::Tls => false,
+        }
+    }
+
+    /// The id of the query of the attempt with this number; none for kinds that send none.
     pub fn query_id(self, attempt: u32) -> Option<u16> {
         let (ProbeKind::DnsUdp { id } | ProbeKind::DnsTcp { id }) = self else {
             return None;
         };
-        // Invariant: a probe has at most ATTEMPTS_MAX attempts.
+        // Invariant: the numbers of attempts are below FIRST_ATTEMPT_MAX + ATTEMPTS_MAX.
         Some(id.wrapping_add(u16::try_from(attempt).unwrap_or(u16::MAX)))
     }
 }
 
 /// How often a flow is tried, and from which source ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Attempts {
-    /// From a new random port of the ephemeral range each time, until one is answered.
-    Random {
-        /// At most so often, 1 to [`ATTEMPTS_MAX`](crate::limits::ATTEMPTS_MAX).
-        most: u32,
-    },
-    /// Once from each of these ports, in this order, also after an answer.
-    Ports(Vec<u16>),
+pub struct Attempts {
+    /// Number of the first: those before were made by an earlier assignment.
+    pub first: u32,
+    /// At most so many, 1 to [`ATTEMPTS_MAX`](crate::limits::ATTEMPTS_MAX).
+    pub most: u32,
+    /// What an answer changes.
+    pub after_answer: AfterAnswer,
+    /// Where the source ports come from.
+    pub ports: SourcePorts,
+}
+
+/// What an answer changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterAnswer {
+    /// It ends the attempts.
+    End,
+    /// Nothing: all attempts are made.
+    GoOn,
+}
+
+/// Where source ports come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourcePorts {
+    /// A new random port of the ephemeral range each time.
+    Ephemeral,
+    /// One for each attempt, in this order.
+    Planned(Vec<u16>),
+    /// A new random port out of one of these for each attempt, in this order and then from the first again.
+    Within(Vec<RangeInclusive<u16>>),
+}
+
+/// Where the source port of one attempt comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourcePort<'a> {
+    /// The ephemeral range.
+    Ephemeral,
+    /// This one.
+    Planned(u16),
+    /// One out of these.
+    Within(&'a RangeInclusive<u16>),
+}
+
+impl Attempts {
+    /// From random ports until one is answered, at most `most` times.
+    pub fn until_answered(most: u32) -> Attempts {
+        Attempts {
+            first: 0,
+            most,
+            after_answer: AfterAnswer::End,
+            ports: SourcePorts::Ephemeral,
+        }
+    }
+
+    /// Once from each of these ports, also after an answer.
+    pub fn from_ports(ports: Vec<u16>) -> Attempts {
+        Attempts {
+            first: 0,
+            // Invariant: the wire bounds the list.
+            most: u32::try_from(ports.len()).unwrap_or(u32::MAX),
+            after_answer: AfterAnswer::GoOn,
+            ports: SourcePorts::Planned(ports),
+        }
+    }
 }
 
 impl Probe {
-    /// Most attempts that this probe makes.
-    pub fn attempts_max(&self) -> u32 {
-        match &self.attempts {
-            Attempts::Random { most } => *most,
-            // Invariant: the wire bounds the list by ATTEMPTS_MAX.
-            Attempts::Ports(ports) => u32::try_from(ports.len()).unwrap_or(u32::MAX),
+    /// Where the source port comes from of the attempt that is made after `made` others.
+    pub fn source_port(&self, made: u32) -> SourcePort<'_> {
+        let made = usize::try_from(made).unwrap_or(usize::MAX);
+        match &self.attempts.ports {
+            SourcePorts::Ephemeral => SourcePort::Ephemeral,
+            SourcePorts::Planned(ports) => ports
+                .get(made)
+                .map_or(SourcePort::Ephemeral, |port| SourcePort::Planned(*port)),
+            SourcePorts::Within(ranges) => made
+                .checked_rem(ranges.len())
+                .and_then(|at| ranges.get(at))
+                .map_or(SourcePort::Ephemeral, SourcePort::Within),
         }
     }
 
-    /// The source port that is planned for an attempt, counted from 0; none where it is random.
-    pub fn planned_port(&self, attempt: u32) -> Option<u16> {
-        match &self.attempts {
-            Attempts::Random { .. } => None,
-            Attempts::Ports(ports) => usize::try_from(attempt)
-                .ok()
-                .and_then(|at| ports.get(at))
-                .copied(),
-        }
+    /// The number of the attempt that is made after `made` others.
+    pub fn number(&self, made: u32) -> u32 {
+        self.attempts.first.saturating_add(made)
     }
 
-    /// Whether another attempt follows the one with this number and outcome.
-    pub fn goes_on_after(&self, attempt: u32, outcome: Outcome) -> bool {
-        if outcome == Outcome::RefusedByPolicy {
-            return false;
-        }
-        let left = attempt.saturating_add(1) < self.attempts_max();
-        match &self.attempts {
-            Attempts::Random { .. } => left && !outcome.is_answer(),
-            Attempts::Ports(_) => left,
-        }
+    /// Whether another attempt follows one with this outcome, which was made after `made` others.
+    pub fn goes_on_after(&self, made: u32, outcome: Outcome) -> bool {
+        let left = made.saturating_add(1) < self.attempts.most;
+        left && outcome != Outcome::RefusedByPolicy
+            && match self.attempts.after_answer {
+                AfterAnswer::End => !outcome.is_answer(),
+                AfterAnswer::GoOn => true,
+            }
     }
 }
 
@@ -162,6 +233,20 @@ pub struct Finished {
     pub identification: Option<Identification>,
 }
 
+impl Finished {
+    /// The certificates that the peer showed; none where it proved no key.
+    pub fn chain(&self) -> Option<&Chain> {
+        match self.identification.as_ref()? {
+            Identification::Certified { chain } => Some(chain),
+            Identification::Answer { .. }
+            | Identification::Failed { .. }
+            | Identification::Resolver { .. }
+            | Identification::NoResolver { .. }
+            | Identification::NoSession { .. } => None,
+        }
+    }
+}
+
 /// What asking a peer who it is gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identification {
@@ -188,5 +273,15 @@ pub enum Identification {
     NoResolver {
         /// What came instead.
         failure: QueryFailure,
+    },
+    /// The peer proved in a TLS handshake that it holds the key of its certificate. Nothing else about it was checked.
+    Certified {
+        /// What it showed, its own first.
+        chain: Chain,
+    },
+    /// The connection was made, but no TLS session.
+    NoSession {
+        /// What came instead.
+        failure: TlsFailure,
     },
 }

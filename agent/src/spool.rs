@@ -14,16 +14,50 @@ use tokio::sync::Notify;
 
 use crate::{
     limits::{
-        BATCH_ACCEPTS_MAX, BATCH_ATTEMPTS_MAX, BATCHES_UNACKNOWLEDGED_MAX, SPOOL_ACCEPTS_MAX,
-        SPOOL_BYTES_MAX, SPOOL_RESULTS_MAX,
+        BATCH_ACCEPTS_MAX, BATCH_ATTEMPTS_MAX, BATCH_CHAIN_BYTES_MAX, BATCH_CHAINS_MAX,
+        BATCHES_UNACKNOWLEDGED_MAX, SPOOL_ACCEPTS_MAX, SPOOL_BYTES_MAX, SPOOL_RESULTS_MAX,
     },
     listener::Accepted,
     probe::{Finished, RunName},
+    tls::Chain,
     wire::{Epoch, accept_to_wire, batch_to_wire},
 };
 
-/// Bytes that count for a result that is not yet in a batch, above what it takes with an identification.
+/// Bytes that count for a result that is not yet in a batch, above what it takes with an identification but for certificates.
 const RESULT_BYTES: usize = 256;
+
+/// Bytes that count for this result.
+fn weight(finished: &Finished) -> usize {
+    RESULT_BYTES + finished.chain().map_or(0, bytes)
+}
+
+/// Bytes of a chain.
+fn bytes(chain: &Chain) -> usize {
+    chain.iter().map(Vec::len).sum()
+}
+
+/// Different chains in one batch.
+#[derive(Debug, Default)]
+struct Chains<'a> {
+    held: Vec<&'a Chain>,
+    bytes: usize,
+}
+
+impl<'a> Chains<'a> {
+    /// Whether the batch has room for what this result shows, and counts it if so.
+    fn has_room(&mut self, finished: &'a Finished) -> bool {
+        let Some(chain) = finished.chain().filter(|chain| !self.held.contains(chain)) else {
+            return true;
+        };
+        let bytes = self.bytes + bytes(chain);
+        let fits = self.held.len() < BATCH_CHAINS_MAX && bytes <= BATCH_CHAIN_BYTES_MAX;
+        if fits {
+            self.held.push(chain);
+            self.bytes = bytes;
+        }
+        fits
+    }
+}
 
 /// Holds results between those who make them and the control stream.
 #[derive(Debug)]
@@ -37,6 +71,8 @@ pub struct Spool {
 struct Content {
     epoch: Epoch,
     results: VecDeque<Finished>,
+    /// Invariant: the sum of [`weight`] over `results`.
+    results_bytes: usize,
     accepts: BTreeMap<RunName, Accepts>,
     accepts_held: usize,
     sent: VecDeque<Sent>,
@@ -67,6 +103,7 @@ impl Spool {
             content: Mutex::new(Content {
                 epoch,
                 results: VecDeque::new(),
+                results_bytes: 0,
                 accepts: BTreeMap::new(),
                 accepts_held: 0,
                 sent: VecDeque::new(),
@@ -80,6 +117,7 @@ impl Spool {
     /// Keeps a finished attempt; the oldest unsent one goes when there is no room.
     pub fn push(&self, finished: Finished) {
         let mut content = self.lock();
+        content.results_bytes += weight(&finished);
         content.results.push_back(finished);
         content.shrink();
         drop(content);
@@ -144,6 +182,7 @@ impl Spool {
     pub fn discard(&self, run: &RunName) {
         let mut content = self.lock();
         content.results.retain(|finished| finished.run != *run);
+        content.results_bytes = content.results.iter().map(weight).sum();
         if let Some(accepts) = content.accepts.remove(run) {
             content.accepts_held = content.accepts_held.saturating_sub(accepts.held.len());
         }
@@ -178,11 +217,12 @@ impl Content {
         let sent_results: usize = self.sent.iter().map(|sent| sent.results).sum();
         let sent_bytes: usize = self.sent.iter().map(|sent| sent.bytes).sum();
         while self.results.len() + sent_results > SPOOL_RESULTS_MAX
-            || self.results.len() * RESULT_BYTES + sent_bytes > SPOOL_BYTES_MAX
+            || self.results_bytes + sent_bytes > SPOOL_BYTES_MAX
         {
-            if self.results.pop_front().is_none() {
+            let Some(oldest) = self.results.pop_front() else {
                 return;
-            }
+            };
+            self.results_bytes -= weight(&oldest);
             self.results_lost += 1;
         }
     }
@@ -190,13 +230,15 @@ impl Content {
     /// A batch of the oldest results; they are of one run.
     fn take_results(&mut self) -> Option<AgentMessage> {
         let run = self.results.front()?.run.clone();
+        let mut chains = Chains::default();
         let of_run = self
             .results
             .iter()
             .take(BATCH_ATTEMPTS_MAX)
-            .take_while(|finished| finished.run == run);
+            .take_while(|finished| finished.run == run && chains.has_room(finished));
         let count = of_run.count();
         let batch: Vec<Finished> = self.results.drain(..count).collect();
+        self.results_bytes -= batch.iter().map(weight).sum::<usize>();
         self.sequence += 1;
         let message = Body::Observations(batch_to_wire(&self.epoch, self.sequence, &batch));
         Some(self.keep(message, count))

@@ -26,11 +26,16 @@ pub struct TcpStatus {
 pub enum Handshake {
     /// SYN sent, nothing came back.
     Pending,
+    /// The connection is open.
+    Done,
     /// It ended, well or with an error that `SO_ERROR` gives.
     Over,
 }
 
-/// `TCP_SYN_SENT` of the kernel's `tcp_states.h`.
+/// `TCP_ESTABLISHED` of the kernel's `tcp_states.h`.
+const TCP_ESTABLISHED: u8 = 1;
+
+/// `TCP_SYN_SENT`, from there, too.
 const TCP_SYN_SENT: u8 = 2;
 
 /// Reads `TCP_INFO` of a TCP socket.
@@ -45,10 +50,10 @@ pub fn tcp_status(socket: &impl AsFd) -> io::Result<TcpStatus> {
     // SAFETY: any bytes are a tcp_info.
     let (raw, _) = unsafe { read_option(socket, (libc::IPPROTO_TCP, libc::TCP_INFO), raw)? };
     Ok(TcpStatus {
-        handshake: if raw.tcpi_state == TCP_SYN_SENT {
-            Handshake::Pending
-        } else {
-            Handshake::Over
+        handshake: match raw.tcpi_state {
+            TCP_SYN_SENT => Handshake::Pending,
+            TCP_ESTABLISHED => Handshake::Done,
+            _ => Handshake::Over,
         },
         round_trip: (raw.tcpi_rtt > 0).then(|| Duration::from_micros(raw.tcpi_rtt.into())),
         retransmissions: raw.tcpi_total_retrans,
@@ -116,7 +121,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let status = tcp_status(&stream).unwrap();
-        assert_eq!(status.handshake, Handshake::Over);
+        assert_eq!(status.handshake, Handshake::Done);
         assert!(status.round_trip.unwrap() < Duration::from_secs(1));
         assert_eq!(status.retransmissions, 0);
     }
@@ -128,7 +133,8 @@ mod tests {
 
     #[test]
     fn a_full_queue_is_counted_at_its_own_socket() {
-        let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let full =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         let loopback: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
         full.bind(&loopback.into()).unwrap();
         full.listen(0).unwrap();

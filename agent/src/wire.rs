@@ -17,8 +17,9 @@ pub use self::assignment::{Assigned, InvalidAssignment, InvalidProbe, listen_rep
 use crate::{
     dns::QueryFailure,
     listener::Accepted,
-    outcome::{Errno, Outcome},
+    outcome::{Errno, IcmpError, Outcome},
     probe::{Finished, Identification},
+    tls::{Chain, TlsFailure},
 };
 
 /// When the agent started, by both clocks: times on the wire count from here.
@@ -43,12 +44,14 @@ impl Epoch {
     }
 }
 
-/// Finished attempts of one run as columns, in the order of their starts. At most 1,000 are given, which stay below 256 KiB.
+/// Finished attempts of one run as columns, in the order of their starts. At most 1,000 are given, with chains of certificates
+/// within the bounds of a batch, which stay below 256 KiB.
 pub fn batch_to_wire(epoch: &Epoch, sequence: u64, attempts: &[Finished]) -> v1::ObservationBatch {
     let mut rows: Vec<&Finished> = attempts.iter().collect();
     // Silent attempts end long after those that started with them: in the order of starts all steps are short.
     rows.sort_by_key(|row| row.started_at);
     let (addresses, local_address) = local_addresses(&rows);
+    let chains = distinct_chains(&rows);
     let mut batch = v1::ObservationBatch {
         sequence,
         local_addresses: addresses.into_iter().map(address_to_wire).collect(),
@@ -64,10 +67,22 @@ pub fn batch_to_wire(epoch: &Epoch, sequence: u64, attempts: &[Finished]) -> v1:
         local_address: column(local_address.into_iter()),
         identifications: (0..)
             .zip(&rows)
-            .filter_map(|(index, row)| identification_to_wire(index, row.identification.as_ref()))
+            .filter_map(|(index, row)| {
+                identification_to_wire(index, row.identification.as_ref()?, &chains)
+            })
+            .collect(),
+        icmp_errors: (0..)
+            .zip(&rows)
+            .filter_map(|(index, row)| Some(icmp_error_to_wire(index, row.outcome.icmp()?)))
             .collect(),
         ..v1::ObservationBatch::default()
     };
+    batch.chains = chains
+        .iter()
+        .map(|chain| v1::CertificateChain {
+            certificates: chain.to_vec(),
+        })
+        .collect();
     if let Some(first) = rows.first() {
         first.run.as_str().clone_into(&mut batch.run);
         batch.first_start_unix_us = epoch.unix_us(first.started_at);
@@ -166,12 +181,34 @@ fn outcome_to_wire(outcome: Outcome) -> u32 {
     i32::from(word).cast_unsigned()
 }
 
-/// What a peer said about the attempt at `index` of a batch; none where it was not asked.
+/// The ICMP error that ended the attempt at `index` of a batch.
+fn icmp_error_to_wire(index: u32, error: IcmpError) -> v1::IcmpError {
+    v1::IcmpError {
+        index,
+        r#type: error.kind.into(),
+        code: error.code.into(),
+        from: error.from.map(address_to_wire).unwrap_or_default(),
+    }
+}
+
+/// The chains of a batch, each once.
+fn distinct_chains<'a>(rows: &[&'a Finished]) -> Vec<&'a Chain> {
+    let mut chains = Vec::new();
+    for chain in rows.iter().filter_map(|row| row.chain()) {
+        if !chains.contains(&chain) {
+            chains.push(chain);
+        }
+    }
+    chains
+}
+
+/// What a peer said about the attempt at `index` of a batch.
 fn identification_to_wire(
     index: u32,
-    identification: Option<&Identification>,
+    identification: &Identification,
+    chains: &[&Chain],
 ) -> Option<v1::Identification> {
-    let result = match identification? {
+    let result = match identification {
         Identification::Answer {
             observed_address,
             observed_port,
@@ -186,6 +223,13 @@ fn identification_to_wire(
         Identification::NoResolver { failure } => {
             v1::identification::Result::DnsFailure(query_failure_to_wire(*failure).into())
         }
+        Identification::Certified { chain } => {
+            let at = chains.iter().position(|known| *known == chain)?;
+            v1::identification::Result::TlsChain(u32::try_from(at).ok()?)
+        }
+        Identification::NoSession { failure } => {
+            v1::identification::Result::TlsFailure(tls_failure_to_wire(*failure).into())
+        }
     };
     Some(v1::Identification {
         index,
@@ -199,6 +243,17 @@ fn query_failure_to_wire(failure: QueryFailure) -> v1::DnsFailure {
         QueryFailure::Silent => v1::DnsFailure::Silent,
         QueryFailure::Closed => v1::DnsFailure::Closed,
         QueryFailure::Malformed => v1::DnsFailure::Malformed,
+    }
+}
+
+/// The word of the wire for a connection without a session.
+fn tls_failure_to_wire(failure: TlsFailure) -> v1::TlsFailure {
+    match failure {
+        TlsFailure::Silent => v1::TlsFailure::Silent,
+        TlsFailure::Closed => v1::TlsFailure::Closed,
+        TlsFailure::Malformed => v1::TlsFailure::Malformed,
+        TlsFailure::Key => v1::TlsFailure::Key,
+        TlsFailure::Chain => v1::TlsFailure::Chain,
     }
 }
 

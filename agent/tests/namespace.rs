@@ -1,5 +1,10 @@
 //! What the kernel says about networks that refuse, drop or do not exist, in a network namespace of its own.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
 
 use std::{
     env,
@@ -17,7 +22,7 @@ use reachproof_agent::{
     outcome::{Errno, Outcome},
     policy::Policy,
     probe::{Attempts, Finished, Probe, ProbeKind, RunName, Work},
-    seams::SystemClock,
+    seams::{Clock, Rng, SystemClock, SystemRng},
     wire::Assigned,
 };
 use reachproof_proto::v1;
@@ -31,6 +36,8 @@ const NETWORK: &str = "
 set -e
 ip link set lo up
 ip address add 2001:db8::1/128 dev lo
+ip address add 10.9.0.1/32 dev lo
+ip address add 2600:1f14:abc::1/128 dev lo
 ip route add unreachable 198.51.100.0/25
 ip route add prohibit 198.51.100.128/25
 ip -6 route add unreachable 2001:db8:1::/48
@@ -42,6 +49,16 @@ table inet wall {
     tcp dport 82 reject with icmpx type admin-prohibited
     tcp dport 83 reject with icmpx type port-unreachable
     tcp dport 84 drop
+    tcp dport 85 reject with tcp reset
+    udp dport 82 reject with icmpx type admin-prohibited
+    udp dport 83 reject with icmpx type port-unreachable
+  }
+  chain input {
+    type filter hook input priority 0;
+    udp dport 87 reject with icmpx type admin-prohibited
+    udp dport 88 drop
+    tcp dport 86 reject with icmpx type port-unreachable
+    tcp dport 87 reject with icmpx type admin-prohibited
   }
 }
 RULES
@@ -61,6 +78,11 @@ impl Sink for Collect {
     }
 }
 
+/// The clock and the random numbers of this machine.
+fn seams() -> (Arc<dyn Clock>, Arc<dyn Rng>) {
+    (Arc::new(SystemClock), Arc::new(SystemRng::new().unwrap()))
+}
+
 /// An engine without a pace and with few limits, and what it finishes.
 fn engine(in_flight_max: usize) -> (Engine, mpsc::Receiver<Finished>) {
     let regime = Regime {
@@ -71,7 +93,7 @@ fn engine(in_flight_max: usize) -> (Engine, mpsc::Receiver<Finished>) {
         policy: Policy::unrestricted(),
     };
     let (sender, finished) = mpsc::channel();
-    let (engine, _ended) = Engine::start(regime, Arc::new(SystemClock), Collect(sender)).unwrap();
+    let (engine, _ended) = Engine::start(regime, seams(), Collect(sender)).unwrap();
     (engine, finished)
 }
 
@@ -83,7 +105,7 @@ fn burst(in_flight_max: usize, target: &str, source: Option<IpAddr>, count: u32)
         target: target.parse().unwrap(),
         source,
         kind: ProbeKind::TcpConnect,
-        attempts: Attempts::Random { most: 1 },
+        attempts: Attempts::until_answered(1),
         deadline: Duration::from_secs(1),
         interval: Duration::from_secs(1),
     };
@@ -103,14 +125,19 @@ fn burst(in_flight_max: usize, target: &str, source: Option<IpAddr>, count: u32)
 
 /// The outcome of one attempt from `source` to `target`.
 fn outcome(source: &str, target: &str) -> Outcome {
+    outcome_of(ProbeKind::TcpConnect, source, target)
+}
+
+/// The outcome of one attempt of this kind from `source` to `target`.
+fn outcome_of(kind: ProbeKind, source: &str, target: &str) -> Outcome {
     let (engine, finished) = engine(1);
     let target: SocketAddr = target.parse().unwrap();
     let probe = Probe {
         id: 1,
         target,
         source: Some(source.parse().unwrap()),
-        kind: ProbeKind::TcpConnect,
-        attempts: Attempts::Random { most: 1 },
+        kind,
+        attempts: Attempts::until_answered(1),
         deadline: Duration::from_millis(500),
         interval: Duration::from_millis(500),
     };
@@ -126,13 +153,32 @@ fn outcome(source: &str, target: &str) -> Outcome {
         .outcome
 }
 
-/// The error number of an attempt that was unreachable.
-fn unreachable(source: &str, target: &str) -> Errno {
+/// The error number of an attempt that was unreachable without an ICMP error.
+fn no_way(source: &str, target: &str) -> Errno {
     let outcome = outcome(source, target);
-    let Outcome::Unreachable { errno, .. } = outcome else {
+    let Outcome::Unreachable {
+        errno, icmp: None, ..
+    } = outcome
+    else {
         panic!("{target}: {outcome:?}")
     };
     errno
+}
+
+/// The error number, type and code of an attempt that an ICMP error ended, which came from the target's own address.
+fn icmp_error(kind: ProbeKind, source: &str, target: &str) -> (i32, u8, u8) {
+    let outcome = outcome_of(kind, source, target);
+    let Outcome::Unreachable {
+        errno,
+        icmp: Some(icmp),
+        ..
+    } = outcome
+    else {
+        panic!("{target}: {outcome:?}")
+    };
+    let target: SocketAddr = target.parse().unwrap();
+    assert_eq!(icmp.from, Some(target.ip()), "{target}");
+    (errno.0, icmp.kind, icmp.code)
 }
 
 /// Whether the test runs in the namespace; if not, it was run there, and passed.
@@ -159,36 +205,90 @@ fn the_kernel_says_what_the_table_of_outcomes_says() {
     }
     let (v4, v6) = ("127.0.0.1", "::1");
     // No route at all, and routes that refuse.
-    assert_eq!(
-        unreachable(v6, "[2001:db8:2::1]:80"),
-        Errno(libc::ENETUNREACH)
-    );
-    assert_eq!(
-        unreachable(v4, "198.51.100.1:80"),
-        Errno(libc::EHOSTUNREACH)
-    );
-    assert_eq!(
-        unreachable(v6, "[2001:db8:1::1]:80"),
-        Errno(libc::EHOSTUNREACH)
-    );
+    assert_eq!(no_way(v6, "[2001:db8:2::1]:80"), Errno(libc::ENETUNREACH));
+    assert_eq!(no_way(v4, "198.51.100.1:80"), Errno(libc::EHOSTUNREACH));
+    assert_eq!(no_way(v6, "[2001:db8:1::1]:80"), Errno(libc::EHOSTUNREACH));
     let errno = Errno(libc::EACCES);
     assert_eq!(
         outcome(v4, "198.51.100.200:80"),
         Outcome::LocalError { errno }
     );
-    // ICMP errors, as routers and firewalls send them.
-    assert_eq!(unreachable(v4, "127.0.0.2:81"), Errno(libc::EHOSTUNREACH));
-    assert_eq!(unreachable(v4, "127.0.0.2:82"), Errno(libc::EHOSTUNREACH));
-    assert_eq!(
-        unreachable(v6, "[2001:db8::1]:81"),
-        Errno(libc::EHOSTUNREACH)
-    );
-    assert_eq!(unreachable(v6, "[2001:db8::1]:82"), Errno(libc::EACCES));
     for (source, target) in [(v4, "127.0.0.2"), (v6, "[2001:db8::1]")] {
-        let refused = outcome(source, &format!("{target}:83"));
-        assert!(matches!(refused, Outcome::Refused { .. }), "{refused:?}");
+        // Nobody listens on the latter.
+        for port in [85, 89] {
+            let refused = outcome(source, &format!("{target}:{port}"));
+            assert!(matches!(refused, Outcome::Refused { .. }), "{refused:?}");
+        }
         let silent = outcome(source, &format!("{target}:84"));
         assert!(matches!(silent, Outcome::TimedOut { .. }), "{silent:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs user namespaces, ip and nft"]
+fn an_icmp_error_is_no_answer_whichever_it_is() {
+    if !is_inside("an_icmp_error_is_no_answer_whichever_it_is", NETWORK) {
+        return;
+    }
+    let (refused, unreachable) = (libc::ECONNREFUSED, libc::EHOSTUNREACH);
+    let (tcp, udp) = (ProbeKind::TcpConnect, ProbeKind::DnsUdp { id: 7 });
+    let peer = ProbeKind::Peer { nonce: [1; 16] };
+    for kind in [tcp, peer, ProbeKind::DnsTcp { id: 7 }] {
+        // As the host's own firewall sends them while connect() runs, and as others do later.
+        for (port, v4, v6) in [
+            (81, (unreachable, 3, 1), (unreachable, 1, 3)),
+            (82, (unreachable, 3, 13), (libc::EACCES, 1, 1)),
+            (83, (refused, 3, 3), (refused, 1, 4)),
+            (86, (refused, 3, 3), (refused, 1, 4)),
+            (87, (unreachable, 3, 13), (libc::EACCES, 1, 1)),
+        ] {
+            let target = format!("127.0.0.2:{port}");
+            assert_eq!(icmp_error(kind, "127.0.0.1", &target), v4, "{target}");
+            let target = format!("[2001:db8::1]:{port}");
+            assert_eq!(icmp_error(kind, "::1", &target), v6, "{target}");
+        }
+    }
+    // Port 89 has no listener: the host itself says so.
+    for (port, v4, v6) in [
+        (82, (unreachable, 3, 13), (libc::EACCES, 1, 1)),
+        (83, (refused, 3, 3), (refused, 1, 4)),
+        (87, (unreachable, 3, 13), (libc::EACCES, 1, 1)),
+        (89, (refused, 3, 3), (refused, 1, 4)),
+    ] {
+        let target = format!("127.0.0.2:{port}");
+        assert_eq!(icmp_error(udp, "127.0.0.1", &target), v4, "{target}");
+        let target = format!("[2001:db8::1]:{port}");
+        assert_eq!(icmp_error(udp, "::1", &target), v6, "{target}");
+    }
+    for (source, target) in [("127.0.0.1", "127.0.0.2:88"), ("::1", "[2001:db8::1]:88")] {
+        let silent = outcome_of(udp, source, target);
+        assert!(matches!(silent, Outcome::TimedOut { .. }), "{silent:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs user namespaces, ip and nft"]
+fn a_probe_by_hand_says_unreachable_and_who_said_so() {
+    if !is_inside("a_probe_by_hand_says_unreachable_and_who_said_so", NETWORK) {
+        return;
+    }
+    for (target, kind, code) in [("10.9.0.1", 3, 3), ("2600:1f14:abc::1", 1, 4)] {
+        let probe = Command::new(env!("CARGO_BIN_EXE_reachproof-agent"))
+            .args(["probe", target, "83", "85", "86", "--output=json"])
+            .args(["--attempts=1", "--timeout-ms=500"])
+            .output()
+            .unwrap();
+        let mut lines: Vec<serde_json::Value> = String::from_utf8(probe.stdout)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        lines.sort_by_key(|line| line["port"].as_u64());
+        let said = |line: &serde_json::Value| (line["outcome"].clone(), line["icmp"].clone());
+        let icmp = serde_json::json!({ "type": kind, "code": code, "from": target });
+        assert_eq!(said(&lines[0]), ("unreachable".into(), icmp.clone()));
+        assert_eq!(said(&lines[1]), ("refused".into(), serde_json::Value::Null));
+        assert_eq!(said(&lines[2]), ("unreachable".into(), icmp));
     }
 }
 
@@ -297,7 +397,7 @@ fn outcomes(policy: &str, targets: &[&str]) -> Vec<Outcome> {
     };
     let regime = Regime::of_stream(Limits::within_host(limits).unwrap(), policy);
     let (sender, finished) = mpsc::channel();
-    let (engine, _ended) = Engine::start(regime, Arc::new(SystemClock), Collect(sender)).unwrap();
+    let (engine, _ended) = Engine::start(regime, seams(), Collect(sender)).unwrap();
     let probe = |(id, target): (u32, &&str)| {
         let target: SocketAddr = target.parse().unwrap();
         let (target_bytes, source) = match target.ip() {

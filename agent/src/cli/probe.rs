@@ -19,10 +19,11 @@ use crate::{
     by_hand::{Answer, Line, Order, probe_all},
     engine::Pacing,
     limits::{
-        ATTEMPTS_MAX, DEADLINE_MAX, HAND_CLOSING_MAX, HAND_DESCRIPTORS_RESERVED, HAND_IN_FLIGHT_CAP,
+        DEADLINE_MAX, HAND_ATTEMPTS_MAX, HAND_CLOSING_MAX, HAND_DESCRIPTORS_RESERVED,
+        HAND_IN_FLIGHT_CAP,
     },
     policy::Policy,
-    seams::SystemClock,
+    seams::{Clock, Rng, SystemClock, SystemRng},
 };
 
 /// Arguments of `probe`.
@@ -35,7 +36,7 @@ pub(super) struct ProbeArguments {
     #[arg(long, value_name = "FILE")]
     targets: Option<PathBuf>,
     /// Most attempts for each target; an answer ends them.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=i64::from(ATTEMPTS_MAX)))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=i64::from(HAND_ATTEMPTS_MAX)))]
     attempts: u32,
     /// How long an attempt waits for an answer, in milliseconds, at most 60000.
     #[arg(long, value_name = "T", default_value_t = 3000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
@@ -121,10 +122,11 @@ pub(super) fn probe(arguments: &ProbeArguments) -> Result<(), Box<dyn Error>> {
         policy,
     };
     let mut writer = BufWriter::new(io::stdout().lock());
-    let clock = Arc::new(SystemClock);
+    let seams: (Arc<dyn Clock>, Arc<dyn Rng>) =
+        (Arc::new(SystemClock), Arc::new(SystemRng::new()?));
     match arguments.output {
-        Output::Text => probe_all(&targets, &order, clock, (&mut writer, text))?,
-        Output::Json => probe_all(&targets, &order, clock, (&mut writer, json))?,
+        Output::Text => probe_all(&targets, &order, seams, (&mut writer, text))?,
+        Output::Json => probe_all(&targets, &order, seams, (&mut writer, json))?,
     }
     Ok(())
 }

@@ -28,7 +28,7 @@ impl Attempt {
     pub(super) fn judge(&self, news: News, now: Instant, evidence: Evidence) -> Judged {
         let after = now.saturating_duration_since(self.started_at);
         let kind = self.running.probe.kind;
-        match (kind, kind.query_id(self.running.attempt)) {
+        match (kind, kind.query_id(self.running.number())) {
             (ProbeKind::DnsUdp { .. }, Some(id)) => judge_query(&self.socket, id, after),
             (_, _) => judge(&self.socket, news, after, evidence),
         }
@@ -66,9 +66,10 @@ impl Flight {
     pub(super) fn watch(&self, socket: &Socket, kind: ProbeKind) -> io::Result<()> {
         let token = Token(self.attempts.next_key());
         let interest = match kind {
-            ProbeKind::TcpConnect | ProbeKind::Peer { .. } | ProbeKind::DnsTcp { .. } => {
-                Interest::WRITABLE
-            }
+            ProbeKind::TcpConnect
+            | ProbeKind::Peer { .. }
+            | ProbeKind::DnsTcp { .. }
+            | ProbeKind::Tls => Interest::WRITABLE,
             ProbeKind::DnsUdp { .. } => Interest::READABLE,
         };
         self.registry

@@ -18,8 +18,8 @@ pub(super) struct Running {
     pub(super) probe: Probe,
     /// When nothing new is started any more.
     pub(super) expires_at: Instant,
-    /// Number of the next attempt, from 0.
-    pub(super) attempt: u32,
+    /// Attempts that were made before the next one, or before the one in flight.
+    pub(super) made: u32,
     /// Source ports of the attempts before.
     pub(super) ports_used: Vec<u16>,
     /// How often the planned port of the next attempt was busy.
@@ -29,7 +29,7 @@ pub(super) struct Running {
 impl Running {
     /// Remembers a source port for the attempts after this one, if there is one that could draw it again.
     pub(super) fn remember_port(&mut self, local: Option<SocketAddr>) {
-        let again = self.attempt + 1 < self.probe.attempts_max();
+        let again = self.made + 1 < self.probe.attempts.most;
         if again && self.probe.source.is_some() {
             self.ports_used.extend(local.map(|local| local.port()));
         }
@@ -41,13 +41,19 @@ impl Running {
         match kind {
             ProbeKind::TcpConnect | ProbeKind::DnsUdp { .. } => None,
             ProbeKind::Peer { nonce } => Some(Ask::Identity { nonce }),
-            ProbeKind::DnsTcp { .. } => kind.query_id(self.attempt).map(|id| Ask::Query { id }),
+            ProbeKind::DnsTcp { .. } => kind.query_id(self.number()).map(|id| Ask::Query { id }),
+            ProbeKind::Tls => Some(Ask::Session),
         }
+    }
+
+    /// The number of the next attempt, or of the one in flight.
+    pub(super) fn number(&self) -> u32 {
+        self.probe.number(self.made)
     }
 
     /// The next attempt, or the one in flight, and those that may follow it.
     pub(super) fn attempts_left(&self) -> usize {
-        let left = self.probe.attempts_max().saturating_sub(self.attempt);
+        let left = self.probe.attempts.most.saturating_sub(self.made);
         usize::try_from(left).unwrap_or(usize::MAX)
     }
 }
@@ -69,7 +75,7 @@ impl Queue {
                 run: work.run.clone(),
                 probe,
                 expires_at: work.expires_at,
-                attempt: 0,
+                made: 0,
                 ports_used: Vec::new(),
                 port_waits: 0,
             });

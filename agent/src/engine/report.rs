@@ -18,7 +18,7 @@ pub(super) fn finished(
     Finished {
         run: running.run.clone(),
         probe: running.probe.id,
-        attempt: running.attempt,
+        attempt: running.number(),
         outcome,
         local,
         started_at,
@@ -32,7 +32,7 @@ pub(super) fn refused(run: &RunName, probe: &Probe, now: Instant) -> Finished {
     Finished {
         run: run.clone(),
         probe: probe.id,
-        attempt: 0,
+        attempt: probe.number(0),
         outcome: Outcome::RefusedByPolicy,
         local: None,
         started_at: now,

@@ -2,18 +2,24 @@
 
 use std::{
     io::{self, Read as _},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    ops::RangeInclusive,
     time::Duration,
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Evidence, queue::Running};
+use super::{
+    Evidence,
+    icmp::{self, Keep},
+    queue::Running,
+};
 use crate::{
     dns::{answer, query},
-    limits::{DATAGRAMS_PER_LOOK_MAX, DNS_MESSAGE_MAX},
-    outcome::{Errno, Outcome, Stage},
-    probe::{Probe, ProbeKind},
+    limits::{DATAGRAMS_PER_LOOK_MAX, DNS_MESSAGE_MAX, PORT_DRAWS_MAX},
+    outcome::{Errno, IcmpError, Outcome, Stage},
+    probe::{Probe, ProbeKind, SourcePort},
+    seams::Rng,
     sys::{Handshake, tcp_status},
 };
 
@@ -35,7 +41,7 @@ pub(super) enum StartFailure {
     PortBusy(Errno),
     /// Something else failed.
     Other {
-        errno: Errno,
+        outcome: Outcome,
         /// By getsockname, when the socket was bound.
         local: Option<SocketAddr>,
     },
@@ -43,21 +49,27 @@ pub(super) enum StartFailure {
 
 /// Opens a new socket from the probe's source address and sends the SYN, or the query over UDP.
 ///
-/// A random port is one that the probe has not used yet, as far as a few draws give one: a port that was used before may meet
-/// a tracked connection (SEMANTICS A.4). Without a source address the kernel chooses both when it connects: ports are then
+/// A random port is one that the probe has not used yet, in the ephemeral range as far as a few draws give one: a port that was
+/// used before may meet a tracked connection (SEMANTICS A.4). Without a source address the kernel chooses both when it connects: ports are then
 /// used again for other targets, so that their range is no limit.
-pub(super) fn start(running: &Running, evidence: Evidence) -> Result<Started, StartFailure> {
-    let (probe, attempt) = (&running.probe, running.attempt);
-    let port = probe.planned_port(attempt);
-    let (socket, bound) = match (probe.source, port) {
-        (None, None) => (open(probe, port).map_err(unbound)?, None),
+pub(super) fn start(
+    running: &Running,
+    evidence: Evidence,
+    rng: &dyn Rng,
+) -> Result<Started, StartFailure> {
+    let probe = &running.probe;
+    let (socket, bound) = match (probe.source, probe.source_port(running.made)) {
+        (None, SourcePort::Ephemeral) => (open(probe).map_err(unbound)?, None),
         (source, port) => {
             let source = source.unwrap_or_else(|| any(probe.target));
-            let (socket, local) = bind(
-                probe,
-                SocketAddr::new(source, port.unwrap_or(0)),
-                &running.ports_used,
-            )?;
+            let (socket, local) = match port {
+                SourcePort::Ephemeral => bind_any(probe, source, &running.ports_used)?,
+                SourcePort::Planned(port) => bind_planned(probe, SocketAddr::new(source, port))?,
+                SourcePort::Within(range) => {
+                    let ports = drawn(range, &running.ports_used, rng.draw());
+                    bind_first(probe, source, ports)?
+                }
+            };
             (socket, Some(local))
         }
     };
@@ -68,10 +80,12 @@ pub(super) fn start(running: &Running, evidence: Evidence) -> Result<Started, St
             return Err(failed(&error, bound));
         }
     }
-    if let (ProbeKind::DnsUdp { .. }, Some(id)) = (probe.kind, probe.kind.query_id(attempt)) {
+    if let (ProbeKind::DnsUdp { .. }, Some(id)) =
+        (probe.kind, probe.kind.query_id(running.number()))
+    {
         socket
             .send(&query(id))
-            .map_err(|error| failed(&error, bound))?;
+            .map_err(|error| unsent(&socket, &error, bound))?;
     }
     let local = match (bound, evidence) {
         (Some(local), _) => Some(local),
@@ -89,9 +103,25 @@ fn unbound(error: io::Error) -> StartFailure {
 /// An error of a socket with this address.
 fn failed(error: &io::Error, local: Option<SocketAddr>) -> StartFailure {
     StartFailure::Other {
-        errno: Errno::of(error),
+        outcome: at_once(Errno::of(error)),
         local,
     }
+}
+
+/// A query that could not be sent. Where a firewall of this host rejects it, its ICMP error tells more than the call does.
+fn unsent(socket: &Socket, error: &io::Error, local: Option<SocketAddr>) -> StartFailure {
+    match icmp::take(socket) {
+        Some(found) => StartFailure::Other {
+            outcome: unreachable(found, Duration::ZERO),
+            local,
+        },
+        None => failed(error, local),
+    }
+}
+
+/// What an attempt ends with when a system call fails.
+pub(super) fn at_once(errno: Errno) -> Outcome {
+    Outcome::of_errno(errno, Stage::Starting, Duration::ZERO)
 }
 
 /// The address of no host, in the family of `target`.
@@ -102,54 +132,103 @@ fn any(target: SocketAddr) -> IpAddr {
     }
 }
 
-/// A socket that is bound to `source`; port 0 is a random one.
-fn bind(
+/// A socket that is bound to a random port of the ephemeral range.
+fn bind_any(
     probe: &Probe,
-    source: SocketAddr,
+    source: IpAddr,
     used: &[u16],
 ) -> Result<(Socket, SocketAddr), StartFailure> {
-    let port = Some(source.port()).filter(|port| *port != 0);
     let mut draws = 0;
     loop {
-        let socket = open(probe, port).map_err(unbound)?;
-        if let Err(error) = socket.bind(&source.into()) {
-            let busy = port.is_some() && error.raw_os_error() == Some(libc::EADDRINUSE);
-            return Err(if busy {
-                StartFailure::PortBusy(Errno::of(&error))
-            } else {
-                unbound(error)
-            });
-        }
+        let socket = open(probe).map_err(unbound)?;
+        socket
+            .bind(&SocketAddr::new(source, 0).into())
+            .map_err(unbound)?;
         let local = local_address(&socket).map_err(unbound)?;
         draws += 1;
-        if port.is_some() || draws == DRAWS_MAX || !used.contains(&local.port()) {
+        if draws == DRAWS_MAX || !used.contains(&local.port()) {
             return Ok((socket, local));
         }
     }
 }
 
+/// A socket that is bound to a planned port.
+fn bind_planned(probe: &Probe, source: SocketAddr) -> Result<(Socket, SocketAddr), StartFailure> {
+    let socket = open(probe).map_err(unbound)?;
+    if !probe.kind.is_udp() {
+        // An earlier connection from this port may be in TIME_WAIT.
+        socket.set_reuse_address(true).map_err(unbound)?;
+    }
+    socket.bind(&source.into()).map_err(|error| busy(&error))?;
+    Ok((socket, source))
+}
+
+/// A socket that is bound to the first of `ports` that is free.
+fn bind_first(
+    probe: &Probe,
+    source: IpAddr,
+    ports: impl Iterator<Item = u16>,
+) -> Result<(Socket, SocketAddr), StartFailure> {
+    let socket = open(probe).map_err(unbound)?;
+    let mut last = StartFailure::PortBusy(Errno(libc::EADDRINUSE));
+    for port in ports {
+        let local = SocketAddr::new(source, port);
+        match socket.bind(&local.into()).map_err(|error| busy(&error)) {
+            Ok(()) => return Ok((socket, local)),
+            Err(failure @ StartFailure::PortBusy(_)) => last = failure,
+            Err(failure @ StartFailure::Other { .. }) => return Err(failure),
+        }
+    }
+    Err(last)
+}
+
+/// Ports of `range` that were not used, a few in a row from a random one on; the last is followed by the first.
+fn drawn(range: &RangeInclusive<u16>, used: &[u16], draw: u64) -> impl Iterator<Item = u16> {
+    let count = u64::try_from(range.len()).unwrap_or(u64::MAX);
+    let first = draw.checked_rem(count).unwrap_or(0);
+    let place = move |step| usize::try_from((first + step) % count).unwrap_or(usize::MAX);
+    (0..count)
+        .filter_map(move |step| range.clone().nth(place(step)))
+        .filter(|port| !used.contains(port))
+        .take(PORT_DRAWS_MAX)
+}
+
+/// An error of bind to a certain port.
+fn busy(error: &io::Error) -> StartFailure {
+    if error.raw_os_error() == Some(libc::EADDRINUSE) {
+        StartFailure::PortBusy(Errno::of(error))
+    } else {
+        failed(error, None)
+    }
+}
+
 /// A non-blocking socket with the options of this probe.
-fn open(probe: &Probe, port: Option<u16>) -> io::Result<Socket> {
+fn open(probe: &Probe) -> io::Result<Socket> {
     let domain = match probe.target.ip() {
         IpAddr::V4(_) => Domain::IPV4,
         IpAddr::V6(_) => Domain::IPV6,
     };
-    let (kind, protocol) = match probe.kind {
-        ProbeKind::TcpConnect | ProbeKind::Peer { .. } | ProbeKind::DnsTcp { .. } => {
-            (Type::STREAM, Protocol::TCP)
-        }
-        ProbeKind::DnsUdp { .. } => (Type::DGRAM, Protocol::UDP),
+    let (kind, protocol) = if probe.kind.is_udp() {
+        (Type::DGRAM, Protocol::UDP)
+    } else {
+        (Type::STREAM, Protocol::TCP)
     };
     let socket = Socket::new_raw(domain, kind.nonblocking().cloexec(), Some(protocol))?;
-    if port.is_some() && protocol == Protocol::TCP {
-        // An earlier connection from this port may be in TIME_WAIT.
-        socket.set_reuse_address(true)?;
-    }
+    icmp::keep(&socket, probe.target.ip(), Keep::Errors)?;
     match probe.kind {
         ProbeKind::TcpConnect | ProbeKind::DnsUdp { .. } => {}
-        ProbeKind::Peer { .. } | ProbeKind::DnsTcp { .. } => socket.set_tcp_nodelay(true)?,
+        ProbeKind::Peer { .. } | ProbeKind::DnsTcp { .. } | ProbeKind::Tls => {
+            socket.set_tcp_nodelay(true)?;
+        }
     }
     Ok(socket)
+}
+
+/// Makes a connection ready for a conversation, which an ICMP error must not end.
+pub(super) fn converse(socket: Socket, target: SocketAddr) -> TcpStream {
+    // One that cannot be told so is talked on all the same.
+    let _ = icmp::keep(&socket, target.ip(), Keep::Nothing);
+    TcpStream::from(socket)
 }
 
 /// Closes a socket whose handshake was the evidence, but for a connection: that is ready to be closed.
@@ -159,7 +238,7 @@ fn open(probe: &Probe, port: Option<u16>) -> io::Result<Socket> {
 pub(super) fn close(socket: Socket, kind: ProbeKind, outcome: Outcome) -> Option<Socket> {
     match outcome {
         // Nothing ends over UDP.
-        Outcome::Connected { .. } if matches!(kind, ProbeKind::DnsUdp { .. }) => None,
+        Outcome::Connected { .. } if kind.is_udp() => None,
         Outcome::Connected { .. } => {
             // One that cannot be reset is closed in the ordinary way.
             let _ = socket.set_linger(Some(Duration::ZERO));
@@ -211,11 +290,13 @@ pub(super) fn judge(socket: &Socket, news: News, after: Duration, evidence: Evid
     };
     let failure = match news {
         News::Writable => None,
-        // Also while the SYN is unanswered: an ICMP error that came during connect() is kept here and nowhere else.
-        News::Failed | News::None => failure(socket, after),
+        // Also while the SYN is unanswered: an error that came during connect() is kept until it is asked for.
+        News::Failed | News::None => failure(socket, news, after),
     };
     let handshake = status.as_ref().map(|status| status.handshake);
     let outcome = match (failure, news, handshake) {
+        // Whatever came later: the handshake is the evidence.
+        (_, _, Some(Handshake::Done)) => Some(Outcome::Connected { handshake: after }),
         (Some(outcome), ..) => Some(outcome),
         (None, _, Some(Handshake::Pending)) | (None, News::None, None) => None,
         (None, _, Some(Handshake::Over)) | (None, News::Writable | News::Failed, None) => {
@@ -237,7 +318,8 @@ pub(super) fn judge(socket: &Socket, news: News, after: Duration, evidence: Evid
     }
 }
 
-/// Reads what came for the query with this id, sent `after` ago. Datagrams that do not answer it are passed over.
+/// Reads what came for the query with this id, sent `after` ago. Datagrams that do not answer it are passed over; an answer
+/// that is there counts, whatever error came before it.
 pub(super) fn judge_query(socket: &Socket, id: u16, after: Duration) -> Judged {
     let judged = |outcome, dns_code| Judged {
         outcome,
@@ -245,6 +327,7 @@ pub(super) fn judge_query(socket: &Socket, id: u16, after: Duration) -> Judged {
         dns_code,
     };
     let mut datagram = vec![0; DNS_MESSAGE_MAX];
+    let mut failed = None;
     for _ in 0..DATAGRAMS_PER_LOOK_MAX {
         // Through `Read`, which takes a slice that is initialised.
         match (&*socket).read(&mut datagram) {
@@ -257,20 +340,62 @@ pub(super) fn judge_query(socket: &Socket, id: u16, after: Duration) -> Judged {
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) => {
-                let outcome = Outcome::of_errno(Errno::of(&error), Stage::Waiting, after);
-                return judged(Some(outcome), None);
-            }
+            Err(error) => failed = failed.or(Some(said(socket, Errno::of(&error), after))),
         }
     }
-    judged(None, None)
+    judged(failed, None)
 }
 
-/// What `SO_ERROR` says; none when there is no error.
-fn failure(socket: &Socket, after: Duration) -> Option<Outcome> {
+/// What the kernel says about a socket that failed; none when there is no error.
+fn failure(socket: &Socket, news: News, after: Duration) -> Option<Outcome> {
     let error = match socket.take_error() {
-        Ok(error) => error?,
-        Err(error) => error,
+        Ok(error) => error,
+        Err(error) => Some(error),
     };
-    Some(Outcome::of_errno(Errno::of(&error), Stage::Waiting, after))
+    match (error, news) {
+        (Some(error), _) => Some(said(socket, Errno::of(&error), after)),
+        (None, News::Failed) => icmp::take(socket).map(|found| unreachable(found, after)),
+        (None, News::Writable | News::None) => None,
+    }
+}
+
+/// What an error that a socket reported means: an ICMP error, if one is behind it.
+fn said(socket: &Socket, errno: Errno, after: Duration) -> Outcome {
+    match icmp::take(socket) {
+        Some(found) => unreachable(found, after),
+        None => Outcome::of_errno(errno, Stage::Waiting, after),
+    }
+}
+
+/// What an ICMP error means, whichever it is.
+fn unreachable((errno, icmp): (Errno, IcmpError), after: Duration) -> Outcome {
+    Outcome::Unreachable {
+        after,
+        errno,
+        icmp: Some(icmp),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_drawn_within_the_range_and_none_twice() {
+        let range = 40_000..=40_003;
+        for draw in 0..8 {
+            let mut ports: Vec<u16> = drawn(&range, &[40_002], draw).collect();
+            ports.sort_unstable();
+            assert_eq!(ports, [40_000, 40_001, 40_003]);
+        }
+        assert_eq!(drawn(&range, &[], 5).next(), Some(40_001));
+        assert_eq!(
+            drawn(&(65_535..=65_535), &[], u64::MAX).next(),
+            Some(65_535)
+        );
+        assert_eq!(
+            drawn(&(1_024..=65_535), &[], u64::MAX).count(),
+            PORT_DRAWS_MAX
+        );
+    }
 }

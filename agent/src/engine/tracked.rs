@@ -39,9 +39,10 @@ impl Left {
     /// What an attempt of this kind and outcome leaves when its socket closes, a connected one with a reset.
     pub(super) fn by(kind: ProbeKind, outcome: Outcome) -> Left {
         let answered = match kind {
-            ProbeKind::TcpConnect | ProbeKind::Peer { .. } | ProbeKind::DnsTcp { .. } => {
-                Left::Reset
-            }
+            ProbeKind::TcpConnect
+            | ProbeKind::Peer { .. }
+            | ProbeKind::DnsTcp { .. }
+            | ProbeKind::Tls => Left::Reset,
             // UDP has no end: its entry goes when nothing came for a while.
             ProbeKind::DnsUdp { .. } => Left::Lasting,
         };

@@ -24,15 +24,15 @@ use super::{
     pace::Pace,
     queue::{PORT_WAIT, PORT_WAITS_MAX, Queue, Running},
     report::{finished, refused},
-    socket::{News, StartFailure, Started, start},
+    socket::{News, StartFailure, Started, at_once, start},
     tracked::Tracked,
 };
 use crate::{
     limits::DEADLINE_MAX,
-    outcome::{Errno, Outcome, Stage},
+    outcome::{Errno, Outcome},
     policy::Policy,
     probe::Work,
-    seams::Clock,
+    seams::{Clock, Rng},
 };
 
 /// The waker's events; attempts have small numbers.
@@ -52,6 +52,7 @@ pub(super) struct Turns {
     poll: Poll,
     waker: Arc<Waker>,
     clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
     sink: Box<dyn Sink>,
     in_flight_max: usize,
     evidence: Evidence,
@@ -75,7 +76,7 @@ impl Turns {
     /// Makes the event queue.
     pub(super) fn new(
         regime: Regime,
-        clock: Arc<dyn Clock>,
+        (clock, rng): (Arc<dyn Clock>, Arc<dyn Rng>),
         sink: Box<dyn Sink>,
         pending: Arc<AtomicUsize>,
     ) -> io::Result<Turns> {
@@ -87,6 +88,7 @@ impl Turns {
             poll,
             waker,
             clock,
+            rng,
             sink,
             in_flight_max: regime.in_flight_max.max(1),
             evidence: regime.evidence,
@@ -260,7 +262,7 @@ impl Turns {
 
     /// Starts the next attempt of a probe.
     fn start(&mut self, mut running: Box<Running>, now: Instant) {
-        match start(&running, self.evidence) {
+        match start(&running, self.evidence, self.rng.as_ref()) {
             Ok(Started { socket, local }) => {
                 running.remember_port(local);
                 match self.flight.watch(&socket, running.probe.kind) {
@@ -270,15 +272,19 @@ impl Turns {
                         local,
                         started_at: now,
                     }),
-                    Err(error) => self.failed(running, Errno::of(&error), local, now),
+                    Err(error) => self.failed(running, at_once(Errno::of(&error)), local, now),
                 }
             }
             Err(StartFailure::PortBusy(_)) if running.port_waits < PORT_WAITS_MAX => {
                 running.port_waits += 1;
                 self.queue.push(running, now + PORT_WAIT);
             }
-            Err(StartFailure::PortBusy(errno)) => self.failed(running, errno, None, now),
-            Err(StartFailure::Other { errno, local }) => self.failed(running, errno, local, now),
+            Err(StartFailure::PortBusy(errno)) => {
+                self.failed(running, at_once(errno), None, now);
+            }
+            Err(StartFailure::Other { outcome, local }) => {
+                self.failed(running, outcome, local, now);
+            }
         }
     }
 
@@ -286,11 +292,10 @@ impl Turns {
     fn failed(
         &mut self,
         running: Box<Running>,
-        errno: Errno,
+        outcome: Outcome,
         local: Option<SocketAddr>,
         now: Instant,
     ) {
-        let outcome = Outcome::of_errno(errno, Stage::Starting, Duration::ZERO);
         self.sink.finished(finished(&running, outcome, local, now));
         self.go_on(running, outcome, now, now);
     }

@@ -1,6 +1,6 @@
 //! Assignments, with every bound of `control.proto` checked.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use reachproof_proto::{
     net::{
@@ -14,11 +14,12 @@ use thiserror::Error;
 use super::errno_to_wire;
 use crate::{
     limits::{
-        ATTEMPTS_MAX, DEADLINE_MAX, EXPIRY_MAX, INTERVAL_MAX, LISTEN_MAX, PROBES_MAX, RUN_NAME_MAX,
+        ATTEMPTS_MAX, DEADLINE_MAX, EXPIRY_MAX, FIRST_ATTEMPT_MAX, INTERVAL_MAX, LISTEN_MAX,
+        PROBES_MAX, RUN_NAME_MAX, SOURCE_PORTS_MAX,
     },
     listener::{ListenFailure, ListenOrder},
     outcome::Errno,
-    probe::{Attempts, Probe, ProbeKind, RunName},
+    probe::{AfterAnswer, Attempts, Probe, ProbeKind, RunName, SourcePorts},
 };
 
 /// Lowest port that is planned on this side: lower ones need a right that the agent does not have.
@@ -90,9 +91,20 @@ pub enum InvalidProbe {
     /// A source port is no port, or a privileged one.
     #[error("source port {0} is out of range, needs {UNPRIVILEGED_PORT_FIRST} to 65535")]
     SourcePort(u32),
+    /// A range of source ports has none, or a privileged one.
+    #[error(
+        "source ports {0} to {1} are out of range, needs a range within {UNPRIVILEGED_PORT_FIRST} to 65535"
+    )]
+    SourcePortRange(u32, u32),
+    /// There are too many source ports, or ranges of them.
+    #[error("{0} source ports or ranges are planned, takes at most {SOURCE_PORTS_MAX}")]
+    SourcePorts(usize),
     /// There are too few or too many attempts.
     #[error("{0} attempts are out of range, needs 1 to {ATTEMPTS_MAX}")]
-    Attempts(usize),
+    Attempts(u32),
+    /// The number of the first attempt is too high.
+    #[error("first attempt {0} is out of range, needs at most {FIRST_ATTEMPT_MAX}")]
+    FirstAttempt(u32),
     /// The deadline is out of range.
     #[error("deadline of {0} ms is out of range, needs 1 to 60000")]
     Deadline(u32),
@@ -191,9 +203,8 @@ fn kind_from_wire(wire: &v1::Probe) -> Result<ProbeKind, InvalidProbe> {
         }
         Ok(v1::ProbeKind::DnsUdp) => query_id(wire).map(|id| ProbeKind::DnsUdp { id }),
         Ok(v1::ProbeKind::DnsTcp) => query_id(wire).map(|id| ProbeKind::DnsTcp { id }),
-        Ok(v1::ProbeKind::Tls | v1::ProbeKind::Unspecified) | Err(_) => {
-            Err(InvalidProbe::Kind(wire.kind))
-        }
+        Ok(v1::ProbeKind::Tls) => Ok(ProbeKind::Tls),
+        Ok(v1::ProbeKind::Unspecified) | Err(_) => Err(InvalidProbe::Kind(wire.kind)),
     }
 }
 
@@ -206,27 +217,63 @@ fn query_id(wire: &v1::Probe) -> Result<u16, InvalidProbe> {
 
 /// How often a probe is made, and from which ports. Planned ports count for themselves, whatever `attempts` says.
 fn attempts_from_wire(wire: &v1::Probe) -> Result<Attempts, InvalidProbe> {
-    let most_ports = usize::try_from(ATTEMPTS_MAX).unwrap_or(usize::MAX);
-    if wire.source_ports.len() > most_ports {
-        return Err(InvalidProbe::Attempts(wire.source_ports.len()));
+    let planned = wire.source_ports.len().max(wire.source_port_ranges.len());
+    if planned > SOURCE_PORTS_MAX {
+        return Err(InvalidProbe::SourcePorts(planned));
     }
-    if !wire.source_ports.is_empty() {
-        let port = |port: &u32| unprivileged(*port).ok_or(InvalidProbe::SourcePort(*port));
-        return wire
-            .source_ports
-            .iter()
-            .map(port)
-            .collect::<Result<_, _>>()
-            .map(Attempts::Ports);
+    if wire.first_attempt > FIRST_ATTEMPT_MAX {
+        return Err(InvalidProbe::FirstAttempt(wire.first_attempt));
     }
-    if wire.attempts == 0 || wire.attempts > ATTEMPTS_MAX {
-        return Err(InvalidProbe::Attempts(
-            usize::try_from(wire.attempts).unwrap_or(usize::MAX),
-        ));
-    }
-    Ok(Attempts::Random {
-        most: wire.attempts,
+    let attempts = if wire.source_ports.is_empty() {
+        drawn_from_wire(wire)?
+    } else {
+        planned_from_wire(&wire.source_ports)?
+    };
+    Ok(Attempts {
+        first: wire.first_attempt,
+        ..attempts
     })
+}
+
+/// Attempts from planned ports.
+fn planned_from_wire(ports: &[u32]) -> Result<Attempts, InvalidProbe> {
+    let port = |port: &u32| unprivileged(*port).ok_or(InvalidProbe::SourcePort(*port));
+    let ports = ports.iter().map(port).collect::<Result<_, _>>()?;
+    Ok(Attempts::from_ports(ports))
+}
+
+/// Attempts from random ports.
+fn drawn_from_wire(wire: &v1::Probe) -> Result<Attempts, InvalidProbe> {
+    if wire.attempts == 0 || wire.attempts > ATTEMPTS_MAX {
+        return Err(InvalidProbe::Attempts(wire.attempts));
+    }
+    let ranges = wire
+        .source_port_ranges
+        .iter()
+        .map(range_from_wire)
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Attempts {
+        after_answer: if wire.every {
+            AfterAnswer::GoOn
+        } else {
+            AfterAnswer::End
+        },
+        ports: if ranges.is_empty() {
+            SourcePorts::Ephemeral
+        } else {
+            SourcePorts::Within(ranges)
+        },
+        ..Attempts::until_answered(wire.attempts)
+    })
+}
+
+/// A range of source ports.
+fn range_from_wire(wire: &v1::PortRange) -> Result<RangeInclusive<u16>, InvalidProbe> {
+    let range = unprivileged(wire.first).zip(unprivileged(wire.last));
+    range
+        .map(|(first, last)| first..=last)
+        .filter(|range| !range.is_empty())
+        .ok_or(InvalidProbe::SourcePortRange(wire.first, wire.last))
 }
 
 /// A port that needs no right.

@@ -36,8 +36,7 @@ fn probe(id: u32, target: std::net::SocketAddr, attempts: u32, deadline_ms: u32)
         attempts,
         deadline_ms,
         interval_ms: deadline_ms,
-        source_ports: Vec::new(),
-        nonce: Vec::new(),
+        ..Probe::default()
     }
 }
 

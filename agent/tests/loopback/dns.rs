@@ -17,7 +17,7 @@ use reachproof_agent::{
     seams::{Clock, SystemClock},
 };
 
-use crate::support::{Collect, GENEROUS, PATIENCE, loopback, patient, regime};
+use crate::support::{Collect, GENEROUS, PATIENCE, loopback, patient, regime, seams};
 
 /// Id of the first query of these tests.
 const ID: u16 = 0x0102;
@@ -89,7 +89,7 @@ async fn attempts(probe: Probe, count: usize) -> Vec<Finished> {
         finished,
         connected,
     };
-    let (engine, _ended) = Engine::start(regime(GENEROUS), clock, sink).unwrap();
+    let (engine, _ended) = Engine::start(regime(GENEROUS), seams(clock), sink).unwrap();
     let asks = matches!(probe.kind, ProbeKind::DnsTcp { .. });
     engine.add(Work {
         run: RunName::new("run"),
@@ -139,14 +139,21 @@ async fn an_answer_over_udp_ends_the_attempts_whatever_it_says() {
 }
 
 #[tokio::test]
-async fn an_icmp_port_unreachable_is_a_refusal() {
+async fn an_icmp_port_unreachable_is_no_answer() {
     let closed = UdpSocket::bind((loopback(), 0))
         .unwrap()
         .local_addr()
         .unwrap();
-    let refused = attempts(udp(closed), 1).await;
-    assert!(matches!(refused[0].outcome, Outcome::Refused { .. }));
-    assert_eq!(refused[0].identification, None);
+    for attempt in attempts(udp(closed), 2).await {
+        let Outcome::Unreachable {
+            icmp: Some(icmp), ..
+        } = attempt.outcome
+        else {
+            panic!("{attempt:?}")
+        };
+        assert_eq!((icmp.kind, icmp.code, icmp.from), (3, 3, Some(loopback())));
+        assert_eq!(attempt.identification, None);
+    }
 }
 
 #[tokio::test]
@@ -231,7 +238,7 @@ async fn planned_source_ports_are_used_over_udp() {
         .unwrap()
         .port();
     let probe = Probe {
-        attempts: Attempts::Ports(vec![port, port]),
+        attempts: Attempts::from_ports(vec![port, port]),
         interval: Duration::from_millis(300),
         ..udp(resolver)
     };

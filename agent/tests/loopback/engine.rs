@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     io::{ErrorKind, Read},
     net::{SocketAddr, TcpListener},
+    ops::RangeInclusive,
     os::fd::OwnedFd,
     sync::{Arc, mpsc},
     thread,
@@ -14,14 +15,14 @@ use reachproof_agent::{
     engine::{Engine, Evidence, PeerConnection, Regime, Sink},
     limits::Limits,
     outcome::{Errno, Outcome},
-    probe::{Attempts, Finished, Probe, ProbeKind, RunName, Work},
+    probe::{AfterAnswer, Attempts, Finished, Probe, ProbeKind, RunName, SourcePorts, Work},
     seams::{Clock, SystemClock},
 };
 use socket2::SockRef;
 
 use crate::support::{
     Collect, GENEROUS, JumpingClock, PATIENCE, Silent, closed_port, loopback, patient, probe,
-    regime,
+    regime, seams,
 };
 
 /// An engine and what comes out of it.
@@ -45,7 +46,7 @@ impl Bench {
             finished: to_finished,
             connected: to_connected,
         };
-        let (engine, _ended) = Engine::start(regime(limits), clock, sink).unwrap();
+        let (engine, _ended) = Engine::start(regime(limits), seams(clock), sink).unwrap();
         Bench {
             engine,
             finished,
@@ -164,7 +165,8 @@ fn news_of_a_socket_that_is_over_says_nothing_about_the_next_attempt() {
         finished: to_finished,
         over: to_over,
     };
-    let (engine, _ended) = Engine::start(one_at_a_time, Arc::new(SystemClock), keep).unwrap();
+    let (engine, _ended) =
+        Engine::start(one_at_a_time, seams(Arc::new(SystemClock)), keep).unwrap();
     engine.add(Work {
         run: RunName::new("run"),
         probes: vec![
@@ -289,7 +291,7 @@ fn an_address_that_is_not_ours_is_a_local_error() {
 fn planned_source_ports_are_all_tried_also_after_an_answer() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let planned = free_ports(0);
-    let attempts = Attempts::Ports(planned.clone());
+    let attempts = Attempts::from_ports(planned.clone());
     let target = listener.local_addr().unwrap();
     let bench = Bench::new();
     let attempts = bench.all(
@@ -306,7 +308,7 @@ fn planned_source_ports_are_all_tried_also_after_an_answer() {
             .all(|attempt| matches!(attempt.outcome, Outcome::Connected { .. }))
     );
     // The same ports work again at once: nothing is left in TIME_WAIT.
-    let attempts = Attempts::Ports(planned.clone());
+    let attempts = Attempts::from_ports(planned.clone());
     assert_eq!(
         ports(&bench.all(
             Probe {
@@ -319,13 +321,76 @@ fn planned_source_ports_are_all_tried_also_after_an_answer() {
     );
 }
 
+/// Attempts that draw their ports out of these ranges.
+fn within(most: u32, after_answer: AfterAnswer, ranges: Vec<RangeInclusive<u16>>) -> Attempts {
+    Attempts {
+        after_answer,
+        ports: SourcePorts::Within(ranges),
+        ..Attempts::until_answered(most)
+    }
+}
+
+#[test]
+fn source_ports_are_drawn_out_of_their_ranges_in_turn_and_none_twice() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ranges = vec![14_000..=14_003, 14_100..=14_103, 14_200..=14_203];
+    let probe = Probe {
+        attempts: Attempts {
+            first: 3,
+            ..within(12, AfterAnswer::GoOn, ranges.clone())
+        },
+        ..patient(1, listener.local_addr().unwrap(), 1, 20)
+    };
+    let attempts = Bench::new().all(probe, 12);
+    let mut used = ports(&attempts);
+    for (at, attempt) in attempts.iter().enumerate() {
+        assert_eq!(attempt.attempt, u32::try_from(at).unwrap() + 3);
+        assert!(ranges[at % 3].contains(&used[at]), "{attempt:?}");
+    }
+    used.sort_unstable();
+    assert_eq!(used, ranges.into_iter().flatten().collect::<Vec<u16>>());
+}
+
+#[test]
+fn an_answer_ends_the_attempts_within_ranges_unless_all_are_wanted() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = listener.local_addr().unwrap();
+    for (after_answer, count) in [(AfterAnswer::End, 1), (AfterAnswer::GoOn, 3)] {
+        let probe = Probe {
+            attempts: within(3, after_answer, vec![14_300..=14_399]),
+            ..patient(1, target, 1, 20)
+        };
+        let bench = Bench::new();
+        assert_eq!(bench.all(probe, count).len(), count);
+    }
+}
+
+#[test]
+fn a_port_of_a_range_that_somebody_holds_is_passed_over() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let held: Vec<TcpListener> = [14_400, 14_402, 14_403]
+        .map(|port| TcpListener::bind((loopback(), port)).unwrap())
+        .into();
+    let bench = Bench::new();
+    bench.add(vec![Probe {
+        attempts: within(2, AfterAnswer::GoOn, vec![14_400..=14_403]),
+        ..patient(1, listener.local_addr().unwrap(), 1, 20)
+    }]);
+    assert_eq!(ports(&bench.take(1)), [14_401]);
+    // The second waits for a port that the probe did not have yet.
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(bench.finished.try_recv(), Err(mpsc::TryRecvError::Empty));
+    drop(held);
+    assert_ne!(ports(&bench.take(1)), [14_401]);
+}
+
 #[test]
 fn a_planned_port_that_is_busy_is_waited_for() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let planned = free_ports(1);
     let holder = TcpListener::bind((loopback(), planned[0])).unwrap();
     let bench = Bench::new();
-    let attempts = Attempts::Ports(vec![planned[0]]);
+    let attempts = Attempts::from_ports(vec![planned[0]]);
     bench.add(vec![Probe {
         attempts,
         ..probe(1, listener.local_addr().unwrap())
@@ -347,7 +412,7 @@ fn one_planned_port_reaches_several_targets_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let planned = free_ports(2)[0];
     let bench = Bench::new();
-    let attempts = Attempts::Ports(vec![planned; 3]);
+    let attempts = Attempts::from_ports(vec![planned; 3]);
     let probes = [
         silent.address,
         listener.local_addr().unwrap(),

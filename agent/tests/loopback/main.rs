@@ -16,4 +16,5 @@ mod peers;
 mod spool;
 mod stress;
 mod support;
+mod tls;
 mod wire;

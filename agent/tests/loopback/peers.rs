@@ -19,7 +19,7 @@ use reachproof_agent::{
 use reachproof_proto::net::{address_to_wire, verify_proof};
 use tokio::time::Instant;
 
-use crate::support::{Collect, GENEROUS, PATIENCE, loopback, patient, probe, regime};
+use crate::support::{Collect, GENEROUS, PATIENCE, loopback, patient, probe, regime, seams};
 
 /// The key of the ports in these tests.
 const KEY: [u8; 32] = [9; 32];
@@ -81,7 +81,7 @@ async fn asked(probe: Probe) -> Finished {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (engine, _ended) = Engine::start(
         regime(GENEROUS),
-        Arc::clone(&clock),
+        seams(Arc::clone(&clock)),
         Collect {
             finished,
             connected,
@@ -156,7 +156,7 @@ async fn a_planned_port_can_ask_the_same_peer_again_at_once() {
     listeners
         .open(&RunName::new("run"), &[order(port)], never())
         .await;
-    let attempts = Attempts::Ports(vec![source]);
+    let attempts = Attempts::from_ports(vec![source]);
     let probe = Probe {
         attempts,
         ..peer_probe(SocketAddr::new(loopback(), port))
@@ -224,7 +224,7 @@ async fn a_connection_that_was_reset_before_it_was_accepted_is_reported() {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (engine, _ended) = Engine::start(
         regime(GENEROUS),
-        Arc::clone(&clock),
+        seams(Arc::clone(&clock)),
         Collect {
             finished: to_finished,
             connected,

@@ -1,15 +1,18 @@
 //! What the spool keeps, sends again and loses.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant, SystemTime},
 };
 
 use prost::Message;
 use reachproof_agent::{
-    limits::{BATCHES_UNACKNOWLEDGED_MAX, SPOOL_ACCEPTS_MAX, SPOOL_RESULTS_MAX},
+    limits::{
+        BATCHES_UNACKNOWLEDGED_MAX, CHAIN_BYTES_MAX, SPOOL_ACCEPTS_MAX, SPOOL_BYTES_MAX,
+        SPOOL_RESULTS_MAX,
+    },
     listener::Accepted,
-    outcome::{Errno, Outcome},
+    outcome::{Errno, IcmpError, Outcome},
     probe::{Finished, Identification, RunName},
     spool::Spool,
     wire::Epoch,
@@ -176,13 +179,18 @@ fn a_cancelled_run_leaves_nothing_unsent_and_loses_nothing() {
 fn the_largest_batch_stays_below_256_kib() {
     let spool = spool();
     for probe in 0..1_000_u32 {
-        let address = format!("2001:db8::{probe:x}").parse().unwrap();
+        let address: IpAddr = format!("2001:db8::{probe:x}").parse().unwrap();
         spool.push(Finished {
             probe: if probe % 2 == 0 { 0 } else { u32::MAX / 2 },
             attempt: 15,
             outcome: Outcome::Unreachable {
                 after: Duration::from_secs(60),
                 errno: Errno(4_095),
+                icmp: Some(IcmpError {
+                    kind: 255,
+                    code: 255,
+                    from: Some(address),
+                }),
             },
             local: Some(SocketAddr::new(address, 65_535)),
             syn_retransmissions: 127,
@@ -204,4 +212,48 @@ fn the_largest_batch_stays_below_256_kib() {
         message.encoded_len()
     );
     assert_eq!(observations(Some(message)).local_ports.len(), 2_000);
+}
+
+/// An attempt whose peer showed a chain of so many bytes, all of them `byte`.
+fn certified(run: &str, probe: u32, byte: u8, bytes: usize) -> Finished {
+    Finished {
+        identification: Some(Identification::Certified {
+            chain: vec![vec![byte; bytes]],
+        }),
+        ..finished(run, probe)
+    }
+}
+
+#[test]
+fn a_batch_has_no_more_chains_than_the_wire_takes() {
+    let spool = spool();
+    for probe in 0..40 {
+        spool.push(certified("a", probe, u8::try_from(probe / 2).unwrap(), 100));
+    }
+    let chains = |message| observations(message).chains.len();
+    assert_eq!(chains(spool.next_batch()), 16);
+    assert_eq!(chains(spool.next_batch()), 4);
+    for probe in 0..16 {
+        let byte = u8::try_from(probe).unwrap();
+        spool.push(certified("a", probe, byte, CHAIN_BYTES_MAX));
+    }
+    let message = spool.next_batch().unwrap();
+    assert!(message.encoded_len() < 128 * 1024);
+    assert_eq!(chains(Some(message)), 6);
+}
+
+#[test]
+fn chains_that_are_not_sent_do_not_fill_the_memory() {
+    let spool = spool();
+    let count = u32::try_from(2 * SPOOL_BYTES_MAX / CHAIN_BYTES_MAX).unwrap();
+    for probe in 0..count {
+        spool.push(certified("a", probe, 1, CHAIN_BYTES_MAX));
+    }
+    let lost = spool.results_lost();
+    assert!(lost > u64::from(count / 2), "{lost} of {count} lost");
+    assert!(lost < u64::from(count / 2 + 10), "{lost} of {count} lost");
+    spool.discard(&RunName::new("a"));
+    spool.push(certified("b", 1, 1, CHAIN_BYTES_MAX));
+    assert_eq!(spool.results_lost(), lost);
+    assert_eq!(observations(spool.next_batch()).run, "b");
 }

@@ -17,7 +17,9 @@ use reachproof_agent::{
 };
 use socket2::SockRef;
 
-use crate::support::{Collect, PATIENCE, Silent, closed_port, loopback, patient, probe, regime};
+use crate::support::{
+    Collect, PATIENCE, Silent, closed_port, loopback, patient, probe, regime, seams,
+};
 
 /// As many at once as the host's descriptors let be, without a pace.
 fn burst(evidence: Evidence) -> Regime {
@@ -38,7 +40,7 @@ fn run(regime: Regime, probes: Vec<Probe>) -> Vec<Finished> {
         finished: sender,
         connected,
     };
-    let (engine, _ended) = Engine::start(regime, Arc::new(SystemClock), sink).unwrap();
+    let (engine, _ended) = Engine::start(regime, seams(Arc::new(SystemClock)), sink).unwrap();
     let count = probes.len();
     engine.add(Work {
         run: RunName::new("run"),
@@ -133,7 +135,7 @@ fn a_full_accept_queue_is_silent_until_it_is_drained() {
         connected,
     };
     let clock = Arc::new(SystemClock);
-    let (engine, _ended) = Engine::start(burst(Evidence::Full), clock, sink).unwrap();
+    let (engine, _ended) = Engine::start(burst(Evidence::Full), seams(clock), sink).unwrap();
     engine.add(Work {
         run: RunName::new("run"),
         probes: vec![patient(1, silent.address, 16, 500)],
@@ -165,7 +167,7 @@ fn a_budget_of_tracked_connections_holds_back_what_does_not_fit() {
         finished: sender,
         connected,
     };
-    let (engine, _ended) = Engine::start(regime, Arc::new(SystemClock), sink).unwrap();
+    let (engine, _ended) = Engine::start(regime, seams(Arc::new(SystemClock)), sink).unwrap();
     engine.add(Work {
         run: RunName::new("run"),
         probes: many(target, 8),

@@ -1,9 +1,9 @@
 //! What several tests need: probes, targets, clocks, and a coordinator that does as it is told.
 
 use std::{
-    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
         mpsc,
     },
@@ -15,7 +15,7 @@ use reachproof_agent::{
     limits::{Allowance, CONNECTIONS_MAX, Limits, TRACKED_DEFAULT},
     policy::Policy,
     probe::{Attempts, Finished, Probe, ProbeKind},
-    seams::{Clock, Rng},
+    seams::{Clock, Rng, SystemRng},
 };
 use socket2::{Domain, Socket, Type};
 
@@ -38,6 +38,11 @@ pub(crate) fn regime(attempts: Limits) -> Regime {
     Regime::of_stream(allowance, Policy::unrestricted())
 }
 
+/// This clock, and random numbers.
+pub(crate) fn seams(clock: Arc<dyn Clock>) -> (Arc<dyn Clock>, Arc<dyn Rng>) {
+    (clock, Arc::new(SystemRng::new().unwrap()))
+}
+
 /// The loopback address.
 pub(crate) fn loopback() -> IpAddr {
     "127.0.0.1".parse().unwrap()
@@ -54,7 +59,7 @@ pub(crate) fn probe(id: u32, target: SocketAddr) -> Probe {
             "::1".parse().unwrap()
         }),
         kind: ProbeKind::TcpConnect,
-        attempts: Attempts::Random { most: 1 },
+        attempts: Attempts::until_answered(1),
         deadline: Duration::from_secs(5),
         interval: Duration::from_secs(5),
     }
@@ -64,19 +69,20 @@ pub(crate) fn probe(id: u32, target: SocketAddr) -> Probe {
 pub(crate) fn patient(id: u32, target: SocketAddr, most: u32, deadline_ms: u64) -> Probe {
     let deadline = Duration::from_millis(deadline_ms);
     Probe {
-        attempts: Attempts::Random { most },
+        attempts: Attempts::until_answered(most),
         deadline,
         interval: deadline,
         ..probe(id, target)
     }
 }
 
-/// A port on which nobody listens, found by closing one that was open.
+/// A port on which nobody listens. It is held to the end of the process, so that nobody else begins to.
 pub(crate) fn closed_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
+    let holder = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    holder.bind(&SocketAddr::new(loopback(), 0).into()).unwrap();
+    let address = holder.local_addr().unwrap().as_socket().unwrap();
+    std::mem::forget(holder);
+    address
 }
 
 /// A target that never answers: its accept queue is full and nobody accepts. Silent as long as it lives.

@@ -4,8 +4,12 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use reachproof_agent::{
     listener::{Accepted, ListenFailure},
-    outcome::{Errno, Outcome},
-    probe::{Attempts, Finished, Identification, ProbeKind, RunName},
+    outcome::{Errno, IcmpError, Outcome},
+    probe::{
+        AfterAnswer, Attempts, Finished, Identification, ProbeKind, RunName, SourcePort,
+        SourcePorts,
+    },
+    tls::TlsFailure,
     wire::{
         Assigned, Epoch, InvalidAssignment, InvalidProbe, accept_to_wire, batch_to_wire,
         listen_report,
@@ -24,8 +28,8 @@ fn probe() -> v1::Probe {
         attempts: 3,
         deadline_ms: 3_000,
         interval_ms: 5_100,
-        source_ports: Vec::new(),
         nonce: vec![7; 16],
+        ..v1::Probe::default()
     }
 }
 
@@ -73,7 +77,7 @@ fn an_assignment_survives_the_wire() {
     );
     assert_eq!(probe.source.unwrap().to_string(), "10.0.1.10");
     assert_eq!(probe.kind, ProbeKind::Peer { nonce: [7; 16] });
-    assert_eq!(probe.attempts, Attempts::Random { most: 3 });
+    assert_eq!(probe.attempts, Attempts::until_answered(3));
     assert_eq!(
         (probe.deadline, probe.interval),
         (Duration::from_secs(3), Duration::from_millis(5_100))
@@ -129,8 +133,22 @@ fn each_field_of_a_probe_that_is_out_of_range_is_noticed() {
     );
     assert_eq!(refusal(|probe| probe.kind = 99), InvalidProbe::Kind(99));
     assert_eq!(
-        refusal(|probe| probe.attempts = 17),
-        InvalidProbe::Attempts(17)
+        refusal(|probe| probe.attempts = 1_025),
+        InvalidProbe::Attempts(1_025)
+    );
+    assert_eq!(
+        refusal(|probe| probe.first_attempt = 4_097),
+        InvalidProbe::FirstAttempt(4_097)
+    );
+    for (first, last) in [(1_023, 2_000), (2_000, 65_536), (2_001, 2_000), (0, 0)] {
+        assert_eq!(
+            refusal(|probe| probe.source_port_ranges = vec![range(first, last)]),
+            InvalidProbe::SourcePortRange(first, last)
+        );
+    }
+    assert_eq!(
+        refusal(|probe| probe.source_port_ranges = vec![range(2_000, 2_001); 17]),
+        InvalidProbe::SourcePorts(17)
     );
     assert_eq!(
         refusal(|probe| probe.deadline_ms = 60_001),
@@ -154,7 +172,7 @@ fn each_field_of_a_probe_that_is_out_of_range_is_noticed() {
     );
     assert_eq!(
         refusal(|probe| probe.source_ports = vec![2_000; 17]),
-        InvalidProbe::Attempts(17)
+        InvalidProbe::SourcePorts(17)
     );
 }
 
@@ -207,9 +225,55 @@ fn planned_ports_decide_the_number_of_attempts() {
     let assigned = Assigned::try_from(assignment(probe)).unwrap();
     assert_eq!(
         assigned.probes[0].attempts,
-        Attempts::Ports(vec![1_024, 65_535])
+        Attempts::from_ports(vec![1_024, 65_535])
     );
-    assert_eq!(assigned.probes[0].attempts_max(), 2);
+    assert_eq!(assigned.probes[0].attempts.most, 2);
+}
+
+/// A range of ports.
+fn range(first: u32, last: u32) -> v1::PortRange {
+    v1::PortRange { first, last }
+}
+
+#[test]
+fn ranges_of_source_ports_follow_each_other_and_begin_again() {
+    let mut wire = probe();
+    wire.attempts = 1_024;
+    wire.first_attempt = 3;
+    wire.every = true;
+    wire.source_port_ranges = vec![range(1_024, 2_000), range(65_535, 65_535)];
+    let assigned = Assigned::try_from(assignment(wire.clone())).unwrap();
+    let probe = &assigned.probes[0];
+    assert_eq!(
+        probe.attempts,
+        Attempts {
+            first: 3,
+            most: 1_024,
+            after_answer: AfterAnswer::GoOn,
+            ports: SourcePorts::Within(vec![1_024..=2_000, 65_535..=65_535]),
+        }
+    );
+    for (made, range) in [(0, 1_024..=2_000), (1, 65_535..=65_535), (2, 1_024..=2_000)] {
+        assert_eq!(probe.source_port(made), SourcePort::Within(&range));
+        assert_eq!(probe.number(made), made + 3);
+    }
+    let answered = Outcome::Connected {
+        handshake: Duration::from_micros(250),
+    };
+    assert!(probe.goes_on_after(1_022, answered));
+    assert!(!probe.goes_on_after(1_023, answered));
+    wire.every = false;
+    let assigned = Assigned::try_from(assignment(wire)).unwrap();
+    assert!(!assigned.probes[0].goes_on_after(0, answered));
+}
+
+#[test]
+fn a_probe_by_tls_needs_no_nonce() {
+    let mut probe = probe();
+    probe.kind = v1::ProbeKind::Tls.into();
+    probe.nonce.clear();
+    let assigned = Assigned::try_from(assignment(probe)).unwrap();
+    assert_eq!(assigned.probes[0].kind, ProbeKind::Tls);
 }
 
 #[test]
@@ -373,6 +437,41 @@ fn attempts_travel_as_columns() {
 }
 
 #[test]
+fn an_icmp_error_travels_with_its_sender() {
+    let epoch = epoch();
+    let error = |from| Outcome::Unreachable {
+        after: Duration::from_millis(2),
+        errno: Errno(libc::ECONNREFUSED),
+        icmp: Some(IcmpError {
+            kind: 3,
+            code: 13,
+            from,
+        }),
+    };
+    let silent = Outcome::TimedOut {
+        after: Duration::from_secs(3),
+    };
+    let from = Some("10.0.2.1".parse().unwrap());
+    let batch = batch_to_wire(
+        &epoch,
+        1,
+        &[
+            finished(&epoch, 1, 0, silent),
+            finished(&epoch, 2, 1, error(from)),
+            finished(&epoch, 3, 2, error(None)),
+        ],
+    );
+    assert_eq!(entries(&batch.outcome), [3, 4, 4]);
+    let wire = |index, from: &[u8]| v1::IcmpError {
+        index,
+        r#type: 3,
+        code: 13,
+        from: from.to_vec(),
+    };
+    assert_eq!(batch.icmp_errors, [wire(1, &[10, 0, 2, 1]), wire(2, &[])]);
+}
+
+#[test]
 fn columns_without_news_are_left_out() {
     let epoch = epoch();
     let outcome = Outcome::Connected {
@@ -415,6 +514,59 @@ fn a_failed_call_travels_as_its_code() {
     assert_eq!(
         batch.identifications[0].result,
         Some(v1::identification::Result::FailedCode(4))
+    );
+}
+
+#[test]
+fn each_chain_of_certificates_travels_once() {
+    let epoch = epoch();
+    let shown = |probe: u32, identification| Finished {
+        identification: Some(identification),
+        ..finished(
+            &epoch,
+            probe,
+            probe.into(),
+            Outcome::Connected {
+                handshake: Duration::from_micros(250),
+            },
+        )
+    };
+    let certified = |byte| Identification::Certified {
+        chain: vec![vec![byte; 3], vec![9; 2]],
+    };
+    let failure = TlsFailure::Key;
+    let batch = batch_to_wire(
+        &epoch,
+        1,
+        &[
+            shown(1, certified(1)),
+            shown(2, certified(2)),
+            shown(3, Identification::NoSession { failure }),
+            shown(4, certified(1)),
+        ],
+    );
+    let chains: Vec<_> = batch
+        .chains
+        .iter()
+        .map(|chain| chain.certificates.clone())
+        .collect();
+    assert_eq!(chains, [[vec![1; 3], vec![9; 2]], [vec![2; 3], vec![9; 2]]]);
+    let results: Vec<_> = batch
+        .identifications
+        .iter()
+        .map(|identification| (identification.index, identification.result.clone().unwrap()))
+        .collect();
+    assert_eq!(
+        results,
+        [
+            (0, v1::identification::Result::TlsChain(0)),
+            (1, v1::identification::Result::TlsChain(1)),
+            (
+                2,
+                v1::identification::Result::TlsFailure(v1::TlsFailure::Key.into())
+            ),
+            (3, v1::identification::Result::TlsChain(0)),
+        ]
     );
 }
 

@@ -14,7 +14,7 @@ use reachproof_agent::{
     peer::ask_all,
     policy::Policy,
     probe::{Attempts, Finished, Identification, Probe, ProbeKind, RunName, Work},
-    seams::SystemClock,
+    seams::{SystemClock, SystemRng},
 };
 use reachproof_proto::v1::{
     IdentifyRequest, IdentifyResponse,
@@ -185,7 +185,7 @@ impl Checks {
             connected,
             finished: complete.clone(),
         };
-        let (engine, _ended) = Engine::start(regime, clock, sink)?;
+        let (engine, _ended) = Engine::start(regime, (clock, Arc::new(SystemRng::new()?)), sink)?;
         tokio::spawn(ask_all(connections, move |attempt| {
             let _ = complete.send(attempt);
         }));
@@ -208,7 +208,7 @@ impl Checks {
                     target: SocketAddr::from(OURS),
                     source: None,
                     kind: ProbeKind::Peer { nonce: NONCE },
-                    attempts: Attempts::Random { most: 1 },
+                    attempts: Attempts::until_answered(1),
                     deadline: DEADLINE,
                     interval: DEADLINE,
                 }],
@@ -220,7 +220,9 @@ impl Checks {
                 Some(
                     Identification::Failed { .. }
                     | Identification::Resolver { .. }
-                    | Identification::NoResolver { .. },
+                    | Identification::NoResolver { .. }
+                    | Identification::Certified { .. }
+                    | Identification::NoSession { .. },
                 )
                 | None => {
                     return Err(format!("a check failed: {finished:?}").into());

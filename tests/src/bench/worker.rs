@@ -18,7 +18,7 @@ use reachproof_agent::{
     engine::{Engine, Evidence, Pacing, PeerConnection, Regime, Sink},
     policy::Policy,
     probe::{Attempts, Finished, Probe, ProbeKind, RunName, Work},
-    seams::SystemClock,
+    seams::{SystemClock, SystemRng},
     wire::{Epoch, batch_to_wire},
 };
 
@@ -119,17 +119,16 @@ fn engine(
         evidence,
         policy: Policy::by_hand(),
     };
-    let (engine, _ended) =
-        Engine::start(regime, Arc::new(SystemClock), Shared(Arc::clone(&collect)))?;
+    let rng = Arc::new(SystemRng::new()?);
+    let sink = Shared(Arc::clone(&collect));
+    let (engine, _ended) = Engine::start(regime, (Arc::new(SystemClock), rng), sink)?;
     let deadline = Duration::from_millis(arguments.timeout_ms);
     let probe = |(id, target): (u32, &SocketAddr)| Probe {
         id,
         target: *target,
         source: None,
         kind: ProbeKind::TcpConnect,
-        attempts: Attempts::Random {
-            most: arguments.attempts,
-        },
+        attempts: Attempts::until_answered(arguments.attempts),
         deadline,
         interval: deadline,
     };

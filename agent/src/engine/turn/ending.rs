@@ -1,7 +1,6 @@
 //! How attempts end: by an answer, or because their deadline is over.
 
 use std::{
-    net::TcpStream,
     sync::{Arc, atomic::Ordering},
     time::Instant,
 };
@@ -12,14 +11,14 @@ use super::{
         flight::Attempt,
         queue::Running,
         report::finished,
-        socket::{Judged, News, close},
+        socket::{Judged, News, close, converse},
         tracked::Left,
     },
     STARVED_PART, Turns,
 };
 use crate::{
     outcome::{Errno, Outcome},
-    probe::{Attempts, Finished, Identification},
+    probe::{Finished, Identification, SourcePorts},
 };
 
 impl Turns {
@@ -83,13 +82,14 @@ impl Turns {
         };
         match (running.ask(), outcome) {
             (Some(ask), Outcome::Connected { .. }) if self.flight.unwatch(&socket).is_ok() => {
-                let close = match running.probe.attempts {
-                    Attempts::Random { .. } => Close::Normal,
-                    Attempts::Ports(_) => Close::Reset,
+                let close = match running.probe.attempts.ports {
+                    SourcePorts::Ephemeral | SourcePorts::Within(_) => Close::Normal,
+                    SourcePorts::Planned(_) => Close::Reset,
                 };
                 self.tracked.note(Left::Lasting, now);
                 self.sink.connected(PeerConnection {
-                    stream: TcpStream::from(socket),
+                    stream: converse(socket, running.probe.target),
+                    target: running.probe.target,
                     attempt: finished,
                     ask,
                     deadline: running.probe.deadline,
@@ -126,11 +126,11 @@ impl Turns {
         started_at: Instant,
         now: Instant,
     ) {
-        if !running.probe.goes_on_after(running.attempt, outcome) {
+        if !running.probe.goes_on_after(running.made, outcome) {
             return;
         }
         let due = (started_at + running.probe.interval).max(now);
-        running.attempt += 1;
+        running.made += 1;
         running.port_waits = 0;
         self.queue.push(running, due);
     }
