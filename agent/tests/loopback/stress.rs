@@ -99,7 +99,9 @@ fn without_evidence_the_outcomes_are_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_at_one_listener_is_never_called_silence() {
-    let port = closed_port().port();
+    let free = TcpListener::bind((loopback(), 0)).unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
     let (sender, accepted) = mpsc::channel();
     let sink = Arc::new(move |accepted| sender.send(accepted).unwrap());
     let mut listeners = Listeners::new(
