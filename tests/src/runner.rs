@@ -11,7 +11,7 @@ use reachproof_verify::config::{ExpectedAgents, RESUME_WAIT, SnapshotContent};
 use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, TOKEN_FILE};
 use reachproof_verify::random::SystemRandomness;
 use reachproof_verify::report::human::{Colour, Terminal};
-use reachproof_verify::report::{human, json};
+use reachproof_verify::report::{Allowed, human, json};
 use reachproof_verify::{Credentials, Progress, Report, RunConfig};
 
 use crate::agents::{AgentProgram, Agents, Dial};
@@ -121,7 +121,7 @@ fn finish(
     };
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{}", text.trim_end()).map_err(RunnerError::Print)?;
-    let exit = report.exit_code(0);
+    let exit = report.exit_code(Allowed::default());
     let report = serde_json::to_value(report)?;
     let differences = differences(expect, &report, exit, stage.lab.endpoints())?;
     Ok(Ending { exit, differences })

@@ -1,13 +1,11 @@
-//! What the cluster needs, and whether it has it (DESIGN 5, "Expectations").
+//! What the cluster needs, and whether it has it (F.3, "Wishes").
 
 use std::net::IpAddr;
 
 use serde::Serialize;
 
-use crate::finding::{Finding, FindingKind, FindingReason};
 use crate::flow::{EPHEMERAL_PORTS_DEFAULT, Flow, FlowProtocol};
 use crate::plan::{Roster, RosterAgent, control_plane_targets};
-use crate::prediction::Verdict;
 use crate::snapshot::Snapshot;
 
 use members::{
@@ -15,6 +13,7 @@ use members::{
     cluster_members, core_dns, host_of,
 };
 
+pub mod judge;
 pub mod members;
 
 /// Most flows of one expectation: the largest cluster has 5,000 nodes and 4 control-plane interfaces (D.1).
@@ -54,9 +53,11 @@ impl ExpectationName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExpectationState {
-    /// Every flow is as wished.
+    /// Every flow is as wished, and was seen, or one of its class was.
     Met,
-    /// Nobody knows for some flow, and none is broken.
+    /// Every flow is as wished, some by the model alone: nobody in this run could try them.
+    Predicted,
+    /// Of some flow it is not known, and none is broken.
     Unverified,
     /// Model or network says otherwise for some flow.
     Broken,
@@ -68,6 +69,7 @@ impl ExpectationState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Met => "met",
+            Self::Predicted => "predicted",
             Self::Unverified => "unverified",
             Self::Broken => "broken",
         }
@@ -103,14 +105,18 @@ pub struct Expectation {
     pub state: ExpectationState,
     /// The findings that it rests on, by their place in the report.
     pub findings: Vec<usize>,
-    /// Flows that are as wished.
+    /// Flows that are confirmed themselves.
     pub met: usize,
-    /// Flows that are not.
+    /// Flows that nobody tried, while one between the same two classes is confirmed.
+    pub by_class: usize,
+    /// Flows that are as wished by the model alone, since nobody in this run could try them.
+    pub predicted: usize,
+    /// Flows of which model or network says otherwise.
     pub broken: usize,
-    /// Flows that stayed inconclusive although somebody tried: they count for the exit code.
+    /// Flows that stayed inconclusive although somebody tried.
     pub inconclusive: usize,
-    /// Flows that nobody can try, judged by the model alone.
-    pub by_model_alone: usize,
+    /// Flows that nobody tried, although an agent could.
+    pub not_observed: usize,
     /// Flows that the limit kept out.
     pub left_out: usize,
     /// How the nodes were found, where nodes are part of the wish.
@@ -284,78 +290,4 @@ pub fn agent_of<'a>(
                 .any(|address| host_of(snapshot, *address).as_ref() == Some(&host))
         })
     })
-}
-
-/// Judges a wish by the findings of its flows; `findings` are those of the whole report, `places` the places of this
-/// wish's own in it.
-#[must_use]
-pub fn judge(
-    requirement: &Requirement,
-    basis: NodeBasis,
-    findings: &[Finding],
-    places: Vec<usize>,
-) -> Expectation {
-    let mut expectation = Expectation {
-        name: requirement.name,
-        state: ExpectationState::Met,
-        findings: places,
-        met: 0,
-        broken: 0,
-        inconclusive: 0,
-        by_model_alone: 0,
-        left_out: requirement.left_out,
-        node_basis: basis,
-    };
-    let found: Vec<&Finding> = expectation
-        .findings
-        .iter()
-        .filter_map(|place| findings.get(*place))
-        .collect();
-    for finding in &found {
-        let state = flow_state(finding);
-        expectation.state = expectation.state.max(state);
-        let alone = finding.reason == Some(FindingReason::NoVantagePoint);
-        match state {
-            ExpectationState::Met => expectation.met += 1,
-            ExpectationState::Broken => expectation.broken += 1,
-            ExpectationState::Unverified if !alone => expectation.inconclusive += 1,
-            ExpectationState::Unverified => {}
-        }
-        if alone {
-            expectation.by_model_alone += 1;
-        }
-    }
-    if found.is_empty() || requirement.left_out > 0 {
-        expectation.state = expectation.state.max(ExpectationState::Unverified);
-    }
-    expectation
-}
-
-/// Judges one flow that should work by its finding.
-#[must_use]
-pub fn flow_state(finding: &Finding) -> ExpectationState {
-    if finding.reason == Some(FindingReason::Unstable) {
-        return ExpectationState::Unverified;
-    }
-    if finding.kind.is_contradiction() {
-        return ExpectationState::Broken;
-    }
-    match (&finding.prediction.verdict, finding.kind) {
-        // Connections from some source ports fail: a client cannot choose.
-        (Verdict::Deny(_) | Verdict::Partial { .. }, _) => ExpectationState::Broken,
-        (_, FindingKind::ConfirmedAllow | FindingKind::Bypass) => ExpectationState::Met,
-        (
-            Verdict::Allow { .. } | Verdict::Bypass(_) | Verdict::Exempt(_),
-            FindingKind::NotObserved,
-        ) if finding.reason == Some(FindingReason::NoVantagePoint) => ExpectationState::Met,
-        (
-            Verdict::Allow { .. } | Verdict::Bypass(_) | Verdict::Exempt(_) | Verdict::Unknown(_),
-            FindingKind::Inconclusive
-            | FindingKind::NotObserved
-            | FindingKind::ConfirmedDeny
-            | FindingKind::ConfirmedPartial
-            | FindingKind::ContradictionOpen
-            | FindingKind::ContradictionClosed,
-        ) => ExpectationState::Unverified,
-    }
 }

@@ -522,3 +522,21 @@ pub struct Finding {
     /// What else is worth knowing.
     pub notes: Vec<Note>,
 }
+
+impl Finding {
+    /// Returns whether an answer that proves who gave it confirms the flow (F.2).
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        match self.kind {
+            FindingKind::ConfirmedAllow | FindingKind::ConfirmedPartial => {
+                self.strength == Some(Strength::Proven)
+            }
+            FindingKind::ContradictionOpen
+            | FindingKind::ContradictionClosed
+            | FindingKind::Inconclusive
+            | FindingKind::ConfirmedDeny
+            | FindingKind::Bypass
+            | FindingKind::NotObserved => false,
+        }
+    }
+}

@@ -9,11 +9,12 @@
 use std::collections::BTreeSet;
 
 use reachproof_model::describe::Described;
+use reachproof_model::expectation::judge::Judge;
 use reachproof_model::expectation::members::{NodeBasis, cluster_members};
 use reachproof_model::expectation::{
-    Expectation, ExpectationName, ExpectationState, Requirement, judge, requirements,
+    Expectation, ExpectationName, ExpectationState, Requirement, requirements,
 };
-use reachproof_model::finding::{Finding, FindingKind, FindingReason};
+use reachproof_model::finding::{Finding, FindingKind, FindingReason, Strength};
 use reachproof_model::flow::{EPHEMERAL_PORTS_DEFAULT, Flow};
 use reachproof_model::observation::Observation;
 use reachproof_model::plan::{
@@ -89,16 +90,23 @@ fn finding(
             steps: Vec::new(),
         },
         observation: Observation::default(),
+        strength: Some(Strength::Proven),
         reason,
         conditions: Vec::new(),
+        attempt_conditions: Vec::new(),
         notes: Vec::new(),
     }
 }
 
-/// Judges a wish that rests on these findings.
+/// Judges a wish that rests on these findings, in the world of A01.
 fn judged(findings: &[Finding]) -> Expectation {
+    judged_as(ExpectationName::NodeToControlPlane, findings)
+}
+
+/// Judges the wish of that name, which rests on these findings, in the world of A01.
+fn judged_as(name: ExpectationName, findings: &[Finding]) -> Expectation {
     let requirement = Requirement {
-        name: ExpectationName::NodeToControlPlane,
+        name,
         flows: findings
             .iter()
             .map(|finding| finding.flow.clone())
@@ -106,72 +114,147 @@ fn judged(findings: &[Finding]) -> Expectation {
         left_out: 0,
     };
     let places = (0..findings.len()).collect();
-    judge(&requirement, NodeBasis::Kubernetes, findings, places)
+    let snapshot = snapshot("A01");
+    Judge::new(&snapshot, findings).judge(&requirement, NodeBasis::Kubernetes, places)
 }
 
 #[test]
-fn each_finding_of_a_wished_flow_gives_the_state_of_design_5() {
+fn each_finding_of_a_wished_flow_gives_the_state_of_f_3() {
     use ExpectationState::{Broken, Met, Unverified};
     use FindingKind::{
         Bypass, ConfirmedAllow, ConfirmedDeny, ConfirmedPartial, ContradictionClosed,
         ContradictionOpen, Inconclusive, NotObserved,
     };
     let alone = Some(FindingReason::NoVantagePoint);
+    let no_control = Some(FindingReason::NoControl);
     let rows = [
-        (allow(), ConfirmedAllow, None, Met, 0),
-        (bypass(), Bypass, None, Met, 0),
-        (allow(), ContradictionClosed, None, Broken, 0),
-        (deny(), ContradictionOpen, None, Broken, 0),
-        (deny(), ConfirmedDeny, None, Broken, 0),
-        (
-            deny(),
-            Inconclusive,
-            Some(FindingReason::NoControl),
-            Broken,
-            0,
-        ),
-        (partial(), ConfirmedPartial, None, Broken, 0),
-        (
-            allow(),
-            Inconclusive,
-            Some(FindingReason::NoControl),
-            Unverified,
-            1,
-        ),
+        (allow(), ConfirmedAllow, None, Met),
+        (bypass(), Bypass, None, Met),
+        (allow(), ContradictionClosed, None, Broken),
+        (deny(), ContradictionOpen, None, Broken),
+        (deny(), ConfirmedDeny, None, Broken),
+        (deny(), Inconclusive, no_control.clone(), Broken),
+        (partial(), ConfirmedPartial, None, Broken),
+        (allow(), Inconclusive, no_control, Unverified),
         (
             bypass(),
             Inconclusive,
             Some(FindingReason::BypassSilent),
             Unverified,
-            1,
         ),
         (
             deny(),
             Inconclusive,
             Some(FindingReason::Unstable),
             Unverified,
-            1,
         ),
         (
             allow(),
             NotObserved,
             Some(FindingReason::NotReported),
             Unverified,
-            1,
         ),
-        (allow(), NotObserved, alone.clone(), Met, 0),
-        (bypass(), NotObserved, alone.clone(), Met, 0),
-        (deny(), NotObserved, alone.clone(), Broken, 0),
-        (unknown(), NotObserved, alone, Unverified, 0),
+        (allow(), NotObserved, alone.clone(), Unverified),
+        (bypass(), NotObserved, alone.clone(), Unverified),
+        (deny(), NotObserved, alone.clone(), Broken),
+        (unknown(), NotObserved, alone, Unverified),
     ];
-    for (verdict, kind, reason, state, inconclusive) in rows {
+    for (verdict, kind, reason, state) in rows {
         let what = format!("{verdict:?} {kind:?} {reason:?}");
         let expectation = judged(&[finding(443, verdict, kind, reason)]);
-        assert_eq!(
-            (expectation.state, expectation.inconclusive),
-            (state, inconclusive),
-            "{what}"
-        );
+        assert_eq!(expectation.state, state, "{what}");
+        let unverified = usize::from(state == Unverified);
+        assert_eq!(expectation.unverified(), unverified, "{what}");
+    }
+}
+
+#[test]
+fn an_answer_without_a_proof_confirms_the_flow_and_meets_no_wish() {
+    let unproven = Finding {
+        strength: Some(Strength::Unproven),
+        ..finding(443, allow(), FindingKind::ConfirmedAllow, None)
+    };
+    let expectation = judged(&[unproven]);
+    assert_eq!(expectation.state, ExpectationState::Unverified);
+    assert_eq!(expectation.inconclusive, 1);
+}
+
+#[test]
+fn what_nobody_can_try_is_predicted_where_the_model_says_as_wished() {
+    use ExpectationState::{Broken, Predicted, Unverified};
+    let rows = [
+        (allow(), Predicted),
+        (bypass(), Predicted),
+        (deny(), Broken),
+        (partial(), Broken),
+        (unknown(), Unverified),
+    ];
+    for (verdict, state) in rows {
+        let alone = Some(FindingReason::NoVantagePoint);
+        let finding = finding(443, verdict, FindingKind::NotObserved, alone);
+        let expectation = judged_as(ExpectationName::ControlPlaneToKubelet, &[finding]);
+        assert_eq!(expectation.state, state);
+    }
+}
+
+/// A finding from another source to the same destination.
+fn from(source: &str, finding: Finding) -> Finding {
+    let mut finding = finding;
+    finding.flow.source = address(source);
+    finding
+}
+
+#[test]
+fn a_flow_that_nobody_tried_is_met_by_another_one_between_the_same_classes() {
+    let alone = || Some(FindingReason::NoVantagePoint);
+    let untried = |verdict| finding(443, verdict, FindingKind::NotObserved, alone());
+    let met = finding(443, allow(), FindingKind::ConfirmedAllow, None);
+    // 10.0.1.21 is a second address of the interface that has 10.0.1.20; 10.0.2.20 is in another subnet.
+    let by_class = judged(&[met.clone(), from("10.0.1.21", untried(allow()))]);
+    assert_eq!(by_class.state, ExpectationState::Met);
+    assert_eq!((by_class.met, by_class.by_class), (1, 1));
+
+    let other_class = from("10.0.2.20", untried(allow()));
+    let other_verdict = from("10.0.1.21", untried(bypass()));
+    let doubt = finding(
+        443,
+        allow(),
+        FindingKind::Inconclusive,
+        Some(FindingReason::Starved),
+    );
+    let tried = from("10.0.1.21", doubt);
+    for other in [other_class, other_verdict, tried] {
+        let expectation = judged(&[met.clone(), other]);
+        assert_eq!(expectation.state, ExpectationState::Unverified);
+        assert_eq!((expectation.met, expectation.by_class), (1, 0));
+    }
+}
+
+#[test]
+fn one_agent_that_saw_nothing_verifies_nothing() {
+    let snapshot = decoded(&with_pods());
+    let findings: Vec<Finding> = requirements(&snapshot, &Roster::default())
+        .requirements
+        .into_iter()
+        .flat_map(|requirement| requirement.flows)
+        .map(|flow| Finding {
+            flow,
+            ..finding(
+                443,
+                allow(),
+                FindingKind::NotObserved,
+                Some(FindingReason::NoVantagePoint),
+            )
+        })
+        .collect();
+    for name in [
+        ExpectationName::NodeToControlPlane,
+        ExpectationName::PodToControlPlane,
+        ExpectationName::PodToCoreDns,
+    ] {
+        let expectation = judged_as(name, &findings);
+        assert_eq!(expectation.state, ExpectationState::Unverified);
+        assert_eq!(expectation.unverified(), findings.len());
     }
 }
 

@@ -1,5 +1,5 @@
-//! What the command says by its exit code (DESIGN 5): 0 everything confirmed and expected, 1 a contradiction or a broken
-//! expectation, 2 could not be done, 3 too much stayed inconclusive.
+//! What the command says by its exit code (SEMANTICS F.3): 0 confirmed by proof and as expected, 1 a contradiction or a
+//! broken expectation, 2 could not be done, 3 an expectation stayed unverified or an agent is missing.
 
 use std::process;
 

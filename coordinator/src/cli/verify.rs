@@ -11,6 +11,7 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use reachproof_model::plan::Depth;
 use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, TOKEN_FILE};
+use reachproof_verify::report::Allowed;
 use reachproof_verify::report::human::{Colour, Terminal, render, render_missing};
 use reachproof_verify::report::json;
 use reachproof_verify::source::read_text;
@@ -58,9 +59,12 @@ pub(crate) struct VerifyArguments {
     /// Writes the report to a file as well; may be repeated
     #[arg(long, value_name = "KIND=FILE", value_parser = ReportFile::parse)]
     report: Vec<ReportFile>,
-    /// Required flows that may stay inconclusive before the exit code is 3
+    /// Required flows that may stay unverified before the exit code is 3
     #[arg(long, value_name = "N", default_value_t = 0)]
     max_inconclusive: usize,
+    /// Expected agents that may be missing before the exit code is 3
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    allow_missing: usize,
     /// Leaves the world out of the report, all but its digest
     #[arg(long)]
     no_snapshot: bool,
@@ -132,7 +136,10 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> anyhow::Result<u8> {
     io::stdout()
         .write_all(text.as_bytes())
         .context("cannot write the report")?;
-    Ok(report.exit_code(arguments.max_inconclusive))
+    Ok(report.exit_code(Allowed {
+        unverified_max: arguments.max_inconclusive,
+        missing_max: arguments.allow_missing,
+    }))
 }
 
 /// Makes sure that every file can get the report.

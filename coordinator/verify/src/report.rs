@@ -92,6 +92,8 @@ pub struct ReadingRecord {
 /// Who took part, and who did not.
 #[derive(Debug, Clone, Serialize)]
 pub struct Agents {
+    /// How many were expected.
+    pub expected: usize,
     /// Those that took part, by name.
     pub present: Vec<PresentAgent>,
     /// Those that were expected and never came.
@@ -159,17 +161,15 @@ impl Report {
         self.summary.get(kind.as_str()).copied().unwrap_or(0)
     }
 
-    /// How many flows that the cluster needs stayed inconclusive although somebody tried.
-    pub fn required_inconclusive(&self) -> usize {
-        self.expectations
-            .iter()
-            .map(|expectation| expectation.inconclusive)
-            .sum()
+    /// How many flows that the cluster needs stayed unverified.
+    pub fn unverified(&self) -> usize {
+        self.expectations.iter().map(Expectation::unverified).sum()
     }
 
-    /// The exit code of the process (DESIGN 5): 1 for a contradiction or a broken expectation, 3 when more than
-    /// `inconclusive_max` required flows stayed inconclusive, else 0.
-    pub fn exit_code(&self, inconclusive_max: usize) -> u8 {
+    /// The exit code of the process (F.3): 1 for a contradiction or a broken expectation; 3 when more flows that the
+    /// cluster needs stayed unverified, or more agents did not come, than `allowed`, or when no answer proved anything;
+    /// else 0.
+    pub fn exit_code(&self, allowed: Allowed) -> u8 {
         let contradicted = self
             .findings
             .iter()
@@ -181,9 +181,26 @@ impl Report {
         if contradicted || broken {
             return 1;
         }
-        if self.required_inconclusive() > inconclusive_max {
-            return 3;
-        }
-        0
+        let proven = self.findings.iter().any(Finding::is_proven);
+        let complete = self.unverified() <= allowed.unverified_max
+            && self.agents.absent() <= allowed.missing_max;
+        if proven && complete { 0 } else { 3 }
     }
+}
+
+impl Agents {
+    /// How many of the expected agents did not come: where a number was expected, more than can be named.
+    pub fn absent(&self) -> usize {
+        let short = self.expected.saturating_sub(self.present.len());
+        short.max(self.missing.len())
+    }
+}
+
+/// What may be missing before a run counts as unverified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Allowed {
+    /// Most flows that the cluster needs and that stayed unverified.
+    pub unverified_max: usize,
+    /// Most agents that were expected and did not come.
+    pub missing_max: usize,
 }

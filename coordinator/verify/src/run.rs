@@ -19,7 +19,7 @@ use crate::credentials::hexadecimal;
 use crate::error::RunError;
 use crate::fleet::Fleet;
 use crate::inbox::Inbox;
-use crate::inventory::missing;
+use crate::inventory::{expected_count, missing};
 use crate::progress::Progress;
 use crate::registry::Member;
 use crate::report::build::judged;
@@ -79,6 +79,7 @@ pub async fn run(
         findings: judged.findings,
         coverage: judged.coverage,
         agents: Agents {
+            expected: expected_count(&order.expected, snapshot),
             present,
             missing: missing(&order.expected, snapshot, &roster, fleet.address()),
             conflicts: roster.conflicts().to_vec(),

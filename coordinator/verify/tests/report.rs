@@ -13,7 +13,9 @@ use std::sync::Arc;
 use fake::{Agent, Coordinator, Fate, Habit, Network, coordinator, coordinator_over, schema};
 use reachproof_model::describe::Described;
 use reachproof_model::expectation::ExpectationState;
+use reachproof_model::finding::FindingKind;
 use reachproof_verify::Report;
+use reachproof_verify::report::Allowed;
 use reachproof_verify::report::human::{Colour, Terminal, render};
 use reachproof_verify::report::json;
 use reachproof_verify::source::{WorldError, WorldReading, WorldSource, read};
@@ -170,19 +172,45 @@ async fn names_from_the_snapshot_cannot_move_the_cursor() {
 }
 
 #[tokio::test]
-async fn the_exit_code_counts_contradictions_then_wishes_then_doubts() {
+async fn the_exit_code_counts_contradictions_then_wishes_then_doubts_then_who_is_missing() {
     let mut report = report().await;
-    assert_eq!(report.exit_code(usize::MAX), 1, "contradictions");
+    let anything = Allowed {
+        unverified_max: usize::MAX,
+        missing_max: usize::MAX,
+    };
+    assert_eq!(report.exit_code(anything), 1, "contradictions");
     report
         .findings
         .retain(|finding| !finding.kind.is_contradiction());
-    assert_eq!(report.exit_code(usize::MAX), 1, "a broken expectation");
+    assert_eq!(report.exit_code(anything), 1, "a broken expectation");
     for expectation in &mut report.expectations {
-        expectation.state = ExpectationState::Unverified;
-        expectation.inconclusive = 1;
+        expectation.state = ExpectationState::Predicted;
+        expectation.inconclusive = 0;
+        expectation.not_observed = 0;
     }
-    let doubts = report.expectations.len();
-    assert!(doubts > 0);
-    assert_eq!(report.exit_code(doubts - 1), 3);
-    assert_eq!(report.exit_code(doubts), 0);
+    assert_eq!(report.agents.absent(), 0);
+    assert_eq!(report.exit_code(Allowed::default()), 0);
+
+    report.expectations[0].state = ExpectationState::Unverified;
+    report.expectations[0].not_observed = 2;
+    let unverified = |unverified_max| Allowed {
+        unverified_max,
+        ..Allowed::default()
+    };
+    assert_eq!(report.exit_code(unverified(1)), 3);
+    assert_eq!(report.exit_code(unverified(2)), 0);
+
+    report.agents.expected = 5;
+    let missing = |missing_max| Allowed {
+        missing_max,
+        ..anything
+    };
+    assert_eq!(report.agents.absent(), 2, "two more than came");
+    assert_eq!(report.exit_code(missing(1)), 3);
+    assert_eq!(report.exit_code(missing(2)), 0);
+
+    report
+        .findings
+        .retain(|finding| finding.kind != FindingKind::ConfirmedAllow);
+    assert_eq!(report.exit_code(anything), 3, "nothing proven");
 }

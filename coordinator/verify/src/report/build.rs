@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use reachproof_model::expectation::{Expectation, Requirements, judge};
+use reachproof_model::expectation::judge::Judge;
+use reachproof_model::expectation::{Expectation, Requirements};
 use reachproof_model::finding::{Finding, FindingKind, FindingReason};
 use reachproof_model::flow::Flow;
 use reachproof_model::id::SecurityGroupId;
@@ -49,7 +50,7 @@ pub(crate) fn judged(
             .map(|flow| not_observed(snapshot, roster, flow)),
     );
     findings.sort_by(|one, other| (one.kind, &one.flow).cmp(&(other.kind, &other.flow)));
-    let expectations = expectations(requirements, &findings);
+    let expectations = expectations(snapshot, requirements, &findings);
     Judged {
         summary: summary(&findings),
         expectations,
@@ -78,7 +79,12 @@ fn not_observed(snapshot: &Snapshot, roster: &Roster, flow: &Flow) -> Finding {
 }
 
 /// Judges every wish by the findings of its flows.
-fn expectations(requirements: &Requirements, findings: &[Finding]) -> Vec<Expectation> {
+fn expectations(
+    snapshot: &Snapshot,
+    requirements: &Requirements,
+    findings: &[Finding],
+) -> Vec<Expectation> {
+    let judge = Judge::new(snapshot, findings);
     let places: BTreeMap<&Flow, usize> = findings
         .iter()
         .enumerate()
@@ -93,7 +99,7 @@ fn expectations(requirements: &Requirements, findings: &[Finding]) -> Vec<Expect
                 .iter()
                 .filter_map(|flow| places.get(flow).copied())
                 .collect();
-            judge(requirement, requirements.basis, findings, own)
+            judge.judge(requirement, requirements.basis, own)
         })
         .collect()
 }

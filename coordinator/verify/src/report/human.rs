@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use reachproof_model::expectation::judge::is_broken;
 use reachproof_model::expectation::members::NodeBasis;
-use reachproof_model::expectation::{Expectation, ExpectationState, flow_state};
+use reachproof_model::expectation::{Expectation, ExpectationState};
 use reachproof_model::finding::{Finding, FindingKind};
 use reachproof_model::net::Printable;
 
@@ -124,8 +125,10 @@ fn expectation_line(expectation: &Expectation) -> String {
     for (count, word) in [
         (expectation.broken, "broken"),
         (expectation.met, "met"),
+        (expectation.by_class, "measured by class"),
+        (expectation.predicted, "by the model alone"),
         (expectation.inconclusive, "inconclusive"),
-        (expectation.by_model_alone, "by the model alone"),
+        (expectation.not_observed, "not observed"),
         (expectation.left_out, "left out by limits"),
     ] {
         if count > 0 {
@@ -149,7 +152,7 @@ fn broken_flows(report: &Report, expectation: &Expectation, page: &mut Page) {
         .findings
         .iter()
         .filter_map(|place| report.findings.get(*place))
-        .filter(|finding| flow_state(finding) == ExpectationState::Broken)
+        .filter(|finding| is_broken(finding))
         .collect();
     for finding in broken.iter().take(BROKEN_LISTED_MAX) {
         page.text(4, &line(report, finding));
@@ -214,10 +217,17 @@ fn examples(report: &Report, page: &mut Page) {
 /// Agents that did not come, were lost, or claim an address twice.
 fn agents(report: &Report, page: &mut Page) {
     let agents = &report.agents;
-    if agents.missing.is_empty() && agents.conflicts.is_empty() {
+    if agents.absent() == 0 && agents.conflicts.is_empty() {
         return;
     }
     page.heading("Agents that did not take part");
+    if agents.absent() > 0 {
+        let (absent, expected) = (agents.absent(), agents.expected);
+        page.text(
+            2,
+            &format!("{absent} of {expected} expected agents did not come"),
+        );
+    }
     absent(&agents.missing, page);
     for conflict in &agents.conflicts {
         let (out, kept, address) = (&conflict.left_out, &conflict.kept, conflict.address);

@@ -62,7 +62,7 @@ impl Page {
     pub(super) fn mark(&mut self, state: ExpectationState, text: &str) {
         let ink = match state {
             ExpectationState::Met => Ink::Green,
-            ExpectationState::Unverified => Ink::Yellow,
+            ExpectationState::Predicted | ExpectationState::Unverified => Ink::Yellow,
             ExpectationState::Broken => Ink::Red,
         };
         self.coloured(2, text, ink);

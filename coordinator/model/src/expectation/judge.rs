@@ -1,0 +1,211 @@
+//! What becomes of a wish, by the findings of its flows (F.3, "Wishes").
+
+use std::collections::BTreeMap;
+
+use super::members::NodeBasis;
+use super::{Expectation, ExpectationName, ExpectationState, Requirement};
+use crate::class::{ClassId, Classes};
+use crate::finding::{Finding, FindingKind, FindingReason};
+use crate::flow::{Flow, FlowProtocol};
+use crate::prediction::Verdict;
+use crate::snapshot::Snapshot;
+
+/// What becomes of one flow of a wish, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FlowState {
+    /// Confirmed by a proven answer, or no group is on its way and it was answered.
+    Met,
+    /// Nobody tried it, but a flow between the same two classes is met, for the same reason.
+    MetByClass,
+    /// The model says as wished, and nobody in this run could try.
+    Predicted,
+    /// Nobody tried it, although an agent could.
+    NotObserved,
+    /// Somebody tried, and what was seen does not carry a verdict.
+    Inconclusive,
+    /// Model or network says otherwise.
+    Broken,
+}
+
+impl FlowState {
+    /// Returns the state of a wish that has such a flow and none that is worse.
+    #[must_use]
+    pub fn of_expectation(self) -> ExpectationState {
+        match self {
+            Self::Met | Self::MetByClass => ExpectationState::Met,
+            Self::Predicted => ExpectationState::Predicted,
+            Self::NotObserved | Self::Inconclusive => ExpectationState::Unverified,
+            Self::Broken => ExpectationState::Broken,
+        }
+    }
+}
+
+/// Judges the wishes of a snapshot by the findings of a whole report.
+#[derive(Debug)]
+pub struct Judge<'a> {
+    findings: &'a [Finding],
+    classes: Classes,
+    measured: BTreeMap<ClassFlow, Vec<&'a Verdict>>,
+}
+
+/// Flows that the model cannot tell apart, as far as their ends and their protocol go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct ClassFlow {
+    source: ClassId,
+    destination: ClassId,
+    protocol: FlowProtocol,
+}
+
+impl<'a> Judge<'a> {
+    /// A judge of these findings.
+    #[must_use]
+    pub fn new(snapshot: &Snapshot, findings: &'a [Finding]) -> Self {
+        let mut judge = Self {
+            findings,
+            classes: Classes::new(snapshot),
+            measured: BTreeMap::new(),
+        };
+        for finding in findings.iter().filter(|finding| is_met(finding)) {
+            let Some(flow) = judge.class_flow(&finding.flow) else {
+                continue;
+            };
+            let verdicts = judge.measured.entry(flow).or_default();
+            if !verdicts.contains(&&finding.prediction.verdict) {
+                verdicts.push(&finding.prediction.verdict);
+            }
+        }
+        judge
+    }
+
+    /// Judges a wish whose flows have their findings at `places` of the report.
+    #[must_use]
+    pub fn judge(
+        &self,
+        requirement: &Requirement,
+        basis: NodeBasis,
+        places: Vec<usize>,
+    ) -> Expectation {
+        let mut expectation = Expectation {
+            name: requirement.name,
+            state: ExpectationState::Met,
+            findings: places,
+            met: 0,
+            by_class: 0,
+            predicted: 0,
+            broken: 0,
+            inconclusive: 0,
+            not_observed: 0,
+            left_out: requirement.left_out,
+            node_basis: basis,
+        };
+        if expectation.findings.is_empty() || requirement.left_out > 0 {
+            expectation.state = ExpectationState::Unverified;
+        }
+        let places = expectation.findings.iter();
+        let states: Vec<FlowState> = places
+            .filter_map(|place| self.findings.get(*place))
+            .map(|finding| self.flow_state(requirement.name, finding))
+            .collect();
+        for state in states {
+            expectation.count(state);
+        }
+        expectation
+    }
+
+    /// Judges one flow of a wish by its finding.
+    fn flow_state(&self, name: ExpectationName, finding: &Finding) -> FlowState {
+        if is_broken(finding) {
+            return FlowState::Broken;
+        }
+        if is_met(finding) {
+            return FlowState::Met;
+        }
+        if finding.reason != Some(FindingReason::NoVantagePoint) {
+            return FlowState::Inconclusive;
+        }
+        if self.is_measured(finding) {
+            return FlowState::MetByClass;
+        }
+        match &finding.prediction.verdict {
+            Verdict::Allow { .. } | Verdict::Bypass(_) | Verdict::Exempt(_) => untried(name),
+            Verdict::Deny(_) | Verdict::Partial { .. } | Verdict::Unknown(_) => {
+                FlowState::NotObserved
+            }
+        }
+    }
+
+    /// Whether a flow between the same two classes is met, and the same rules decide about both.
+    fn is_measured(&self, finding: &Finding) -> bool {
+        self.class_flow(&finding.flow)
+            .and_then(|flow| self.measured.get(&flow))
+            .is_some_and(|verdicts| verdicts.contains(&&finding.prediction.verdict))
+    }
+
+    /// The classes of a flow's ends; absent where an end is of none.
+    fn class_flow(&self, flow: &Flow) -> Option<ClassFlow> {
+        Some(ClassFlow {
+            source: self.classes.of(flow.source)?,
+            destination: self.classes.of(flow.destination)?,
+            protocol: flow.protocol,
+        })
+    }
+}
+
+impl Expectation {
+    /// Takes one more flow into account: the worst decides.
+    fn count(&mut self, state: FlowState) {
+        self.state = self.state.max(state.of_expectation());
+        let counter = match state {
+            FlowState::Met => &mut self.met,
+            FlowState::MetByClass => &mut self.by_class,
+            FlowState::Predicted => &mut self.predicted,
+            FlowState::NotObserved => &mut self.not_observed,
+            FlowState::Inconclusive => &mut self.inconclusive,
+            FlowState::Broken => &mut self.broken,
+        };
+        *counter += 1;
+    }
+
+    /// Returns how many flows are neither as wished nor otherwise; a wish without any flow counts as one.
+    #[must_use]
+    pub fn unverified(&self) -> usize {
+        let flows = self.inconclusive + self.not_observed + self.left_out;
+        match self.state {
+            ExpectationState::Unverified => flows.max(1),
+            ExpectationState::Met | ExpectationState::Predicted | ExpectationState::Broken => flows,
+        }
+    }
+}
+
+/// What becomes of a flow that nobody tried and of which the model says as wished. The control plane connects only for
+/// whoever may ask it to, and this program does not ask: it is no vantage point of any run.
+fn untried(name: ExpectationName) -> FlowState {
+    match name {
+        ExpectationName::NodeToControlPlane
+        | ExpectationName::PodToControlPlane
+        | ExpectationName::PodToCoreDns => FlowState::NotObserved,
+        ExpectationName::ControlPlaneToKubelet => FlowState::Predicted,
+    }
+}
+
+/// Whether a flow that should work is shown to work: a proven answer, or one that no group filters.
+fn is_met(finding: &Finding) -> bool {
+    finding.is_proven() || finding.kind == FindingKind::Bypass
+}
+
+/// Whether model or network says that a flow does not work that should.
+///
+/// A partial verdict counts: connections from some source ports fail, and a client cannot choose. Where the world
+/// changed, neither word is worth anything.
+#[must_use]
+pub fn is_broken(finding: &Finding) -> bool {
+    if finding.reason == Some(FindingReason::Unstable) {
+        return false;
+    }
+    match &finding.prediction.verdict {
+        Verdict::Deny(_) | Verdict::Partial { .. } => true,
+        Verdict::Allow { .. } | Verdict::Unknown(_) | Verdict::Bypass(_) | Verdict::Exempt(_) => {
+            finding.kind.is_contradiction()
+        }
+    }
+}
