@@ -35,12 +35,13 @@ use self::{
     serve::StreamEnd,
 };
 use crate::{
-    config::{Config, Kind},
+    config::Config,
     engine::{Engine, PeerConnection, Regime, Sink},
     health::{Pulse, answer_all, listen},
     identity::{EphemeralRange, EphemeralRangeError, hello},
+    lateness::Lateness,
     limits::{Limits, LimitsError, RECONNECT_FIRST},
-    listener::{Listeners, QueueCounters},
+    listener::{Listeners, SocketDrops},
     peer::ask_all,
     probe::Finished,
     seams::{Clock, Net, Rng},
@@ -121,10 +122,11 @@ pub async fn run<N: Net>(
             Arc::clone(&seams.clock),
             accept,
             allowance.connections_max,
-            counters(config.kind),
         ),
         runs: Runs::default(),
         fence: None,
+        lateness: Lateness::new(Arc::clone(&seams.clock), engine.watch()),
+        epoch,
         resolving: JoinSet::new(),
         config,
         seams,
@@ -151,14 +153,6 @@ pub async fn run<N: Net>(
     match stopped {
         Stop::Shutdown => Ok(()),
         Stop::EngineStopped => Err(AgentError::EngineStopped),
-    }
-}
-
-/// Whose the counters of full queues are: a node's belong to all that listens there.
-fn counters(kind: Kind) -> QueueCounters {
-    match kind {
-        Kind::Node => QueueCounters::Shared,
-        Kind::Pod | Kind::Fargate => QueueCounters::Own,
     }
 }
 
@@ -197,8 +191,10 @@ struct Agent<N> {
     engine: Engine,
     listeners: Listeners,
     runs: Runs,
-    /// What the coordinator waits for on this stream.
-    fence: Option<Fence>,
+    /// What the coordinator waits for on this stream, and what had been dropped by then.
+    fence: Option<(Fence, Vec<SocketDrops>)>,
+    lateness: Lateness,
+    epoch: Epoch,
     /// At most one for each run that is remembered.
     resolving: JoinSet<EndpointReport>,
 }

@@ -39,6 +39,7 @@ use tracing::error;
 
 pub use self::regime::{Evidence, Pacing, Regime};
 use crate::{
+    lateness::Watch,
     probe::{Finished, RunName, Work},
     seams::{Clock, Rng},
 };
@@ -139,8 +140,30 @@ enum Next {
 pub struct Engine {
     commands: mpsc::Sender<Command>,
     waker: Arc<Waker>,
-    pending: Arc<AtomicUsize>,
+    load: Load,
+    watch: Arc<Watch>,
     thread: Option<thread::JoinHandle<()>>,
+}
+
+/// How much an engine has to do.
+#[derive(Debug, Clone, Default)]
+pub struct Load {
+    pending: Arc<AtomicUsize>,
+    /// Commands that are not yet carried out.
+    told: Arc<AtomicUsize>,
+}
+
+impl Load {
+    /// Attempts that are planned but not yet finished.
+    pub fn pending(&self) -> usize {
+        self.pending.load(Ordering::Acquire)
+    }
+
+    /// Whether there is nothing to do, nor anything that was just told.
+    pub fn is_none(&self) -> bool {
+        // In this order: what is carried out was counted as pending before.
+        self.told.load(Ordering::Acquire) == 0 && self.pending() == 0
+    }
 }
 
 /// Tells when an engine's thread ended, whatever the reason.
@@ -157,9 +180,14 @@ impl Engine {
         sink: impl Sink,
     ) -> io::Result<(Engine, Ended)> {
         let (commands, receiver) = mpsc::channel();
-        let pending = Arc::new(AtomicUsize::new(0));
-        let mut turns =
-            turn::Turns::new(regime, (clock, rng), Box::new(sink), Arc::clone(&pending))?;
+        let load = Load::default();
+        let watch = Arc::new(Watch::new(clock.now()));
+        let mut turns = turn::Turns::new(
+            regime,
+            (clock, rng),
+            Box::new(sink),
+            (load.clone(), Arc::clone(&watch)),
+        )?;
         let waker = turns.waker();
         let (ended, ends) = oneshot::channel();
         let thread = thread::Builder::new()
@@ -174,7 +202,8 @@ impl Engine {
         let engine = Engine {
             commands,
             waker,
-            pending,
+            load,
+            watch,
             thread: Some(thread),
         };
         Ok((engine, ends))
@@ -192,11 +221,22 @@ impl Engine {
 
     /// Attempts that are planned but not yet finished.
     pub fn attempts_pending(&self) -> usize {
-        self.pending.load(Ordering::Acquire)
+        self.load.pending()
+    }
+
+    /// How much there is to do, for who wants to know at any time.
+    pub fn load(&self) -> Load {
+        self.load.clone()
+    }
+
+    /// How late the loop runs.
+    pub fn watch(&self) -> Arc<Watch> {
+        Arc::clone(&self.watch)
     }
 
     /// Puts a command where the loop finds it; an engine that ended takes none.
     fn tell(&self, command: Command) {
+        self.load.told.fetch_add(1, Ordering::AcqRel);
         if self.commands.send(command).is_ok() {
             wake(&self.waker);
         }

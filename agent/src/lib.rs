@@ -15,6 +15,7 @@
 //! | [`policy`] | what it may connect to, whatever it is told |
 //! | [`by_hand`] | probes without a coordinator |
 //! | [`health`] | tells a local program how the agent is |
+//! | [`lateness`] | how late its loops ran |
 //! | [`peer`], [`dns`], [`tls`] | asks a peer who it is, a resolver anything, or a server for its certificates |
 //! | [`listener`] | accepts, reports, and proves who is there |
 //! | [`probe`], [`outcome`] | what is tried, and what it gave |
@@ -43,6 +44,7 @@ pub mod endpoint;
 pub mod engine;
 pub mod health;
 pub mod identity;
+pub mod lateness;
 pub mod limits;
 pub mod listener;
 pub mod outcome;

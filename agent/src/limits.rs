@@ -78,6 +78,13 @@ pub const CONNECTION_LIFE_MAX: Duration = Duration::from_secs(10);
 /// How long accepting rests after an error of the host, such as no free descriptor, that would repeat at once.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How often a loop shows that it runs while somebody depends on it: several times within the 250 ms that matter
+/// (SEMANTICS F.2), and seldom enough to cost nothing.
+pub const TICK: Duration = Duration::from_millis(50);
+
+/// Most listening sockets whose drops are reported, as in `control.proto`.
+pub const LISTEN_DROPS_MAX: usize = 1_024;
+
 /// Largest HTTP/1.1 head in bytes: a probe request has one short line.
 pub const HTTP_HEAD_MAX: usize = 16 * 1024;
 

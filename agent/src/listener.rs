@@ -9,7 +9,10 @@ use std::{
     collections::BTreeMap,
     io,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Instant,
 };
 
@@ -23,13 +26,13 @@ use tokio::{
 };
 use tracing::warn;
 
-pub use self::queue::QueueCounters;
-
+use self::queue::namespace_drops;
 use crate::{
     limits::{ACCEPT_PAUSE, BACKLOG},
     outcome::Errno,
     probe::RunName,
     seams::Clock,
+    sys::socket_drops,
 };
 
 /// One connection that a listener accepted.
@@ -76,7 +79,8 @@ pub struct Listeners {
     /// Invariant: a port belongs to one run.
     open: BTreeMap<u16, Port>,
     runs: BTreeMap<RunName, Opening>,
-    counters: QueueCounters,
+    /// How many sockets listen.
+    sockets: Arc<AtomicUsize>,
 }
 
 /// What is known of a run that has ports.
@@ -87,8 +91,23 @@ struct Opening {
     drops_before: Option<u64>,
 }
 
-/// Asks a task to take what waits in its queue, and to say when it has.
-type Drain = oneshot::Sender<()>;
+/// What the kernel dropped at one listening socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketDrops {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Packets since it was opened.
+    pub drops: u32,
+}
+
+/// Asks a task to take what waits in its queue, and to say when it has, and what was dropped before.
+type Drain = oneshot::Sender<Option<SocketDrops>>;
+
+/// A socket that listens, and counts as one as long as it does.
+struct ListeningSocket {
+    listener: TcpListener,
+    sockets: Arc<AtomicUsize>,
+}
 
 /// One open port: a task for each address.
 struct Port {
@@ -119,7 +138,6 @@ impl Listeners {
         clock: Arc<dyn Clock>,
         sink: AcceptSink,
         connections_max: u32,
-        counters: QueueCounters,
     ) -> Listeners {
         Listeners {
             addresses,
@@ -130,7 +148,7 @@ impl Listeners {
             )),
             open: BTreeMap::new(),
             runs: BTreeMap::new(),
-            counters,
+            sockets: Arc::default(),
         }
     }
 
@@ -146,10 +164,9 @@ impl Listeners {
     ) -> Vec<ListenFailure> {
         self.runs
             .retain(|_, opening| *opening.closes_at.borrow() > tokio::time::Instant::now());
-        let counters = self.counters;
         let opening = self.runs.entry(run.clone()).or_insert_with(|| Opening {
             closes_at: watch::Sender::new(closes_at),
-            drops_before: counters.read(),
+            drops_before: namespace_drops(),
         });
         let closing = &opening.closes_at;
         closing.send_modify(|at| *at = closes_at.max(*at));
@@ -174,8 +191,13 @@ impl Listeners {
                 Ok(sockets) => {
                     let start = |socket| {
                         let (drain, drains) = mpsc::channel(1);
-                        let accepting =
-                            accept_all(socket, listening.clone(), closing.clone(), drains);
+                        let listening_socket = ListeningSocket::new(socket, &self.sockets);
+                        let accepting = accept_all(
+                            listening_socket,
+                            listening.clone(),
+                            closing.clone(),
+                            drains,
+                        );
                         Task {
                             handle: tokio::spawn(accepting),
                             drain,
@@ -199,27 +221,37 @@ impl Listeners {
         failures
     }
 
-    /// Reports every connection that the kernel has accepted up to now.
-    pub async fn drain(&self) {
+    /// Reports every connection that the kernel has accepted up to now, and says what it dropped at the sockets of `run`.
+    pub async fn drain(&self, run: &RunName) -> Vec<SocketDrops> {
         let mut drained = Vec::new();
-        for task in self.open.values().flat_map(|port| &port.tasks) {
-            let (done, is_done) = oneshot::channel();
-            // A task that ended has closed its socket: nothing waits there.
-            if task.drain.send(done).await.is_ok() {
-                drained.push(is_done);
+        for port in self.open.values() {
+            for task in &port.tasks {
+                let (done, is_done) = oneshot::channel();
+                // A task that ended has closed its socket: nothing waits there.
+                if task.drain.send(done).await.is_ok() {
+                    drained.push((port.run == *run, is_done));
+                }
             }
         }
-        for is_done in drained {
+        let mut drops = Vec::new();
+        for (is_of_run, is_done) in drained {
             // An error is a task that ended meanwhile.
-            let _ = is_done.await;
+            let dropped = is_done.await.ok().flatten();
+            drops.extend(dropped.filter(|_| is_of_run));
         }
+        drops
     }
 
-    /// Connections that the kernel dropped since the first port of `run` was opened, because the queue of a socket was full;
-    /// none where nobody can tell.
+    /// Connections that the kernel dropped in the network namespace since the first port of `run` was opened, because the queue of
+    /// a socket was full; none where nobody can tell.
     pub fn queue_drops(&self, run: &RunName) -> Option<u64> {
         let before = self.runs.get(run)?.drops_before?;
-        self.counters.read()?.checked_sub(before)
+        namespace_drops()?.checked_sub(before)
+    }
+
+    /// Tells at any time how many sockets listen.
+    pub fn sockets(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.sockets)
     }
 
     /// Closes all ports of a run, with the connections on them.
@@ -272,6 +304,31 @@ impl Port {
     }
 }
 
+impl ListeningSocket {
+    /// Counts a socket.
+    fn new(listener: TcpListener, sockets: &Arc<AtomicUsize>) -> ListeningSocket {
+        sockets.fetch_add(1, Ordering::AcqRel);
+        ListeningSocket {
+            listener,
+            sockets: Arc::clone(sockets),
+        }
+    }
+
+    /// What was dropped here; none where the kernel does not say.
+    fn drops(&self) -> Option<SocketDrops> {
+        Some(SocketDrops {
+            address: self.listener.local_addr().ok()?,
+            drops: socket_drops(&self.listener).ok()?,
+        })
+    }
+}
+
+impl Drop for ListeningSocket {
+    fn drop(&mut self) {
+        self.sockets.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// Listens on one address.
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let kind = Type::STREAM.nonblocking().cloexec();
@@ -287,17 +344,18 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Accepts, reports and serves until the time in `closing`, or until its sender is gone.
 async fn accept_all(
-    socket: TcpListener,
+    open: ListeningSocket,
     listening: Listening,
     mut closing: watch::Receiver<tokio::time::Instant>,
     mut drains: mpsc::Receiver<Drain>,
 ) {
+    let socket = &open.listener;
     let mut connections = JoinSet::new();
     loop {
         let closes_at = *closing.borrow_and_update();
         tokio::select! {
             accepted = socket.accept() => match accepted {
-                Ok((stream, peer)) => listening.take(&socket, stream, peer, &mut connections),
+                Ok((stream, peer)) => listening.take(socket, stream, peer, &mut connections),
                 Err(error) => {
                     warn!(%error, "cannot accept a connection");
                     sleep(ACCEPT_PAUSE).await;
@@ -305,9 +363,9 @@ async fn accept_all(
             },
             Some(_) = connections.join_next() => {}
             Some(drain) = drains.recv() => {
-                listening.take_waiting(&socket, &mut connections);
+                listening.take_waiting(socket, &mut connections);
                 // Who asked may have given up.
-                let _ = drain.send(());
+                let _ = drain.send(open.drops());
             }
             () = sleep_until(closes_at) => break,
             changed = closing.changed() => if changed.is_err() { break },

@@ -16,7 +16,7 @@ use reachproof_proto::{
 pub use self::assignment::{Assigned, InvalidAssignment, InvalidProbe, listen_report};
 use crate::{
     dns::QueryFailure,
-    listener::Accepted,
+    listener::{Accepted, SocketDrops},
     outcome::{Errno, IcmpError, Outcome},
     probe::{Finished, Identification},
     tls::{Chain, TlsFailure},
@@ -33,7 +33,7 @@ pub struct Epoch {
 
 impl Epoch {
     /// Microseconds between the start of the agent and `at`.
-    fn since_start_us(&self, at: Instant) -> u64 {
+    pub(crate) fn since_start_us(&self, at: Instant) -> u64 {
         micros(at.saturating_duration_since(self.monotonic))
     }
 
@@ -265,6 +265,15 @@ pub fn accept_to_wire(epoch: &Epoch, accepted: &Accepted) -> v1::Accept {
         peer_address: address_to_wire(accepted.peer.ip()),
         peer_port: accepted.peer.port().into(),
         at_unix_us: epoch.unix_us(accepted.accepted_at),
+    }
+}
+
+/// What was dropped at one listening socket.
+pub(crate) fn listen_drops_to_wire(drops: &SocketDrops) -> v1::ListenDrops {
+    v1::ListenDrops {
+        address: address_to_wire(drops.address.ip()),
+        port: drops.address.port().into(),
+        drops: drops.drops.into(),
     }
 }
 

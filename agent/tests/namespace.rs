@@ -8,7 +8,7 @@
 
 use std::{
     env,
-    net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
     path::Path,
     process::Command,
     sync::{Arc, mpsc},
@@ -19,6 +19,7 @@ use std::{
 use reachproof_agent::{
     engine::{Engine, Evidence, Pacing, PeerConnection, Regime, Sink},
     limits::Limits,
+    listener::{ListenOrder, Listeners},
     outcome::{Errno, Outcome},
     policy::Policy,
     probe::{Attempts, Finished, Probe, ProbeKind, RunName, Work},
@@ -683,4 +684,59 @@ fn a_full_connection_table_is_a_local_error_and_no_silence() {
         burst(4, &target, None, 4),
         [Outcome::LocalError { errno }; 4]
     );
+}
+
+/// Queues of eight connections.
+const SHORT_QUEUES: &str = "
+set -e
+ip link set lo up
+echo 8 > /proc/sys/net/core/somaxconn
+exec \"$0\" \"$@\"
+";
+
+#[test]
+#[ignore = "needs user namespaces and ip"]
+fn what_is_dropped_at_a_socket_is_counted_there_and_not_at_others() {
+    if !is_inside(
+        "what_is_dropped_at_a_socket_is_counted_there_and_not_at_others",
+        SHORT_QUEUES,
+    ) {
+        return;
+    }
+    // Its only thread accepts nothing while it connects.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let addresses: Vec<IpAddr> = ["127.0.0.1", "::1"]
+        .map(|address| address.parse().unwrap())
+        .into();
+    let run = RunName::new("run");
+    runtime.block_on(async {
+        let mut listeners =
+            Listeners::new(addresses.clone(), Arc::new(SystemClock), Arc::new(drop), 64);
+        let order = |port| ListenOrder { port, key: [9; 32] };
+        let never = tokio::time::Instant::now() + Duration::from_secs(3600);
+        let orders = [order(12_345), order(12_346)];
+        assert_eq!(listeners.open(&run, &orders, never).await, []);
+        for full in &addresses {
+            let target = SocketAddr::new(*full, 12_345);
+            let before = listeners.queue_drops(&run).unwrap();
+            let wait = Duration::from_millis(100);
+            let held: Vec<TcpStream> =
+                std::iter::from_fn(|| TcpStream::connect_timeout(&target, wait).ok()).collect();
+            assert_eq!(held.len(), 9);
+            let drops = listeners.drain(&run).await;
+            assert_eq!(drops.len(), 4);
+            for socket in drops {
+                let counts =
+                    socket.address == target || (socket.address.port() == 12_345 && full.is_ipv6());
+                assert_eq!(socket.drops > 0, counts, "{socket:?}");
+            }
+            assert!(listeners.queue_drops(&run).unwrap() > before);
+        }
+        assert_eq!(listeners.drain(&RunName::new("other")).await, []);
+        listeners.close_all().await;
+        assert_eq!(listeners.drain(&run).await, []);
+    });
 }

@@ -1,6 +1,6 @@
 //! What is said on an open stream.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, pin::Pin, sync::atomic::Ordering, time::Duration};
 
 use reachproof_proto::v1::{
     AgentMessage, Assignment, CoordinatorMessage, EndpointReport, FenceReport, Heartbeat,
@@ -14,12 +14,13 @@ use super::{Agent, Session, Stop, dial::is_refusal, runs::Decision};
 use crate::{
     endpoint::resolve,
     limits::{
-        BATCH_WAIT, DRAIN_MAX, HEARTBEAT_MAX, HEARTBEAT_MIN, KEEP_ALIVE_TIMEOUT, LISTEN_GRACE,
+        BATCH_WAIT, DRAIN_MAX, HEARTBEAT_MAX, HEARTBEAT_MIN, KEEP_ALIVE_TIMEOUT, LISTEN_DROPS_MAX,
+        LISTEN_GRACE,
     },
     outcome::{Errno, Outcome},
     probe::{Finished, RunName, Work},
     seams::Net,
-    wire::{Assigned, InvalidProbe, listen_report},
+    wire::{Assigned, InvalidProbe, listen_drops_to_wire, listen_report},
 };
 
 /// Why a stream ended.
@@ -144,8 +145,8 @@ impl<N: Net> Agent<N> {
                 Ok(())
             }
             Some(coordinator_message::Body::Fence(fence)) => {
-                self.listeners.drain().await;
-                self.fence = Some(fence);
+                let drops = self.listeners.drain(&RunName::new(&fence.run)).await;
+                self.fence = Some((fence, drops));
                 self.flush(session, timers).await
             }
             Some(coordinator_message::Body::Ping(ping)) => {
@@ -228,6 +229,7 @@ impl<N: Net> Agent<N> {
         let run = assigned.run.clone();
         let (listen, probes) = (assigned.listen.len(), assigned.probes.len());
         info!(%run, generation = assigned.generation, listen, probes, "assignment taken");
+        self.measure();
         if !assigned.listen.is_empty() || !assigned.listen_refused.is_empty() {
             let failures = self.listeners.open(&run, &assigned.listen, ends_at).await;
             for failure in &failures {
@@ -244,6 +246,15 @@ impl<N: Net> Agent<N> {
             probes: assigned.probes,
             expires_at: self.seams.clock.now() + assigned.expires_after,
         });
+        // Where opening the ports took so long that it stopped.
+        self.measure();
+    }
+
+    /// Measures how late the loops are, as long as a port is open or an attempt is to be made.
+    fn measure(&self) {
+        let (sockets, load) = (self.listeners.sockets(), self.engine.load());
+        self.lateness
+            .measure(move || sockets.load(Ordering::Acquire) > 0 || !load.is_none());
     }
 
     /// Reports a probe that cannot be made.
@@ -281,7 +292,7 @@ impl<N: Net> Agent<N> {
         if self.spool.has_unsent() {
             return Ok(());
         }
-        let Some(fence) = self.fence.take() else {
+        let Some((fence, drops)) = self.fence.take() else {
             return Ok(());
         };
         let report = FenceReport {
@@ -289,7 +300,11 @@ impl<N: Net> Agent<N> {
             results_lost: self.spool.results_lost(),
             run: fence.run,
             number: fence.number,
-            listen_drops: Vec::new(),
+            listen_drops: drops
+                .iter()
+                .take(LISTEN_DROPS_MAX)
+                .map(listen_drops_to_wire)
+                .collect(),
         };
         send(session, body(agent_message::Body::Fence(report)), timers).await
     }
@@ -301,11 +316,16 @@ impl<N: Net> Agent<N> {
         session: &Session,
         timers: &mut Timers,
     ) -> Result<(), StreamEnd> {
+        let now = self.seams.clock.now();
+        let late = self.lateness.report(now);
         let heartbeat = Heartbeat {
             attempts_pending: u32::try_from(self.engine.attempts_pending()).unwrap_or(u32::MAX),
             results_lost: self.spool.results_lost(),
             ping,
-            ..Heartbeat::default()
+            sent_us: self.epoch.since_start_us(now),
+            late_since_us: late.map_or(0, |late| self.epoch.since_start_us(late.since)),
+            late_max_us: late
+                .map(|late| u32::try_from(late.longest.as_micros()).unwrap_or(u32::MAX)),
         };
         send(
             session,

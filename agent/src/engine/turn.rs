@@ -17,7 +17,7 @@ use mio::{Events, Poll, Token, Waker};
 use tracing::warn;
 
 use super::{
-    Command, Evidence, Next, Regime, Sink,
+    Command, Evidence, Load, Next, Regime, Sink,
     drops::Drops,
     flight::{Attempt, Flight},
     lag::Lag,
@@ -28,7 +28,8 @@ use super::{
     tracked::Tracked,
 };
 use crate::{
-    limits::DEADLINE_MAX,
+    lateness::Watch,
+    limits::{DEADLINE_MAX, TICK},
     outcome::{Errno, Outcome},
     policy::Policy,
     probe::Work,
@@ -65,7 +66,10 @@ pub(super) struct Turns {
     drops: Drops,
     /// Connections to peers that others complete.
     handed_over: Arc<AtomicUsize>,
-    pending: Arc<AtomicUsize>,
+    load: Load,
+    /// Commands that were carried out in this turn.
+    obeyed: usize,
+    watch: Arc<Watch>,
     /// When the last waiting began: all news of before was taken when it ended.
     asked_at: Instant,
     /// When the last waiting ended.
@@ -78,7 +82,7 @@ impl Turns {
         regime: Regime,
         (clock, rng): (Arc<dyn Clock>, Arc<dyn Rng>),
         sink: Box<dyn Sink>,
-        pending: Arc<AtomicUsize>,
+        (load, watch): (Load, Arc<Watch>),
     ) -> io::Result<Turns> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
@@ -100,7 +104,9 @@ impl Turns {
             lag: Lag::default(),
             drops: Drops::new(now),
             handed_over: Arc::new(AtomicUsize::new(0)),
-            pending,
+            load,
+            obeyed: 0,
+            watch,
             asked_at: now,
             woken_at: now,
         })
@@ -150,7 +156,8 @@ impl Turns {
     /// Waits, and notes how late the loop was: by its timer, or because the turn before took so long.
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         let before = self.clock.now();
-        let alarm = self.alarm();
+        let alarm = self.alarm(before);
+        self.watch.turn(before, alarm);
         let timeout = alarm.map(|at| at.saturating_duration_since(before));
         match self.poll.poll(events, timeout) {
             Ok(()) => {}
@@ -158,6 +165,7 @@ impl Turns {
             Err(error) => return Err(error),
         }
         let now = self.clock.now();
+        self.watch.turn(now, Some(now));
         // What was due before the wait began is what the turn before is to blame for.
         let late = alarm.map_or(Duration::ZERO, |at| {
             now.saturating_duration_since(at.max(before))
@@ -169,8 +177,13 @@ impl Turns {
     }
 
     /// When the loop has to look next, whatever the network does; none when only a command can bring work.
-    fn alarm(&mut self) -> Option<Instant> {
-        let deadline = self.flight.first_deadline().map(|(at, _)| at);
+    ///
+    /// While something is in flight it looks often: otherwise a loop that gets no processor would not know that it was late.
+    fn alarm(&mut self, now: Instant) -> Option<Instant> {
+        let deadline = self
+            .flight
+            .first_deadline()
+            .map(|(at, _)| at.min(now + TICK));
         if self.is_full() {
             return deadline;
         }
@@ -206,8 +219,12 @@ impl Turns {
     fn obey(&mut self, commands: &mpsc::Receiver<Command>) -> Next {
         loop {
             match commands.try_recv() {
-                Ok(Command::Add(work)) => self.add(work),
+                Ok(Command::Add(work)) => {
+                    self.obeyed += 1;
+                    self.add(work);
+                }
                 Ok(Command::Cancel(run)) => {
+                    self.obeyed += 1;
                     self.queue.cancel(&run);
                     self.flight.cancel(&run);
                 }
@@ -301,9 +318,13 @@ impl Turns {
     }
 
     /// Tells the others how much is left.
-    fn publish(&self) {
+    fn publish(&mut self) {
         let handed_over = self.handed_over.load(Ordering::Acquire);
         let pending = self.queue.attempts_left() + self.flight.attempts_left() + handed_over;
-        self.pending.store(pending, Ordering::Release);
+        self.load.pending.store(pending, Ordering::Release);
+        let obeyed = std::mem::take(&mut self.obeyed);
+        if obeyed > 0 {
+            self.load.told.fetch_sub(obeyed, Ordering::AcqRel);
+        }
     }
 }

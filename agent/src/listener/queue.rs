@@ -1,27 +1,16 @@
 //! Connections that the kernel dropped because a queue of accepted connections was full.
+//!
+//! Each socket has a count of its own ([`socket_drops`](crate::sys::socket_drops)). Where it cannot be read, the count of the network
+//! namespace bounds it from above: on a node, others listen there as well.
 
 use std::fs;
 
 /// Where the kernel counts them, for the network namespace of this process.
 const NETSTAT: &str = "/proc/self/net/netstat";
 
-/// Whether the counters of the network namespace are the agent's own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum QueueCounters {
-    /// Nobody else listens in the namespace, as in a pod.
-    Own,
-    /// Others do, as on a node: the counters say nothing about the agent.
-    Shared,
-}
-
-impl QueueCounters {
-    /// Connections dropped since the namespace exists; none where the counters say nothing or cannot be read.
-    pub(super) fn read(self) -> Option<u64> {
-        match self {
-            QueueCounters::Own => drops(&fs::read_to_string(NETSTAT).ok()?),
-            QueueCounters::Shared => None,
-        }
-    }
+/// Connections dropped in the network namespace since it exists, whoever listened; none where that cannot be read.
+pub(super) fn namespace_drops() -> Option<u64> {
+    drops(&fs::read_to_string(NETSTAT).ok()?)
 }
 
 /// `ListenDrops` of the group `TcpExt`, which counts also what `ListenOverflows` counts.
@@ -56,7 +45,6 @@ mod tests {
 
     #[test]
     fn the_kernel_counts_for_every_namespace() {
-        assert!(QueueCounters::Own.read().is_some());
-        assert_eq!(QueueCounters::Shared.read(), None);
+        assert!(namespace_drops().is_some());
     }
 }

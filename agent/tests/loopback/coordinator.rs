@@ -21,8 +21,8 @@ use reachproof_agent::{
     seams::{Net, SystemClock},
 };
 use reachproof_proto::v1::{
-    Ack, AgentMessage, Assignment, Cancel, CoordinatorMessage, Fence, Hello, ListenReport,
-    ObservationBatch, Welcome,
+    Ack, AgentMessage, Assignment, Cancel, CoordinatorMessage, Fence, Heartbeat, Hello,
+    ListenReport, ObservationBatch, Ping, Welcome,
     agent_message::Body,
     control_server::{Control, ControlServer},
     coordinator_message,
@@ -202,6 +202,27 @@ impl AgentStream {
         let run = "run".to_owned();
         self.say(coordinator_message::Body::Fence(Fence { run, number }))
             .await;
+    }
+
+    /// Asks for a heartbeat.
+    pub(crate) async fn ping(&self, number: u64) {
+        self.say(coordinator_message::Body::Ping(Ping { number }))
+            .await;
+    }
+
+    /// The next heartbeats up to the answer to a ping; nothing else may come before it.
+    pub(crate) async fn heartbeats(&mut self, ping: u64) -> Vec<Heartbeat> {
+        let mut heartbeats = Vec::new();
+        loop {
+            let body = self.hear().await;
+            let Body::Heartbeat(heartbeat) = body else {
+                panic!("no heartbeat: {body:?}")
+            };
+            heartbeats.push(heartbeat);
+            if heartbeat.ping == ping {
+                return heartbeats;
+            }
+        }
     }
 
     /// Acknowledges batches.

@@ -6,7 +6,9 @@ use std::{
 };
 
 use reachproof_agent::config::Kind;
-use reachproof_proto::v1::{Assignment, EndpointReport, FenceReport, Listen, agent_message::Body};
+use reachproof_proto::v1::{
+    Assignment, EndpointReport, FenceReport, Listen, ListenDrops, agent_message::Body,
+};
 use tokio::time::sleep;
 
 use crate::coordinator::{AgentStream, Coordinator, KNOWN_NAME, RunningAgent};
@@ -116,21 +118,26 @@ async fn a_fence_waits_for_the_acknowledgements_that_let_the_rest_be_sent() {
 }
 
 #[tokio::test]
-async fn full_queues_are_told_where_the_counters_are_the_agents_own() {
-    for (kind, own) in [
-        (Kind::Pod, true),
-        (Kind::Fargate, true),
-        (Kind::Node, false),
-    ] {
+async fn what_full_queues_dropped_is_told_for_each_socket_and_for_all() {
+    for (number, kind) in [(2, Kind::Pod), (3, Kind::Fargate), (4, Kind::Node)] {
         let mut coordinator = Coordinator::start().await;
         let mut config = coordinator.config("127.0.0.1");
         config.kind = kind;
+        config.addresses.push("::1".parse().unwrap());
         let agent = RunningAgent::start(config);
         let mut stream = coordinator.welcomed().await;
-        assign(&mut stream, 1, Some(free_port(2))).await;
+        let port = free_port(number);
+        assign(&mut stream, 1, Some(port)).await;
         stream.fence(1).await;
         let (_, report) = until_fence(&mut stream).await;
-        assert_eq!(report.accept_queue_drops.is_some(), own, "{kind:?}");
+        assert!(report.accept_queue_drops.is_some(), "{kind:?}");
+        let drops = |address: &[u8]| ListenDrops {
+            address: address.to_vec(),
+            port: port.into(),
+            drops: 0,
+        };
+        let v6 = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        assert_eq!(report.listen_drops, [drops(&[127, 0, 0, 1]), drops(&v6)]);
         agent.stop().await;
     }
 }

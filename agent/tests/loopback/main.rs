@@ -13,6 +13,7 @@ mod dns;
 mod engine;
 mod fence;
 mod peers;
+mod pings;
 mod spool;
 mod stress;
 mod support;

@@ -10,7 +10,7 @@ use std::{
 
 use reachproof_agent::{
     engine::{Engine, PeerConnection},
-    listener::{Accepted, ListenOrder, Listeners, QueueCounters},
+    listener::{Accepted, ListenOrder, Listeners},
     outcome::{Errno, Outcome},
     peer::ask,
     probe::{Attempts, Finished, Identification, Probe, ProbeKind, RunName, Work},
@@ -44,13 +44,7 @@ fn few_listeners(
         .collect();
     let sink = Arc::new(move |accepted| sender.send(accepted).unwrap_or_default());
     (
-        Listeners::new(
-            addresses,
-            Arc::new(SystemClock),
-            sink,
-            connections_max,
-            QueueCounters::Own,
-        ),
+        Listeners::new(addresses, Arc::new(SystemClock), sink, connections_max),
         receiver,
     )
 }

@@ -9,7 +9,7 @@ use std::{
 
 use reachproof_agent::{
     engine::{Engine, Evidence, Pacing, Regime},
-    listener::{ListenOrder, Listeners, QueueCounters},
+    listener::{ListenOrder, Listeners},
     outcome::Outcome,
     policy::Policy,
     probe::{Finished, Probe, RunName, Work},
@@ -104,13 +104,7 @@ async fn a_burst_at_one_listener_is_never_called_silence() {
     drop(free);
     let (sender, accepted) = mpsc::channel();
     let sink = Arc::new(move |accepted| sender.send(accepted).unwrap());
-    let mut listeners = Listeners::new(
-        vec![loopback()],
-        Arc::new(SystemClock),
-        sink,
-        16,
-        QueueCounters::Own,
-    );
+    let mut listeners = Listeners::new(vec![loopback()], Arc::new(SystemClock), sink, 16);
     let order = ListenOrder { port, key: [1; 32] };
     let never = tokio::time::Instant::now() + Duration::from_secs(3600);
     let failures = listeners.open(&RunName::new("run"), &[order], never).await;

@@ -10,7 +10,7 @@ use clap::Args;
 use nix::sys::resource::UsageWho;
 use reachproof_agent::{
     engine::{Engine, Evidence, Pacing, PeerConnection, Regime, Sink},
-    listener::{ListenOrder, Listeners, QueueCounters},
+    listener::{ListenOrder, Listeners},
     peer::ask_all,
     policy::Policy,
     probe::{Attempts, Finished, Identification, Probe, ProbeKind, RunName, Work},
@@ -159,13 +159,7 @@ impl Checks {
         let (address, port) = OURS;
         let clock = Arc::new(SystemClock);
         let accepts = Arc::new(drop);
-        let mut listeners = Listeners::new(
-            vec![address.into()],
-            clock.clone(),
-            accepts,
-            64,
-            QueueCounters::Own,
-        );
+        let mut listeners = Listeners::new(vec![address.into()], clock.clone(), accepts, 64);
         let order = ListenOrder { port, key: [9; 32] };
         let never = tokio::time::Instant::now() + Duration::from_secs(3600);
         let failures = listeners.open(&RunName::new("peer"), &[order], never).await;
