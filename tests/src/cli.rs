@@ -31,7 +31,7 @@ const NOT_AS_STATED: u8 = 1;
 ///
 /// The network is made of namespaces and nftables rules: nothing is simulated in the program, and nothing is left
 /// afterwards. Needs no root. The exit code is that of `reachproof verify`: 0 as predicted and expected, 1 a
-/// contradiction or a broken expectation, 2 could not be done, 3 inconclusive.
+/// contradiction or a broken expectation, 2 could not be done, 3 an expectation is unverified or an agent is missing.
 #[derive(Debug, Parser)]
 #[command(name = "reachproof-lab", version, max_term_width = 100)]
 struct Arguments {

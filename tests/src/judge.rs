@@ -75,7 +75,8 @@ pub fn differences(
         found.extend(names.missing(expected, &report.findings));
     }
     found.extend(contradictions(expect, &report, &names));
-    found.extend(broken(expect, &report));
+    found.extend(expectations(&expect.broken, "broken", &report));
+    found.extend(expectations(&expect.unverified, "unverified", &report));
     Ok(found)
 }
 
@@ -101,28 +102,27 @@ fn contradictions(expect: &Expect, report: &Report, names: &Names) -> Vec<String
     found
 }
 
-/// Broken expectations must be exactly those that the world lists.
-fn broken(expect: &Expect, report: &Report) -> Vec<String> {
-    let broken: Vec<&str> = report
+/// The expectations in `state` must be exactly those that the world lists as such.
+fn expectations(listed: &[String], state: &str, report: &Report) -> Vec<String> {
+    let there: Vec<&str> = report
         .expectations
         .iter()
-        .filter(|expectation| expectation.state == "broken")
+        .filter(|expectation| expectation.state == state)
         .map(|expectation| expectation.name.as_str())
         .collect();
     let fits = |pattern: &str, name: &str| match pattern.strip_suffix('*') {
         Some(start) => name.starts_with(start),
         None => name == pattern,
     };
-    let missing = expect
-        .broken
+    let missing = listed
         .iter()
-        .filter(|pattern| !broken.iter().any(|name| fits(pattern, name)));
-    let extra = broken
+        .filter(|pattern| !there.iter().any(|name| fits(pattern, name)));
+    let extra = there
         .iter()
-        .filter(|name| !expect.broken.iter().any(|pattern| fits(pattern, name)));
+        .filter(|name| !listed.iter().any(|pattern| fits(pattern, name)));
     missing
-        .map(|pattern| format!("expectation `{pattern}` is not broken"))
-        .chain(extra.map(|name| format!("not expected: expectation `{name}` is broken")))
+        .map(|pattern| format!("expectation `{pattern}` is not {state}"))
+        .chain(extra.map(|name| format!("not expected: expectation `{name}` is {state}")))
         .collect()
 }
 
@@ -235,7 +235,11 @@ mod tests {
                 "flow": {"source": "10.0.1.1", "destination": "10.0.1.2", "protocol": "tcp", "port": 443},
                 "reason": null,
             }],
-            "expectations": [{"name": "nodes reach x", "state": "broken"}, {"name": "y", "state": "met"}],
+            "expectations": [
+                {"name": "nodes reach x", "state": "broken"},
+                {"name": "pods reach x", "state": "unverified"},
+                {"name": "y", "state": "met"},
+            ],
         })
     }
 
@@ -251,6 +255,7 @@ mod tests {
             },
             findings: vec![finding],
             broken: vec!["nodes *".to_owned()],
+            unverified: vec!["pods reach x".to_owned()],
         }
     }
 
@@ -266,6 +271,7 @@ mod tests {
     fn each_difference_is_named() {
         let mut wanted = expect(ExpectedKind::ConfirmedDeny);
         wanted.broken = vec!["z".to_owned()];
+        wanted.unverified = Vec::new();
         let found = differences(&wanted, &report("contradiction_open"), 3, &endpoints()).unwrap();
         assert_eq!(
             found,
@@ -276,6 +282,7 @@ mod tests {
                 "not expected: a -> b:443 contradiction_open",
                 "expectation `z` is not broken",
                 "not expected: expectation `nodes reach x` is broken",
+                "not expected: expectation `pods reach x` is unverified",
             ]
         );
     }

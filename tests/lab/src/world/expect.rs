@@ -25,6 +25,9 @@ pub struct Expect {
     /// Names of the expectations that are broken, and no other; a trailing `*` stands for any ending.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub broken: Vec<String>,
+    /// Names of those that are unverified, likewise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unverified: Vec<String>,
 }
 
 /// Kind of a finding, in the words of the report (SEMANTICS F.3).
