@@ -4,20 +4,18 @@
 
 mod queue;
 mod serve;
+mod socket;
 
 use std::{
     collections::BTreeMap,
     io,
     net::{IpAddr, SocketAddr},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::AtomicUsize},
     time::Instant,
 };
 
 use reachproof_proto::net::ProofKey;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc, oneshot, watch},
@@ -26,13 +24,16 @@ use tokio::{
 };
 use tracing::warn;
 
-use self::queue::namespace_drops;
+pub use self::socket::SocketDrops;
+use self::{
+    queue::namespace_drops,
+    socket::{ListeningSocket, bind},
+};
 use crate::{
     limits::{ACCEPT_PAUSE, BACKLOG},
     outcome::Errno,
     probe::RunName,
     seams::Clock,
-    sys::socket_drops,
 };
 
 /// One connection that a listener accepted.
@@ -91,23 +92,8 @@ struct Opening {
     drops_before: Option<u64>,
 }
 
-/// What the kernel dropped at one listening socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SocketDrops {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// Packets since it was opened.
-    pub drops: u32,
-}
-
 /// Asks a task to take what waits in its queue, and to say when it has, and what was dropped before.
 type Drain = oneshot::Sender<Option<SocketDrops>>;
-
-/// A socket that listens, and counts as one as long as it does.
-struct ListeningSocket {
-    listener: TcpListener,
-    sockets: Arc<AtomicUsize>,
-}
 
 /// One open port: a task for each address.
 struct Port {
@@ -302,44 +288,6 @@ impl Port {
     fn is_over(&self) -> bool {
         self.tasks.iter().all(|task| task.handle.is_finished())
     }
-}
-
-impl ListeningSocket {
-    /// Counts a socket.
-    fn new(listener: TcpListener, sockets: &Arc<AtomicUsize>) -> ListeningSocket {
-        sockets.fetch_add(1, Ordering::AcqRel);
-        ListeningSocket {
-            listener,
-            sockets: Arc::clone(sockets),
-        }
-    }
-
-    /// What was dropped here; none where the kernel does not say.
-    fn drops(&self) -> Option<SocketDrops> {
-        Some(SocketDrops {
-            address: self.listener.local_addr().ok()?,
-            drops: socket_drops(&self.listener).ok()?,
-        })
-    }
-}
-
-impl Drop for ListeningSocket {
-    fn drop(&mut self) {
-        self.sockets.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// Listens on one address.
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let kind = Type::STREAM.nonblocking().cloexec();
-    let socket = Socket::new_raw(Domain::for_address(address), kind, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
 }
 
 /// Accepts, reports and serves until the time in `closing`, or until its sender is gone.

@@ -10,12 +10,16 @@ use std::{
     env,
     net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
     sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use reachproof_agent::{
     engine::{Engine, Evidence, Pacing, PeerConnection, Regime, Sink},
     limits::Limits,
@@ -290,6 +294,36 @@ fn a_probe_by_hand_says_unreachable_and_who_said_so() {
         assert_eq!(said(&lines[0]), ("unreachable".into(), icmp.clone()));
         assert_eq!(said(&lines[1]), ("refused".into(), serde_json::Value::Null));
         assert_eq!(said(&lines[2]), ("unreachable".into(), icmp));
+    }
+}
+
+#[test]
+#[ignore = "needs user namespaces, ip and nft"]
+fn silence_of_a_process_that_was_stopped_meanwhile_is_its_own() {
+    if !is_inside(
+        "silence_of_a_process_that_was_stopped_meanwhile_is_its_own",
+        NETWORK,
+    ) {
+        return;
+    }
+    for (stopped, word) in [(false, "timeout"), (true, "starved")] {
+        let child = Command::new(env!("CARGO_BIN_EXE_reachproof-agent"))
+            .args(["probe", "10.9.0.1", "84", "--attempts=1"])
+            .arg("--timeout-ms=2500")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = Pid::from_raw(child.id().try_into().unwrap());
+        thread::sleep(Duration::from_millis(500));
+        if stopped {
+            // It goes on long before its deadline.
+            kill(pid, Signal::SIGSTOP).unwrap();
+            thread::sleep(Duration::from_secs(1));
+            kill(pid, Signal::SIGCONT).unwrap();
+        }
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(text, format!("10.9.0.1 84 {word}\n"));
     }
 }
 

@@ -1,8 +1,8 @@
 //! ICMP errors: whether one ended an attempt, and who sent it.
 //!
 //! `SO_ERROR` says ECONNREFUSED for a reset as well as for an ICMP port unreachable, which a firewall sends in the name of a host
-//! that it protects. The kernel keeps the ICMP error itself for a socket that asks for it [ip(7), ipv6(7) `IP_RECVERR`]; for a TCP
-//! handshake since 5.9 [LNX `tcp_v4_err`, `tcp_v6_err`]. An older one lets a port unreachable pass for a reset.
+//! that it protects. The kernel keeps the ICMP error itself for a socket that asks for it [ip(7) `IP_RECVERR`]; for a TCP handshake
+//! since 5.8 [LNX `tcp_v4_err`, `tcp_v6_err`, commit 45af29ca761c]. On an older one a port unreachable passes for a reset.
 
 use std::{
     io::IoSliceMut,
