@@ -14,7 +14,7 @@ use crate::resource::{Extent, RESOURCES, Resource};
 pub struct Right {
     /// API group; empty for the core group.
     pub group: &'static str,
-    /// Plural name, with the subresource after a slash (`pods/log`).
+    /// Plural name.
     pub resource: &'static str,
     /// Sorted verbs.
     pub verbs: &'static [&'static str],
@@ -27,8 +27,6 @@ pub struct Right {
 pub enum Scope {
     /// In all namespaces: a rule of a ClusterRole, bound by a ClusterRoleBinding.
     Cluster,
-    /// In one namespace: a rule of a Role.
-    Namespace(String),
     /// For one object: a rule of a Role with `resourceNames`.
     Object {
         /// Its namespace.
@@ -45,12 +43,8 @@ pub enum Account {
     Reader,
     /// Whoever does a run: reads, and follows what changes meanwhile.
     Run,
-    /// The coordinator in a cluster: reads, watches, reviews agents' tokens, and asks the API server to dial agents.
-    /// Exactly the cluster-wide part of SECURITY F.2; what it may do in its own namespace is not checked here.
-    Coordinator {
-        /// Namespaces of the agents.
-        agents: Vec<String>,
-    },
+    /// The coordinator in a cluster: reads, watches, and reviews agents' tokens: all that `deploy/rbac-reader.yaml` grants.
+    Coordinator,
 }
 
 impl Account {
@@ -62,7 +56,7 @@ impl Account {
         match self {
             Self::Reader => RESOURCES.iter().map(Right::read).collect(),
             Self::Run => RESOURCES.iter().map(Right::read_and_watch).collect(),
-            Self::Coordinator { agents } => {
+            Self::Coordinator => {
                 let mut rights: Vec<Right> = RESOURCES.iter().map(Right::follow).collect();
                 rights.push(Right {
                     group: "authentication.k8s.io",
@@ -70,17 +64,6 @@ impl Account {
                     verbs: &["create"],
                     scope: Scope::Cluster,
                 });
-                for namespace in agents {
-                    for resource in ["pods/log", "pods/proxy"] {
-                        let scope = Scope::Namespace(namespace.clone());
-                        rights.push(Right {
-                            group: "",
-                            resource,
-                            verbs: &["get"],
-                            scope,
-                        });
-                    }
-                }
                 rights
             }
         }
@@ -98,9 +81,12 @@ impl Right {
         Self::of(resource, &["list", "watch"])
     }
 
-    /// What a coordinator in the cluster has.
-    const fn follow(resource: &Resource) -> Self {
-        Self::of(resource, &["get", "list", "watch"])
+    /// What a coordinator in the cluster has: it also looks at the pod of each token, and at its node.
+    fn follow(resource: &Resource) -> Self {
+        match resource.plural {
+            "nodes" | "pods" => Self::of(resource, &["get", "list", "watch"]),
+            _ => Self::read_and_watch(resource),
+        }
     }
 
     const fn of(resource: &Resource, verbs: &'static [&'static str]) -> Self {
@@ -127,9 +113,6 @@ impl Right {
         );
         match &self.scope {
             Scope::Cluster => format!("`{grant}}}` to the account's ClusterRole"),
-            Scope::Namespace(namespace) => {
-                format!("`{grant}}}` to the account's Role in namespace `{namespace}`")
-            }
             Scope::Object { namespace, name } => format!(
                 "`{grant}, resourceNames: [{name}]}}` to the account's Role in namespace `{namespace}`"
             ),
@@ -138,19 +121,13 @@ impl Right {
 
     /// `spec.resourceAttributes` of an access review for one of the verbs.
     fn attributes(&self, verb: &str) -> Value {
-        let (resource, subresource) = match self.resource.split_once('/') {
-            Some((resource, subresource)) => (resource, subresource),
-            None => (self.resource, ""),
-        };
         let (namespace, name) = match &self.scope {
             Scope::Cluster => ("", ""),
-            Scope::Namespace(namespace) => (namespace.as_str(), ""),
             Scope::Object { namespace, name } => (*namespace, *name),
         };
         json!({
             "group": self.group,
-            "resource": resource,
-            "subresource": subresource,
+            "resource": self.resource,
             "verb": verb,
             "namespace": namespace,
             "name": name,
@@ -163,7 +140,6 @@ impl fmt::Display for Right {
         write!(formatter, "{} {}", self.verbs.join(", "), self.resource)?;
         match &self.scope {
             Scope::Cluster => Ok(()),
-            Scope::Namespace(namespace) => write!(formatter, " in {namespace}"),
             Scope::Object { namespace, name } => write!(formatter, " {name} in {namespace}"),
         }
     }

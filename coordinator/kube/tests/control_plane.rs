@@ -292,11 +292,7 @@ async fn the_account_has_exactly_the_rights_that_the_program_needs() {
     }
 
     let mut expected = BTreeSet::new();
-    for right in (Account::Coordinator {
-        agents: vec![NAMESPACE.to_owned()],
-    })
-    .rights()
-    {
+    for right in Account::Coordinator.rights() {
         for verb in right.verbs {
             match &right.scope {
                 Scope::Cluster => {
@@ -313,9 +309,6 @@ async fn the_account_has_exactly_the_rights_that_the_program_needs() {
                             .iter()
                             .map(|it| permission(right.group, right.resource, verb, it, "")),
                     );
-                }
-                Scope::Namespace(namespace) => {
-                    expected.insert(permission(right.group, right.resource, verb, namespace, ""));
                 }
                 Scope::Object { namespace, name } => {
                     expected.insert(permission(
@@ -507,11 +500,8 @@ async fn the_coordinators_account_holds_each_of_its_rights() {
     let server = connect(&cluster.kubeconfig(ACCOUNT), Limits::default())
         .await
         .unwrap();
-    let account = Account::Coordinator {
-        agents: vec![NAMESPACE.to_owned()],
-    };
-    let checked = check_rights(&server, &account).await;
-    assert_eq!(checked.len(), 15);
+    let checked = check_rights(&server, &Account::Coordinator).await;
+    assert_eq!(checked.len(), 13);
     assert!(
         checked
             .iter()

@@ -64,11 +64,9 @@ async fn without_an_api_server_the_rights_are_unknown() {
     let mut fake = Fake::start(|path, _| quiet(path)).await;
     fake.stop().await;
     let folder = tempfile::tempdir().unwrap();
-    let account = Account::Coordinator {
-        agents: vec!["reachproof".to_owned()],
-    };
+    let account = Account::Coordinator;
     let checks = examine(&entry(&folder, fake.address), limits(), &account).await;
-    assert_eq!(checks.len(), 16);
+    assert_eq!(checks.len(), 14);
     assert_eq!(checks[0].state, CheckState::Missing);
     assert!(
         checks[0].detail.contains("no answer for"),
