@@ -28,12 +28,13 @@ mod report_file;
 #[cfg(feature = "live")]
 mod snapshot;
 mod table;
+mod token;
 mod verify;
 
 /// Most gaps that are shown one by one, in lines: beyond, they are counted.
 const GAPS_SHOWN_MAX: usize = 20;
 
-/// Where `verify` and `manifests` keep CA and token, unless told otherwise: both must use the same.
+/// Where `verify`, `token` and `manifests` keep their keys, unless told otherwise: all must use the same.
 const CREDENTIALS_DIRECTORY: &str = "reachproof-credentials";
 
 /// Shows whether the network of an EKS cluster does what its security groups say.
@@ -56,6 +57,8 @@ enum Command {
     Diff(diff::Arguments),
     /// Does one run: predicts, lets agents probe, compares, reports.
     Verify(verify::VerifyArguments),
+    /// Prints a token for one agent outside a cluster: name, kind and addresses are in it.
+    Token(token::Arguments),
     /// Prints what one run needs on a cluster: agents with CA, token and policy, for `kubectl apply -f -`.
     Manifests(manifests::Arguments),
     /// Reads a cluster into a directory that every other command takes.
@@ -134,6 +137,9 @@ pub(crate) enum CliError {
     /// The manifests could not be made.
     #[error("cannot make the manifests")]
     Manifests(#[from] manifests::ManifestsError),
+    /// The token could not be made.
+    #[error("cannot make the token")]
+    Token(#[from] token::TokenFailure),
     /// The snapshot could not be written.
     #[cfg(feature = "live")]
     #[error("cannot keep the snapshot")]
@@ -153,6 +159,7 @@ pub(crate) fn main() -> process::ExitCode {
         Command::Verify(arguments) => verify::verify(&arguments)
             .map(ExitCode::Judged)
             .map_err(CliError::Verify),
+        Command::Token(arguments) => token::run(&arguments),
         Command::Manifests(arguments) => manifests::run(&arguments),
         #[cfg(feature = "live")]
         Command::Snapshot(arguments) => snapshot::run(&arguments),

@@ -92,6 +92,15 @@ impl SourceArguments {
         Err(WorldFailure::Unnamed)
     }
 
+    /// Whether an API server is read, which can review tokens as well.
+    pub(crate) fn has_api_server(&self) -> bool {
+        #[cfg(feature = "live")]
+        if self.cluster.is_some() {
+            return self.access.entry().is_some();
+        }
+        false
+    }
+
     /// Whether the world is a saved one, which does not change.
     pub(crate) fn is_saved(&self) -> bool {
         self.snapshot.is_some()

@@ -1,13 +1,18 @@
 //! Agents as ordinary processes, each in the namespace of its endpoint.
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime};
 
 use reachproof_lab::EndpointKind;
 use reachproof_lab::world::{AgentPlace, AgentPresence};
+use reachproof_model::observation::AgentName;
+use reachproof_model::plan::AgentKind;
+use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, TOKEN_LIFE, TokenHolder};
+use reachproof_verify::{Credentials, SystemRandomness};
 
 use crate::error::RunnerError;
 use crate::stage::Stage;
@@ -31,8 +36,72 @@ pub struct Dial {
     pub address: SocketAddr,
     /// File with the certificate of its CA.
     pub ca: PathBuf,
-    /// File with the run token.
-    pub token: PathBuf,
+    /// Directory with the token of each agent, in a file of its name.
+    pub tokens: PathBuf,
+}
+
+impl Dial {
+    /// What the agents of a stage need for the coordinator that uses `credentials`: each gets a token of its own.
+    ///
+    /// # Errors
+    /// [`RunnerError::Write`], [`RunnerError::Credentials`], [`RunnerError::NoCoordinator`], [`RunnerError::Token`].
+    pub fn with_tokens(stage: &Stage) -> Result<Self, RunnerError> {
+        let directory = stage.credentials();
+        let credentials = Credentials::in_directory(&directory, &SystemRandomness::default())?;
+        let dial = Dial {
+            address: stage.control_address()?,
+            ca: directory.join(CA_CERTIFICATE_FILE),
+            tokens: stage.log("tokens"),
+        };
+        fs::create_dir_all(&dial.tokens).map_err(|source| RunnerError::Write {
+            path: dial.tokens.clone(),
+            source,
+        })?;
+        for place in &stage.expanded.agents {
+            dial.give(
+                place,
+                &token(&credentials, place, SystemTime::now(), TOKEN_LIFE)?,
+            )?;
+        }
+        Ok(dial)
+    }
+
+    /// Lets the agent at `place` dial with `token`.
+    ///
+    /// # Errors
+    /// [`RunnerError::Write`].
+    pub fn give(&self, place: &AgentPlace, token: &str) -> Result<(), RunnerError> {
+        let path = self.token(place);
+        fs::write(&path, token).map_err(|source| RunnerError::Write { path, source })
+    }
+
+    /// File with the token of the agent at `place`.
+    #[must_use]
+    pub fn token(&self, place: &AgentPlace) -> PathBuf {
+        self.tokens.join(&place.endpoint)
+    }
+}
+
+/// The token that `credentials` sign for the agent at `place`, valid from `now` for `life`.
+///
+/// # Errors
+/// [`RunnerError::Name`], [`RunnerError::Token`].
+pub fn token(
+    credentials: &Credentials,
+    place: &AgentPlace,
+    now: SystemTime,
+    life: Duration,
+) -> Result<String, RunnerError> {
+    let holder = TokenHolder {
+        name: &AgentName::try_from(place.endpoint.as_str())?,
+        kind: match place.kind {
+            EndpointKind::Node | EndpointKind::ControlPlane => AgentKind::Node,
+            EndpointKind::Pod => AgentKind::Pod,
+            EndpointKind::Fargate => AgentKind::Fargate,
+        },
+        addresses: &place.addresses,
+    };
+    Ok(credentials.token(holder, now, life)?)
 }
 
 /// Agents that run until this is dropped, which kills them and waits for them.
@@ -141,7 +210,7 @@ fn add_arguments(command: &mut Command, dial: &Dial, place: &AgentPlace) {
         .arg("--ca")
         .arg(&dial.ca)
         .arg("--token-file")
-        .arg(&dial.token)
+        .arg(dial.token(place))
         .args(["--name", &place.endpoint])
         .args(["--kind", kind]);
     if let Some(node) = &place.node {

@@ -9,14 +9,13 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use reachproof_model::plan::Depth;
-use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, TOKEN_FILE};
 use serde_json::Value;
 
 use crate::agents::Dial;
 use crate::error::RunnerError;
 use crate::stage::Stage;
 
-/// Longest wait for the coordinator to write its credentials: it does so first, and a busy machine is slow.
+/// Longest wait for the coordinator to listen: it does so before it reads the world, and a busy machine is slow.
 const START_MAX: Duration = Duration::from_secs(20);
 
 /// Longest run: gathering, three rounds of silence, and room for a busy machine.
@@ -56,7 +55,7 @@ impl Coordinator {
     /// all.
     ///
     /// # Errors
-    /// [`RunnerError::Coordinator`] if it cannot be started or writes no credentials.
+    /// [`RunnerError::Coordinator`] if it cannot be started, [`RunnerError::CoordinatorEnded`] if it does not listen.
     pub fn start(
         stage: &Stage,
         program: &Path,
@@ -123,7 +122,9 @@ impl Coordinator {
     ) -> Result<(Self, Dial), RunnerError> {
         let failed = |source| RunnerError::Coordinator { source };
         let (report, log) = (stage.log("report"), stage.log("coordinator"));
-        let address = stage.control_address()?;
+        // The credentials are made here, so that agents have tokens: the coordinator takes them.
+        let dial = Dial::with_tokens(stage)?;
+        let address = dial.address;
         command
             .args(["--listen", &address.to_string()])
             .arg("--expect")
@@ -142,12 +143,8 @@ impl Coordinator {
             report,
             log,
         };
-        let dial = Dial {
-            address,
-            ca: stage.credentials().join(CA_CERTIFICATE_FILE),
-            token: stage.credentials().join(TOKEN_FILE),
-        };
-        coordinator.until(START_MAX, || dial.ca.exists() && dial.token.exists())?;
+        // A coordinator that cannot start says so before agents are asked to dial.
+        coordinator.until(START_MAX, || stage.is_control_open())?;
         Ok((coordinator, dial))
     }
 
@@ -225,7 +222,7 @@ impl Coordinator {
                 return Err(self.ended(status.to_string()));
             }
             if Instant::now() > end {
-                return Err(self.ended("wrote no credentials".to_owned()));
+                return Err(self.ended("did not listen".to_owned()));
             }
             std::thread::sleep(STEP);
         }

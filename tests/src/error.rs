@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use reachproof_lab::world::WorldError;
 use reachproof_lab::{IsolateError, LabError};
+use reachproof_model::observation::InvalidAgentName;
+use reachproof_verify::token::TokenError;
 use thiserror::Error;
 
 /// Binaries of the workspace could not be built or found.
@@ -67,6 +69,12 @@ pub enum RunnerError {
         #[source]
         source: io::Error,
     },
+    /// An agent's place has a name that no agent may have.
+    #[error(transparent)]
+    Name(#[from] InvalidAgentName),
+    /// A token could not be made.
+    #[error("cannot make the token of an agent")]
+    Token(#[from] TokenError),
     /// An agent did not open its peer port.
     #[error("{agent} does not listen: its log says why")]
     NotListening {

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use reachproof_lab::world::{AgentPlace, Expect, World};
 use reachproof_verify::config::{ExpectedAgents, RESUME_WAIT, SnapshotContent};
-use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, TOKEN_FILE};
+use reachproof_verify::door::CONNECTIONS_PER_ADDRESS;
 use reachproof_verify::random::SystemRandomness;
 use reachproof_verify::report::human::{Colour, Terminal};
 use reachproof_verify::report::{Allowed, human, json};
@@ -67,22 +67,19 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<Ending, RunnerError> {
     let random = Arc::new(SystemRandomness::default());
-    let directory = stage.credentials();
-    let credentials = Credentials::in_directory(&directory, random.as_ref())?;
-    let address = stage.control_address()?;
+    let dial = Dial::with_tokens(stage)?;
+    let credentials = Credentials::in_directory(&stage.credentials(), random.as_ref())?;
+    let address = dial.address;
     let listener = stage.listener()?;
     let listener = tokio::net::TcpListener::from_std(listener)
         .map_err(|source| RunnerError::Listen { address, source })?;
-    let dial = Dial {
-        address,
-        ca: directory.join(CA_CERTIFICATE_FILE),
-        token: directory.join(TOKEN_FILE),
-    };
     let program = AgentProgram::Runner(program);
     let agents = Agents::start(stage, program, &dial, &options.places)?;
     let config = RunConfig {
         snapshot: Arc::new(stage.snapshot()),
         credentials,
+        reviewer: None,
+        connections_per_address: CONNECTIONS_PER_ADDRESS,
         expected: expected(stage, options),
         wait: options.wait,
         settle: Duration::ZERO,

@@ -225,6 +225,20 @@ impl Stage {
         Ok(())
     }
 
+    /// Whether somebody listens where the coordinator belongs.
+    pub(crate) fn is_control_open(&self) -> bool {
+        let sockets = || {
+            ["tcp", "tcp6"].into_iter().any(|family| {
+                let sockets = fs::read_to_string(format!("/proc/thread-self/net/{family}"));
+                sockets.unwrap_or_default().lines().any(is_control_socket)
+            })
+        };
+        match &self.coordinator {
+            None => sockets(),
+            Some(name) => self.lab.within(name, sockets).unwrap_or(false),
+        }
+    }
+
     /// Opens the coordinator's socket, in the namespace where the world wants it.
     ///
     /// # Errors
@@ -241,6 +255,14 @@ impl Stage {
             .map_err(|source| RunnerError::Listen { address, source })?;
         Ok(listener)
     }
+}
+
+/// Whether a line of `/proc/net/tcp` is a socket that listens on [`CONTROL_PORT`].
+fn is_control_socket(line: &str) -> bool {
+    let mut words = line.split_whitespace().skip(1);
+    let (local, state) = (words.next(), words.nth(1));
+    let port = format!(":{CONTROL_PORT:04X}");
+    local.is_some_and(|local| local.ends_with(&port)) && state == Some("0A")
 }
 
 /// Addresses of the world's CoreDNS pods.

@@ -3,18 +3,18 @@
 use std::error::Error;
 use std::fs;
 use std::process::{Command, ExitCode};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::Signal;
 use reachproof_lab::world::World;
 use reachproof_model::plan::Depth;
-use reachproof_tests::agents::{AgentProgram, Agents, Dial};
+use reachproof_tests::agents::{AgentProgram, Agents, Dial, token};
 use reachproof_tests::binaries::{binary, build};
 use reachproof_tests::coordinator::Coordinator;
 use reachproof_tests::harness::{Case, CaseResult, run_cases};
 use reachproof_tests::judge::differences;
 use reachproof_tests::stage::Stage;
-use reachproof_verify::credentials::CA_CERTIFICATE_FILE;
+use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, TOKEN_LIFE};
 use reachproof_verify::{Credentials, SystemRandomness};
 use serde_json::Value;
 
@@ -229,52 +229,32 @@ fn counted(rules: &str) -> Option<u64> {
     rest.split(' ').next()?.parse().ok()
 }
 
-/// Three agents try to attach with something that is not right; the others attach.
+/// Four agents try to attach with something that is not right; the others attach.
 fn refuse() -> CaseResult {
     let world = World::builtin("default")?;
     let stage = Stage::up(&world)?;
     let (coordinator, dial) = Coordinator::start(&stage, &binary("reachproof")?, WAIT_IN_VAIN)?;
     let agent = binary("reachproof-agent")?;
     let other = stage.log("other-credentials");
-    Credentials::in_directory(&other, &SystemRandomness::default())?;
-    let (wrong, empty) = (stage.log("wrong-token"), stage.log("empty"));
-    fs::write(&wrong, "0".repeat(64))?;
-    fs::write(&empty, "")?;
-    let bad = [
-        (
-            "node-1",
-            Dial {
-                token: wrong,
-                ..dial.clone()
-            },
-        ),
-        (
-            "node-2",
-            Dial {
-                ca: other.join(CA_CERTIFICATE_FILE),
-                ..dial.clone()
-            },
-        ),
-        (
-            "web",
-            Dial {
-                token: empty,
-                ..dial.clone()
-            },
-        ),
-        (
-            "fargate-b",
-            Dial {
-                token: stage.log("no-such-file"),
-                ..dial.clone()
-            },
-        ),
-    ];
+    let credentials = Credentials::in_directory(&other, &SystemRandomness::default())?;
+    let foreign = Dial {
+        ca: other.join(CA_CERTIFICATE_FILE),
+        ..dial.clone()
+    };
     let mut agents = Agents::default();
     for place in &stage.expanded.agents {
-        let own = bad.iter().find(|(name, _)| *name == place.endpoint);
-        let dial = own.map_or(&dial, |(_, dial)| dial);
-        agents.add(&stage, AgentProgram::Agent(&agent), dial, place)?;
+        let mut own = &dial;
+        match place.endpoint.as_str() {
+            "node-1" => {
+                let now = SystemTime::now();
+                dial.give(place, &token(&credentials, place, now, TOKEN_LIFE)?)?;
+            }
+            "node-2" => own = &foreign,
+            "web" => dial.give(place, "")?,
+            "fargate-b" => fs::remove_file(dial.token(place))?,
+            _ => {}
+        }
+        agents.add(&stage, AgentProgram::Agent(&agent), own, place)?;
     }
     let (exit, report) = coordinator.finish()?;
     drop(agents);

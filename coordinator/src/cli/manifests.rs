@@ -11,14 +11,20 @@ mod agent;
 mod argument;
 mod namespace;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::time::SystemTime;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use ipnet::IpNet;
-use reachproof_model::snapshot::{FargateProfile, Snapshot};
+use reachproof_model::observation::{AgentName, InvalidAgentName};
+use reachproof_model::plan::AgentKind;
+use reachproof_model::snapshot::{FargateProfile, Platform, Snapshot};
 use reachproof_proto::endpoint::EndpointName;
-use reachproof_verify::credentials::CredentialsError;
+use reachproof_verify::audience::Audience;
+use reachproof_verify::credentials::{CredentialsError, TOKEN_LIFE, TokenHolder};
+use reachproof_verify::token::TokenError;
 use reachproof_verify::{Credentials, SystemRandomness};
 use serde_json::Value;
 use thiserror::Error;
@@ -33,7 +39,11 @@ use crate::source::SourceArguments;
 /// What stands above the objects.
 const HEADER: &str = "\
 # Agents of one run of reachproof; `kubectl apply -f -` takes this, `kubectl delete -f -` takes them away.
-# Holds the token of the run: whoever has it can pretend to be one of these agents, and nothing else.
+";
+
+/// What stands above them if tokens are among them.
+const HEADER_SIGNED: &str = "\
+# Holds a token for each node, valid for 24 h: whoever has one can pretend to be the agent of that node, and nothing else.
 ";
 
 /// What `manifests` is told.
@@ -54,9 +64,22 @@ pub(crate) struct Arguments {
     /// is reachproof
     #[arg(long, value_name = "NAMESPACE/LABEL=VALUE", num_args = 1..)]
     fargate: Vec<FargatePods>,
-    /// Directory with ca.crt, ca.key and token, the same as for verify; made if there is none
+    /// Who vouches for the agents: the API server that reviews their projected tokens, or a token for each node, signed by
+    /// the key in --credentials, for agents in the host network alone [default: reviewed with --cluster, else signed]
+    #[arg(long, value_enum)]
+    tokens: Option<TokensArgument>,
+    /// Directory with ca.crt, ca.key and token.key, the same as for verify; made if there is none
     #[arg(long, value_name = "DIRECTORY", default_value = CREDENTIALS_DIRECTORY)]
     credentials: PathBuf,
+}
+
+/// Who vouches for the agents (SECURITY B.0).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TokensArgument {
+    /// The API server, which reviews the tokens that it projects into the pods
+    Reviewed,
+    /// The key in --credentials, which signs a token for each node
+    Signed,
 }
 
 /// The manifests could not be made.
@@ -85,7 +108,34 @@ pub(crate) enum ManifestsError {
         /// Namespace of the DaemonSet.
         namespace: String,
     },
-    /// CA and token could not be read or made.
+    /// Nobody knows the addresses of a pod before it starts, so no token can name them.
+    #[error(
+        "a pod on Fargate needs an API server that reviews its token: pass --tokens reviewed, or leave --fargate out"
+    )]
+    FargateSigned,
+    /// No node could get a token.
+    #[error(
+        "the snapshot has no node with an address, so no token can be signed: add nodes, or pass --tokens reviewed"
+    )]
+    NoNodes,
+    /// The audience of the tokens has the name of the cluster in it.
+    #[error(
+        "the snapshot does not name its cluster, which tokens are reviewed for: add describe-cluster, or pass --tokens signed"
+    )]
+    Unnamed,
+    /// The token of a node could not be signed.
+    #[error("cannot sign the token of the node `{node}`")]
+    Token {
+        /// Name of the node.
+        node: String,
+        /// Cause.
+        #[source]
+        source: TokenError,
+    },
+    /// The name of a node is not one of an agent.
+    #[error("the node has no usable name")]
+    NodeName(#[from] InvalidAgentName),
+    /// The keys could not be read or made.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
     /// The objects could not be written as YAML.
@@ -99,14 +149,24 @@ pub(crate) enum ManifestsError {
 /// [`CliError`] when the world, the credentials or the answer cannot be had. Nothing is printed then.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     let snapshot = decoded(&arguments.source)?;
-    let text = text(arguments, &snapshot)?;
+    let text = text(arguments, &snapshot, SystemTime::now())?;
     io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::Answered)
 }
 
-/// The whole answer.
-fn text(arguments: &Arguments, snapshot: &Snapshot) -> Result<String, ManifestsError> {
-    let agents = agents(arguments, snapshot);
+/// The whole answer, at `now`.
+fn text(
+    arguments: &Arguments,
+    snapshot: &Snapshot,
+    now: SystemTime,
+) -> Result<String, ManifestsError> {
+    let tokens = tokens(arguments);
+    let audience = match tokens {
+        TokensArgument::Reviewed => Some(audience(snapshot)?),
+        TokensArgument::Signed => None,
+    };
+    let agents = agents(arguments, snapshot, audience.as_ref());
+    check_tokens(arguments, tokens)?;
     check_profiles(snapshot, &agents)?;
     if snapshot.fargate_profiles().is_empty() && !arguments.fargate.is_empty() {
         eprintln!(
@@ -116,12 +176,16 @@ fn text(arguments: &Arguments, snapshot: &Snapshot) -> Result<String, ManifestsE
     let policy = policy(snapshot)?;
     let credentials =
         Credentials::in_directory(&arguments.credentials, &SystemRandomness::default())?;
+    let (header, tokens) = match tokens {
+        TokensArgument::Reviewed => ("", None),
+        TokensArgument::Signed => (HEADER_SIGNED, Some(signed(snapshot, &credentials, now)?)),
+    };
     let contents = Contents {
         ca_certificate: credentials.ca_certificate,
-        token: credentials.token,
         policy: yaml_serde::to_string(&policy)?,
+        tokens,
     };
-    let mut text = HEADER.to_owned();
+    let mut text = format!("{HEADER}{header}");
     for object in objects(&agents, &contents) {
         text.push_str("---\n");
         text.push_str(&yaml_serde::to_string(&object)?);
@@ -129,26 +193,97 @@ fn text(arguments: &Arguments, snapshot: &Snapshot) -> Result<String, ManifestsE
     Ok(text)
 }
 
+/// Who vouches for the agents.
+fn tokens(arguments: &Arguments) -> TokensArgument {
+    arguments.tokens.unwrap_or({
+        if arguments.source.has_api_server() {
+            TokensArgument::Reviewed
+        } else {
+            TokensArgument::Signed
+        }
+    })
+}
+
+/// Refuses what signed tokens cannot do, and tells what they leave out.
+fn check_tokens(arguments: &Arguments, tokens: TokensArgument) -> Result<(), ManifestsError> {
+    match tokens {
+        TokensArgument::Reviewed => Ok(()),
+        TokensArgument::Signed if !arguments.fargate.is_empty() => {
+            Err(ManifestsError::FargateSigned)
+        }
+        TokensArgument::Signed => {
+            eprintln!(
+                "gap: without an API server that reviews tokens there are agents in the host network only: \
+                 nobody knows the addresses of a pod before it starts"
+            );
+            Ok(())
+        }
+    }
+}
+
+/// The audience of the agents' tokens.
+fn audience(snapshot: &Snapshot) -> Result<Audience, ManifestsError> {
+    let cluster = snapshot.cluster().map(|cluster| cluster.name.as_str());
+    match cluster {
+        Some(name) if !name.is_empty() => Ok(Audience::of_cluster(name)),
+        Some(_) | None => Err(ManifestsError::Unnamed),
+    }
+}
+
+/// A token for the agent of each EC2 node, by the name of the node.
+fn signed(
+    snapshot: &Snapshot,
+    credentials: &Credentials,
+    now: SystemTime,
+) -> Result<BTreeMap<String, String>, ManifestsError> {
+    let nodes = snapshot.nodes().iter();
+    let nodes = nodes.filter(|node| node.platform == Platform::Ec2 && !node.addresses.is_empty());
+    let mut tokens = BTreeMap::new();
+    for node in nodes {
+        let holder = TokenHolder {
+            name: &AgentName::try_from(node.name.as_str())?,
+            kind: AgentKind::Node,
+            addresses: &node.addresses,
+        };
+        let token = credentials.token(holder, now, TOKEN_LIFE);
+        let token = token.map_err(|source| ManifestsError::Token {
+            node: node.name.to_string(),
+            source,
+        })?;
+        tokens.insert(node.name.to_string(), token);
+    }
+    if tokens.is_empty() {
+        return Err(ManifestsError::NoNodes);
+    }
+    Ok(tokens)
+}
+
 /// The agents that are asked for.
-fn agents(arguments: &Arguments, snapshot: &Snapshot) -> Vec<Agent> {
+fn agents(arguments: &Arguments, snapshot: &Snapshot, audience: Option<&Audience>) -> Vec<Agent> {
     let endpoint = snapshot.cluster().and_then(|cluster| cluster.endpoint());
     // An agent refuses any other name, and must start without.
     let endpoint = endpoint.and_then(|name| name.parse::<EndpointName>().ok());
-    let host = arguments.host_network.then_some(Place::Host);
-    let fargate = arguments.fargate.iter().enumerate();
-    let fargate = fargate.map(|(place, pods)| Place::Fargate {
-        number: place + 1,
-        pods: pods.clone(),
-    });
-    let places = [Place::Pod].into_iter().chain(host).chain(fargate);
-    places
+    places(arguments, audience.is_some())
         .map(|place| Agent {
             place,
             image: arguments.image.clone(),
             coordinator: arguments.coordinator.clone(),
             cluster_endpoint: endpoint.clone(),
+            audience: audience.cloned(),
         })
         .collect()
+}
+
+/// Where agents run; without reviews in the host network alone.
+fn places(arguments: &Arguments, are_reviewed: bool) -> impl Iterator<Item = Place> {
+    let pod = are_reviewed.then_some(Place::Pod);
+    let host = (arguments.host_network || !are_reviewed).then_some(Place::Host);
+    let fargate = arguments.fargate.iter().enumerate();
+    let fargate = fargate.map(|(place, pods)| Place::Fargate {
+        number: place + 1,
+        pods: pods.clone(),
+    });
+    pod.into_iter().chain(host).chain(fargate)
 }
 
 /// Refuses what Fargate profiles would put elsewhere. Profiles that the snapshot does not have are not judged.

@@ -10,7 +10,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use reachproof_model::plan::Depth;
-use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, TOKEN_FILE};
+use reachproof_verify::credentials::CA_CERTIFICATE_FILE;
+use reachproof_verify::door::CONNECTIONS_PER_ADDRESS;
 use reachproof_verify::report::Allowed;
 use reachproof_verify::report::human::{Colour, Terminal, render, render_missing};
 use reachproof_verify::report::json;
@@ -50,9 +51,12 @@ pub(crate) struct VerifyArguments {
     /// it could touch, 0s does not wait. Saved snapshots do not change
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     settle: Duration,
-    /// Directory with ca.crt, ca.key and token; made if there is none. Agents need ca.crt and token
+    /// Directory with ca.crt, ca.key and token.key; made if there is none. Agents need ca.crt and a token of their own
     #[arg(long, value_name = "DIRECTORY", default_value = CREDENTIALS_DIRECTORY)]
     credentials: PathBuf,
+    /// Connections that one peer address may have at once; more where many agents dial in behind one address
+    #[arg(long, value_name = "N", default_value_t = CONNECTIONS_PER_ADDRESS)]
+    connections_per_address: usize,
     /// Format of the report on standard output
     #[arg(short, long, value_enum, default_value = "table")]
     output: Format,
@@ -161,6 +165,8 @@ async fn run(arguments: &VerifyArguments) -> anyhow::Result<Report> {
     let config = RunConfig {
         snapshot: arguments.source.world()?,
         credentials: Credentials::in_directory(&arguments.credentials, random.as_ref())?,
+        reviewer: None,
+        connections_per_address: arguments.connections_per_address,
         expected: expected(arguments.expect.as_deref())?,
         wait: arguments.wait,
         settle: if arguments.source.is_saved() {
@@ -240,6 +246,11 @@ fn drawn_seed(random: &dyn Random) -> anyhow::Result<u64> {
 
 /// Reads a duration like `500ms`, `60s` or `5m`.
 fn duration(text: &str) -> Result<Duration, String> {
+    duration_up_to(text, WAIT_MAX)
+}
+
+/// The same, up to `most`.
+pub(super) fn duration_up_to(text: &str, most: Duration) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
     let unit = text.get(digits.len()..).unwrap_or_default();
     let wrong = || format!("`{text}` is not a duration, write it like 500ms, 60s or 5m");
@@ -251,8 +262,9 @@ fn duration(text: &str) -> Result<Duration, String> {
         "h" => Duration::from_secs(u64::from(number) * 60 * 60),
         _ => return Err(wrong()),
     };
-    if duration > WAIT_MAX {
-        return Err(format!("`{text}` is longer than a day"));
+    if duration > most {
+        let hours = most.as_secs() / 3_600;
+        return Err(format!("`{text}` is longer than {hours} h"));
     }
     Ok(duration)
 }
@@ -293,9 +305,8 @@ fn file_terminal() -> Terminal {
 fn hint(listener: &TcpListener, credentials: &Path) {
     if let (true, Ok(address)) = (io::stderr().is_terminal(), listener.local_addr()) {
         eprintln!(
-            "agents: reachproof-agent run --coordinator https://{address} --ca {} --token-file {} ...",
+            "agents: reachproof-agent run --coordinator https://{address} --ca {} --token-file FILE ..., each FILE by `reachproof token`",
             credentials.join(CA_CERTIFICATE_FILE).display(),
-            credentials.join(TOKEN_FILE).display()
         );
     }
 }

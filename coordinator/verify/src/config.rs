@@ -7,8 +7,10 @@ use std::time::{Duration, SystemTime};
 use reachproof_model::plan::Depth;
 
 use crate::credentials::Credentials;
+use crate::identity::Authenticator;
 use crate::random::Random;
 use crate::source::WorldSource;
+use crate::token::Clock;
 
 /// Default of [`RunConfig::resume_wait`]: a dead stream is noticed within 25 s, and the first dial after it comes within
 /// the window of `Welcome`.
@@ -38,8 +40,15 @@ pub enum SnapshotContent {
 pub struct RunConfig {
     /// The world, read before and after the probes: a saved snapshot by its path (DESIGN 5), or a cluster.
     pub snapshot: Arc<dyn WorldSource>,
-    /// CA, token and server certificate.
+    /// CA, key of the tokens and server certificate.
     pub credentials: Credentials,
+    /// Reviews service-account tokens; absent where nobody can.
+    pub reviewer: Option<Arc<dyn Authenticator>>,
+    /// Connections that one peer address may have at once; [`CONNECTIONS_PER_ADDRESS`] unless many agents dial in behind
+    /// one address.
+    ///
+    /// [`CONNECTIONS_PER_ADDRESS`]: crate::door::CONNECTIONS_PER_ADDRESS
+    pub connections_per_address: usize,
     /// See [`Order::expected`].
     pub expected: ExpectedAgents,
     /// See [`Order::wait`].
@@ -62,7 +71,14 @@ pub struct RunConfig {
 
 impl RunConfig {
     /// The world, what the control server needs, and the order for the run.
-    pub(crate) fn into_parts(self) -> (Arc<dyn WorldSource>, Credentials, Order) {
+    pub(crate) fn into_parts(self) -> (Arc<dyn WorldSource>, EntrySettings, Order) {
+        let clock = Clock::starting(self.started_at);
+        let entry = EntrySettings {
+            credentials: self.credentials,
+            reviewer: self.reviewer,
+            connections_per_address: self.connections_per_address,
+            clock,
+        };
         let order = Order {
             expected: self.expected,
             wait: self.wait,
@@ -74,8 +90,20 @@ impl RunConfig {
             started_at: self.started_at,
             random: self.random,
         };
-        (self.snapshot, self.credentials, order)
+        (self.snapshot, entry, order)
     }
+}
+
+/// Who may come in, and how many.
+pub struct EntrySettings {
+    /// See [`RunConfig::credentials`].
+    pub credentials: Credentials,
+    /// See [`RunConfig::reviewer`].
+    pub reviewer: Option<Arc<dyn Authenticator>>,
+    /// See [`RunConfig::connections_per_address`].
+    pub connections_per_address: usize,
+    /// By which tokens end.
+    pub clock: Clock,
 }
 
 /// What is asked of one run of a fleet.

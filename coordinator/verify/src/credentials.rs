@@ -1,40 +1,47 @@
-//! What lets agents and coordinator recognise each other in one-run mode: a CA, a run token and a server certificate.
+//! What lets agents and coordinator recognise each other: a CA, a key that signs tokens and a server certificate.
 //!
-//! Kept in a directory, so that agents started by hand before or after the coordinator use the same: `ca.crt` and
-//! `token` go to the agents, `ca.key` stays.
+//! Kept in a directory that nobody but its owner reads: `ca.crt` goes to the agents, `ca.key` and `token.key` stay.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::net::IpAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
+use reachproof_model::observation::AgentName;
+use reachproof_model::plan::AgentKind;
+use ring::digest;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use thiserror::Error;
 
 use crate::random::{Random, RandomError};
+use crate::token::{Claims, KEY_BYTES, TokenError, TokenKey, unix_s};
 
 /// Name in the server certificate; agents check it unless they are told another.
 pub const SERVER_NAME: &str = "reachproof-coordinator";
 
-/// Length of a run token that is drawn here, in bytes before hexadecimal: 256 bits (DESIGN 6).
-const TOKEN_BYTES: usize = 32;
+/// How long a token is valid unless somebody says otherwise.
+pub const TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Shortest token that is taken from a file, in characters: 128 bits in hexadecimal.
-pub const TOKEN_LENGTH_MIN: usize = 32;
-
-/// Longest token that is looked at, in bytes (SECURITY B.1 step 1).
-pub const TOKEN_LENGTH_MAX: usize = 4096;
+/// Length of what names an installation, in bytes before hexadecimal.
+const INSTALLATION_BYTES: usize = 16;
 
 /// Certificate of the CA, for agents.
 pub const CA_CERTIFICATE_FILE: &str = "ca.crt";
 /// Key of the CA; stays with the coordinator.
 pub const CA_KEY_FILE: &str = "ca.key";
-/// Run token, for agents.
-pub const TOKEN_FILE: &str = "token";
+/// Key that signs tokens; stays with the coordinator.
+pub const TOKEN_KEY_FILE: &str = "token.key";
+/// Keeps the directory out of repositories.
+const IGNORE_FILE: &str = ".gitignore";
+
+/// Rights that nobody but the owner may have.
+const OTHERS: u32 = 0o077;
 
 /// Credentials could not be used or made.
 #[derive(Debug, Error)]
@@ -63,9 +70,19 @@ pub enum CredentialsError {
         /// The file that is missing.
         path: PathBuf,
     },
-    /// The token is too short, too long or not printable ASCII.
-    #[error("the token in `{}` must be {TOKEN_LENGTH_MIN} to {TOKEN_LENGTH_MAX} printable ASCII characters", path.display())]
-    Token {
+    /// Others may read the directory or a private file of it.
+    #[error("`{}` can be read by others (mode {mode:04o}): run `chmod {wanted:o} {}`, and make new credentials if somebody else may have read it", path.display(), path.display())]
+    Open {
+        /// File or directory.
+        path: PathBuf,
+        /// Its rights.
+        mode: u32,
+        /// Those that it should have.
+        wanted: u32,
+    },
+    /// The key of the tokens is not one.
+    #[error("`{}` must be {KEY_BYTES} bytes in hexadecimal: remove the directory to have a new key made", path.display())]
+    TokenKey {
         /// File.
         path: PathBuf,
     },
@@ -79,23 +96,25 @@ pub enum CredentialsError {
         source: rcgen::Error,
     },
     /// The operating system gave no random bytes.
-    #[error("cannot draw a token")]
+    #[error("cannot draw a key")]
     Random(#[from] RandomError),
 }
 
-/// A CA, a run token, and a server certificate that this CA signed for [`SERVER_NAME`].
+/// A CA, a key that signs tokens, and a server certificate that this CA signed for [`SERVER_NAME`].
 pub struct Credentials {
     /// Certificate of the CA in PEM, as agents need it.
     pub ca_certificate: String,
-    /// Run token, as agents send it.
-    pub token: String,
+    /// Key that signs the tokens of agents.
+    pub token_key: TokenKey,
+    /// Names these credentials in tokens: other credentials do not take them.
+    pub installation: String,
     pub(crate) chain: Vec<CertificateDer<'static>>,
     pub(crate) key: PrivateKeyDer<'static>,
 }
 
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Neither token nor key may end in a log.
+        // No key may end in a log.
         formatter
             .debug_struct("Credentials")
             .finish_non_exhaustive()
@@ -105,13 +124,18 @@ impl std::fmt::Debug for Credentials {
 impl Credentials {
     /// Takes the credentials in `directory`, or makes them there if none of its files exists.
     ///
-    /// The directory is made with mode 0700, the files with 0600, except the CA certificate with 0644. The server
-    /// certificate is made anew each time and kept in memory only.
+    /// The directory is made with mode 0700, the keys with 0600, the CA certificate with 0644, and a file that keeps all of
+    /// it out of a repository. The server certificate is made anew each time and kept in memory only.
     ///
     /// # Errors
-    /// [`CredentialsError`] when a file cannot be read or written, or when only some of them exist.
+    /// [`CredentialsError`] when a file cannot be read or written, when only some of them exist, or when others may read
+    /// them.
     pub fn in_directory(directory: &Path, random: &dyn Random) -> Result<Self, CredentialsError> {
-        let paths = [CA_CERTIFICATE_FILE, CA_KEY_FILE, TOKEN_FILE].map(|file| directory.join(file));
+        let files = [CA_CERTIFICATE_FILE, CA_KEY_FILE, TOKEN_KEY_FILE];
+        let paths = files.map(|file| directory.join(file));
+        if directory.exists() {
+            check_rights(directory, 0o700)?;
+        }
         if paths.iter().all(|path| !path.exists()) {
             make(directory, random)?;
         }
@@ -120,9 +144,61 @@ impl Credentials {
         }
         load(directory)
     }
+
+    /// Makes the token of the agent that `agent` names, valid from `now` for `life`.
+    ///
+    /// # Errors
+    /// [`TokenError`] when no agent could use it.
+    pub fn token(
+        &self,
+        agent: TokenHolder<'_>,
+        now: SystemTime,
+        life: Duration,
+    ) -> Result<String, TokenError> {
+        let issued = unix_s(now);
+        self.token_key.sign(&Claims {
+            name: agent.name.clone(),
+            kind: agent.kind,
+            addresses: agent.addresses.to_vec(),
+            installation: self.installation.clone(),
+            issued_unix_s: issued,
+            expires_unix_s: issued.saturating_add(life.as_secs()),
+        })
+    }
 }
 
-/// Writes a new CA and a new token into `directory`.
+/// The agent that a token is made for.
+#[derive(Debug, Clone, Copy)]
+pub struct TokenHolder<'a> {
+    /// Its name.
+    pub name: &'a AgentName,
+    /// Where it runs.
+    pub kind: AgentKind,
+    /// Its addresses in the measured network.
+    pub addresses: &'a [IpAddr],
+}
+
+/// Refuses what others than its owner may use.
+fn check_rights(path: &Path, wanted: u32) -> Result<(), CredentialsError> {
+    let mode = fs::metadata(path)
+        .map_err(|source| CredentialsError::Read {
+            path: path.to_owned(),
+            source,
+        })?
+        .permissions()
+        .mode()
+        & 0o7777;
+    if mode & OTHERS == 0 {
+        return Ok(());
+    }
+    Err(CredentialsError::Open {
+        path: path.to_owned(),
+        mode,
+        wanted,
+    })
+}
+
+/// Writes a new CA and a new key into `directory`.
 fn make(directory: &Path, random: &dyn Random) -> Result<(), CredentialsError> {
     let failed = |source| CredentialsError::Ca {
         path: directory.to_owned(),
@@ -130,8 +206,8 @@ fn make(directory: &Path, random: &dyn Random) -> Result<(), CredentialsError> {
     };
     let key = KeyPair::generate().map_err(failed)?;
     let certificate = ca_parameters().self_signed(&key).map_err(failed)?;
-    let mut token = [0; TOKEN_BYTES];
-    random.fill(&mut token)?;
+    let mut token_key = [0; KEY_BYTES];
+    random.fill(&mut token_key)?;
 
     DirBuilder::new()
         .recursive(true)
@@ -141,8 +217,16 @@ fn make(directory: &Path, random: &dyn Random) -> Result<(), CredentialsError> {
             path: directory.to_owned(),
             source,
         })?;
+    let ignore = directory.join(IGNORE_FILE);
+    if !ignore.exists() {
+        write(&ignore, "*\n", 0o644)?;
+    }
     write(&directory.join(CA_KEY_FILE), &key.serialize_pem(), 0o600)?;
-    write(&directory.join(TOKEN_FILE), &hexadecimal(&token), 0o600)?;
+    write(
+        &directory.join(TOKEN_KEY_FILE),
+        &hexadecimal(&token_key),
+        0o600,
+    )?;
     write(
         &directory.join(CA_CERTIFICATE_FILE),
         &certificate.pem(),
@@ -153,24 +237,31 @@ fn make(directory: &Path, random: &dyn Random) -> Result<(), CredentialsError> {
 /// Reads the three files and makes a server certificate.
 fn load(directory: &Path) -> Result<Credentials, CredentialsError> {
     let ca_certificate = read(&directory.join(CA_CERTIFICATE_FILE))?;
-    let ca_key = read(&directory.join(CA_KEY_FILE))?;
-    let token_path = directory.join(TOKEN_FILE);
-    let token = read(&token_path)?.trim().to_owned();
-    let fits = (TOKEN_LENGTH_MIN..=TOKEN_LENGTH_MAX).contains(&token.len());
-    if !fits || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(CredentialsError::Token { path: token_path });
-    }
+    let ca_key = read_private(&directory.join(CA_KEY_FILE))?;
+    let token_path = directory.join(TOKEN_KEY_FILE);
+    let token_key = read_private(&token_path)?
+        .trim()
+        .parse()
+        .map_err(|_| CredentialsError::TokenKey { path: token_path })?;
     let (chain, key) =
         server_certificate(&ca_certificate, &ca_key).map_err(|source| CredentialsError::Ca {
             path: directory.to_owned(),
             source,
         })?;
     Ok(Credentials {
+        installation: installation(&ca_certificate),
         ca_certificate,
-        token,
+        token_key,
         chain,
         key,
     })
+}
+
+/// Names the credentials of a CA: a digest of its certificate.
+fn installation(ca_certificate: &str) -> String {
+    let digest = digest::digest(&digest::SHA256, ca_certificate.as_bytes());
+    let name = digest.as_ref().iter().take(INSTALLATION_BYTES);
+    name.map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Certificate chain and private key of a server.
@@ -199,6 +290,12 @@ fn ca_parameters() -> CertificateParams {
         .distinguished_name
         .push(DnType::CommonName, "reachproof run CA");
     parameters
+}
+
+/// Reads a text file that nobody else may read.
+fn read_private(path: &Path) -> Result<String, CredentialsError> {
+    check_rights(path, 0o600)?;
+    read(path)
 }
 
 /// Reads a text file.
@@ -232,8 +329,6 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
     use crate::random::SystemRandomness;
 
@@ -242,20 +337,31 @@ mod tests {
         Credentials::in_directory(&place.join("credentials"), &SystemRandomness::default())
     }
 
+    /// A token of an agent.
+    fn token(credentials: &Credentials) -> String {
+        let holder = TokenHolder {
+            name: &"a".try_into().unwrap(),
+            kind: AgentKind::Node,
+            addresses: &["10.0.0.1".parse().unwrap()],
+        };
+        credentials
+            .token(holder, SystemTime::UNIX_EPOCH, TOKEN_LIFE)
+            .unwrap()
+    }
+
     #[test]
     fn credentials_are_made_once_and_only_their_owner_reads_them() {
         let place = tempfile::tempdir().unwrap();
         let first = taken(place.path()).unwrap();
         let second = taken(place.path()).unwrap();
-        assert_eq!(first.token, second.token);
+        assert_eq!(token(&first), token(&second));
         assert_eq!(first.ca_certificate, second.ca_certificate);
-        assert_eq!(first.token.len(), 2 * TOKEN_BYTES);
         let mode = |file: &str| {
             let path = place.path().join("credentials").join(file);
             fs::metadata(path).unwrap().permissions().mode() & 0o777
         };
         assert_eq!(mode(""), 0o700);
-        assert_eq!(mode(TOKEN_FILE), 0o600);
+        assert_eq!(mode(TOKEN_KEY_FILE), 0o600);
         assert_eq!(mode(CA_KEY_FILE), 0o600);
         assert_eq!(mode(CA_CERTIFICATE_FILE), 0o644);
     }
@@ -272,19 +378,61 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_is_too_short_too_long_or_not_printable_is_refused() {
+    fn what_others_may_read_is_refused_and_how_to_close_it_is_said() {
+        for (file, open, wanted) in [
+            ("", 0o750, "700"),
+            (TOKEN_KEY_FILE, 0o604, "600"),
+            (CA_KEY_FILE, 0o640, "600"),
+        ] {
+            let place = tempfile::tempdir().unwrap();
+            taken(place.path()).unwrap();
+            let mut path = place.path().join("credentials");
+            if !file.is_empty() {
+                path.push(file);
+            }
+            fs::set_permissions(&path, fs::Permissions::from_mode(open)).unwrap();
+            let error = taken(place.path()).unwrap_err();
+            assert!(
+                matches!(&error, CredentialsError::Open { mode, .. } if *mode == open),
+                "{error}"
+            );
+            let remedy = format!("chmod {wanted} {}", path.display());
+            assert!(error.to_string().contains(&remedy), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_empty_directory_that_others_may_read_gets_no_keys() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("credentials");
+        fs::create_dir(&directory).unwrap();
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
+        let error = taken(place.path()).unwrap_err();
+        assert!(matches!(error, CredentialsError::Open { .. }), "{error}");
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn credentials_are_kept_out_of_a_repository() {
         let place = tempfile::tempdir().unwrap();
         taken(place.path()).unwrap();
-        let token = place.path().join("credentials").join(TOKEN_FILE);
-        let long = "a".repeat(TOKEN_LENGTH_MAX + 1);
-        for bad in ["", "short", "0123456789abcdef0123456789abcde\u{e9}", &long] {
-            fs::write(&token, bad).unwrap();
+        let ignored = place.path().join("credentials").join(IGNORE_FILE);
+        assert_eq!(fs::read_to_string(ignored).unwrap(), "*\n");
+    }
+
+    #[test]
+    fn a_key_of_tokens_that_is_none_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        taken(place.path()).unwrap();
+        let key = place.path().join("credentials").join(TOKEN_KEY_FILE);
+        for bad in ["", "short", &"g".repeat(2 * KEY_BYTES)] {
+            fs::write(&key, bad).unwrap();
             assert!(
-                matches!(taken(place.path()), Err(CredentialsError::Token { .. })),
+                matches!(taken(place.path()), Err(CredentialsError::TokenKey { .. })),
                 "{bad}"
             );
         }
-        fs::write(&token, "0123456789abcdef0123456789abcdef\n").unwrap();
+        fs::write(&key, format!("{}\n", "0f".repeat(KEY_BYTES))).unwrap();
         assert!(taken(place.path()).is_ok());
     }
 
@@ -303,6 +451,6 @@ mod tests {
     fn what_is_secret_does_not_show_in_a_log() {
         let place = tempfile::tempdir().unwrap();
         let credentials = taken(place.path()).unwrap();
-        assert!(!format!("{credentials:?}").contains(&credentials.token));
+        assert_eq!(format!("{credentials:?}"), "Credentials { .. }");
     }
 }

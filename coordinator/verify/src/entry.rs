@@ -32,9 +32,9 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<Report, RunError> {
     let fleet = Fleet::new(listener.local_addr().map_err(RunError::Listener)?);
-    let (world, credentials, order) = config.into_parts();
+    let (world, entry, order) = config.into_parts();
     let (arrive, arrivals) = mpsc::channel(ARRIVALS_MAX);
-    let control = ControlConfig::new(&credentials, order.random.as_ref(), arrive)?;
+    let control = ControlConfig::new(entry, fleet.expected(), arrive)?;
     let (stop, stopped) = oneshot::channel::<()>();
     let server = serve(listener, control, async {
         // An error is the sender dropped: the run is over as well.

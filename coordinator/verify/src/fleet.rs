@@ -5,8 +5,8 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
+use reachproof_model::snapshot::Snapshot;
 use reachproof_proto::v1;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -14,11 +14,10 @@ use tokio::time::{Instant, timeout};
 use tonic::{Code, Status, Streaming};
 
 use crate::control::Arrival;
+use crate::door::{Expected, HELLO_TIMEOUT};
 use crate::inbox::{Inbox, Inboxes};
-use crate::registry::{Registry, StreamId};
-
-/// How long the first message of a stream may take: a stream that says nothing holds memory for nothing.
-pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::registry::{Caller, Registry, StreamId};
+use crate::territory::Territory;
 
 /// Messages of all agents that wait to be taken; when it is full, their senders wait (HTTP/2 flow control).
 pub const INCOMING_MESSAGES_MAX: usize = 1_024;
@@ -35,6 +34,7 @@ pub struct Fleet {
     inboxes: Arc<Mutex<Inboxes>>,
     /// Places of messages that wait to be taken.
     places: Arc<Semaphore>,
+    expected: Expected,
 }
 
 impl Fleet {
@@ -45,12 +45,25 @@ impl Fleet {
             registry: Arc::default(),
             inboxes: Arc::default(),
             places: Arc::new(Semaphore::new(INCOMING_MESSAGES_MAX)),
+            expected: Expected::default(),
         }
     }
 
     /// Where agents dial in.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many agents are expected, for whoever keeps the door.
+    pub fn expected(&self) -> Expected {
+        self.expected.clone()
+    }
+
+    /// Takes note of the world that runs are about: an agent must have its addresses there. Those that have not are sent
+    /// away; so many are expected.
+    pub fn enter_world(&self, snapshot: &Snapshot, expected: usize) {
+        self.expected.set(expected);
+        self.registry().enter(Territory::of(snapshot));
     }
 
     /// The agents. Nobody else is served as long as it is held.
@@ -101,7 +114,13 @@ impl Fleet {
     /// Takes a new stream in and reads from it until it ends.
     async fn take(self, stream: StreamId, arrival: Arrival) {
         let remote = arrival.remote.map(|remote| remote.ip().to_canonical());
-        self.registry().opened(stream, arrival.outgoing, remote);
+        let caller = Caller {
+            identity: arrival.identity,
+            outgoing: arrival.outgoing,
+            remote,
+            seat: arrival.seat,
+        };
+        self.registry().opened(stream, caller);
         let status = self.read(stream, arrival.incoming).await;
         self.registry().closed(stream, status);
     }

@@ -8,8 +8,8 @@
 //! | [`entry`], [`config`] | one run by itself: a fleet for as long as it takes |
 //! | [`mod@run`], [`progress`], [`error`] | the nine steps of a run, and what it tells |
 //! | [`source`], [`inventory`] | the snapshot, and who should have an agent |
-//! | [`credentials`], [`token`], [`control`] | who may come in |
-//! | [`fleet`], [`registry`], [`inbox`], [`dispatch`], [`wire`] | streams, agents, what they say to a run, assignments and results |
+//! | [`credentials`], [`identity`], [`token`], [`audience`], [`door`], [`control`] | who may come in, and as whom |
+//! | [`fleet`], [`registry`], [`territory`], [`inbox`], [`dispatch`], [`wire`] | streams, agents, what they say to a run, assignments and results |
 //! | [`report`] | what was found, for people and for programs |
 //!
 //! **Invariant.** Predictions are sealed before the first probe is sent, and no step changes the result of an earlier one.
@@ -21,6 +21,7 @@
 //! use std::sync::Arc;
 //! use std::time::{Duration, SystemTime};
 //!
+//! use reachproof_verify::door::CONNECTIONS_PER_ADDRESS;
 //! use reachproof_verify::{
 //!     Credentials, ExpectedAgents, RESUME_WAIT, RunConfig, RunError, SnapshotContent, SystemRandomness,
 //! };
@@ -40,6 +41,8 @@
 //! let config = RunConfig {
 //!     snapshot: Arc::new(snapshot),
 //!     credentials: Credentials::in_directory(&directory.path().join("credentials"), random.as_ref())?,
+//!     reviewer: None,
+//!     connections_per_address: CONNECTIONS_PER_ADDRESS,
 //!     expected: ExpectedAgents::Count(1),
 //!     settle: Duration::ZERO,
 //!     wait: Duration::from_millis(10),
@@ -59,11 +62,15 @@
 
 mod connection;
 
+pub mod audience;
 pub mod control;
 pub mod dispatch;
+pub mod door;
 pub mod fleet;
+pub mod identity;
 pub mod inbox;
 pub mod registry;
+pub mod territory;
 pub mod token;
 pub mod wire;
 
@@ -82,6 +89,7 @@ pub use config::{ExpectedAgents, RESUME_WAIT, RunConfig, SnapshotContent};
 pub use credentials::Credentials;
 pub use entry::run;
 pub use error::RunError;
+pub use identity::{Authenticator, Identity, IdentitySource, Refusal};
 pub use progress::Progress;
 pub use random::{Random, SystemRandomness};
 pub use report::Report;

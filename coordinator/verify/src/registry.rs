@@ -15,7 +15,10 @@ use tonic::Status;
 use tracing::{info, warn};
 
 use crate::control::Outgoing;
+use crate::door::Seat;
+use crate::identity::{Identity, Refusal};
 use crate::inbox::{Letter, Receipt};
+use crate::territory::Territory;
 use crate::wire::observations::attempts;
 use crate::wire::{Greeting, InvalidMessage, accepts, endpoint, listen_failures};
 
@@ -34,9 +37,24 @@ pub const RECONNECTS_PER_SECOND: usize = 50;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(pub u64);
 
+/// Who opened a stream.
+#[derive(Debug)]
+pub struct Caller {
+    /// The agent, as its token says.
+    pub identity: Identity,
+    /// Where messages to it go.
+    pub outgoing: Outgoing,
+    /// Where the stream came from.
+    pub remote: Option<IpAddr>,
+    /// Its seat on its connection.
+    pub seat: Seat,
+}
+
 /// One agent.
 #[derive(Debug)]
 pub struct Member {
+    /// Who it is.
+    pub identity: Identity,
     /// What it says of itself.
     pub greeting: Greeting,
     /// Where its stream came from.
@@ -47,7 +65,7 @@ pub struct Member {
     pub results_lost: u64,
     /// Batches that were skipped or could not be read.
     pub batches_lost: u64,
-    link: Option<(StreamId, Outgoing)>,
+    link: Option<Link>,
     /// The last batch that came.
     sequence: u64,
     /// Batches that came and are not acknowledged: their receipts are out.
@@ -57,9 +75,14 @@ pub struct Member {
 impl Member {
     /// The agent with the address of its stream, for a roster.
     pub fn roster_agent(&self) -> RosterAgent {
+        let said = &self.greeting.agent;
         RosterAgent {
+            name: self.identity.name.clone(),
+            node: self.identity.node.clone().or_else(|| said.node.clone()),
+            kind: self.identity.kind,
+            addresses: self.identity.addresses.clone(),
             stream_address: self.remote,
-            ..self.greeting.agent.clone()
+            ..said.clone()
         }
     }
 
@@ -70,21 +93,29 @@ impl Member {
     }
 }
 
+/// The live stream of an agent.
+#[derive(Debug)]
+struct Link {
+    stream: StreamId,
+    outgoing: Outgoing,
+    /// Keeps the connection an agent's.
+    _seat: Seat,
+}
+
 /// Streams and agents.
 #[derive(Debug, Default)]
 pub struct Registry {
     members: BTreeMap<AgentName, Member>,
     streams: BTreeMap<StreamId, Stream>,
+    /// Where agents may be; absent until a world was read.
+    territory: Option<Territory>,
 }
 
 /// One open stream.
 #[derive(Debug)]
 enum Stream {
     /// `Hello` has not come.
-    New {
-        outgoing: Outgoing,
-        remote: Option<IpAddr>,
-    },
+    New(Caller),
     /// It is the live stream of this agent.
     Attached(AgentName),
 }
@@ -102,21 +133,20 @@ impl Registry {
     }
 
     /// Takes note of a new stream; its first message must be `Hello`.
-    pub fn opened(&mut self, stream: StreamId, outgoing: Outgoing, remote: Option<IpAddr>) {
-        self.streams
-            .insert(stream, Stream::New { outgoing, remote });
+    pub fn opened(&mut self, stream: StreamId, caller: Caller) {
+        self.streams.insert(stream, Stream::New(caller));
     }
 
     /// Takes note that a stream ended; an agent that may still listen hears `status`. It stays known: it may come back.
     pub fn closed(&mut self, stream: StreamId, status: Option<Status>) {
         let outgoing = match self.streams.remove(&stream) {
-            Some(Stream::New { outgoing, .. }) => Some(outgoing),
+            Some(Stream::New(caller)) => Some(caller.outgoing),
             Some(Stream::Attached(name)) => {
                 info!(agent = %name, "stream ended");
                 let member = self.members.get_mut(&name);
                 let link =
-                    member.and_then(|member| member.link.take_if(|(live, _)| *live == stream));
-                link.map(|(_, outgoing)| outgoing)
+                    member.and_then(|member| member.link.take_if(|live| live.stream == stream));
+                link.map(|link| link.outgoing)
             }
             None => None,
         };
@@ -149,13 +179,13 @@ impl Registry {
             return;
         };
         let message = v1::CoordinatorMessage { body: Some(body) };
-        if let Some((stream, outgoing)) = &member.link
-            && outgoing.try_send(Ok(message)).is_err()
+        if let Some(link) = &member.link
+            && link.outgoing.try_send(Ok(message)).is_err()
         {
             // A full queue is a reader that is too slow: it loses the stream, and with it no message, since what was
             // not acknowledged is sent again (SECURITY E).
             warn!(agent = %agent, "stream dropped, it does not take messages");
-            self.streams.remove(stream);
+            self.streams.remove(&link.stream);
             member.link = None;
         }
     }
@@ -169,6 +199,25 @@ impl Registry {
         };
         member.under_way.remove(&receipt.sequence);
         self.send_acknowledgement(&receipt.agent);
+    }
+
+    /// Takes note of where agents may be; those that are elsewhere are sent away and forgotten.
+    pub fn enter(&mut self, territory: Territory) {
+        let elsewhere = |member: &mut Member| territory.stranger(&member.identity.addresses);
+        let mut away = Vec::new();
+        for (name, member) in &mut self.members {
+            if let Some(address) = elsewhere(member) {
+                away.push((name.clone(), Refusal::NotInSnapshot { address }));
+            }
+        }
+        for (name, refusal) in away {
+            warn!(agent = %name, %refusal, "agent sent away");
+            if let Some(link) = self.members.remove(&name).and_then(|member| member.link) {
+                self.streams.remove(&link.stream);
+                drop(link.outgoing.try_send(Err(refusal.into())));
+            }
+        }
+        self.territory = Some(territory);
     }
 
     /// Ends every stream.
@@ -190,11 +239,15 @@ impl Registry {
         match (self.streams.get(&stream), body) {
             // The stream was ended here and its last messages are still under way.
             (None, _) => Ok(None),
-            (Some(Stream::New { .. }), Body::Hello(hello)) => {
+            (Some(Stream::New(caller)), Body::Hello(hello)) => {
                 let greeting = Greeting::try_from(hello).map_err(|error| refusal(&error))?;
+                let identity = &caller.identity;
+                self.admits(identity, &greeting).inspect_err(
+                    |refusal| warn!(agent = %identity.name, remote = ?caller.remote, %refusal, "agent refused"),
+                )?;
                 Ok(self.greet(stream, greeting, now).map(Letter::from))
             }
-            (Some(Stream::New { .. }), _) => {
+            (Some(Stream::New(_)), _) => {
                 Err(Status::invalid_argument("the first message must be hello"))
             }
             (Some(Stream::Attached(_)), Body::Hello(_)) => {
@@ -207,34 +260,64 @@ impl Registry {
         }
     }
 
-    /// Makes `stream` the live stream of the agent that greets; an older one is ended.
+    /// Whether an agent may come in: it is who it says, where agents may be, and nobody else has its name.
+    fn admits(&self, identity: &Identity, greeting: &Greeting) -> Result<(), Refusal> {
+        identity.check(&greeting.agent)?;
+        let territory = self.territory.as_ref();
+        if let Some(address) = territory.and_then(|all| all.stranger(&identity.addresses)) {
+            return Err(Refusal::NotInSnapshot { address });
+        }
+        match self.members.get(&identity.name) {
+            Some(member) if member.link.is_some() && member.identity.source != identity.source => {
+                Err(Refusal::NameTaken)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Makes `stream` the live stream of the agent that greets; an older one of the same agent is ended.
     fn greet(&mut self, stream: StreamId, greeting: Greeting, now: Instant) -> Option<News> {
         let name = greeting.agent.name.clone();
-        let Some(Stream::New { outgoing, remote }) =
-            self.streams.insert(stream, Stream::Attached(name.clone()))
+        let Some(Stream::New(Caller {
+            identity,
+            outgoing,
+            remote,
+            mut seat,
+        })) = self.streams.insert(stream, Stream::Attached(name.clone()))
         else {
             return None;
         };
+        seat.take(now);
         let mut older = self.members.remove(&name);
-        if let Some((old, link)) = older.as_mut().and_then(|member| member.link.take()) {
-            self.streams.remove(&old);
-            drop(link.try_send(Err(Status::aborted("a newer stream took over"))));
+        if let Some(link) = older.as_mut().and_then(|member| member.link.take()) {
+            self.streams.remove(&link.stream);
+            drop(
+                link.outgoing
+                    .try_send(Err(Status::aborted("a newer stream took over"))),
+            );
         }
-        let news = match &older {
-            Some(member) if member.greeting.boot == greeting.boot => News::Resumed(name.clone()),
-            Some(_) => News::Restarted(name.clone()),
-            None => News::Arrived(name.clone()),
+        let is_known = older.is_some();
+        let same = older
+            .filter(|member| member.greeting.boot == greeting.boot && member.identity == identity);
+        let news = match (&same, is_known) {
+            (Some(_), _) => News::Resumed(name.clone()),
+            (None, true) => News::Restarted(name.clone()),
+            (None, false) => News::Arrived(name.clone()),
         };
-        let same = older.filter(|member| member.greeting.boot == greeting.boot);
         let member = Member {
             results_lost: same.as_ref().map_or(0, |member| member.results_lost),
             batches_lost: same.as_ref().map_or(0, |member| member.batches_lost),
             sequence: same.as_ref().map_or(0, |member| member.sequence),
             under_way: same.map_or_else(BTreeSet::new, |member| member.under_way),
+            identity,
             greeting,
             remote,
             heard: now,
-            link: Some((stream, outgoing)),
+            link: Some(Link {
+                stream,
+                outgoing,
+                _seat: seat,
+            }),
         };
         let welcome = welcome(&member, self.members.len() + 1);
         self.members.insert(name.clone(), member);

@@ -59,6 +59,7 @@ pub async fn run(
     run.gather(&first.decoded.snapshot).await?;
     let worlds = run.settle(first).await?;
     let snapshot = &worlds.before.decoded.snapshot;
+    run.enter(snapshot);
     let roster = Roster::new(dialled_in(fleet));
     let scope = scope(order, &roster, &worlds.before.decoded.gaps);
     let plan = plan(snapshot, &roster, &scope);
@@ -126,7 +127,14 @@ impl<'a> Run<'a> {
             interfaces: first.decoded.snapshot.network_interfaces().count(),
             gaps: first.decoded.gaps.len(),
         });
+        self.enter(&first.decoded.snapshot);
         Ok(first)
+    }
+
+    /// Tells the fleet where agents may be, and how many of them there should be.
+    fn enter(&self, snapshot: &Snapshot) {
+        let expected = expected_count(&self.order.expected, snapshot);
+        self.fleet.enter_world(snapshot, expected);
     }
 
     /// Reads the world after the last probe; absent where it could not be read.

@@ -14,19 +14,20 @@ use std::time::Duration;
 use fake::hello;
 use reachproof_model::observation::{AgentName, Attempt, Identification, Outcome};
 use reachproof_model::plan::{
-    ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, Depth, FLOWS_PER_RUN_MAX, FileState, ProbeId,
-    ProbePlan, Roster, Scope, plan,
+    ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, AgentKind, Depth, FLOWS_PER_RUN_MAX, FileState,
+    ProbeId, ProbePlan, Roster, Scope, plan,
 };
 use reachproof_model::snapshot::Snapshot;
 use reachproof_proto::net::address_from_wire;
 use reachproof_proto::v1;
 use reachproof_proto::v1::agent_message::Body;
 use reachproof_proto::v1::coordinator_message::Body as Order;
-use reachproof_verify::SystemRandomness;
 use reachproof_verify::dispatch::{Dispatch, TARGET_ATTEMPTS_PER_SECOND, TURN};
-use reachproof_verify::registry::{Member, News, Registry, StreamId};
+use reachproof_verify::door::Seat;
+use reachproof_verify::registry::{Caller, Member, News, Registry, StreamId};
 use reachproof_verify::source::read;
 use reachproof_verify::wire::observations::{ReportedAttempt, ReportedIdentity};
+use reachproof_verify::{Identity, IdentitySource, SystemRandomness};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::Status;
@@ -105,7 +106,19 @@ fn attach(
     (name, address): (&str, IpAddr),
 ) -> News {
     let (send, orders) = mpsc::channel(64);
-    registry.opened(StreamId(stream), send, None);
+    let caller = Caller {
+        identity: Identity {
+            name: name.try_into().unwrap(),
+            kind: AgentKind::Node,
+            addresses: vec![address],
+            node: None,
+            source: IdentitySource::Token { issued_unix_s: 0 },
+        },
+        outgoing: send,
+        remote: None,
+        seat: Seat::default(),
+    };
+    registry.opened(StreamId(stream), caller);
     let mut greeting = hello(name, address, boot);
     greeting.limits.as_mut().unwrap().attempts_per_second_max = RATE;
     let message = v1::AgentMessage {
@@ -224,6 +237,7 @@ impl<'p> Stage<'p> {
                     number,
                     local: None,
                     started: ATTEMPT_INTERVAL * number,
+                    received: ATTEMPT_INTERVAL * number,
                     outcome: match self.targets {
                         Targets::Answer => Outcome::Refused { after },
                         Targets::AreSilent => Outcome::TimedOut { after },

@@ -8,6 +8,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fake::{Link, attach, bearer, channel, coordinator, hello};
 use reachproof_proto::v1;
@@ -35,7 +36,7 @@ async fn end(mut link: Link) -> Status {
 #[tokio::test]
 async fn a_stream_without_exactly_the_one_right_token_is_refused() {
     let coordinator = coordinator("A01", 9).await;
-    let good = bearer(&coordinator.site)[0].clone();
+    let good = bearer(&coordinator.site, "a", ADDRESS)[0].clone();
     let refused: [Vec<String>; 7] = [
         vec![],
         vec![String::new()],
@@ -48,6 +49,8 @@ async fn a_stream_without_exactly_the_one_right_token_is_refused() {
     for entries in refused {
         let status = attach(&coordinator.site, &entries).await.err().unwrap();
         assert_eq!(status.code(), Code::Unauthenticated, "{entries:?}");
+        // Five wrong tokens a second are listened to.
+        tokio::time::sleep(Duration::from_millis(250)).await;
     }
     let mut link = attach(&coordinator.site, &[good]).await.unwrap();
     link.say(Body::Hello(hello("a", ADDRESS, 1))).await;
@@ -94,7 +97,7 @@ async fn messages_that_break_the_rules_end_the_stream_with_a_reason() {
         (vec![greet(1), listening], Code::InvalidArgument),
     ];
     for (messages, code) in table {
-        let link = attach(&coordinator.site, &bearer(&coordinator.site))
+        let link = attach(&coordinator.site, &bearer(&coordinator.site, "a", ADDRESS))
             .await
             .unwrap();
         let what = format!("{messages:?}");
@@ -110,7 +113,7 @@ async fn messages_that_break_the_rules_end_the_stream_with_a_reason() {
 #[tokio::test]
 async fn a_message_above_a_mebibyte_is_refused() {
     let coordinator = coordinator("A01", 9).await;
-    let link = attach(&coordinator.site, &bearer(&coordinator.site))
+    let link = attach(&coordinator.site, &bearer(&coordinator.site, "a", ADDRESS))
         .await
         .unwrap();
     let hello = v1::Hello {
@@ -127,9 +130,9 @@ async fn a_message_above_a_mebibyte_is_refused() {
 async fn a_newer_stream_of_an_agent_takes_over_from_the_older_one() {
     let coordinator = coordinator("A01", 9).await;
     let site = Arc::new(coordinator.site);
-    let first = attach(&site, &bearer(&site)).await.unwrap();
+    let first = attach(&site, &bearer(&site, "a", ADDRESS)).await.unwrap();
     first.say(Body::Hello(hello("a", ADDRESS, 1))).await;
-    let mut second = attach(&site, &bearer(&site)).await.unwrap();
+    let mut second = attach(&site, &bearer(&site, "a", ADDRESS)).await.unwrap();
     second.say(Body::Hello(hello("a", ADDRESS, 1))).await;
     assert_eq!(end(first).await.code(), Code::Aborted);
     let welcome = second.receive.message().await.unwrap().unwrap();
@@ -144,7 +147,7 @@ async fn a_newer_stream_of_an_agent_takes_over_from_the_older_one() {
 async fn a_batch_that_comes_twice_is_acknowledged_twice_and_one_that_cannot_be_read_does_not_come_back()
  {
     let coordinator = coordinator("A01", 9).await;
-    let mut link = attach(&coordinator.site, &bearer(&coordinator.site))
+    let mut link = attach(&coordinator.site, &bearer(&coordinator.site, "a", ADDRESS))
         .await
         .unwrap();
     link.say(Body::Hello(hello("a", ADDRESS, 1))).await;
@@ -179,7 +182,7 @@ async fn a_batch_that_comes_twice_is_acknowledged_twice_and_one_that_cannot_be_r
         };
         assert_eq!(sequence, acknowledged);
     }
-    let again = attach(&coordinator.site, &bearer(&coordinator.site))
+    let again = attach(&coordinator.site, &bearer(&coordinator.site, "a", ADDRESS))
         .await
         .unwrap();
     again.say(Body::Hello(hello("a", ADDRESS, 1))).await;

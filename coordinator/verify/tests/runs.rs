@@ -233,7 +233,9 @@ async fn a_run_that_is_interrupted_cancels_at_its_agents_and_judges_nothing() {
     })
     .await;
     let site = coordinator.site;
-    let mut link = fake::attach(&site, &fake::bearer(&site)).await.unwrap();
+    let mut link = fake::attach(&site, &fake::bearer(&site, "n1", N1.parse().unwrap()))
+        .await
+        .unwrap();
     let hello = fake::hello("n1", N1.parse().unwrap(), 1);
     link.say(Body::Hello(hello)).await;
     loop {

@@ -28,6 +28,9 @@ pub struct IdleArguments {
 /// Longest wait until the agent is attached.
 const ATTACH_MAX: Duration = Duration::from_secs(30);
 
+/// Address that the agent claims: one of a host of the world.
+const ADDRESS: &str = "10.0.1.20";
+
 /// Time after attaching that does not count: handshakes, first messages.
 const SETTLE: Duration = Duration::from_secs(3);
 
@@ -88,8 +91,14 @@ pub fn idle(arguments: &IdleArguments) -> Measured<Goals> {
         .stderr(File::create(file("coordinator.log"))?)
         .spawn()?;
     let _coordinator = Running(coordinator);
-    let token = file("credentials").join("token");
-    until(|| token.exists(), "the coordinator wrote no token")?;
+    let ca = file("credentials").join("ca.crt");
+    until(|| ca.exists(), "the coordinator wrote no credentials")?;
+    let token = Command::new(programs.join("reachproof"))
+        .args(["token", "--name", "idle", "--kind", "node"])
+        .args(["--address", ADDRESS, "--credentials"])
+        .arg(file("credentials"))
+        .output()?;
+    fs::write(file("token"), token.stdout)?;
     let agent = programs.join("reachproof-agent");
     let running = Command::new(&agent)
         .args([
@@ -99,10 +108,10 @@ pub fn idle(arguments: &IdleArguments) -> Measured<Goals> {
             "--name",
             "idle",
         ])
-        .args(["--kind", "node", "--address", "127.0.0.1", "--ca"])
-        .arg(file("credentials").join("ca.crt"))
+        .args(["--kind", "node", "--address", ADDRESS, "--ca"])
+        .arg(ca)
         .arg("--token-file")
-        .arg(token)
+        .arg(file("token"))
         .arg("--policy")
         .arg(file("policy.json"))
         .stderr(File::create(file("agent.log"))?)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use reachproof_proto::endpoint::EndpointName;
+use reachproof_verify::audience::{Audience, INSTANCE_LABEL, RELEASE};
 use serde_json::{Value, json};
 
 use super::argument::{CoordinatorAddress, FargatePods};
@@ -20,9 +21,15 @@ const USER: u32 = 65532;
 /// The program in the image.
 const PROGRAM: &str = "/reachproof-agent";
 
-/// Where ConfigMap and Secret are mounted.
+/// Where ConfigMap and token are mounted.
 const SETTINGS_PATH: &str = "/etc/reachproof/settings";
-const TOKEN_PATH: &str = "/etc/reachproof/secret";
+const TOKEN_PATH: &str = "/etc/reachproof/token";
+
+/// File of a projected token.
+const TOKEN_FILE: &str = "token";
+
+/// Life of a projected token in seconds: the shortest that Kubernetes allows (SECURITY B.1). The node renews it at 80 %.
+const TOKEN_SECONDS: u32 = 600;
 
 /// Readable for the group of the pod, and for nobody else: 0440.
 const TOKEN_MODE: u32 = 0o440;
@@ -41,6 +48,8 @@ pub(super) struct Agent {
     pub(super) coordinator: CoordinatorAddress,
     /// Name of the API server, which they resolve to tell where it leads; absent where the snapshot does not say it.
     pub(super) cluster_endpoint: Option<EndpointName>,
+    /// For whom the API server makes their tokens; absent where each node has a signed one.
+    pub(super) audience: Option<Audience>,
 }
 
 /// Where agents run.
@@ -129,13 +138,30 @@ impl Agent {
             "containers": [self.container()],
             "volumes": [
                 {"name": "settings", "configMap": {"name": NAME}},
-                {"name": "secret", "secret": {"secretName": NAME, "defaultMode": TOKEN_MODE}},
+                self.token(),
             ],
         });
         if let Value::Object(fields) = &mut pod {
             fields.extend(self.place.scheduling());
         }
         pod
+    }
+
+    /// The volume with the token, or with those of all nodes.
+    fn token(&self) -> Value {
+        match &self.audience {
+            Some(audience) => json!({"name": "token", "projected": {
+                "defaultMode": TOKEN_MODE,
+                "sources": [{"serviceAccountToken": {
+                    "path": TOKEN_FILE,
+                    "audience": audience.as_str(),
+                    "expirationSeconds": TOKEN_SECONDS,
+                }}],
+            }}),
+            None => {
+                json!({"name": "token", "secret": {"secretName": NAME, "defaultMode": TOKEN_MODE}})
+            }
+        }
     }
 
     fn container(&self) -> Value {
@@ -168,13 +194,24 @@ impl Agent {
             },
             "volumeMounts": [
                 {"name": "settings", "mountPath": SETTINGS_PATH, "readOnly": true},
-                {"name": "secret", "mountPath": TOKEN_PATH, "readOnly": true},
+                {"name": "token", "mountPath": TOKEN_PATH, "readOnly": true},
             ],
         })
     }
 
     /// The arguments of `reachproof-agent run` and `health`, as the environment has them.
     fn environment(&self) -> Value {
+        // A signed token names the node of its agent; the node replaces the variable by its own name.
+        let (name, token) = match self.audience {
+            Some(_) => ("metadata.name", TOKEN_FILE),
+            None => ("spec.nodeName", "$(REACHPROOF_NODE)"),
+        };
+        // A pod of the host network has the addresses of its host here.
+        let of_the_pod = [
+            ("REACHPROOF_NAME", name),
+            ("REACHPROOF_NODE", "spec.nodeName"),
+            ("REACHPROOF_ADDRESS", "status.podIPs"),
+        ];
         let plain = [
             (
                 "REACHPROOF_COORDINATOR",
@@ -182,14 +219,8 @@ impl Agent {
             ),
             ("REACHPROOF_CA", format!("{SETTINGS_PATH}/ca.crt")),
             ("REACHPROOF_POLICY", format!("{SETTINGS_PATH}/policy.yaml")),
-            ("REACHPROOF_TOKEN_FILE", format!("{TOKEN_PATH}/token")),
+            ("REACHPROOF_TOKEN_FILE", format!("{TOKEN_PATH}/{token}")),
             ("REACHPROOF_KIND", self.place.kind().to_owned()),
-        ];
-        // A pod of the host network has the addresses of its host here.
-        let of_the_pod = [
-            ("REACHPROOF_NAME", "metadata.name"),
-            ("REACHPROOF_NODE", "spec.nodeName"),
-            ("REACHPROOF_ADDRESS", "status.podIPs"),
         ];
         let endpoint = self.cluster_endpoint.as_ref();
         let endpoint =
@@ -199,7 +230,8 @@ impl Agent {
         let of_the_pod = of_the_pod.map(
             |(name, field)| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": field}}}),
         );
-        plain.chain(of_the_pod).collect()
+        // A variable is known to those that come after it.
+        of_the_pod.into_iter().chain(plain).collect()
     }
 }
 
@@ -254,6 +286,7 @@ impl Place {
 pub(super) fn standard_labels() -> BTreeMap<String, String> {
     [
         ("app.kubernetes.io/name", "reachproof-agent"),
+        (INSTANCE_LABEL, RELEASE),
         ("app.kubernetes.io/part-of", "reachproof"),
     ]
     .into_iter()

@@ -1,5 +1,7 @@
 //! Where agents run, and what each such place has beside them.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::agent::standard_labels;
@@ -13,12 +15,12 @@ pub(super) const HOST_NAMESPACE: &str = "reachproof-host";
 /// ServiceAccount, ConfigMap and Secret of the agents, in each of their namespaces.
 pub(super) const NAME: &str = "reachproof-agent";
 
-/// What the agents of a run need to know. Not to be shown in a log: it has the token.
+/// What the agents of a run need to know. Not to be shown in a log: it may have tokens.
 pub(super) struct Contents {
     /// Certificate of the run's CA in PEM.
     pub(super) ca_certificate: String,
-    /// Token of the run.
-    pub(super) token: String,
+    /// Signed tokens by the names of their nodes; absent where an API server reviews those that it projects.
+    pub(super) tokens: Option<BTreeMap<String, String>>,
     /// The agents' policy, as their file.
     pub(super) policy: String,
 }
@@ -33,12 +35,11 @@ pub(super) fn objects(namespace: &str, contents: &Contents) -> Vec<Value> {
         _ => None,
     };
     let own = level.map(|level| own(namespace, level));
+    let tokens = contents.tokens.as_ref();
     own.into_iter()
-        .chain([
-            account(namespace),
-            secret(namespace, &contents.token),
-            settings(namespace, contents),
-        ])
+        .chain([account(namespace)])
+        .chain(tokens.map(|tokens| secret(namespace, tokens)))
+        .chain([settings(namespace, contents)])
         .collect()
 }
 
@@ -55,7 +56,7 @@ fn own(namespace: &str, level: &str) -> Value {
     })
 }
 
-/// An account without any right: nobody binds a role to it, and its token is mounted nowhere (SECURITY B.1).
+/// An account without any right: nobody binds a role to it, and no token for the API server is mounted (SECURITY B.1).
 fn account(namespace: &str) -> Value {
     json!({
         "apiVersion": "v1",
@@ -65,13 +66,13 @@ fn account(namespace: &str) -> Value {
     })
 }
 
-fn secret(namespace: &str, token: &str) -> Value {
+fn secret(namespace: &str, tokens: &BTreeMap<String, String>) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": metadata(namespace),
         "type": "Opaque",
-        "stringData": {"token": token},
+        "stringData": tokens,
     })
 }
 

@@ -12,14 +12,14 @@ use std::path::Path;
 
 use clap::Parser;
 use reachproof_model::describe::parse;
-use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, TOKEN_FILE};
+use reachproof_verify::credentials::CA_CERTIFICATE_FILE;
 use serde_json::json;
 
 use super::*;
 use crate::cli::{Cli, Command};
 
 /// The arguments that every call needs.
-const NEEDED: [&str; 8] = [
+const NEEDED: [&str; 10] = [
     "reachproof",
     "manifests",
     "--snapshot",
@@ -28,6 +28,8 @@ const NEEDED: [&str; 8] = [
     "registry.example/reachproof-agent:1",
     "--coordinator",
     "10.0.1.5:7443",
+    "--tokens",
+    "reviewed",
 ];
 
 fn arguments(more: &[&str]) -> Arguments {
@@ -60,13 +62,28 @@ fn profile(selector: Value) -> (&'static str, Value) {
 
 /// The objects for these arguments, with fixed credentials.
 fn made(more: &[&str]) -> Vec<Value> {
+    let audience = audience(&snapshot(&[])).unwrap();
+    let agents = agents(&arguments(more), &snapshot(&[]), Some(&audience));
+    objects(&agents, &contents(None))
+}
+
+/// The same with a signed token for each node.
+fn made_signed() -> Vec<Value> {
+    let token = ("n1".to_owned(), "rp1.e30.c2lnbmF0dXJl".to_owned());
+    let tokens = BTreeMap::from([token]);
+    objects(
+        &agents(&arguments(&[]), &snapshot(&[]), None),
+        &contents(Some(tokens)),
+    )
+}
+
+fn contents(tokens: Option<BTreeMap<String, String>>) -> Contents {
     let policy = policy(&snapshot(&[])).unwrap();
-    let contents = Contents {
+    Contents {
         ca_certificate: "-----BEGIN CERTIFICATE-----\nQ0E=\n-----END CERTIFICATE-----\n".to_owned(),
-        token: "0123456789abcdef0123456789abcdef".to_owned(),
+        tokens,
         policy: yaml_serde::to_string(&policy).unwrap(),
-    };
-    objects(&agents(&arguments(more), &snapshot(&[])), &contents)
+    }
 }
 
 const EVERYTHING: [&str; 4] = [
@@ -230,7 +247,7 @@ fn a_namespace_of_somebody_else_gets_what_agents_need_and_is_not_itself_touched(
         names(&of_kind(&objects, "Namespace")),
         ["/reachproof", "/reachproof-host"]
     );
-    for kind in ["ServiceAccount", "Secret", "ConfigMap"] {
+    for kind in ["ServiceAccount", "ConfigMap"] {
         assert_eq!(
             names(&of_kind(&objects, kind)),
             [
@@ -269,22 +286,22 @@ fn agents_may_connect_to_the_ranges_of_the_vpcs_but_not_to_services() {
 }
 
 #[test]
-fn a_verify_with_the_same_directory_uses_the_same_ca_and_token() {
+fn a_verify_with_the_same_directory_uses_the_same_ca() {
     let place = tempfile::tempdir().unwrap();
     let directory = place.path().join("credentials");
     let flag = format!("--credentials={}", directory.display());
-    let first = text(&arguments(&[&flag]), &snapshot(&[])).unwrap();
+    let now = SystemTime::UNIX_EPOCH;
+    let first = text(&arguments(&[&flag]), &snapshot(&[]), now).unwrap();
     let read = |file: &str| fs::read_to_string(directory.join(file)).unwrap();
     let documents: Vec<Value> = first
         .split("\n---\n")
         .skip(1)
         .map(|document| yaml_serde::from_str(document).unwrap())
         .collect();
-    let secret = of_kind(&documents, "Secret")[0];
-    assert_eq!(secret["stringData"]["token"], read(TOKEN_FILE).trim());
+    assert!(of_kind(&documents, "Secret").is_empty());
     let settings = of_kind(&documents, "ConfigMap")[0];
     assert_eq!(settings["data"]["ca.crt"], read(CA_CERTIFICATE_FILE));
-    let again = text(&arguments(&[&flag]), &snapshot(&[])).unwrap();
+    let again = text(&arguments(&[&flag]), &snapshot(&[]), now).unwrap();
     assert_eq!(first, again);
 
     // Neither command is told a directory: both take the same.
@@ -312,7 +329,7 @@ fn agents_are_told_only_an_endpoint_whose_name_they_take() {
             "describe-cluster",
             json!({"cluster": {"name": "demo", "endpoint": endpoint}}),
         )]);
-        let agents = agents(&arguments(&[]), &world);
+        let agents = agents(&arguments(&[]), &world, None);
         agents[0]
             .cluster_endpoint
             .clone()
@@ -329,7 +346,10 @@ fn pods_that_no_fargate_profile_selects_are_refused() {
     let check = |selector: Value| {
         let asked = arguments(&["--fargate", "apps/subnet=a"]);
         let world = snapshot(&[profile(selector)]);
-        check_profiles(&world, &agents(&asked, &world))
+        check_profiles(
+            &world,
+            &agents(&asked, &world, audience(&world).ok().as_ref()),
+        )
     };
     assert!(check(json!({"namespace": "apps", "labels": {"subnet": "?"}})).is_ok());
     let refused = check(json!({"namespace": "apps", "labels": {"subnet": "b"}}));
@@ -342,9 +362,69 @@ fn pods_that_no_fargate_profile_selects_are_refused() {
 #[test]
 fn a_fargate_profile_that_would_take_a_daemon_set_is_named() {
     let taken = snapshot(&[profile(json!({"namespace": "reachproof*"}))]);
-    let refused = check_profiles(&taken, &agents(&arguments(&[]), &taken));
+    let audience = audience(&taken).unwrap();
+    let refused = check_profiles(&taken, &agents(&arguments(&[]), &taken, Some(&audience)));
     assert_eq!(
         refused.unwrap_err().to_string(),
         "the Fargate profile `one` selects the pods of the DaemonSet in the namespace `reachproof`: give its selector a label"
     );
+}
+
+#[test]
+fn an_agent_gets_a_token_for_this_installation_and_none_for_the_api_server() {
+    let objects = made(&EVERYTHING);
+    assert!(of_kind(&objects, "Secret").is_empty());
+    for workload in workloads(&objects) {
+        let pod = pod(workload);
+        assert_eq!(pod["automountServiceAccountToken"], false);
+        let volumes = pod["volumes"].as_array().unwrap();
+        let token = volumes.iter().find(|volume| volume["name"] == "token");
+        assert_eq!(
+            token.unwrap()["projected"]["sources"],
+            json!([{"serviceAccountToken": {
+                "path": "token",
+                "audience": "reachproof/demo/reachproof/reachproof",
+                "expirationSeconds": 600,
+            }}])
+        );
+    }
+}
+
+#[test]
+fn without_an_api_server_each_host_gets_the_token_of_its_node() {
+    let objects = made_signed();
+    assert_eq!(
+        names(&workloads(&objects)),
+        ["reachproof-host/reachproof-agent-host"]
+    );
+    let documents: Vec<String> = objects
+        .iter()
+        .map(|object| yaml_serde::to_string(object).unwrap())
+        .collect();
+    insta::assert_snapshot!(documents.join("---\n"));
+}
+
+#[test]
+fn signed_tokens_are_for_the_nodes_of_the_snapshot_and_for_no_pod() {
+    let place = tempfile::tempdir().unwrap();
+    let flag = format!("--credentials={}", place.path().join("c").display());
+    let world = snapshot(&[(
+        "nodes",
+        json!({"items": [{
+            "metadata": {"name": "ip-10-0-1-20"},
+            "spec": {"providerID": "aws:///us-east-1a/i-0000000000000001a"},
+            "status": {"addresses": [{"type": "InternalIP", "address": "10.0.1.20"}]},
+        }]}),
+    )]);
+    let signed = |more: &[&str], world: &Snapshot| {
+        let mut asked = arguments(&[&[flag.as_str()], more].concat());
+        asked.tokens = None;
+        text(&asked, world, SystemTime::UNIX_EPOCH)
+    };
+    let printed = signed(&[], &world).unwrap();
+    assert!(printed.contains("  ip-10-0-1-20: rp1."), "{printed}");
+    let pod = signed(&["--fargate", "apps/subnet=a"], &world);
+    assert!(matches!(pod, Err(ManifestsError::FargateSigned)), "{pod:?}");
+    let none = signed(&[], &snapshot(&[("nodes", json!({"items": []}))]));
+    assert!(matches!(none, Err(ManifestsError::NoNodes)), "{none:?}");
 }

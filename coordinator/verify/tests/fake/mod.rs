@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use hyper_util::rt::TokioIo;
-use reachproof_model::plan::ATTEMPTS;
+use reachproof_model::plan::{ATTEMPTS, AgentKind};
 use reachproof_proto::column::{column_to_wire, zigzag};
 use reachproof_proto::net::{ProofKey, address_from_wire, address_to_wire, bytes_from_wire, proof};
 use reachproof_proto::v1;
@@ -23,7 +23,9 @@ use reachproof_proto::v1::agent_message::Body;
 use reachproof_proto::v1::control_client::ControlClient;
 use reachproof_proto::v1::coordinator_message::Body as Order;
 use reachproof_verify::credentials::SERVER_NAME;
+use reachproof_verify::door::CONNECTIONS_PER_ADDRESS;
 use reachproof_verify::source::WorldSource;
+use reachproof_verify::token::{Claims, TokenKey};
 use reachproof_verify::{
     Credentials, ExpectedAgents, Report, RunConfig, RunError, SnapshotContent, SystemRandomness,
 };
@@ -102,8 +104,24 @@ pub(crate) fn schema() -> serde_json::Value {
 /// A place where agents dial in.
 pub(crate) struct Site {
     pub(crate) address: SocketAddr,
-    pub(crate) token: String,
     pub(crate) ca: String,
+    pub(crate) token_key: TokenKey,
+    pub(crate) installation: String,
+}
+
+impl Site {
+    /// The token of an agent on a node.
+    pub(crate) fn token(&self, name: &str, address: IpAddr) -> String {
+        let claims = Claims {
+            name: name.try_into().unwrap(),
+            kind: AgentKind::Node,
+            addresses: vec![address],
+            installation: self.installation.clone(),
+            issued_unix_s: 0,
+            expires_unix_s: 3_600,
+        };
+        self.token_key.sign(&claims).unwrap()
+    }
 }
 
 /// A coordinator that runs beside the test.
@@ -160,12 +178,15 @@ async fn coordinator_of(
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let site = Site {
         address: listener.local_addr().unwrap(),
-        token: credentials.token.clone(),
         ca: credentials.ca_certificate.clone(),
+        token_key: credentials.token_key.clone(),
+        installation: credentials.installation.clone(),
     };
     let config = RunConfig {
         snapshot,
         credentials,
+        reviewer: None,
+        connections_per_address: CONNECTIONS_PER_ADDRESS,
         expected: ExpectedAgents::Count(agents),
         settle,
         wait: Duration::from_secs(3),
@@ -244,9 +265,9 @@ pub(crate) async fn attach(site: &Site, authorization: &[String]) -> Result<Link
     Ok(Link { send, receive })
 }
 
-/// The one right authorization entry.
-pub(crate) fn bearer(site: &Site) -> Vec<String> {
-    vec![format!("Bearer {}", site.token)]
+/// The one right authorization entry of an agent on a node.
+pub(crate) fn bearer(site: &Site, name: &str, address: IpAddr) -> Vec<String> {
+    vec![format!("Bearer {}", site.token(name, address))]
 }
 
 /// Greeting of an agent on a node.
@@ -296,7 +317,7 @@ impl Agent {
             done: false,
         };
         loop {
-            let Ok(link) = attach(&site, &bearer(&site)).await else {
+            let Ok(link) = attach(&site, &bearer(&site, self.name, self.address)).await else {
                 return;
             };
             match self.stream(link, &mut process).await {
