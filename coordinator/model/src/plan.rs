@@ -42,7 +42,7 @@ pub const ATTEMPTS_MAX: u32 = 3 * ATTEMPTS;
 /// How long an attempt waits: at least 2 SYNs on old kernels and 3 on new ones (F.1).
 pub const ATTEMPT_DEADLINE: Duration = Duration::from_millis(3_000);
 
-/// Time between the starts of two attempts, so that three of them spread over more than 10 s (F.2.6).
+/// Time between the starts of two attempts, so that three of them spread over more than 10 s (F.2 "repeated").
 pub const ATTEMPT_INTERVAL: Duration = Duration::from_millis(5_100);
 
 /// Time between the starts of two attempts of [`Stage::Second`]: they need no spread of their own.
@@ -244,11 +244,11 @@ pub enum Purpose {
     Edge,
     /// A tuple of rules decides here that no other flow shows, or an agent was not yet seen in its role at this port.
     Rule,
-    /// It shows that source and target of a predicted deny can talk otherwise (F.2.5).
+    /// It shows that source and target of a predicted deny can talk otherwise (F.2 "Silence", 1 and 2).
     Control,
 }
 
-/// Whether a NetworkPolicy may drop packets of a flow (F.2.4).
+/// Whether a NetworkPolicy may drop packets of a flow (F.2 "Silence", 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PolicyFact {
     /// No policy selects an end, or no end can be selected (E.5).

@@ -1,4 +1,4 @@
-//! Control probes: what shows that a silent source and target can talk otherwise (F.2.5).
+//! Control probes: what shows that a silent source and target can talk otherwise (F.2 "Silence", 1 and 2).
 
 use std::collections::HashSet;
 use std::net::IpAddr;

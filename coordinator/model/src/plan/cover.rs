@@ -291,7 +291,7 @@ impl<'r, 'm> Fleet<'r, 'm> {
         Some((from, to))
     }
 
-    /// Adds what shows that both ends of a denied flow can talk otherwise (F.2.5).
+    /// Adds what shows that both ends of a denied flow can talk otherwise (F.2 "Silence", 1 and 2).
     fn control(
         &mut self,
         (from, to, port): (usize, usize, u16),
