@@ -31,7 +31,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         2 => Just(connected()),
         2 => Just(refused()),
         1 => Just(Outcome::Starved),
-        1 => Just(Outcome::Unreachable { errno: 113 }),
+        1 => Just(Outcome::Unreachable { errno: 113, icmp: None }),
         1 => Just(Outcome::LocalError { errno: 99 }),
         1 => Just(Outcome::RefusedByPolicy),
     ]
@@ -65,6 +65,10 @@ enum Spoil {
     Policy(usize),
     UnknownGate(usize),
     Unstable(usize),
+    Outage(usize, u64, u64),
+    Late(usize, u64),
+    NoClock(usize),
+    Queue(usize),
 }
 
 /// Any change.
@@ -81,6 +85,10 @@ fn spoil() -> impl Strategy<Value = Spoil> {
         (0..12_usize).prop_map(Spoil::Policy),
         (0..12_usize).prop_map(Spoil::UnknownGate),
         (0..12_usize).prop_map(Spoil::Unstable),
+        (0..4_usize, 0..20_u64, 1..20_u64).prop_map(|(a, b, c)| Spoil::Outage(a, b, c)),
+        (0..3_usize, 0..500_u64).prop_map(|(a, b)| Spoil::Late(a, b)),
+        (0..3_usize).prop_map(Spoil::NoClock),
+        (0..3_usize).prop_map(Spoil::Queue),
     ]
 }
 
@@ -162,6 +170,19 @@ fn apply(run: &mut Run, spoil: &Spoil) {
         Spoil::Unstable(flow) => {
             run.stability.touched.insert(*flow);
         }
+        Spoil::Outage(end, from, length) => {
+            let end = match AGENTS.get(*end) {
+                Some((agent, _)) => of(agent),
+                None => address(CONTROL_PLANE),
+            };
+            run.unanswered(&[end], *from..from + length);
+        }
+        Spoil::Late(agent, ms) => {
+            let lateness = &mut run.record(AGENTS[*agent].0).lateness;
+            lateness[0].late_max = Duration::from_millis(*ms);
+        }
+        Spoil::NoClock(agent) => run.record(AGENTS[*agent].0).clock = None,
+        Spoil::Queue(agent) => run.record(AGENTS[*agent].0).accept_queue_drops = None,
     }
 }
 
@@ -170,32 +191,44 @@ fn attempts<'a>(run: &'a Run, flow: &PlannedFlow) -> &'a [Attempt] {
     run.evidence.attempts(flow.probes[0].id)
 }
 
+/// Whether an attempt shows that `flow`'s target answered it: with its proof, or where none can be had.
+fn answers(run: &Run, flow: &PlannedFlow, attempt: &Attempt) -> bool {
+    let port = flow.flow.protocol.port().unwrap();
+    let is_answer = matches!(
+        attempt.outcome,
+        Outcome::Connected { .. } | Outcome::Refused { .. }
+    );
+    is_answer && (is_proven(attempt) || !is_provable(run, flow, port))
+}
+
+/// Whether the answer to an attempt has its proof.
+fn is_proven(attempt: &Attempt) -> bool {
+    match attempt.identification {
+        Identification::Verified { observed } => Some(observed) == attempt.local,
+        Identification::Certified => true,
+        Identification::NotAsked
+        | Identification::Mismatch
+        | Identification::Uncertified { .. }
+        | Identification::Failed { .. }
+        | Identification::Resolver { .. }
+        | Identification::NoResolver { .. } => false,
+    }
+}
+
+/// Whether the target of a flow can prove that it answers: an agent on 7500, the control plane on 443.
+fn is_provable(run: &Run, flow: &PlannedFlow, port: u16) -> bool {
+    match flow.probes[0].kind {
+        ProbeKind::Identify => run.plan.listens.values().any(|ports| ports.contains(&port)),
+        ProbeKind::Certify => true,
+        ProbeKind::Connect | ProbeKind::Resolve => false,
+    }
+}
+
 /// Whether the intended target answered `flow`, literally.
 fn is_answered(run: &Run, flow: &PlannedFlow) -> bool {
     attempts(run, flow)
         .iter()
-        .any(|attempt| match attempt.outcome {
-            Outcome::Refused { .. } => true,
-            Outcome::Connected { .. } => {
-                flow.probes[0].kind == ProbeKind::Connect
-                    || matches!(attempt.identification, Identification::Verified { observed }
-                    if Some(observed) == attempt.local)
-            }
-            Outcome::TimedOut { .. }
-            | Outcome::Unreachable { .. }
-            | Outcome::LocalError { .. }
-            | Outcome::Starved
-            | Outcome::RefusedByPolicy => false,
-        })
-}
-
-/// Whether `flow` is a control: answered, and its packets met groups.
-fn is_control(run: &Run, index: usize) -> bool {
-    is_answered(run, &run.plan.flows[index])
-        && matches!(
-            run.predictions[index].verdict,
-            Verdict::Allow { .. } | Verdict::Deny(_)
-        )
+        .any(|attempt| answers(run, flow, attempt))
 }
 
 /// Source, target and port of a flow.
@@ -204,64 +237,105 @@ fn ends(flow: &PlannedFlow) -> (IpAddr, IpAddr, u16) {
     (flow.flow.source, flow.flow.destination, port)
 }
 
-/// F.2.5, literally.
-fn has_control(run: &Run, index: usize) -> bool {
-    let (source, target, port) = ends(&run.plan.flows[index]);
-    let controls: Vec<_> = (0..run.plan.flows.len())
-        .filter(|other| is_control(run, *other))
-        .map(|other| ends(&run.plan.flows[other]))
-        .collect();
-    let same_target = controls
-        .iter()
-        .any(|c| c.0 == source && c.1 == target && c.2 != port);
-    let elsewhere = controls.iter().any(|c| c.0 == source && c.1 != target);
-    let other_source = controls
-        .iter()
-        .any(|c| c.0 != source && c.1 == target && c.2 == port);
-    let streams = AGENTS.iter().any(|(agent, text)| {
-        let record = &run.evidence.records[&judging::name(agent)];
-        address(text) == target
-            && record.stream_address == Some(target)
-            && record.presence == Presence::HeardToTheEnd
+/// When `end` took part in an answer with a proof, over a wire that groups filter.
+fn heard(run: &Run, end: IpAddr) -> Vec<Duration> {
+    let flows = run.plan.flows.iter().zip(&run.predictions);
+    let of_flows = flows
+        .filter(|(_, prediction)| {
+            matches!(prediction.verdict, Verdict::Allow { .. } | Verdict::Deny(_))
+        })
+        .flat_map(|(flow, _)| {
+            let attempts = attempts(run, flow).iter();
+            attempts.map(move |attempt| (flow.flow.source, flow.flow.destination, attempt))
+        });
+    let pulses = run.plan.pulses.iter().zip(&run.evidence.pulses);
+    let of_pulses = pulses.flat_map(|(pulse, seen)| {
+        let attempts = seen.attempts.iter();
+        attempts.map(move |attempt| (pulse.source, pulse.target.ip(), attempt))
     });
-    same_target || (elsewhere && (other_source || streams))
+    of_flows
+        .chain(of_pulses)
+        .filter(|(source, target, attempt)| {
+            (*source == end || *target == end)
+                && matches!(attempt.outcome, Outcome::Connected { .. })
+                && is_proven(attempt)
+                && has_clock(run, *source)
+        })
+        .map(|(_, _, attempt)| attempt.started)
+        .collect()
 }
 
-/// F.2.1, literally.
-fn is_alive(run: &Run, index: usize) -> bool {
-    let (_, target, _) = ends(&run.plan.flows[index]);
-    let heard = AGENTS.iter().any(|(agent, text)| {
-        let record = &run.evidence.records[&judging::name(agent)];
-        address(text) == target && record.presence == Presence::HeardToTheEnd
-    });
-    heard
-        || run
-            .plan
-            .flows
-            .iter()
-            .any(|flow| flow.flow.destination == target && is_answered(run, flow))
+/// The name of the agent at an address.
+fn agent_at(at: IpAddr) -> Option<&'static str> {
+    let agent = AGENTS.iter().find(|(_, text)| address(text) == at);
+    agent.map(|(agent, _)| *agent)
 }
 
-/// F.2.6, literally.
+/// Whether the clock of the agent at an address is known; where there is none, none is needed.
+fn has_clock(run: &Run, at: IpAddr) -> bool {
+    agent_at(at).is_none_or(|agent| run.evidence.records[&judging::name(agent)].clock.is_some())
+}
+
+/// Whether an agent was on time; where there is none, none was late.
+fn is_on_time(run: &Run, at: IpAddr) -> bool {
+    agent_at(at).is_none_or(|agent| {
+        let record = &run.evidence.records[&judging::name(agent)];
+        record.lateness[0].late_max <= Duration::from_millis(250)
+    })
+}
+
+/// F.2 "source heard" and "target heard", "clock" and the lateness of both ends, literally: the silent attempts that count.
+fn counted(run: &Run, index: usize) -> Vec<&Attempt> {
+    let (source, target, _) = ends(&run.plan.flows[index]);
+    let margin = Duration::from_secs(5);
+    let is_heard = |end: IpAddr, attempt: &Attempt| {
+        let Outcome::TimedOut { after } = attempt.outcome else {
+            return false;
+        };
+        let (from, to) = (attempt.started, attempt.started + after);
+        let at = heard(run, end);
+        at.iter().any(|at| *at <= from && *at + margin >= from)
+            && at.iter().any(|at| *at >= to && *at <= to + margin)
+    };
+    attempts(run, &run.plan.flows[index])
+        .iter()
+        .filter(|attempt| attempt.local.is_some_and(|local| local.ip() == source))
+        .filter(|attempt| is_heard(source, attempt) && is_heard(target, attempt))
+        .filter(|_| {
+            [source, target]
+                .iter()
+                .all(|end| has_clock(run, *end) && is_on_time(run, *end))
+        })
+        .collect()
+}
+
+/// F.2 "repeated", literally.
 fn is_repeated(run: &Run, index: usize) -> bool {
-    let flow = &run.plan.flows[index];
-    let attempts = attempts(run, flow);
-    let sockets: BTreeSet<_> = attempts
+    let counted = counted(run, index);
+    let ports: BTreeSet<u16> = counted
         .iter()
         .filter_map(|attempt| attempt.local)
+        .map(|local| local.port())
         .collect();
-    let first = attempts.iter().map(|attempt| attempt.started).min();
-    let last = attempts.iter().map(|attempt| attempt.started).max();
-    attempts
-        .iter()
-        .all(|attempt| matches!(attempt.outcome, Outcome::TimedOut { .. }))
-        && sockets.len() == attempts.len()
-        && sockets.len() >= 3
-        && sockets.iter().all(|socket| socket.ip() == flow.flow.source)
+    let thirds = [32_768..42_178, 42_178..51_589, 51_589..61_000_u16];
+    let first = counted.iter().map(|attempt| attempt.started).min();
+    let last = counted.iter().map(|attempt| attempt.started).max();
+    ports.len() >= 3
+        && thirds
+            .iter()
+            .all(|third| ports.iter().any(|port| third.contains(port)))
         && last.unwrap() - first.unwrap() >= Duration::from_secs(10)
 }
 
-/// F.2.2, literally: the target's agent, if any, reported to the end and saw nothing that cannot be explained otherwise.
+/// F.2 "unseen", literally for the queue of the target's agent.
+fn is_queue_known_empty(run: &Run, index: usize) -> bool {
+    let (_, target, _) = ends(&run.plan.flows[index]);
+    agent_at(target).is_none_or(|agent| {
+        run.evidence.records[&judging::name(agent)].accept_queue_drops == Some(0)
+    })
+}
+
+/// F.2 "unseen", literally: the target's agent, if any, reported to the end and saw nothing that cannot be explained otherwise.
 fn is_unseen(run: &Run, index: usize) -> bool {
     let (source, target, port) = ends(&run.plan.flows[index]);
     let Some((agent, _)) = AGENTS.iter().find(|(_, text)| address(text) == target) else {
@@ -306,11 +380,10 @@ fn has_proof(run: &Run, index: usize, finding: &Finding) -> bool {
         .iter()
         .any(|step| matches!(step.outcome, StepOutcome::Unknown(_)));
     let silent = || {
-        is_alive(run, index)
-            && known
+        known
             && flow.policy == PolicyFact::NoneSelects
-            && has_control(run, index)
             && is_repeated(run, index)
+            && is_queue_known_empty(run, index)
     };
     let verdict = &run.predictions[index].verdict;
     let proof = match finding.kind {

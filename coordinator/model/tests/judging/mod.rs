@@ -17,12 +17,12 @@ use reachproof_model::finding::Finding;
 use reachproof_model::flow::{EPHEMERAL_PORTS_DEFAULT, Flow};
 use reachproof_model::net::PortRange;
 use reachproof_model::observation::{
-    Accept, AgentName, AgentRecord, Attempt, Identification, Observation, Outcome, Presence,
-    ProbeId, RunEvidence,
+    Accept, AgentName, AgentRecord, Attempt, ClockOffset, Identification, Lateness, Observation,
+    Outcome, Presence, ProbeId, RunEvidence,
 };
 use reachproof_model::plan::{
-    AgentKind, PlannedFlow, PlannedProbe, PolicyFact, ProbeKind, ProbePlan, Purpose, Roster,
-    RosterAgent, SourcePorts, Target,
+    AgentKind, PlannedFlow, PlannedProbe, PlannedPulse, PolicyFact, ProbeKind, ProbePlan, Purpose,
+    Roster, RosterAgent, SourcePorts, Target, Until,
 };
 use reachproof_model::prediction::{
     BypassReason, Denial, Gate, Place, Prediction, RouteReason, Step, StepOutcome, UnknownReason,
@@ -121,8 +121,64 @@ pub(crate) struct Run {
     pub(crate) stability: Stability,
 }
 
+/// Who calls whom all the time: every address is heard.
+const PULSES: [(&str, &str); 5] = [
+    ("a", "10.0.2.30"),
+    ("b", "10.0.1.20"),
+    ("c", "10.0.2.20"),
+    ("b", CONTROL_PLANE),
+    ("c", CONTROL_PLANE),
+];
+
+/// Number of the first pulse: beyond those of all probes.
+const FIRST_PULSE: u32 = 10_000;
+
+/// Calls of each pulse, 2 s apart.
+const CALLS: u32 = 12;
+
+/// A pulse, and that it was answered each time.
+fn pulse((number, (from, to)): (u32, (&str, &str))) -> (PlannedPulse, Observation) {
+    let target = address(to);
+    let kind = if to == CONTROL_PLANE {
+        ProbeKind::Certify
+    } else {
+        ProbeKind::Identify
+    };
+    let port = if to == CONTROL_PLANE { 443 } else { 7_500 };
+    let attempts = (0..CALLS).map(|call| {
+        let local = SocketAddr::new(
+            of(from),
+            36_000 + u16::try_from(50 * number + call).unwrap(),
+        );
+        Attempt {
+            number: call,
+            local: Some(local),
+            started: Duration::from_secs(2 * u64::from(call)),
+            received: Duration::from_secs(2 * u64::from(call)),
+            outcome: connected(),
+            syn_retransmissions: 0,
+            identification: match kind {
+                ProbeKind::Certify => Identification::Certified,
+                ProbeKind::Identify | ProbeKind::Connect | ProbeKind::Resolve => {
+                    Identification::Verified { observed: local }
+                }
+            },
+        }
+    });
+    let planned = PlannedPulse {
+        id: ProbeId(FIRST_PULSE + number),
+        agent: name(from),
+        source: of(from),
+        target: SocketAddr::new(target, port),
+        kind,
+        interval: Duration::from_secs(2),
+    };
+    let attempts = attempts.collect();
+    (planned, Observation { attempts })
+}
+
 impl Run {
-    /// Three agents, all heard to the end, and no flow.
+    /// Three agents, all heard all the time, on time and to the end, and no flow.
     pub(crate) fn new() -> Self {
         let agents = AGENTS.map(|(agent, text)| RosterAgent {
             name: name(agent),
@@ -135,17 +191,34 @@ impl Run {
         let records = AGENTS.map(|(agent, _)| {
             let record = AgentRecord {
                 presence: Presence::HeardToTheEnd,
+                clock: Some(ClockOffset {
+                    offset_us: 0,
+                    uncertainty: Duration::from_micros(200),
+                }),
+                lateness: vec![Lateness {
+                    from: Duration::ZERO,
+                    to: Duration::from_secs(60),
+                    late_max: Duration::from_millis(3),
+                }],
+                accept_queue_drops: Some(0),
                 ..AgentRecord::default()
             };
             (name(agent), record)
         });
+        let (pulses, answers): (Vec<_>, Vec<_>) = (0..).zip(PULSES).map(pulse).unzip();
+        let listens = AGENTS.map(|(agent, _)| (name(agent), BTreeSet::from([7_500])));
         Self {
-            plan: ProbePlan::default(),
+            plan: ProbePlan {
+                pulses,
+                listens: listens.into_iter().collect(),
+                ..ProbePlan::default()
+            },
             predictions: Vec::new(),
             roster: Roster::new(agents),
             evidence: RunEvidence {
                 observations: Vec::new(),
                 records: records.into_iter().collect(),
+                pulses: answers,
             },
             stability: Stability {
                 state: StabilityState::Stable,
@@ -157,7 +230,9 @@ impl Run {
         }
     }
 
-    /// Adds a flow with one probe whose attempts ended like this, 5.1 s apart.
+    /// Adds a flow with one probe whose attempts ended like this, 5.1 s apart, one from each third of the source ports.
+    ///
+    /// The agents have opened 7500 and no other port: there a connection is one with its proof, a refusal is not.
     pub(crate) fn flow(
         mut self,
         from: &str,
@@ -166,14 +241,15 @@ impl Run {
         seen: &[Outcome],
     ) -> Self {
         let kind = match to {
-            (target, 7500) if target != address(CONTROL_PLANE) => ProbeKind::Identify,
-            _ => ProbeKind::Connect,
+            (target, 443) if target == address(CONTROL_PLANE) => ProbeKind::Certify,
+            (target, _) if target == address(CONTROL_PLANE) => ProbeKind::Connect,
+            _ => ProbeKind::Identify,
         };
         self.add(
             from,
             to,
             verdict,
-            vec![(kind, SourcePorts::Random, seen.to_vec())],
+            vec![(kind, SourcePorts::Spread, seen.to_vec())],
         );
         self
     }
@@ -208,26 +284,33 @@ impl Run {
                 id,
                 kind,
                 source_ports,
+                until: Until::Answered,
             });
             let attempts = (0..).zip(&seen).map(|(number, outcome)| {
                 let local_port = match source_ports {
                     SourcePorts::Fixed(port) => port,
-                    SourcePorts::Random => 33_000 + u16::try_from(10 * id.0 + number).unwrap(),
+                    SourcePorts::Spread => {
+                        let third = [33_000, 43_000, 52_000][usize::try_from(number % 3).unwrap()];
+                        third + u16::try_from(10 * id.0 + number).unwrap()
+                    }
                 };
                 let local = SocketAddr::new(flow.source, local_port);
-                let asked =
-                    kind == ProbeKind::Identify && matches!(outcome, Outcome::Connected { .. });
+                let proof = match (kind, port, outcome) {
+                    (ProbeKind::Identify, 7_500, Outcome::Connected { .. }) => {
+                        Identification::Verified { observed: local }
+                    }
+                    (ProbeKind::Certify, _, Outcome::Connected { .. }) => Identification::Certified,
+                    (_, _, _) => Identification::NotAsked,
+                };
+                let started = Duration::from_millis(100 + 5_100 * u64::from(number));
                 Attempt {
                     number,
                     local: Some(local),
-                    started: Duration::from_millis(100 + 5_100 * u64::from(number)),
+                    started,
+                    received: started + Duration::from_secs(3),
                     outcome: *outcome,
                     syn_retransmissions: 0,
-                    identification: if asked {
-                        Identification::Verified { observed: local }
-                    } else {
-                        Identification::NotAsked
-                    },
+                    identification: proof,
                 }
             });
             let observation = Observation {
@@ -271,6 +354,16 @@ impl Run {
         &mut self.evidence.observations[id.index()].attempts[number]
     }
 
+    /// Leaves out what `source` was answered to its pulses at these seconds, and what `target` answered.
+    pub(crate) fn unanswered(&mut self, ends: &[IpAddr], seconds: std::ops::Range<u64>) {
+        for (planned, seen) in self.plan.pulses.iter().zip(&mut self.evidence.pulses) {
+            if ends.contains(&planned.source) || ends.contains(&planned.target.ip()) {
+                seen.attempts
+                    .retain(|attempt| !seconds.contains(&attempt.started.as_secs()));
+            }
+        }
+    }
+
     /// Lets the agent at `to` report a connection from `peer`.
     pub(crate) fn accepted(&mut self, to: &str, port: u16, peer: SocketAddr) {
         let local = SocketAddr::new(of(to), port);
@@ -294,9 +387,7 @@ impl Run {
     }
 }
 
-/// A silent deny from `a` to `b` on 7500, with every condition met: `b` refuses `a` on 8080.
+/// A silent deny from `a` to `b` on 7500, with every condition met.
 pub(crate) fn proven_deny() -> Run {
-    Run::new()
-        .flow("a", (of("b"), 7500), deny(), &[silent(); 3])
-        .flow("a", (of("b"), 8080), allow(), &[refused()])
+    Run::new().flow("a", (of("b"), 7500), deny(), &[silent(); 3])
 }
