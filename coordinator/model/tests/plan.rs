@@ -6,15 +6,16 @@
     reason = "a test fails by panicking"
 )]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use reachproof_model::coverage::relation_coverage;
-use reachproof_model::flow::{EPHEMERAL_PORTS_DEFAULT, SourceKind};
+use reachproof_model::flow::{EPHEMERAL_PORTS_DEFAULT, Flow, SourceKind};
 use reachproof_model::matrix::Matrix;
 use reachproof_model::plan::{
     AgentKind, Depth, FLOWS_PER_RUN_MAX, FileState, PEER_PORT, PlannedFlow, PolicyFact, ProbeKind,
-    ProbePlan, Purpose, Roster, RosterAgent, Scope, SourcePorts, Target, WHOLE_MESH_MAX,
+    ProbePlan, Purpose, Roster, RosterAgent, Scope, SourcePorts, Target, Until, WHOLE_MESH_MAX,
     judged_ports, plan,
 };
 use reachproof_model::predict::predict;
@@ -158,7 +159,7 @@ fn agents_try_each_other_on_the_peer_port_and_at_the_edges_of_the_rules() {
     for edge in [8_079, 8_080, 8_081] {
         let planned = flow(&plan, "10.0.1.20", "10.0.2.20", edge).unwrap();
         assert!(planned.purposes.contains(&Purpose::Edge));
-        assert_eq!(planned.probes[0].kind, ProbeKind::Connect);
+        assert_eq!(planned.probes[0].kind, ProbeKind::Identify);
     }
     let everyone: BTreeSet<_> = roster().agents().map(|agent| agent.name.clone()).collect();
     assert_eq!(
@@ -347,7 +348,7 @@ fn a_partial_is_planned_source_port_by_source_port() {
                 .iter()
                 .map(|probe| match probe.source_ports {
                     SourcePorts::Fixed(port) => port,
-                    SourcePorts::Random => panic!("{} is tried from random ports", planned.flow),
+                    SourcePorts::Spread => panic!("{} is tried from other ports", planned.flow),
                 })
                 .collect();
             let wanted = judged_ports(planned.flow.ephemeral_ports, &open_ports);
@@ -415,4 +416,84 @@ fn a_plan_stays_within_its_limit_and_says_what_it_left_out() {
     assert_eq!(plan.left_out, 30 * (29 - 4));
     let sources: BTreeSet<_> = plan.flows.iter().map(|planned| &planned.source).collect();
     assert_eq!(sources.len(), 30, "every agent is a source");
+}
+
+/// A world whose cluster has a CA, so that the control plane can prove who it is.
+fn with_authority(vector: &str) -> Snapshot {
+    let mut world = described(vector);
+    let mut cluster = world.get("describe-cluster").unwrap().clone();
+    cluster["cluster"]["certificateAuthority"] = json!({"data": "cHVibGlj"});
+    world.insert("describe-cluster", cluster);
+    Snapshot::decode(&world).unwrap().snapshot
+}
+
+#[test]
+fn the_control_plane_is_asked_for_its_certificate_where_the_snapshot_has_the_ca() {
+    let plan = plan(&with_authority("A01"), &roster(), &SCOPE);
+    let planned = flow(&plan, "10.0.1.20", "10.0.1.10", 443).unwrap();
+    assert_eq!(planned.probes[0].kind, ProbeKind::Certify);
+    assert_eq!(planned.probes[0].until, Until::Last);
+}
+
+#[test]
+fn an_agent_opens_every_port_that_is_probed_at_it_from_1024_up() {
+    let plan = plan(&snapshot("A01"), &roster(), &SCOPE);
+    for planned in &plan.flows {
+        let (Target::Agent(agent), Some(port)) = (&planned.target, planned.flow.protocol.port())
+        else {
+            continue;
+        };
+        let is_open = plan.listens[agent].contains(&port);
+        assert_eq!(is_open, port >= 1024, "{agent} {port}");
+        let asks = planned.probes[0].kind == ProbeKind::Identify;
+        assert_eq!(asks, is_open, "{agent} {port}");
+    }
+}
+
+#[test]
+fn every_end_of_a_denied_flow_is_called_or_calls_while_the_model_allows_anybody() {
+    let snapshot = with_authority("A01");
+    for scope in [SCOPE, RULES] {
+        let plan = plan(&snapshot, &roster(), &scope);
+        assert!(!plan.pulses.is_empty());
+        let ends: BTreeSet<IpAddr> = plan
+            .pulses
+            .iter()
+            .flat_map(|pulse| [pulse.source, pulse.target.ip()])
+            .collect();
+        for (from, to, _) in allowed(&snapshot, &plan) {
+            assert!(ends.contains(&from), "{from} calls nobody");
+            assert!(ends.contains(&to), "{to} is called by nobody");
+        }
+        for pulse in &plan.pulses {
+            let call = Flow::tcp(pulse.source, pulse.target.ip(), pulse.target.port());
+            let verdict = predict(&snapshot, &call).verdict;
+            assert!(matches!(verdict, Verdict::Allow { .. }), "{pulse:?}");
+        }
+    }
+}
+
+#[test]
+fn a_control_plane_interface_is_called_by_two_sources_every_4_s() {
+    let plan = plan(&with_authority("A01"), &roster(), &SCOPE);
+    let called = plan
+        .pulses
+        .iter()
+        .filter(|pulse| pulse.kind == ProbeKind::Certify);
+    let mut callers: BTreeMap<IpAddr, usize> = BTreeMap::new();
+    for pulse in called {
+        assert_eq!(pulse.interval, Duration::from_secs(4));
+        *callers.entry(pulse.target.ip()).or_default() += 1;
+    }
+    assert!(!callers.is_empty());
+    assert!(callers.values().all(|callers| *callers <= 2), "{callers:?}");
+}
+
+#[test]
+fn pulses_are_numbered_behind_the_probes() {
+    let plan = plan(&snapshot("A01"), &roster(), &SCOPE);
+    let probes: usize = plan.flows.iter().map(|planned| planned.probes.len()).sum();
+    let numbers: Vec<usize> = plan.pulses.iter().map(|pulse| pulse.id.index()).collect();
+    let expected: Vec<usize> = (probes..probes + plan.pulses.len()).collect();
+    assert_eq!(numbers, expected);
 }
