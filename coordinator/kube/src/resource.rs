@@ -110,6 +110,7 @@ pub const RESOURCES: [Resource; 12] = [
             &["spec", "hostNetwork"],
             &["spec", "serviceAccountName"],
             &["spec", "containers", "name"],
+            &["spec", "initContainers", "name"],
             &["spec", "containers", "ports"],
             &["status", "phase"],
             &["status", "hostIP"],

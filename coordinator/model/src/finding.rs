@@ -488,6 +488,11 @@ pub enum Note {
         /// Last port of that third.
         last: u16,
     },
+    /// A service mesh at this end takes over connections: a forwarder that reaches the target gives its proof, too.
+    RelayedPossible {
+        /// That end.
+        address: IpAddr,
+    },
     /// The target saw the source that the model predicts after SNAT.
     Translated {
         /// That source.

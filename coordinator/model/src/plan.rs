@@ -272,6 +272,8 @@ pub struct PlannedFlow {
     pub purposes: BTreeSet<Purpose>,
     /// Whether a NetworkPolicy may interfere.
     pub policy: PolicyFact,
+    /// An end whose pod has a container that may answer in the place of others (F.2 "Answers").
+    pub relay: Option<IpAddr>,
     /// Address that the target should see, where the model predicts CNI source NAT.
     pub translated: Option<IpAddr>,
     /// One probe; for a predicted partial one for each source port that is judged.

@@ -688,3 +688,12 @@ fn a_control_plane_interface_needs_no_agent_to_be_heard() {
     }
     assert_eq!(verdict(&run.first()).1, Some("no-control"));
 }
+
+#[test]
+fn a_service_mesh_at_an_end_is_noted_with_the_answer() {
+    let mut run = Run::new().flow("a", (of("b"), 7500), allow(), &[connected()]);
+    run.plan.flows[0].relay = Some(of("a"));
+    let finding = run.first();
+    assert_eq!(verdict(&finding), (FindingKind::ConfirmedAllow, None));
+    assert_eq!(finding.notes, [Note::RelayedPossible { address: of("a") }]);
+}

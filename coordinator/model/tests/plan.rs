@@ -497,3 +497,21 @@ fn pulses_are_numbered_behind_the_probes() {
     let expected: Vec<usize> = (probes..probes + plan.pulses.len()).collect();
     assert_eq!(numbers, expected);
 }
+
+#[test]
+fn a_pod_with_a_service_mesh_is_found_by_the_names_of_its_containers() {
+    for list in ["containers", "initContainers"] {
+        let mut world = described("A01");
+        let mut pod = json!({"metadata": {"namespace": "shop", "name": "web"},
+            "spec": {"nodeName": "node-1"},
+            "status": {"phase": "Running", "podIP": "10.0.1.31"}});
+        pod["spec"][list] = json!([{"name": "app"}, {"name": "istio-proxy"}]);
+        world.insert("pods", json!({"kind": "List", "items": [pod]}));
+        let snapshot = Snapshot::decode(&world).unwrap().snapshot;
+        let plan = plan(&snapshot, &roster(), &SCOPE);
+        let meshed = flow(&plan, "10.0.1.31", "10.0.2.20", PEER_PORT).unwrap();
+        assert_eq!(meshed.relay, Some(address("10.0.1.31")), "{list}");
+        let plain = flow(&plan, "10.0.1.20", "10.0.2.20", PEER_PORT).unwrap();
+        assert_eq!(plain.relay, None);
+    }
+}

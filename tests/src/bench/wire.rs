@@ -292,6 +292,7 @@ fn planned(number: u32) -> Measured<PlannedFlow> {
         purposes: BTreeSet::new(),
         policy: PolicyFact::NoneSelects,
         translated: None,
+        relay: None,
         probes: vec![PlannedProbe {
             id: ProbeId(number),
             kind: ProbeKind::Connect,

@@ -171,6 +171,8 @@ impl Answers<'_> {
             None if silent > 0 => self.notes.insert(0, Note::Lossy { silent }),
             None => {}
         }
+        let relay = flow.relay.map(|address| Note::RelayedPossible { address });
+        self.notes.extend(relay);
         Answered {
             strength: self.strength,
             notes: self.notes,

@@ -286,16 +286,17 @@ impl<'a> Drafts<'a> {
         self.flows.push((candidate.flow, draft));
     }
 
-    /// What the probe of a candidate asks: no session where the snapshot has no CA to check it against.
+    /// Whether the snapshot has the CA that certificates of the API server are checked against.
+    pub(super) fn has_authority(&self) -> bool {
+        let cluster = self.snapshot.cluster();
+        cluster.is_some_and(|cluster| !cluster.certificate_authority.is_empty())
+    }
+
+    /// What the probe of a candidate asks: no session where nobody could check it.
     fn provable(&self, candidate: &Candidate) -> ProbeKind {
-        let authority = self
-            .snapshot
-            .cluster()
-            .map(|cluster| &cluster.certificate_authority);
-        match (candidate.kind, authority) {
-            (ProbeKind::Certify, None) => ProbeKind::Connect,
-            (ProbeKind::Certify, Some(authority)) if authority.is_empty() => ProbeKind::Connect,
-            (kind, _) => kind,
+        match candidate.kind {
+            ProbeKind::Certify if !self.has_authority() => ProbeKind::Connect,
+            kind => kind,
         }
     }
 
@@ -373,6 +374,7 @@ impl<'a> Drafts<'a> {
             .into_iter()
             .map(|(flow, draft)| PlannedFlow {
                 policy: policy(snapshot, roster, scope, &flow),
+                relay: relay(snapshot, &flow),
                 translated: match flow.source_kind {
                     SourceKind::Host => None,
                     SourceKind::Pod => crate::predict::translated_source(snapshot, &flow),
@@ -504,6 +506,15 @@ fn policy(snapshot: &Snapshot, roster: &Roster, scope: &Scope, flow: &Flow) -> P
     } else {
         PolicyFact::NoneSelects
     }
+}
+
+/// The first end of `flow` at which a service mesh may take over connections.
+fn relay(snapshot: &Snapshot, flow: &Flow) -> Option<IpAddr> {
+    let has_relay = |end: &IpAddr| {
+        let mut pods = snapshot.pods_at(*end);
+        pods.any(|pod| pod.relay.is_some())
+    };
+    [flow.source, flow.destination].into_iter().find(has_relay)
 }
 
 /// Whether a policy could select what stands at `address`: neither hosts nor Fargate pods (E.5).

@@ -22,7 +22,7 @@ pub(super) fn add_required(drafts: &mut Drafts<'_>, sequence: &mut Sequence) {
     let agents = sequence.shuffle(drafts.roster.agents().collect());
     for (place, agent) in agents.into_iter().enumerate() {
         // An agent beyond what an interface can take is said for by another of its class.
-        if place < CERTIFIED_PER_INTERFACE_MAX {
+        if place < CERTIFIED_PER_INTERFACE_MAX || !drafts.has_authority() {
             add_control_plane(drafts, agent, &targets);
         } else {
             drafts.leave_out(targets.len());

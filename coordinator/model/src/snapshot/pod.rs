@@ -46,6 +46,9 @@ pub struct Pod {
     pub phase: PodPhase,
     /// What it runs on.
     pub platform: Platform,
+    /// Container of a service mesh that may answer in the place of others for connections of this pod; absent where none was
+    /// found.
+    pub relay: Option<String>,
 }
 
 /// Whose network namespace a pod uses.

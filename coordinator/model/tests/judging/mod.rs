@@ -339,6 +339,7 @@ impl Run {
             purposes: BTreeSet::from([Purpose::Peer]),
             policy: PolicyFact::NoneSelects,
             translated: None,
+            relay: None,
             probes: planned,
         });
     }

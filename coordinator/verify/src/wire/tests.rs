@@ -415,6 +415,7 @@ fn a_planned_probe_goes_out_as_it_is() {
         purposes: BTreeSet::new(),
         policy: PolicyFact::NoneSelects,
         translated: None,
+        relay: None,
         probes: Vec::new(),
     };
     let planned = |kind, source_ports| PlannedProbe {

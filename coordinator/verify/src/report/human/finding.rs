@@ -171,6 +171,9 @@ fn noted(note: &Note) -> String {
         Note::SilentPorts { first, last } => {
             format!("silent from every source port that was tried between {first} and {last}")
         }
+        Note::RelayedPossible { address } => {
+            format!("a service mesh at {address} may have answered for the target")
+        }
         Note::Translated { observed } => format!("source translated to {observed}, as predicted"),
     }
 }
