@@ -1,35 +1,52 @@
 //! Hands the plan out to the agents and collects what they report, each attempt once.
 //!
-//! Listens first and probes second: no probe starts before the targets' ports are open or have failed to open. Probes are
-//! handed out turn by turn, so that no target has more attempts a second than it may, over all agents (SECURITY D.3).
+//! Listens first, then lets pulses go, and probes last: no probe starts before the targets' ports are open or have failed
+//! to open. Probes are handed out turn by turn, so that no target has more attempts a second than it may, over all agents
+//! (SECURITY D.3).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
-use reachproof_model::observation::{AgentName, AgentRecord, Presence, RunEvidence};
-use reachproof_model::plan::{ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, ProbeId, ProbePlan};
+use reachproof_model::observation::{AgentName, AgentRecord, Observation, Presence, RunEvidence};
+use reachproof_model::plan::{
+    ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, PlannedFlow, PlannedProbe, ProbeId, ProbeKind,
+    ProbePlan, Spread, Stage,
+};
 use reachproof_proto::net::ProofKey;
 use reachproof_proto::v1;
 use reachproof_proto::v1::coordinator_message::Body as Reply;
+use tokio::time::Instant;
 
-use pace::{Pace, Paced};
-use probe::{ProbeState, Probes};
+use pace::{Load, Pace, Paced};
+use ping::Pings;
+use probe::{Piece, ProbeState, Probes, StageState};
+use pulse::{CALLS_MAX, Pulses};
 
+use crate::certificate::CertificateJudge;
+use crate::clock::Clock;
 use crate::random::{Random, RandomError};
 use crate::registry::{Member, Registry};
+use crate::wire::assignment::makes_all;
 
+pub use intake::TOO_SOON_TOLERANCE;
 pub use pace::{AGENT_ATTEMPTS_PER_SECOND_MAX, TARGET_ATTEMPTS_PER_SECOND, TURN};
+pub use ping::PING_INTERVAL;
+pub use session::{SESSION_WINDOW, SESSIONS_MAX};
 
 mod hand_out;
 mod intake;
 mod pace;
+mod ping;
 mod probe;
+mod pulse;
+mod session;
 
 /// Longest time that probing may take (SECURITY D.3): what was not tried by then is not observed.
 pub const PROBING_MAX: Duration = Duration::from_secs(30 * 60);
 
-/// From the start of a silent probe's first attempt to the end of its last.
-const ATTEMPTS_SPAN: Duration = ATTEMPT_INTERVAL
+/// From the start of a silent stage's first attempt to the end of its last. The second stage ends before the first.
+pub const ATTEMPTS_SPAN: Duration = ATTEMPT_INTERVAL
     .saturating_mul(ATTEMPTS - 1)
     .saturating_add(ATTEMPT_DEADLINE);
 
@@ -39,13 +56,26 @@ const LISTEN_GENERATION: u32 = 1;
 /// Number of the one fence of a run.
 const FENCE_NUMBER: u32 = 1;
 
+/// On what terms a run is done.
+#[derive(Debug)]
+pub struct Terms {
+    /// Name of the run.
+    pub run: String,
+    /// When it began: zero of its clock.
+    pub began: Instant,
+    /// How much longer than its own attempts need probing may take, so that a cut stream can come back.
+    pub slack: Duration,
+    /// Judges what control-plane interfaces show.
+    pub judge: CertificateJudge,
+}
+
 /// What one agent does in the run.
 struct Part {
     keys: BTreeMap<u16, ProofKey>,
     /// Number of its last assignment.
     generation: u32,
-    /// Probes that it was given, by assignment.
-    given: BTreeMap<u32, Vec<ProbeId>>,
+    /// What it was given, by assignment.
+    given: BTreeMap<u32, Vec<Piece>>,
     /// Assignments that it is to be given again: its stream may have been cut before they came.
     again: BTreeSet<u32>,
     listening: bool,
@@ -53,71 +83,100 @@ struct Part {
     fenced: bool,
     lost_before: u64,
     restarts: u64,
-    record: AgentRecord,
+    pings: Pings,
 }
 
 /// A plan on its way.
 pub struct Dispatch<'plan> {
-    run: String,
-    slack: Duration,
+    terms: Terms,
     plan: &'plan ProbePlan,
     probes: Probes,
+    pulses: Pulses<'plan>,
     parts: BTreeMap<AgentName, Part>,
+    /// Who has an address, as far as agents say.
+    holders: BTreeMap<IpAddr, AgentName>,
     pace: Pace,
     silence: Duration,
+    next_turn: Option<Instant>,
     fencing: bool,
+    /// Stages that are to be made, and those that ended.
+    total: usize,
     finished: usize,
+    evidence: RunEvidence,
 }
 
 impl<'plan> Dispatch<'plan> {
-    /// Draws keys and nonces for `plan`. Probing may take `slack` longer than its own attempts need, so that a cut stream
-    /// can come back.
+    /// Draws keys and nonces for `plan`.
     ///
     /// # Errors
     /// [`RandomError`] when they cannot be drawn.
     pub fn new(
-        run: String,
-        slack: Duration,
+        terms: Terms,
         plan: &'plan ProbePlan,
         registry: &Registry,
         random: &dyn Random,
     ) -> Result<Self, RandomError> {
-        let mut probes = Probes::default();
-        for (index, flow) in plan.flows.iter().enumerate() {
+        let members = registry.members();
+        let rates = members.iter().map(|(name, member)| (name, rate(member)));
+        let rates: BTreeMap<_, _> = rates.map(|(name, rate)| (name.clone(), rate)).collect();
+        let mut dispatch = Self {
+            terms,
+            plan,
+            probes: Probes::default(),
+            pulses: Pulses::default(),
+            parts: BTreeMap::new(),
+            holders: holders(registry),
+            pace: Pace::new(rates.clone()),
+            silence: Duration::ZERO,
+            next_turn: None,
+            fencing: false,
+            total: 0,
+            finished: 0,
+            evidence: RunEvidence::default(),
+        };
+        dispatch.draw(random)?;
+        dispatch.take_parts(registry, random)?;
+        dispatch.silence = dispatch.longest(Pace::new(rates));
+        Ok(dispatch)
+    }
+
+    /// Draws a nonce for each probe and each pulse.
+    fn draw(&mut self, random: &dyn Random) -> Result<(), RandomError> {
+        for (index, flow) in self.plan.flows.iter().enumerate() {
             for planned in &flow.probes {
-                probes.push(ProbeState {
+                self.probes.push(ProbeState {
                     agent: flow.source.clone(),
                     flow: index,
                     planned: planned.clone(),
                     nonce: drawn(random)?,
-                    attempts: Vec::new(),
+                    stages: Vec::new(),
                 });
             }
         }
-        let pace = Pace::new(paced(plan), |agent| {
-            registry.members().get(agent).map_or(1, rate)
-        });
-        let mut dispatch = Self {
-            run,
-            slack,
-            plan,
-            probes,
-            parts: BTreeMap::new(),
-            silence: (ATTEMPTS_SPAN + pace.longest()).min(PROBING_MAX),
-            pace,
-            fencing: false,
-            finished: 0,
-        };
-        for flow in &plan.flows {
-            dispatch.part(&flow.source, registry);
+        for planned in &self.plan.pulses {
+            self.pulses.push(planned, drawn(random)?);
+        }
+        let nothing = Observation::default();
+        self.evidence.observations = vec![nothing.clone(); self.probes.len()];
+        self.evidence.pulses = vec![nothing; self.plan.pulses.len()];
+        Ok(())
+    }
+
+    /// Gives every agent of the plan its part, and draws the keys of its ports.
+    fn take_parts(&mut self, registry: &Registry, random: &dyn Random) -> Result<(), RandomError> {
+        let plan = self.plan;
+        let sources = plan.flows.iter().map(|flow| &flow.source);
+        let callers = plan.pulses.iter().map(|pulse| &pulse.agent);
+        for agent in sources.chain(callers) {
+            self.part(agent, registry);
         }
         for (agent, ports) in &plan.listens {
-            let part = dispatch.part(agent, registry);
+            let part = self.part(agent, registry);
             for port in ports {
                 part.keys.insert(*port, drawn(random)?);
             }
         }
-        Ok(dispatch)
+        Ok(())
     }
 
     /// Asks every agent to listen.
@@ -134,6 +193,85 @@ impl<'plan> Dispatch<'plan> {
             .all(|part| part.listening || part.keys.is_empty())
     }
 
+    /// Lets the pulses wait for their turn.
+    pub fn pulse(&mut self) {
+        for pulse in &self.plan.pulses {
+            self.pace.add(Paced {
+                piece: Piece {
+                    id: pulse.id,
+                    first: 0,
+                },
+                agent: &pulse.agent,
+                target: pulse.target.ip(),
+                attempts: calls(self.longest_run(), pulse.interval),
+                interval: pulse.interval,
+                load: pulse_load(pulse.kind),
+            });
+        }
+    }
+
+    /// Whether each pulse that was handed out has ended a first call.
+    pub fn pulsing(&self) -> bool {
+        let attempts = |place: usize| {
+            let observation = self.evidence.pulses.get(place);
+            observation.map_or(0, |observation| observation.attempts.len())
+        };
+        self.pulses.have_begun(attempts)
+    }
+
+    /// Lets the first stage of every probe wait for its turn.
+    ///
+    /// Those go first that are few a second at their target: of them those that an answer ends, since silence takes longest.
+    pub fn begin(&mut self) {
+        let mut firsts: Vec<(u8, ProbeId)> = Vec::with_capacity(self.probes.len());
+        for probe in self.probes.iter() {
+            let order = match load(&probe.planned, Stage::First) {
+                Load::Session => 0,
+                Load::Sessions | Load::Pulse => 1,
+                Load::Connections => 2,
+            };
+            firsts.push((order, probe.planned.id));
+        }
+        firsts.sort_by_key(|(order, _)| *order);
+        for (_, id) in firsts {
+            self.add_stage(id, Stage::First);
+        }
+    }
+
+    /// Begins with every probe as if it had been handed out `at` this time: for results that were recorded before.
+    pub fn begin_recorded(&mut self, at: Instant) {
+        self.begin();
+        for planned in self.plan.flows.iter().flat_map(|flow| &flow.probes) {
+            let probe = self.probes.get_mut(planned.id);
+            for state in probe.into_iter().flat_map(|probe| &mut probe.stages) {
+                state.handed_out = Some(at);
+            }
+        }
+    }
+
+    /// Lets the last stage of these probes wait for its turn, with source ports that lie so.
+    pub fn replace(&mut self, probes: &[(ProbeId, Spread)]) {
+        for (id, spread) in probes {
+            self.add_stage(*id, Stage::Replacement(*spread));
+        }
+    }
+
+    /// Lets a stage of a probe wait for its turn.
+    fn add_stage(&mut self, id: ProbeId, stage: Stage) {
+        let Some(probe) = self.probes.get_mut(id) else {
+            return;
+        };
+        probe.stages.push(StageState {
+            stage,
+            handed_out: None,
+        });
+        let flow = self.plan.flows.get(probe.flow);
+        if let Some(paced) = flow.and_then(|flow| paced(flow, id, stage)) {
+            self.total += 1;
+            self.pace.add(paced);
+        }
+    }
+
     /// Asks every agent to say when it has reported everything up to now: connections that it accepted, and attempts.
     pub fn fence(&mut self, registry: &mut Registry) {
         self.fencing = true;
@@ -147,13 +285,18 @@ impl<'plan> Dispatch<'plan> {
         self.parts.values().all(|part| part.fenced)
     }
 
-    /// How many probes ended.
+    /// How many stages of probes ended.
     pub fn finished(&self) -> usize {
         self.finished
     }
 
-    /// How many probes there are.
+    /// How many stages of probes are to be made, as far as that is known.
     pub fn total(&self) -> usize {
+        self.total
+    }
+
+    /// How many probes there are.
+    pub fn probes(&self) -> usize {
         self.probes.len()
     }
 
@@ -168,40 +311,48 @@ impl<'plan> Dispatch<'plan> {
         self.silence
     }
 
+    /// Longest time that ports are open and pulses go on: with a last stage, and while cut streams come back.
+    fn longest_run(&self) -> Duration {
+        (self.silence + ATTEMPTS_SPAN + self.terms.slack).saturating_mul(2)
+    }
+
+    /// What [`Self::silence`] says, by a pace that has nothing to do yet.
+    fn longest(&self, mut pace: Pace) -> Duration {
+        for probe in self.probes.iter() {
+            let Some(flow) = self.plan.flows.get(probe.flow) else {
+                continue;
+            };
+            let second = Some(Stage::Second).filter(|_| probe.may_be_staged(&flow.flow));
+            for stage in [Stage::First].into_iter().chain(second) {
+                if let Some(paced) = paced(flow, probe.planned.id, stage) {
+                    pace.add(paced);
+                }
+            }
+        }
+        (ATTEMPTS_SPAN + pace.longest()).min(PROBING_MAX)
+    }
+
     /// Ends the run at every agent.
     pub fn cancel(&self, registry: &mut Registry) {
         for agent in self.parts.keys() {
-            let run = self.run.clone();
+            let run = self.terms.run.clone();
             registry.send(agent, Reply::Cancel(v1::Cancel { run }));
         }
     }
 
-    /// What was seen. Who has not said that everything is reported counts as lost.
-    pub fn evidence(self, registry: &Registry) -> RunEvidence {
-        let records = self
-            .parts
-            .into_iter()
-            .map(|(agent, part)| {
-                let member = registry.members().get(&agent);
-                let lost = member.map_or(0, |member| member.results_lost + member.batches_lost);
-                let record = AgentRecord {
-                    presence: if part.fenced {
-                        Presence::HeardToTheEnd
-                    } else {
-                        Presence::Lost
-                    },
-                    stream_address: member.and_then(|member| member.remote),
-                    results_lost: lost.saturating_sub(part.lost_before) + part.restarts,
-                    ..part.record
-                };
-                (agent, record)
-            })
-            .collect();
-        RunEvidence {
-            pulses: Vec::new(),
-            observations: self.probes.into_observations(),
-            records,
+    /// What was seen so far.
+    pub fn so_far(&mut self, registry: &Registry) -> &RunEvidence {
+        for (agent, part) in &self.parts {
+            let record = self.evidence.records.entry(agent.clone()).or_default();
+            part.sum_up(registry.members().get(agent), record);
         }
+        &self.evidence
+    }
+
+    /// What was seen. Who has not said that everything is reported counts as lost.
+    pub fn evidence(mut self, registry: &Registry) -> RunEvidence {
+        self.so_far(registry);
+        self.evidence
     }
 
     /// The part of `agent`, made at first use.
@@ -217,21 +368,79 @@ impl<'plan> Dispatch<'plan> {
                 fenced: false,
                 lost_before: member.map_or(0, |member| member.results_lost + member.batches_lost),
                 restarts: 0,
-                record: AgentRecord::default(),
+                pings: Pings::default(),
             }
         })
     }
 }
 
-/// The probes of a plan with their agents and targets.
-fn paced(plan: &ProbePlan) -> impl Iterator<Item = Paced<'_>> {
-    plan.flows.iter().flat_map(|flow| {
-        flow.probes.iter().map(|planned| Paced {
-            probe: planned.id,
-            agent: &flow.source,
-            target: flow.flow.destination,
-        })
+impl Part {
+    /// Writes down what is known of the agent as a whole.
+    ///
+    /// The clock of a process that began anew says nothing about what its predecessor reported, so it counts as unknown.
+    fn sum_up(&self, member: Option<&Member>, record: &mut AgentRecord) {
+        let lost = member.map_or(0, |member| member.results_lost + member.batches_lost);
+        record.presence = if self.fenced {
+            Presence::HeardToTheEnd
+        } else {
+            Presence::Lost
+        };
+        record.stream_address = member.and_then(|member| member.remote);
+        record.results_lost = lost.saturating_sub(self.lost_before) + self.restarts;
+        let clock = Some(self.pings.clock()).filter(|_| self.restarts == 0);
+        record.clock = clock.and_then(Clock::offset);
+    }
+}
+
+/// What a stage of a probe needs to be paced; absent for a probe that is not of this flow.
+fn paced(flow: &PlannedFlow, id: ProbeId, stage: Stage) -> Option<Paced<'_>> {
+    let planned = flow.probes.iter().find(|planned| planned.id == id)?;
+    Some(Paced {
+        piece: Piece {
+            id,
+            first: stage.first_attempt(),
+        },
+        agent: &flow.source,
+        target: flow.flow.destination,
+        attempts: ATTEMPTS,
+        interval: stage.interval(),
+        load: load(planned, stage),
     })
+}
+
+/// What a stage is to its target.
+fn load(planned: &PlannedProbe, stage: Stage) -> Load {
+    match planned.kind {
+        ProbeKind::Certify if makes_all(planned, stage) => Load::Sessions,
+        ProbeKind::Certify => Load::Session,
+        ProbeKind::Connect | ProbeKind::Identify | ProbeKind::Resolve => Load::Connections,
+    }
+}
+
+/// What a pulse is to its target.
+fn pulse_load(kind: ProbeKind) -> Load {
+    match kind {
+        ProbeKind::Certify => Load::Pulse,
+        ProbeKind::Connect | ProbeKind::Identify | ProbeKind::Resolve => Load::Connections,
+    }
+}
+
+/// How many calls of a pulse fill so much time.
+fn calls(time: Duration, interval: Duration) -> u32 {
+    let whole = time.as_millis() / interval.as_millis().max(1) + 1;
+    u32::try_from(whole).unwrap_or(u32::MAX).min(CALLS_MAX)
+}
+
+/// Who has an address, as far as agents say.
+fn holders(registry: &Registry) -> BTreeMap<IpAddr, AgentName> {
+    let members = registry.members().values().map(Member::roster_agent);
+    members
+        .flat_map(|agent| {
+            let name = agent.name;
+            let addresses = agent.addresses.into_iter();
+            addresses.map(move |address| (address, name.clone()))
+        })
+        .collect()
 }
 
 /// Attempts that an agent starts per second at most.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use reachproof_model::observation::AgentName;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::Instant;
 
 use crate::error::RunError;
 use crate::fleet::Fleet;
@@ -16,17 +17,10 @@ use crate::registry::News;
 pub struct Letter {
     /// What happened.
     pub news: News,
+    /// When it did, by the coordinator's clock.
+    pub at: Instant,
     /// To be given back to the registry once the news is counted or stored; absent where nothing is to be acknowledged.
     pub receipt: Option<Receipt>,
-}
-
-impl From<News> for Letter {
-    fn from(news: News) -> Self {
-        Self {
-            news,
-            receipt: None,
-        }
-    }
 }
 
 /// Stands for one batch that its agent keeps until it is acknowledged.
@@ -68,7 +62,11 @@ impl Inboxes {
         let place = Arc::new(place);
         let Some(run) = letter.news.run() else {
             for inbox in self.0.values() {
-                let letter = Letter::from(letter.news.clone());
+                let letter = Letter {
+                    news: letter.news.clone(),
+                    at: letter.at,
+                    receipt: None,
+                };
                 // An inbox without a reader is about to be closed.
                 drop(inbox.send((letter, Arc::clone(&place))));
             }

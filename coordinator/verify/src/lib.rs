@@ -10,6 +10,7 @@
 //! | [`source`], [`inventory`] | the snapshot, and who should have an agent |
 //! | [`credentials`], [`identity`], [`token`], [`audience`], [`door`], [`control`] | who may come in, and as whom |
 //! | [`fleet`], [`registry`], [`territory`], [`inbox`], [`dispatch`], [`wire`] | streams, agents, what they say to a run, assignments and results |
+//! | [`clock`], [`certificate`] | what agents' clocks and peers' certificates are worth |
 //! | [`report`] | what was found, for people and for programs |
 //!
 //! **Invariant.** Predictions are sealed before the first probe is sent, and no step changes the result of an earlier one.
@@ -63,6 +64,8 @@
 mod connection;
 
 pub mod audience;
+pub mod certificate;
+pub mod clock;
 pub mod control;
 pub mod dispatch;
 pub mod door;

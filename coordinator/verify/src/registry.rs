@@ -20,6 +20,7 @@ use crate::identity::{Identity, Refusal};
 use crate::inbox::{Letter, Receipt};
 use crate::territory::Territory;
 use crate::wire::observations::attempts;
+use crate::wire::signs::{beat, drops};
 use crate::wire::{Greeting, InvalidMessage, accepts, endpoint, listen_failures};
 
 pub use news::News;
@@ -32,6 +33,9 @@ pub const HEARTBEAT_INTERVAL_MS: u32 = 15_000;
 
 /// Agents that may dial back per second after the coordinator was away (SECURITY R-05); sets the window in `Welcome`.
 pub const RECONNECTS_PER_SECOND: usize = 50;
+
+/// News, and the receipt of the batch that brought it.
+type Told = (News, Option<Receipt>);
 
 /// Names one stream of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,6 +70,8 @@ pub struct Member {
     /// Batches that were skipped or could not be read.
     pub batches_lost: u64,
     link: Option<Link>,
+    /// Pings over its stream.
+    pings: u64,
     /// The last batch that came.
     sequence: u64,
     /// Batches that came and are not acknowledged: their receipts are out.
@@ -164,7 +170,11 @@ impl Registry {
         now: Instant,
     ) -> Option<Letter> {
         match self.take(stream, message, now) {
-            Ok(letter) => letter,
+            Ok(told) => told.map(|(news, receipt)| Letter {
+                news,
+                at: now,
+                receipt,
+            }),
             Err(status) => {
                 warn!(code = ?status.code(), reason = status.message(), "stream refused");
                 self.closed(stream, Some(status));
@@ -188,6 +198,15 @@ impl Registry {
             self.streams.remove(&link.stream);
             member.link = None;
         }
+    }
+
+    /// Pings `agent` and returns the number of the ping; absent if it has no live stream.
+    pub fn ping(&mut self, agent: &AgentName) -> Option<u64> {
+        let member = self.members.get_mut(agent)?;
+        member.pings += 1;
+        let number = member.pings;
+        self.send(agent, Reply::Ping(v1::Ping { number }));
+        self.is_attached(agent).then_some(number)
     }
 
     /// Takes note that a batch was counted or stored, or that nobody wants it, and tells its agent.
@@ -234,7 +253,7 @@ impl Registry {
         stream: StreamId,
         message: v1::AgentMessage,
         now: Instant,
-    ) -> Result<Option<Letter>, Status> {
+    ) -> Result<Option<Told>, Status> {
         let body = message.body.ok_or_else(|| refusal(&InvalidMessage::Body))?;
         match (self.streams.get(&stream), body) {
             // The stream was ended here and its last messages are still under way.
@@ -245,7 +264,7 @@ impl Registry {
                 self.admits(identity, &greeting).inspect_err(
                     |refusal| warn!(agent = %identity.name, remote = ?caller.remote, %refusal, "agent refused"),
                 )?;
-                Ok(self.greet(stream, greeting, now).map(Letter::from))
+                Ok(self.greet(stream, greeting, now).map(unreceipted))
             }
             (Some(Stream::New(_)), _) => {
                 Err(Status::invalid_argument("the first message must be hello"))
@@ -318,6 +337,7 @@ impl Registry {
                 outgoing,
                 _seat: seat,
             }),
+            pings: 0,
         };
         let welcome = welcome(&member, self.members.len() + 1);
         self.members.insert(name.clone(), member);
@@ -331,7 +351,7 @@ impl Registry {
         agent: AgentName,
         body: Body,
         now: Instant,
-    ) -> Result<Option<Letter>, Status> {
+    ) -> Result<Option<Told>, Status> {
         let Some(member) = self.members.get_mut(&agent) else {
             return Ok(None);
         };
@@ -340,41 +360,35 @@ impl Registry {
             Body::Hello(_) => Ok(None),
             Body::Heartbeat(heartbeat) => {
                 member.results_lost = member.results_lost.max(heartbeat.results_lost);
-                Ok(Some(News::Heard(agent).into()))
+                let beat = beat(&heartbeat).map_err(|error| refusal(&error))?;
+                let from = member.remote;
+                Ok(Some(unreceipted(News::Beat { agent, from, beat })))
             }
             Body::Listening(report) => {
                 let failures = listen_failures(&report).map_err(|error| refusal(&error))?;
-                Ok(Some(
-                    News::Listening {
-                        agent,
-                        run: report.run,
-                        failures,
-                    }
-                    .into(),
-                ))
+                Ok(Some(unreceipted(News::Listening {
+                    agent,
+                    run: report.run,
+                    failures,
+                })))
             }
             Body::Fence(report) => {
                 member.results_lost = member.results_lost.max(report.results_lost);
-                Ok(Some(
-                    News::Fenced {
-                        agent,
-                        run: report.run,
-                        number: report.number,
-                        queue_drops: report.accept_queue_drops,
-                    }
-                    .into(),
-                ))
+                let drops = drops(&report).map_err(|error| refusal(&error))?;
+                Ok(Some(unreceipted(News::Fenced {
+                    agent,
+                    run: report.run,
+                    number: report.number,
+                    drops,
+                })))
             }
             Body::Endpoint(report) => {
                 let resolution = endpoint(&report).map_err(|error| refusal(&error))?;
-                Ok(Some(
-                    News::Endpoint {
-                        agent,
-                        run: report.run,
-                        resolution,
-                    }
-                    .into(),
-                ))
+                Ok(Some(unreceipted(News::Endpoint {
+                    agent,
+                    run: report.run,
+                    resolution,
+                })))
             }
             Body::Observations(batch) => {
                 let read = attempts(&batch);
@@ -412,7 +426,7 @@ impl Registry {
         sequence: u64,
         read: Result<T, InvalidMessage>,
         news: impl FnOnce(AgentName, T) -> News,
-    ) -> Option<Letter> {
+    ) -> Option<Told> {
         let member = self.members.get_mut(&agent)?;
         let fresh = sequence > member.sequence;
         if fresh {
@@ -431,14 +445,11 @@ impl Registry {
                     boot: member.greeting.boot,
                     sequence,
                 };
-                Some(Letter {
-                    news: news(agent, content),
-                    receipt: Some(receipt),
-                })
+                Some((news(agent, content), Some(receipt)))
             }
             (false, _) | (true, Err(_)) => {
                 self.send_acknowledgement(&agent);
-                Some(News::Heard(agent).into())
+                Some(unreceipted(News::Heard(agent)))
             }
         }
     }
@@ -450,6 +461,11 @@ impl Registry {
             self.send(agent, Reply::Ack(v1::Ack { sequence }));
         }
     }
+}
+
+/// News of which nobody keeps anything.
+fn unreceipted(news: News) -> Told {
+    (news, None)
 }
 
 /// Says `Welcome` to `member`; the window grows with the fleet.

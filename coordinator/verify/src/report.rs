@@ -1,12 +1,12 @@
 //! What a run found, for people and for programs.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use reachproof_model::cluster_endpoint::{EndpointPath, EndpointResolution};
 use reachproof_model::expectation::{Expectation, ExpectationState};
 use reachproof_model::finding::{Finding, FindingKind};
-use reachproof_model::observation::{AgentName, Presence};
+use reachproof_model::observation::{AgentName, ClockOffset, Implausible, Presence};
 use reachproof_model::plan::{AddressConflict, AgentKind};
 use reachproof_model::snapshot::Gap;
 use reachproof_model::stability::Stability;
@@ -96,6 +96,8 @@ pub struct Agents {
     pub expected: usize,
     /// Those that took part, by name.
     pub present: Vec<PresentAgent>,
+    /// Those that reported what cannot be: nothing of them counts.
+    pub void: Vec<VoidAgent>,
     /// Those that were expected and never came.
     pub missing: Vec<MissingAgent>,
     /// Those that were left out, because another one claims their address.
@@ -119,11 +121,29 @@ pub struct PresentAgent {
     pub results_lost: u64,
     /// Ports that it could not listen on.
     pub ports_refused: Vec<u16>,
-    /// Connections that its kernel dropped during the run because a queue of accepted connections was full; null where
-    /// nobody can tell.
+    /// Connections that the kernel dropped in its network namespace during the run because a queue of accepted connections
+    /// was full; null where nobody can tell.
     pub accept_queue_drops: Option<u64>,
+    /// What the kernel dropped at each of its listening sockets, as far as that can be told.
+    pub listen_drops: BTreeMap<SocketAddr, u64>,
+    /// How its clock stands to the coordinator's; null where that is not known.
+    pub clock: Option<ClockOffset>,
+    /// Signs of life that came over its stream while the run probed.
+    pub heartbeats: usize,
+    /// Longest that one of its loops was late in that time, in microseconds; null where it was not measured.
+    pub late_max_us: Option<u64>,
     /// What its host resolves the cluster endpoint to; null where it was given no name.
     pub endpoint: Option<ResolvedEndpoint>,
+}
+
+/// One agent of which nothing counts.
+#[derive(Debug, Clone, Serialize)]
+pub struct VoidAgent {
+    /// Its name.
+    pub name: AgentName,
+    /// Why.
+    #[serde(flatten)]
+    pub reason: Implausible,
 }
 
 /// What an agent's host resolves the cluster endpoint to, and where that leads.

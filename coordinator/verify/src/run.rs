@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use reachproof_model::compare::compare;
 use reachproof_model::expectation::requirements;
@@ -14,6 +15,7 @@ use reachproof_model::snapshot::{Gap, GapKind, Snapshot};
 use tokio::time::Instant;
 use tracing::warn;
 
+use crate::certificate::CertificateJudge;
 use crate::config::Order;
 use crate::credentials::hexadecimal;
 use crate::error::RunError;
@@ -26,7 +28,8 @@ use crate::report::build::judged;
 use crate::report::{Agents, REPORT_SCHEMA, Report};
 use crate::source::WorldSource;
 
-use record::{present, run_record, snapshot_record};
+use probe::Sealed;
+use record::{present, run_record, snapshot_record, void};
 use world::World;
 
 pub use probe::LISTEN_WAIT;
@@ -53,7 +56,6 @@ pub async fn run(
     progress: &(dyn Fn(Progress) + Send + Sync),
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<Report, RunError> {
-    let began = Instant::now();
     let mut run = Run::new((world, fleet, order), progress, shutdown)?;
     let first = run.read().await?;
     run.gather(&first.decoded.snapshot).await?;
@@ -64,8 +66,15 @@ pub async fn run(
     let scope = scope(order, &roster, &worlds.before.decoded.gaps);
     let plan = plan(snapshot, &roster, &scope);
     let predictions = predictions(snapshot, &plan);
-    let evidence = run.probe(&plan, &roster).await?;
+    let sealed = Sealed {
+        plan: &plan,
+        predictions: &predictions,
+        roster: &roster,
+    };
+    let judge = CertificateJudge::new(snapshot.cluster(), run.wall_clock());
+    let evidence = run.probe(sealed, judge).await?;
     let present = present(snapshot, &roster, &fleet.registry(), &evidence);
+    let void = void(&evidence);
     let after = run.read_again().await?;
     let stability = worlds.compare(after.as_ref(), &plan, &predictions);
     let findings = compare(&plan, predictions, &roster, evidence, &stability);
@@ -74,7 +83,12 @@ pub async fn run(
     let readings = worlds.costs(after.as_ref());
     Ok(Report {
         schema: REPORT_SCHEMA,
-        run: run_record(order, (run.name, scope.depth), began.elapsed(), readings),
+        run: run_record(
+            order,
+            (run.name, scope.depth),
+            run.began.elapsed(),
+            readings,
+        ),
         summary: judged.summary,
         expectations: judged.expectations,
         findings: judged.findings,
@@ -82,6 +96,7 @@ pub async fn run(
         agents: Agents {
             expected: expected_count(&order.expected, snapshot),
             present,
+            void,
             missing: missing(&order.expected, snapshot, &roster, fleet.address()),
             conflicts: roster.conflicts().to_vec(),
         },
@@ -95,6 +110,8 @@ pub async fn run(
 /// A run that is under way: what it was given, and its inbox.
 struct Run<'a> {
     name: String,
+    /// Zero of the run's clock.
+    began: Instant,
     world: &'a Arc<dyn WorldSource>,
     fleet: &'a Fleet,
     order: &'a Order,
@@ -113,11 +130,17 @@ impl<'a> Run<'a> {
         Ok(Self {
             inbox: fleet.inbox(&name, shutdown),
             name,
+            began: Instant::now(),
             world,
             fleet,
             order,
             progress,
         })
+    }
+
+    /// Time of day.
+    fn wall_clock(&self) -> SystemTime {
+        self.order.started_at + self.began.elapsed()
     }
 
     /// Reads and decodes the world.

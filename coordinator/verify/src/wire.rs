@@ -18,6 +18,7 @@ use thiserror::Error;
 
 pub mod assignment;
 pub mod observations;
+pub mod signs;
 
 /// Most addresses of one agent: 15 interfaces with 50 addresses each, the largest instance types (EC2-ENI).
 pub const ADDRESSES_MAX: usize = 750;

@@ -9,20 +9,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use fake::hello;
 use reachproof_model::observation::{AgentName, Attempt, Identification, Outcome};
 use reachproof_model::plan::{
-    ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, AgentKind, Depth, FLOWS_PER_RUN_MAX, FileState,
-    ProbeId, ProbePlan, Roster, Scope, plan,
+    ATTEMPT_DEADLINE, ATTEMPTS, AgentKind, Depth, FLOWS_PER_RUN_MAX, FileState, ProbeId, ProbeKind,
+    ProbePlan, Roster, Scope, Until, plan,
 };
 use reachproof_model::snapshot::Snapshot;
 use reachproof_proto::net::address_from_wire;
 use reachproof_proto::v1;
 use reachproof_proto::v1::agent_message::Body;
 use reachproof_proto::v1::coordinator_message::Body as Order;
-use reachproof_verify::dispatch::{Dispatch, TARGET_ATTEMPTS_PER_SECOND, TURN};
+use reachproof_verify::certificate::CertificateJudge;
+use reachproof_verify::dispatch::{Dispatch, TARGET_ATTEMPTS_PER_SECOND, TURN, Terms};
 use reachproof_verify::door::Seat;
 use reachproof_verify::registry::{Caller, Member, News, Registry, StreamId};
 use reachproof_verify::source::read;
@@ -71,10 +72,20 @@ struct Stage<'p> {
     later: Vec<(Instant, Event)>,
 }
 
+/// What an agent was given: attempts of one probe.
+#[derive(Debug, Clone, Copy)]
+struct Given {
+    probe: ProbeId,
+    target: IpAddr,
+    first: u32,
+    interval: Duration,
+    every: bool,
+}
+
 /// Something that happens at an agent.
 #[derive(Debug, Clone)]
 enum Event {
-    Start(AgentName, ProbeId, IpAddr, u32),
+    Start(AgentName, Given, u32),
     Report(AgentName, ProbeId, u32),
 }
 
@@ -135,8 +146,18 @@ fn attach(
     news.unwrap()
 }
 
-/// Every agent to both control-plane interfaces of A01.
+/// Every agent connects to both control-plane interfaces of A01, and nobody calls anybody.
 fn required(registry: &Registry) -> ProbePlan {
+    let mut plan = certified(registry);
+    for probe in plan.flows.iter_mut().flat_map(|flow| &mut flow.probes) {
+        probe.kind = ProbeKind::Connect;
+        probe.until = Until::Answered;
+    }
+    plan
+}
+
+/// Every agent asks both control-plane interfaces of A01 for a TLS session.
+fn certified(registry: &Registry) -> ProbePlan {
     let path = format!(
         "{}/../../tests/vectors/A01.json",
         env!("CARGO_MANIFEST_DIR")
@@ -150,7 +171,12 @@ fn required(registry: &Registry) -> ProbePlan {
         depth: Depth::Required,
         seed: 1,
     };
-    plan(&snapshot, &roster, &scope)
+    let mut plan = plan(&snapshot, &roster, &scope);
+    plan.pulses.clear();
+    for probe in plan.flows.iter_mut().flat_map(|flow| &mut flow.probes) {
+        probe.kind = ProbeKind::Certify;
+    }
+    plan
 }
 
 impl<'p> Stage<'p> {
@@ -160,9 +186,15 @@ impl<'p> Stage<'p> {
         targets: Targets,
     ) -> Self {
         let random = SystemRandomness::default();
-        let slack = Duration::from_secs(45);
-        let dispatch = Dispatch::new("run".to_owned(), slack, plan, &registry, &random).unwrap();
         let now = Instant::now();
+        let terms = Terms {
+            run: "run".to_owned(),
+            began: now,
+            slack: Duration::from_secs(45),
+            judge: CertificateJudge::new(None, SystemTime::now()),
+        };
+        let mut dispatch = Dispatch::new(terms, plan, &registry, &random).unwrap();
+        dispatch.begin();
         Self {
             streams: u64::try_from(fakes.len()).unwrap(),
             registry,
@@ -179,8 +211,8 @@ impl<'p> Stage<'p> {
     /// Lets a turn go by.
     fn turn(&mut self) {
         self.dispatch.turn(self.now, &mut self.registry);
-        for (agent, target, probe) in self.orders() {
-            self.happen(self.now, Event::Start(agent, probe, target, 0));
+        for (agent, given) in self.orders() {
+            self.happen(self.now, Event::Start(agent, given, given.first));
         }
         self.now += TURN;
         let (due, later) = std::mem::take(&mut self.later)
@@ -194,8 +226,8 @@ impl<'p> Stage<'p> {
         }
     }
 
-    /// What the agents were given and had not: agent, target, probe.
-    fn orders(&mut self) -> Vec<(AgentName, IpAddr, ProbeId)> {
+    /// What the agents were given and had not.
+    fn orders(&mut self) -> Vec<(AgentName, Given)> {
         let mut given = Vec::new();
         for (agent, fake) in &mut self.fakes {
             while let Ok(Ok(message)) = fake.orders.try_recv() {
@@ -207,8 +239,14 @@ impl<'p> Stage<'p> {
                 }
                 fake.generation = assignment.generation;
                 given.extend(assignment.probes.iter().map(|probe| {
-                    let target = address_from_wire(&probe.target).unwrap();
-                    (agent.clone(), target, ProbeId(probe.id))
+                    let given = Given {
+                        probe: ProbeId(probe.id),
+                        target: address_from_wire(&probe.target).unwrap(),
+                        first: probe.first_attempt,
+                        interval: Duration::from_millis(probe.interval_ms.into()),
+                        every: probe.every,
+                    };
+                    (agent.clone(), given)
                 }));
             }
         }
@@ -218,17 +256,19 @@ impl<'p> Stage<'p> {
     /// Does what happens, and thinks of what follows from it.
     fn happen(&mut self, at: Instant, event: Event) {
         match event {
-            Event::Start(agent, probe, target, number) => {
-                self.starts.push((at - self.began, agent.clone(), target));
-                let report = Event::Report(agent.clone(), probe, number);
+            Event::Start(agent, given, number) => {
+                let start = (at - self.began, agent.clone(), given.target);
+                self.starts.push(start);
+                let report = Event::Report(agent.clone(), given.probe, number);
                 let ends = match self.targets {
                     Targets::Answer => at + REPORTED_AFTER,
                     Targets::AreSilent => at + ATTEMPT_DEADLINE,
                 };
                 self.later.push((ends, report));
-                if self.targets == Targets::AreSilent && number + 1 < ATTEMPTS {
-                    let next = Event::Start(agent, probe, target, number + 1);
-                    self.later.push((at + ATTEMPT_INTERVAL, next));
+                let goes_on = given.every || self.targets == Targets::AreSilent;
+                if goes_on && number + 1 < given.first + ATTEMPTS {
+                    let next = Event::Start(agent, given, number + 1);
+                    self.later.push((at + given.interval, next));
                 }
             }
             Event::Report(agent, probe, number) => {
@@ -236,8 +276,8 @@ impl<'p> Stage<'p> {
                 let attempt = Attempt {
                     number,
                     local: None,
-                    started: ATTEMPT_INTERVAL * number,
-                    received: ATTEMPT_INTERVAL * number,
+                    started: at - self.began,
+                    received: Duration::ZERO,
                     outcome: match self.targets {
                         Targets::Answer => Outcome::Refused { after },
                         Targets::AreSilent => Outcome::TimedOut { after },
@@ -255,7 +295,7 @@ impl<'p> Stage<'p> {
                     run: "run".to_owned(),
                     attempts: vec![reported],
                 };
-                self.dispatch.take(news, &mut self.registry);
+                self.dispatch.take(news, at, &mut self.registry);
             }
         }
     }
@@ -289,7 +329,7 @@ impl<'p> Stage<'p> {
             stream,
             (&name(number), address),
         );
-        self.dispatch.take(news, &mut self.registry);
+        self.dispatch.take(news, self.now, &mut self.registry);
     }
 }
 
@@ -344,13 +384,13 @@ fn repeated_attempts_count_against_the_bound_too() {
     let plan = required(&fleet.0);
     let mut stage = Stage::new(fleet, &plan, Targets::AreSilent);
     let took = stage.finish();
-    assert_eq!(stage.starts.len(), 800 * 3);
+    assert_eq!(stage.starts.len(), 800 * 6, "two stages each");
     let (target, agent) = rates(&stage);
     assert!(target <= bound(), "{target} attempts a second");
     assert!(agent <= usize::try_from(RATE).unwrap());
     assert!(took <= stage.dispatch.silence(), "{took:?}");
-    // 1,200 attempts at 50 a second.
-    assert!(took >= Duration::from_secs(24), "{took:?}");
+    // 2,400 attempts at 50 a second.
+    assert!(took >= Duration::from_secs(48), "{took:?}");
 }
 
 #[test]
@@ -429,6 +469,24 @@ fn an_agent_that_starts_anew_tries_everything_unfinished_again_within_the_bound(
     stage.starts.clear();
     stage.finish();
     assert!(first > 0);
-    assert_eq!(stage.starts.len(), 200 * 3);
-    assert!(rates(&stage).0 <= bound());
+    assert_eq!(stage.starts.len(), 200 * 6);
+    let target = rates(&stage).0;
+    assert!(target <= bound(), "{target} attempts a second");
+}
+
+#[test]
+fn a_control_plane_interface_gets_two_handshakes_a_second_from_all_agents_together() {
+    for (until, attempts, seconds) in [(Until::Answered, 1, 7), (Until::Last, 3, 28)] {
+        let fleet = fleet(12);
+        let mut plan = certified(&fleet.0);
+        for probe in plan.flows.iter_mut().flat_map(|flow| &mut flow.probes) {
+            probe.until = until;
+        }
+        let mut stage = Stage::new(fleet, &plan, Targets::Answer);
+        let took = stage.finish();
+        assert_eq!(stage.starts.len(), 24 * attempts, "{until:?}");
+        assert_eq!(rates(&stage).0, 2, "{until:?}");
+        assert!(took <= Duration::from_secs(seconds), "{took:?}");
+        assert!(took <= stage.dispatch.silence(), "{took:?}");
+    }
 }

@@ -81,7 +81,7 @@ impl WorldSource for Asked {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_report_is_as_its_schema_says_and_the_schema_refuses_what_is_not() {
     let report: Value = serde_json::from_str(&json::render(&report().await).unwrap()).unwrap();
     let validator = jsonschema::validator_for(&schema()).unwrap();
@@ -108,7 +108,7 @@ async fn a_report_is_as_its_schema_says_and_the_schema_refuses_what_is_not() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_cost_of_both_readings_is_in_the_run_and_not_in_the_snapshot() {
     let path = format!(
         "{}/../../tests/vectors/A01.json",
@@ -128,7 +128,7 @@ async fn the_cost_of_both_readings_is_in_the_run_and_not_in_the_snapshot() {
     assert_eq!(asked.snapshot.sha256, saved.snapshot.sha256);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn people_read_contradictions_first_and_every_line_fits() {
     let report = report().await;
     let text = render(&report, PAGE);
@@ -140,7 +140,7 @@ async fn people_read_contradictions_first_and_every_line_fits() {
     insta::assert_snapshot!(text);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn names_from_the_snapshot_cannot_move_the_cursor() {
     let mut report = report().await;
     let hostile = "\u{1b}[2J\u{202e}evil\nline";
@@ -171,7 +171,7 @@ async fn names_from_the_snapshot_cannot_move_the_cursor() {
     assert!(!coloured.contains("\u{1b}[2J"), "only our own colours");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_exit_code_counts_contradictions_then_wishes_then_doubts_then_who_is_missing() {
     let mut report = report().await;
     let anything = Allowed {

@@ -33,7 +33,8 @@ use reachproof_model::{
 use reachproof_proto::v1;
 use reachproof_verify::{
     SystemRandomness,
-    dispatch::Dispatch,
+    certificate::CertificateJudge,
+    dispatch::{Dispatch, Terms},
     registry::{News, Registry},
     wire::observations::attempts,
 };
@@ -60,6 +61,9 @@ const START_JITTER_US: u64 = 1_100;
 
 /// The name of the run.
 const RUN: &str = "run-0123456789abcdef";
+
+/// When the results are taken: long after every attempt.
+const RECORDED_AFTER: Duration = Duration::from_secs(3_600);
 
 /// Agent that probes, and its address, in the lab's default world.
 const SOURCE: (&str, Ipv4Addr) = ("node-1", Ipv4Addr::new(10, 0, 1, 20));
@@ -216,13 +220,15 @@ impl RunOfFlows {
         let mut registry = Registry::default();
         let random = SystemRandomness::default();
         let source = AgentName::try_from(SOURCE.0)?;
-        let mut dispatch = Dispatch::new(
-            RUN.to_owned(),
-            Duration::ZERO,
-            &self.plan,
-            &registry,
-            &random,
-        )?;
+        let began = tokio::time::Instant::now();
+        let terms = Terms {
+            run: RUN.to_owned(),
+            began,
+            slack: Duration::ZERO,
+            judge: CertificateJudge::new(None, SystemTime::UNIX_EPOCH),
+        };
+        let mut dispatch = Dispatch::new(terms, &self.plan, &registry, &random)?;
+        dispatch.begin_recorded(began);
         let stability = Stability {
             state: StabilityState::Stable,
             changed: BTreeSet::new(),
@@ -238,7 +244,7 @@ impl RunOfFlows {
                 attempts: attempts(&batch)?,
                 run: batch.run,
             };
-            dispatch.take(news, &mut registry);
+            dispatch.take(news, began + RECORDED_AFTER, &mut registry);
         }
         let evidence = dispatch.evidence(&registry);
         let findings = compare(

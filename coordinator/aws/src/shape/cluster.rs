@@ -13,8 +13,8 @@ use crate::shape::Shape;
 
 /// As `eks describe-cluster` prints the value of `cluster`: the fields that SEMANTICS D.7 names.
 ///
-/// `identity`, `certificateAuthority`, `logging` and the like are left out: they say nothing about the network and a
-/// snapshot may be attached to a ticket.
+/// `identity`, `logging` and the like are left out: they say nothing about the network and a snapshot may be attached to a
+/// ticket. `certificateAuthority` is kept: what control-plane interfaces show is judged by it, and every client has it.
 pub(crate) fn cluster(cluster: &Cluster) -> Value {
     Shape::default()
         .text("name", &cluster.name)
@@ -26,6 +26,11 @@ pub(crate) fn cluster(cluster: &Cluster) -> Value {
             cluster.status.as_ref().map(|status| status.as_str()),
         )
         .text("endpoint", &cluster.endpoint)
+        .object(
+            "certificateAuthority",
+            &cluster.certificate_authority,
+            |authority| Shape::default().text("data", &authority.data).into(),
+        )
         .object(
             "resourcesVpcConfig",
             &cluster.resources_vpc_config,

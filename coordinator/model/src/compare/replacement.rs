@@ -4,7 +4,7 @@
 use super::Comparison;
 use super::conditions::{SILENT_ATTEMPTS_MIN, repeated};
 use super::summary::ProbeSummary;
-use crate::finding::ConditionState;
+use crate::finding::{Basis, ConditionState};
 use crate::flow::FlowProtocol;
 use crate::observation::{Outcome, ProbeId, RunEvidence};
 use crate::plan::{PlannedFlow, PlannedProbe, ProbePlan, Roster, SourcePorts, Spread};
@@ -48,12 +48,21 @@ impl Comparison<'_> {
                     counted.len() < SILENT_ATTEMPTS_MIN
                 })
                 .map(Spread::Third),
+            ProbeSummary::Silent if self.is_hopeless(flow, probe) => None,
             ProbeSummary::Silent => {
                 let counted = self.counted_attempts(flow, probe, None);
                 let basis = repeated(flow, probe, &counted, None);
                 (basis.state() == ConditionState::Failed).then_some(Spread::Thirds)
             }
         }
+    }
+
+    /// Whether an end of a silent probe was never heard in this run: then more silence carries nothing either.
+    fn is_hopeless(&self, flow: &PlannedFlow, probe: &PlannedProbe) -> bool {
+        let silent = self.silent_attempts(flow, probe, None).into_iter();
+        silent
+            .flat_map(|attempt| self.attempt_conditions(flow, probe, attempt).conditions)
+            .any(|condition| condition.basis == Basis::NeverHeard)
     }
 
     /// A probe of which the agent itself spoiled every attempt is made again.

@@ -1,9 +1,12 @@
 //! What agents say, as far as it matters to a run.
 
+use std::net::IpAddr;
+
 use reachproof_model::cluster_endpoint::EndpointResolution;
 use reachproof_model::observation::{Accept, AgentName};
 
 use crate::wire::observations::ReportedAttempt;
+use crate::wire::signs::{Beat, Drops};
 
 /// What a message means for the run.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +19,15 @@ pub enum News {
     Restarted(AgentName),
     /// An agent lives.
     Heard(AgentName),
+    /// An agent gave a sign of life.
+    Beat {
+        /// Who.
+        agent: AgentName,
+        /// Address that its stream comes from.
+        from: Option<IpAddr>,
+        /// What it said.
+        beat: Beat,
+    },
     /// New attempts.
     Attempts {
         /// Who made them.
@@ -53,8 +65,8 @@ pub enum News {
         run: String,
         /// Number of the fence.
         number: u32,
-        /// Connections that its kernel dropped for want of room; absent where nobody can tell.
-        queue_drops: Option<u64>,
+        /// What its kernel dropped.
+        drops: Drops,
     },
     /// An agent says what its host resolves the cluster endpoint to.
     Endpoint {
@@ -71,7 +83,11 @@ impl News {
     /// Name of the run that it is for; absent if every run is to hear of it.
     pub fn run(&self) -> Option<&str> {
         match self {
-            Self::Arrived(_) | Self::Resumed(_) | Self::Restarted(_) | Self::Heard(_) => None,
+            Self::Arrived(_)
+            | Self::Resumed(_)
+            | Self::Restarted(_)
+            | Self::Heard(_)
+            | Self::Beat { .. } => None,
             Self::Attempts { run, .. }
             | Self::Accepts { run, .. }
             | Self::Listening { run, .. }

@@ -4,19 +4,21 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use reachproof_model::expectation::judge::is_broken;
 use reachproof_model::expectation::members::NodeBasis;
 use reachproof_model::expectation::{Expectation, ExpectationState};
 use reachproof_model::finding::{Finding, FindingKind};
 use reachproof_model::net::Printable;
+use reachproof_model::observation::Implausible;
 
 use crate::inventory::{Explanation, MissingAgent};
-use crate::report::Report;
+use crate::report::{Report, VoidAgent};
 
 use coverage::coverage;
 use endpoint::cluster_endpoint;
-use finding::{block, dropped, line};
+use finding::{block, dropped, line, silence};
 use page::Page;
 use stability::unrest;
 use table::confirmed;
@@ -182,6 +184,9 @@ fn inconclusive(report: &Report, page: &mut Page) {
         page.text(2, &format!("{reason} ({})", findings.len()));
         for finding in findings.iter().take(LISTED_MAX) {
             page.text(4, &line(report, finding));
+            if let Some(silence) = silence(finding) {
+                page.text(6, &format!("silence {silence}"));
+            }
         }
         more(findings.len(), LISTED_MAX, page);
     }
@@ -217,6 +222,7 @@ fn examples(report: &Report, page: &mut Page) {
 /// Agents that did not come, were lost, or claim an address twice.
 fn agents(report: &Report, page: &mut Page) {
     let agents = &report.agents;
+    void_agents(&agents.void, page);
     if agents.absent() == 0 && agents.conflicts.is_empty() {
         return;
     }
@@ -232,6 +238,29 @@ fn agents(report: &Report, page: &mut Page) {
     for conflict in &agents.conflicts {
         let (out, kept, address) = (&conflict.left_out, &conflict.kept, conflict.address);
         let line = format!("{out}: left out, {kept} claims {address} as well");
+        page.text(2, &line);
+    }
+}
+
+/// A time in milliseconds.
+fn milliseconds(time: Duration) -> String {
+    format!("{} ms", time.as_millis())
+}
+
+/// Agents that reported what cannot be.
+fn void_agents(void: &[VoidAgent], page: &mut Page) {
+    if void.is_empty() {
+        return;
+    }
+    page.heading("Agents that reported what cannot be");
+    for agent in void {
+        let Implausible::TooSoon { number, by, .. } = agent.reason;
+        let line = format!(
+            "{}: nothing that it reported counts: a result of attempt {} came {} sooner than it can have been made",
+            agent.name,
+            number.saturating_add(1),
+            milliseconds(by)
+        );
         page.text(2, &line);
     }
 }

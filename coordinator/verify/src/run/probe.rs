@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use reachproof_model::compare::replacements;
 use reachproof_model::observation::RunEvidence;
-use reachproof_model::plan::{ProbePlan, Roster};
+use reachproof_model::plan::{ProbeId, ProbePlan, Roster, Spread};
+use reachproof_model::prediction::Prediction;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use super::Run;
-use crate::dispatch::{Dispatch, TURN};
+use crate::certificate::CertificateJudge;
+use crate::dispatch::{Dispatch, TURN, Terms};
 use crate::error::RunError;
 use crate::progress::Progress;
 use crate::registry::Registry;
@@ -19,49 +22,93 @@ pub const LISTEN_WAIT: Duration = Duration::from_secs(10);
 /// How late a turn is when the process did not run: far above what a busy machine does.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// How long the first pulses may take: those that are answered need no more.
+const PULSE_WAIT: Duration = Duration::from_secs(2);
+
+/// How long the last pulses and signs of life may take: as long as they count for silence before them (F.2).
+const HEARD_WAIT: Duration = Duration::from_secs(5);
+
+/// What is probed, and what was predicted of it.
+#[derive(Clone, Copy)]
+pub(super) struct Sealed<'a> {
+    pub(super) plan: &'a ProbePlan,
+    pub(super) predictions: &'a [Prediction],
+    pub(super) roster: &'a Roster,
+}
+
+impl Sealed<'_> {
+    /// Which probes need attempts once more.
+    fn replacements(self, evidence: &RunEvidence) -> Vec<(ProbeId, Spread)> {
+        replacements(self.plan, self.predictions, self.roster, evidence)
+    }
+}
+
 impl Run<'_> {
-    /// Lets the agents probe what `plan` says, and returns what they saw.
+    /// Lets the agents probe what the plan says, and returns what they saw.
     pub(super) async fn probe(
         &mut self,
-        plan: &ProbePlan,
-        roster: &Roster,
+        sealed: Sealed<'_>,
+        judge: CertificateJudge,
     ) -> Result<RunEvidence, RunError> {
         let (fleet, order) = (self.fleet, self.order);
-        let mut dispatch = Dispatch::new(
-            self.name.clone(),
-            order.resume_wait,
-            plan,
-            &fleet.registry(),
-            order.random.as_ref(),
-        )?;
+        let terms = Terms {
+            run: self.name.clone(),
+            began: self.began,
+            slack: order.resume_wait,
+            judge,
+        };
+        let random = order.random.as_ref();
+        let mut dispatch = Dispatch::new(terms, sealed.plan, &fleet.registry(), random)?;
         (self.progress)(Progress::Planned {
             flows: dispatch.flows(),
-            probes: dispatch.total(),
-            agents: roster.len(),
+            probes: dispatch.probes(),
+            agents: sealed.roster.len(),
             silence: dispatch.silence(),
         });
-        let probed = self.probed(&mut dispatch).await;
+        let probed = self.probed(&mut dispatch, sealed).await;
         dispatch.cancel(&mut fleet.registry());
         probed?;
         Ok(dispatch.evidence(&fleet.registry()))
     }
 
-    /// Lets every agent listen, then probe, collects what they report, and waits until each says that it has reported everything.
-    async fn probed(&mut self, dispatch: &mut Dispatch<'_>) -> Result<(), RunError> {
-        let (fleet, progress, resume_wait) = (self.fleet, self.progress, self.order.resume_wait);
+    /// Lets every agent listen, then call and probe, collects what they report, and waits until each says that it has
+    /// reported everything.
+    async fn probed(
+        &mut self,
+        dispatch: &mut Dispatch<'_>,
+        sealed: Sealed<'_>,
+    ) -> Result<(), RunError> {
+        let (fleet, resume_wait) = (self.fleet, self.order.resume_wait);
         dispatch.listen(&mut fleet.registry());
-        let deadline = Instant::now() + LISTEN_WAIT;
-        self.collect(dispatch, deadline, |dispatch, _| dispatch.listening())
+        self.collect(dispatch, LISTEN_WAIT, |dispatch, _| dispatch.listening())
             .await?;
+        dispatch.pulse();
+        dispatch.tick(Instant::now(), &mut fleet.registry());
+        self.collect(dispatch, PULSE_WAIT, |dispatch, _| dispatch.pulsing())
+            .await?;
+        dispatch.begin();
+        let longest = dispatch.silence() + resume_wait;
+        self.probe_to_the_end(dispatch, longest).await?;
+        let again = sealed.replacements(dispatch.so_far(&fleet.registry()));
+        if !again.is_empty() {
+            dispatch.replace(&again);
+            self.probe_to_the_end(dispatch, longest).await?;
+        }
+        (self.progress)(Progress::Comparing);
+        dispatch.fence(&mut fleet.registry());
+        self.collect(dispatch, resume_wait, |dispatch, _| dispatch.fenced())
+            .await
+    }
 
-        let deadline = Instant::now() + dispatch.silence() + resume_wait;
-        let (mut shown, mut next) = (0, Instant::now());
-        self.collect(dispatch, deadline, |dispatch, registry| {
-            let now = Instant::now();
-            if now >= next {
-                dispatch.turn(now, registry);
-                next = now + TURN;
-            }
+    /// Waits until every stage that was begun has ended, and until everybody was heard after it.
+    async fn probe_to_the_end(
+        &mut self,
+        dispatch: &mut Dispatch<'_>,
+        longest: Duration,
+    ) -> Result<(), RunError> {
+        let (fleet, progress) = (self.fleet, self.progress);
+        let mut shown = 0;
+        self.collect(dispatch, longest, |dispatch, _| {
             let (finished, total) = (dispatch.finished(), dispatch.total());
             if finished != shown {
                 shown = finished;
@@ -70,26 +117,26 @@ impl Run<'_> {
             finished == total
         })
         .await?;
-
-        progress(Progress::Comparing);
-        dispatch.fence(&mut fleet.registry());
-        let deadline = Instant::now() + resume_wait;
-        self.collect(dispatch, deadline, |dispatch, _| dispatch.fenced())
-            .await
+        dispatch.ask_once_more(Instant::now(), &mut fleet.registry());
+        self.collect(dispatch, HEARD_WAIT, |dispatch, registry| {
+            dispatch.heard_once_more(registry)
+        })
+        .await
     }
 
-    /// Takes news until `is_done` says so, which is asked at least once a turn, or until the deadline. What was counted is
-    /// acknowledged.
+    /// Takes news until `is_done` says so, which is asked at least once a turn, or until so much time is over. What was
+    /// counted is acknowledged.
     ///
     /// Time in which this process did not run (it was paused, or the machine was) does not count: agents had nobody to report
     /// to, and have to dial again first.
     async fn collect(
         &mut self,
         dispatch: &mut Dispatch<'_>,
-        mut deadline: Instant,
-        mut is_done: impl FnMut(&mut Dispatch<'_>, &mut Registry) -> bool,
+        longest: Duration,
+        mut is_done: impl FnMut(&Dispatch<'_>, &Registry) -> bool,
     ) -> Result<(), RunError> {
-        while !is_done(dispatch, &mut self.fleet.registry()) {
+        let mut deadline = Instant::now() + longest;
+        while !self.is_done(dispatch, &mut is_done) {
             let look = (Instant::now() + TURN).min(deadline);
             let letter = timeout_at(look, self.inbox.next()).await;
             let late = Instant::now().saturating_duration_since(look);
@@ -101,7 +148,7 @@ impl Run<'_> {
                 Ok(letter) => {
                     let letter = letter?;
                     let mut registry = self.fleet.registry();
-                    dispatch.take(letter.news, &mut registry);
+                    dispatch.take(letter.news, letter.at, &mut registry);
                     if let Some(receipt) = letter.receipt {
                         registry.acknowledge(receipt);
                     }
@@ -114,5 +161,16 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Does what is due, and asks whether there is more.
+    fn is_done(
+        &self,
+        dispatch: &mut Dispatch<'_>,
+        is_done: &mut impl FnMut(&Dispatch<'_>, &Registry) -> bool,
+    ) -> bool {
+        let mut registry = self.fleet.registry();
+        dispatch.tick(Instant::now(), &mut registry);
+        is_done(dispatch, &registry)
     }
 }

@@ -1,10 +1,11 @@
 //! What a report says of the run itself.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reachproof_model::cluster_endpoint::endpoint_path;
 use reachproof_model::describe::Described;
-use reachproof_model::observation::{Presence, RunEvidence};
+use reachproof_model::observation::{AgentRecord, Presence, RunEvidence};
 use reachproof_model::plan::{ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, Depth, Roster};
 use reachproof_model::snapshot::Snapshot;
 use ring::digest::{SHA256, digest};
@@ -12,7 +13,9 @@ use ring::digest::{SHA256, digest};
 use crate::config::{Order, SnapshotContent};
 use crate::credentials::hexadecimal;
 use crate::registry::Registry;
-use crate::report::{PresentAgent, ReadingRecord, ResolvedEndpoint, RunRecord, SnapshotRecord};
+use crate::report::{
+    PresentAgent, ReadingRecord, ResolvedEndpoint, RunRecord, SnapshotRecord, VoidAgent,
+};
 use crate::source::WorldReading;
 use crate::wire::assignment::milliseconds;
 
@@ -39,6 +42,11 @@ pub(super) fn present(
                     .map(|record| record.ports_refused.keys().copied().collect())
                     .unwrap_or_default(),
                 accept_queue_drops: record.and_then(|record| record.accept_queue_drops),
+                listen_drops: record
+                    .map_or_else(BTreeMap::new, |record| record.listen_drops.clone()),
+                clock: record.and_then(|record| record.clock),
+                heartbeats: record.map_or(0, |record| record.heartbeats.len()),
+                late_max_us: record.and_then(late_max_us),
                 endpoint: record
                     .and_then(|record| record.endpoint.clone())
                     .map(|resolution| ResolvedEndpoint {
@@ -46,6 +54,26 @@ pub(super) fn present(
                         resolution,
                     }),
             }
+        })
+        .collect()
+}
+
+/// Longest that a loop of an agent was late.
+fn late_max_us(record: &AgentRecord) -> Option<u64> {
+    let longest = record.lateness.iter().map(|lateness| lateness.late_max);
+    let micros = longest.max()?.as_micros();
+    Some(u64::try_from(micros).unwrap_or(u64::MAX))
+}
+
+/// Those of which nothing counts.
+pub(super) fn void(evidence: &RunEvidence) -> Vec<VoidAgent> {
+    let records = evidence.records.iter();
+    records
+        .filter_map(|(name, record)| {
+            Some(VoidAgent {
+                name: name.clone(),
+                reason: record.implausible?,
+            })
         })
         .collect()
 }

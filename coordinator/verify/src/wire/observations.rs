@@ -3,16 +3,29 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use reachproof_model::observation::{Attempt, Identification, Outcome, QueryFailure};
+use reachproof_model::observation::{
+    Attempt, CertificateFault, IcmpError, Identification, Outcome, QueryFailure,
+};
 use reachproof_model::plan::ProbeId;
 use reachproof_proto::column::{Entries, zigzag_from_wire};
 use reachproof_proto::net::{Proof, address_from_wire, bytes_from_wire, port_from_wire};
 use reachproof_proto::v1;
+use rustls_pki_types::CertificateDer;
 
 use super::{ADDRESSES_MAX, InvalidMessage, address, count};
+use crate::certificate::Chain;
 
 /// Most attempts in one batch (`control.proto`).
 pub const ATTEMPTS_PER_BATCH_MAX: usize = 1_000;
+
+/// Most chains of certificates in one batch (`control.proto`).
+pub const CHAINS_PER_BATCH_MAX: usize = 16;
+
+/// Most certificates of one chain (`control.proto`).
+pub const CERTIFICATES_PER_CHAIN_MAX: usize = 8;
+
+/// Most bytes of one chain (`control.proto`).
+pub const CHAIN_BYTES_MAX: usize = 16 * 1_024;
 
 /// Largest response code of DNS (RFC 1035).
 const DNS_CODE_MAX: u8 = 15;
@@ -22,14 +35,14 @@ const DNS_CODE_MAX: u8 = 15;
 pub struct ReportedAttempt {
     /// Probe that the attempt belongs to.
     pub probe: ProbeId,
-    /// The attempt, with [`Identification::NotAsked`].
+    /// The attempt, with [`Identification::NotAsked`] and without the time when it was received.
     pub attempt: Attempt,
     /// What the peer said.
     pub identity: ReportedIdentity,
 }
 
 /// What the peer of one attempt said, unchecked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReportedIdentity {
     /// Nothing was asked.
     NotAsked,
@@ -39,6 +52,10 @@ pub enum ReportedIdentity {
     Resolver(u8),
     /// A DNS query got no answer on its connection.
     NoResolver(QueryFailure),
+    /// It completed a TLS handshake and proved the key of the first of these certificates.
+    Session(Chain),
+    /// It was asked for a TLS session and there is none.
+    NoSession(CertificateFault),
     /// It answered something that is no answer of an agent.
     Unreadable,
     /// It answered.
@@ -61,15 +78,65 @@ pub fn attempts(batch: &v1::ObservationBatch) -> Result<Vec<ReportedAttempt>, In
         read.push(rows.row(index)?);
     }
     rows.end()?;
+    for error in &batch.icmp_errors {
+        let row = row_of(&mut read, "icmp_errors.index", error.index)?;
+        icmp_error(error, &mut row.attempt.outcome)?;
+    }
+    let chains = chains(&batch.chains)?;
     for identification in &batch.identifications {
-        let index = usize::try_from(identification.index).unwrap_or(usize::MAX);
-        let row = read.get_mut(index).ok_or(InvalidMessage::Range {
-            field: "identifications.index",
-            index,
-        })?;
-        row.identity = identity(identification)?;
+        let row = row_of(&mut read, "identifications.index", identification.index)?;
+        row.identity = identity(identification, &chains)?;
     }
     Ok(read)
+}
+
+/// The row with a number.
+fn row_of<'a>(
+    rows: &'a mut [ReportedAttempt],
+    field: &'static str,
+    index: u32,
+) -> Result<&'a mut ReportedAttempt, InvalidMessage> {
+    let index = usize::try_from(index).unwrap_or(usize::MAX);
+    let row = rows.get_mut(index);
+    row.ok_or(InvalidMessage::Range { field, index })
+}
+
+/// Reads the ICMP error of an attempt; the attempt must have ended by one.
+fn icmp_error(wire: &v1::IcmpError, outcome: &mut Outcome) -> Result<(), InvalidMessage> {
+    let index = usize::try_from(wire.index).unwrap_or(usize::MAX);
+    let byte =
+        |field, value: u32| u8::try_from(value).map_err(|_| InvalidMessage::Range { field, index });
+    let Outcome::Unreachable { icmp, .. } = outcome else {
+        return Err(InvalidMessage::Range {
+            field: "icmp_errors.index",
+            index,
+        });
+    };
+    *icmp = Some(IcmpError {
+        icmp_type: byte("icmp_errors.type", wire.r#type)?,
+        code: byte("icmp_errors.code", wire.code)?,
+        from: match wire.from.as_slice() {
+            [] => None,
+            bytes => Some(address("icmp_errors.from", bytes)?),
+        },
+    });
+    Ok(())
+}
+
+/// Reads the chains of a batch. What is in a certificate is the peer's affair, and judged elsewhere.
+fn chains(wire: &[v1::CertificateChain]) -> Result<Vec<Chain>, InvalidMessage> {
+    count("chains", wire.len(), 0, CHAINS_PER_BATCH_MAX)?;
+    wire.iter().map(chain).collect()
+}
+
+/// Reads one chain.
+fn chain(wire: &v1::CertificateChain) -> Result<Chain, InvalidMessage> {
+    let bytes = wire.certificates.iter().map(Vec::len).sum();
+    let length = wire.certificates.len();
+    count("chains.certificates", length, 1, CERTIFICATES_PER_CHAIN_MAX)?;
+    count("chains.certificates", bytes, 1, CHAIN_BYTES_MAX)?;
+    let certificates = wire.certificates.iter().cloned();
+    Ok(certificates.map(CertificateDer::from).collect())
 }
 
 /// A batch that is read row by row.
@@ -139,7 +206,6 @@ impl<'a> Rows<'a> {
                 number: self.attempt.take_next(),
                 local: self.local(index)?,
                 started,
-                // Who takes the batch knows when it came.
                 received: Duration::ZERO,
                 outcome,
                 syn_retransmissions: self.syn_retransmissions.take_next(),
@@ -246,7 +312,11 @@ fn outcome(number: u32, elapsed: Duration, errno: u32) -> Result<Outcome, Invali
 /// Reads what a peer said.
 ///
 /// The peer may be anybody: an answer that cannot be read is its fault, not the agent's, and invalidates nothing else.
-fn identity(wire: &v1::Identification) -> Result<ReportedIdentity, InvalidMessage> {
+fn identity(
+    wire: &v1::Identification,
+    chains: &[Chain],
+) -> Result<ReportedIdentity, InvalidMessage> {
+    let index = usize::try_from(wire.index).unwrap_or(usize::MAX);
     match &wire.result {
         Some(v1::identification::Result::FailedCode(code)) => Ok(ReportedIdentity::Failed(*code)),
         Some(v1::identification::Result::Answer(answer)) => Ok(answered(answer)),
@@ -254,19 +324,28 @@ fn identity(wire: &v1::Identification) -> Result<ReportedIdentity, InvalidMessag
             Ok(code) if code <= DNS_CODE_MAX => Ok(ReportedIdentity::Resolver(code)),
             Ok(_) | Err(_) => Err(InvalidMessage::Range {
                 field: "identifications.dns_code",
-                index: usize::try_from(wire.index).unwrap_or(usize::MAX),
+                index,
             }),
         },
         Some(v1::identification::Result::DnsFailure(failure)) => {
             query_failure(*failure).map(ReportedIdentity::NoResolver)
         }
-        // Nothing asks for a session yet.
-        Some(
-            v1::identification::Result::TlsChain(_) | v1::identification::Result::TlsFailure(_),
-        ) => Ok(ReportedIdentity::Unreadable),
+        Some(v1::identification::Result::TlsChain(number)) => {
+            let place = usize::try_from(*number).unwrap_or(usize::MAX);
+            let chain = chains.get(place).cloned();
+            chain
+                .map(ReportedIdentity::Session)
+                .ok_or(InvalidMessage::Range {
+                    field: "identifications.tls_chain",
+                    index,
+                })
+        }
+        Some(v1::identification::Result::TlsFailure(failure)) => {
+            tls_failure(*failure).map(ReportedIdentity::NoSession)
+        }
         None => Err(InvalidMessage::Range {
             field: "identifications.result",
-            index: usize::try_from(wire.index).unwrap_or(usize::MAX),
+            index,
         }),
     }
 }
@@ -279,6 +358,21 @@ fn query_failure(value: i32) -> Result<QueryFailure, InvalidMessage> {
         Ok(v1::DnsFailure::Malformed) => Ok(QueryFailure::Malformed),
         Ok(v1::DnsFailure::Unspecified) | Err(_) => Err(InvalidMessage::Unknown {
             field: "identifications.dns_failure",
+            value,
+        }),
+    }
+}
+
+/// Reads why there is no session.
+fn tls_failure(value: i32) -> Result<CertificateFault, InvalidMessage> {
+    match v1::TlsFailure::try_from(value) {
+        Ok(v1::TlsFailure::Silent) => Ok(CertificateFault::Silent),
+        Ok(v1::TlsFailure::Closed) => Ok(CertificateFault::Closed),
+        Ok(v1::TlsFailure::Malformed) => Ok(CertificateFault::Malformed),
+        Ok(v1::TlsFailure::Key) => Ok(CertificateFault::Key),
+        Ok(v1::TlsFailure::Chain) => Ok(CertificateFault::Chain),
+        Ok(v1::TlsFailure::Unspecified) | Err(_) => Err(InvalidMessage::Unknown {
+            field: "identifications.tls_failure",
             value,
         }),
     }

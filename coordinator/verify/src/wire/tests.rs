@@ -13,16 +13,23 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message as _;
 use reachproof_model::flow::{Flow, FlowProtocol};
-use reachproof_model::observation::{Attempt, Identification, Outcome, ProbeId, QueryFailure};
+use reachproof_model::observation::{
+    Attempt, CertificateFault, IcmpError, Identification, Lateness, Outcome, ProbeId, QueryFailure,
+};
 use reachproof_model::plan::{
-    AgentKind, PlannedFlow, PlannedProbe, PolicyFact, ProbeKind, SourcePorts, Target,
+    AgentKind, PlannedFlow, PlannedProbe, PlannedPulse, PolicyFact, ProbeKind, SourcePorts, Spread,
+    Stage, Target, Until,
 };
 use reachproof_proto::column::{column_to_wire, zigzag};
 use reachproof_proto::net::{NONCE_LENGTH, PROOF_KEY_LENGTH, PROOF_LENGTH, address_to_wire};
 use reachproof_proto::v1;
 
-use super::assignment::{listens, probe};
-use super::observations::{ATTEMPTS_PER_BATCH_MAX, ReportedAttempt, ReportedIdentity, attempts};
+use super::assignment::{listens, probe, pulse};
+use super::observations::{
+    ATTEMPTS_PER_BATCH_MAX, CERTIFICATES_PER_CHAIN_MAX, CHAIN_BYTES_MAX, CHAINS_PER_BATCH_MAX,
+    ReportedAttempt, ReportedIdentity, attempts,
+};
+use super::signs::{LISTEN_DROPS_MAX, beat, drops};
 use super::*;
 
 /// A greeting that is right.
@@ -293,7 +300,7 @@ fn what_a_resolver_said_is_read_and_each_bad_field_is_named() {
     let read = |result| {
         let mut batch = batch();
         batch.identifications[0].result = Some(result);
-        attempts(&batch).map(|rows| rows[1].identity)
+        attempts(&batch).map(|rows| rows[1].identity.clone())
     };
     assert_eq!(read(DnsCode(3)), Ok(ReportedIdentity::Resolver(3)));
     for (failure, expected) in [
@@ -422,14 +429,12 @@ fn a_planned_probe_goes_out_as_it_is() {
         id: ProbeId(3),
         kind,
         source_ports,
+        until: Until::Answered,
     };
     let nonce = [1; NONCE_LENGTH];
-    let asked = probe(
-        &flow,
-        &planned(ProbeKind::Identify, SourcePorts::Random),
-        &nonce,
-    )
-    .unwrap();
+    let first = Stage::First;
+    let identify = planned(ProbeKind::Identify, SourcePorts::Spread);
+    let asked = probe(&flow, &identify, first, &nonce).unwrap();
     assert_eq!((asked.id, asked.port, asked.attempts), (3, 7_500, 3));
     assert_eq!((asked.deadline_ms, asked.interval_ms), (3_000, 5_100));
     assert_eq!(asked.target, address_to_wire(flow.flow.destination));
@@ -437,14 +442,15 @@ fn a_planned_probe_goes_out_as_it_is() {
     assert_eq!((asked.nonce, asked.source_ports), (nonce.to_vec(), vec![]));
 
     let fixed = planned(ProbeKind::Connect, SourcePorts::Fixed(40_000));
-    let silent = probe(&flow, &fixed, &nonce).unwrap();
+    let silent = probe(&flow, &fixed, first, &nonce).unwrap();
     assert_eq!(silent.source_ports, [40_000; 3]);
+    assert!(silent.every, "a port that was answered is tried again");
     assert!(
         silent.nonce.is_empty(),
         "a probe that asks nobody carries no nonce"
     );
 
-    let query = planned(ProbeKind::Resolve, SourcePorts::Random);
+    let query = planned(ProbeKind::Resolve, SourcePorts::Spread);
     let over = |protocol| PlannedFlow {
         flow: Flow {
             protocol,
@@ -456,19 +462,283 @@ fn a_planned_probe_goes_out_as_it_is() {
         (FlowProtocol::Tcp { port: 53 }, v1::ProbeKind::DnsTcp),
         (FlowProtocol::Udp { port: 53 }, v1::ProbeKind::DnsUdp),
     ] {
-        let asked = probe(&over(protocol), &query, &nonce).unwrap();
+        let asked = probe(&over(protocol), &query, first, &nonce).unwrap();
         assert_eq!((asked.kind, asked.port), (kind.into(), 53));
         assert_eq!(asked.nonce, nonce.to_vec());
     }
     let udp = over(FlowProtocol::Udp { port: 53 });
     assert_eq!(
-        probe(&udp, &fixed, &nonce),
+        probe(&udp, &fixed, first, &nonce),
         None,
         "nothing is sent over UDP but queries"
     );
 
     let keys = [(7_500, [2; PROOF_KEY_LENGTH])].into();
     assert_eq!(listens(&keys)[0].port, 7_500);
+}
+
+#[test]
+fn each_stage_has_its_own_attempts_interval_and_source_ports() {
+    let flow = PlannedFlow {
+        flow: Flow::tcp(
+            "10.0.1.20".parse().unwrap(),
+            "10.0.1.10".parse().unwrap(),
+            443,
+        ),
+        source: AgentName::try_from("a").unwrap(),
+        target: Target::Pod,
+        purposes: BTreeSet::new(),
+        policy: PolicyFact::NoneSelects,
+        translated: None,
+        relay: None,
+        probes: Vec::new(),
+    };
+    let planned = |until| PlannedProbe {
+        id: ProbeId(3),
+        kind: ProbeKind::Certify,
+        source_ports: SourcePorts::Spread,
+        until,
+    };
+    let whole = flow.flow.ephemeral_ports;
+    let table = [
+        (Stage::First, Until::Answered, 0, 5_100, false),
+        (Stage::First, Until::Last, 0, 5_100, true),
+        (Stage::Second, Until::Last, 3, 3_100, false),
+        (
+            Stage::Replacement(Spread::Third(1)),
+            Until::Answered,
+            6,
+            5_100,
+            true,
+        ),
+    ];
+    for (stage, until, first_attempt, interval_ms, every) in table {
+        let asked = probe(&flow, &planned(until), stage, &[1; NONCE_LENGTH]).unwrap();
+        assert_eq!((asked.first_attempt, asked.attempts), (first_attempt, 3));
+        assert_eq!((asked.interval_ms, asked.every), (interval_ms, every));
+        assert_eq!(asked.kind, i32::from(v1::ProbeKind::Tls));
+        assert!(asked.nonce.is_empty() && asked.source_ports.is_empty());
+        let ranges = asked.source_port_ranges.iter();
+        let ranges: Vec<_> = ranges.map(|range| (range.first, range.last)).collect();
+        let wanted = stage.spread().ranges(whole).into_iter();
+        let wanted: Vec<_> = wanted
+            .map(|range| (u32::from(range.first()), u32::from(range.last())))
+            .collect();
+        assert_eq!(ranges, wanted);
+    }
+}
+
+#[test]
+fn a_pulse_goes_on_whatever_is_answered() {
+    let planned = PlannedPulse {
+        id: ProbeId(9),
+        agent: AgentName::try_from("a").unwrap(),
+        source: "10.0.1.20".parse().unwrap(),
+        target: "10.0.2.20:7500".parse().unwrap(),
+        kind: ProbeKind::Identify,
+        interval: Duration::from_secs(2),
+    };
+    let asked = pulse(&planned, 2_048, 7, &[1; NONCE_LENGTH]);
+    assert_eq!((asked.id, asked.port, asked.every), (9, 7_500, true));
+    assert_eq!((asked.first_attempt, asked.attempts), (2_048, 7));
+    assert_eq!((asked.deadline_ms, asked.interval_ms), (1_500, 2_000));
+    assert_eq!(asked.kind, i32::from(v1::ProbeKind::Peer));
+    assert!(asked.source_port_ranges.is_empty(), "the ephemeral range");
+}
+
+#[test]
+fn a_heartbeat_is_read_and_a_time_that_ends_before_it_began_is_refused() {
+    let good = v1::Heartbeat {
+        ping: 4,
+        sent_us: 5_000_000,
+        late_since_us: 3_000_000,
+        late_max_us: Some(250_000),
+        ..v1::Heartbeat::default()
+    };
+    let read = beat(&good).unwrap();
+    assert_eq!((read.ping, read.sent), (Some(4), Duration::from_secs(5)));
+    let lateness = Lateness {
+        from: Duration::from_secs(3),
+        to: Duration::from_secs(5),
+        late_max: Duration::from_millis(250),
+    };
+    assert_eq!(read.lateness, Some(lateness));
+    let idle = beat(&v1::Heartbeat::default()).unwrap();
+    assert_eq!((idle.ping, idle.lateness), (None, None));
+    let unmeasured = v1::Heartbeat {
+        late_since_us: 5_000_001,
+        late_max_us: None,
+        ..good
+    };
+    assert_eq!(beat(&unmeasured).unwrap().lateness, None);
+    let bad = v1::Heartbeat {
+        late_since_us: 5_000_001,
+        ..good
+    };
+    let error = beat(&bad).unwrap_err().to_string();
+    assert!(error.contains("`late_since_us`"), "{error}");
+}
+
+#[test]
+fn what_the_kernel_dropped_is_read_and_each_bad_field_is_named() {
+    let socket = |drops| v1::ListenDrops {
+        address: vec![10, 0, 2, 20],
+        port: 7_500,
+        drops,
+    };
+    let good = v1::FenceReport {
+        accept_queue_drops: Some(7),
+        listen_drops: vec![socket(3), socket(2)],
+        ..v1::FenceReport::default()
+    };
+    let read = drops(&good).unwrap();
+    assert_eq!(read.accept_queues, Some(7));
+    let at: SocketAddr = "10.0.2.20:7500".parse().unwrap();
+    assert_eq!(read.sockets, [(at, 3)].into());
+    let nothing = drops(&v1::FenceReport::default()).unwrap();
+    assert_eq!(nothing.accept_queues, None, "unknown is not zero");
+
+    type Spoil = fn(&mut v1::FenceReport);
+    let table: [(&str, Spoil); 4] = [
+        ("`listen_drops.address`", |report| {
+            report.listen_drops[0].address.clear()
+        }),
+        ("`listen_drops.port`", |report| {
+            report.listen_drops[0].port = 0
+        }),
+        ("`listen_drops.port`", |report| {
+            report.listen_drops[1].port = 65_979
+        }),
+        ("`listen_drops`", |report| {
+            report.listen_drops = vec![report.listen_drops[0].clone(); LISTEN_DROPS_MAX + 1]
+        }),
+    ];
+    for (expected, spoil) in table {
+        let mut bad = good.clone();
+        spoil(&mut bad);
+        let error = drops(&bad).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+/// The two attempts: one ended by an ICMP error, one with a TLS session.
+fn proofs() -> v1::ObservationBatch {
+    v1::ObservationBatch {
+        outcome: column(&[4, 1]),
+        errno: column(&[111, 0]),
+        icmp_errors: vec![v1::IcmpError {
+            index: 0,
+            r#type: 3,
+            code: 3,
+            from: vec![10, 0, 1, 1],
+        }],
+        chains: vec![v1::CertificateChain {
+            certificates: vec![vec![0x30, 1], vec![0x30, 2]],
+        }],
+        identifications: vec![v1::Identification {
+            index: 1,
+            result: Some(v1::identification::Result::TlsChain(0)),
+        }],
+        ..batch()
+    }
+}
+
+#[test]
+fn icmp_errors_and_chains_belong_to_their_attempts() {
+    let rows = attempts(&proofs()).unwrap();
+    let icmp = IcmpError {
+        icmp_type: 3,
+        code: 3,
+        from: Some("10.0.1.1".parse().unwrap()),
+    };
+    let unreachable = Outcome::Unreachable {
+        errno: 111,
+        icmp: Some(icmp),
+    };
+    assert_eq!(rows[0].attempt.outcome, unreachable);
+    let ReportedIdentity::Session(chain) = &rows[1].identity else {
+        panic!("{rows:?}");
+    };
+    assert_eq!(chain.len(), 2);
+
+    let mut nameless = proofs();
+    nameless.icmp_errors[0].from.clear();
+    let rows = attempts(&nameless).unwrap();
+    let from_nobody = IcmpError { from: None, ..icmp };
+    assert_eq!(
+        rows[0].attempt.outcome,
+        Outcome::Unreachable {
+            errno: 111,
+            icmp: Some(from_nobody)
+        }
+    );
+}
+
+#[test]
+fn why_there_is_no_session_is_read() {
+    for (failure, fault) in [
+        (v1::TlsFailure::Silent, CertificateFault::Silent),
+        (v1::TlsFailure::Closed, CertificateFault::Closed),
+        (v1::TlsFailure::Malformed, CertificateFault::Malformed),
+        (v1::TlsFailure::Key, CertificateFault::Key),
+        (v1::TlsFailure::Chain, CertificateFault::Chain),
+    ] {
+        let mut batch = proofs();
+        let result = v1::identification::Result::TlsFailure(failure.into());
+        batch.identifications[0].result = Some(result);
+        let rows = attempts(&batch).unwrap();
+        assert_eq!(rows[1].identity, ReportedIdentity::NoSession(fault));
+    }
+}
+
+#[test]
+fn each_bad_field_of_a_proof_is_named() {
+    use v1::identification::Result::{TlsChain, TlsFailure};
+    type Spoil = fn(&mut v1::ObservationBatch);
+    let table: Vec<(&str, Spoil)> = vec![
+        ("`icmp_errors.index`", |batch| {
+            batch.icmp_errors[0].index = 2
+        }),
+        ("`icmp_errors.index`", |batch| {
+            batch.icmp_errors[0].index = 1
+        }),
+        ("`icmp_errors.type`", |batch| {
+            batch.icmp_errors[0].r#type = 256
+        }),
+        ("`icmp_errors.code`", |batch| {
+            batch.icmp_errors[0].code = 256
+        }),
+        ("`icmp_errors.from`", |batch| {
+            batch.icmp_errors[0].from = vec![1; 5]
+        }),
+        ("`chains`", |batch| {
+            batch.chains = vec![batch.chains[0].clone(); CHAINS_PER_BATCH_MAX + 1]
+        }),
+        ("`chains.certificates`", |batch| {
+            batch.chains[0].certificates.clear()
+        }),
+        ("`chains.certificates`", |batch| {
+            batch.chains[0].certificates = vec![vec![0; 9]; CERTIFICATES_PER_CHAIN_MAX + 1]
+        }),
+        ("`chains.certificates`", |batch| {
+            batch.chains[0].certificates = vec![vec![0; CHAIN_BYTES_MAX + 1]]
+        }),
+        ("`identifications.tls_chain`", |batch| {
+            batch.identifications[0].result = Some(TlsChain(1))
+        }),
+        ("`identifications.tls_failure`", |batch| {
+            batch.identifications[0].result = Some(TlsFailure(0))
+        }),
+        ("`identifications.tls_failure`", |batch| {
+            batch.identifications[0].result = Some(TlsFailure(6))
+        }),
+    ];
+    for (expected, spoil) in table {
+        let mut bad = proofs();
+        spoil(&mut bad);
+        let error = attempts(&bad).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error} does not name {expected}");
+    }
 }
 
 /// Writes attempts, sorted by their starts, as an agent does.
@@ -491,7 +761,7 @@ fn columns(rows: &[ReportedAttempt]) -> v1::ObservationBatch {
             Outcome::Connected { handshake } => (v1::Outcome::Connected, handshake, 0),
             Outcome::Refused { after } => (v1::Outcome::Refused, after, 0),
             Outcome::TimedOut { after } => (v1::Outcome::TimedOut, after, 0),
-            Outcome::Unreachable { errno } => (v1::Outcome::Unreachable, Duration::ZERO, errno),
+            Outcome::Unreachable { errno, .. } => (v1::Outcome::Unreachable, Duration::ZERO, errno),
             Outcome::LocalError { errno } => (v1::Outcome::LocalError, Duration::ZERO, errno),
             Outcome::Starved => (v1::Outcome::Starved, Duration::ZERO, 0),
             Outcome::RefusedByPolicy => (v1::Outcome::RefusedByPolicy, Duration::ZERO, 0),
@@ -544,7 +814,7 @@ fn row() -> impl Strategy<Value = ReportedAttempt> {
             .prop_map(|handshake| Outcome::Connected { handshake }),
         micros.clone().prop_map(|after| Outcome::Refused { after }),
         micros.clone().prop_map(|after| Outcome::TimedOut { after }),
-        (0..200_u32).prop_map(|errno| Outcome::Unreachable { errno }),
+        (0..200_u32).prop_map(|errno| Outcome::Unreachable { errno, icmp: None }),
         (0..200_u32).prop_map(|errno| Outcome::LocalError { errno }),
         Just(Outcome::Starved),
         Just(Outcome::RefusedByPolicy),
@@ -558,6 +828,7 @@ fn row() -> impl Strategy<Value = ReportedAttempt> {
                 number,
                 local,
                 started,
+                received: Duration::ZERO,
                 outcome,
                 syn_retransmissions,
                 identification: Identification::NotAsked,

@@ -8,14 +8,14 @@
     reason = "each test file uses its own part, and a test reads its files and fails by panicking"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use hyper_util::rt::TokioIo;
-use reachproof_model::plan::{ATTEMPTS, AgentKind};
+use reachproof_model::plan::AgentKind;
 use reachproof_proto::column::{column_to_wire, zigzag};
 use reachproof_proto::net::{ProofKey, address_from_wire, address_to_wire, bytes_from_wire, proof};
 use reachproof_proto::v1;
@@ -33,6 +33,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
@@ -42,7 +43,7 @@ use tonic::{Request, Status, Streaming};
 /// What a fake network does with a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// The target answers: agents on 7500 with their proof, others refuse.
+    /// The target answers: agents where they listen, with their proof; others refuse.
     Open,
     /// Nothing comes.
     Silent,
@@ -53,6 +54,8 @@ pub(crate) enum Fate {
 pub(crate) struct Network {
     fate: Arc<dyn Fn(IpAddr, IpAddr, u16) -> Fate + Send + Sync>,
     keys: Arc<Mutex<BTreeMap<(IpAddr, u16), ProofKey>>>,
+    /// What control-plane interfaces show; nothing: they refuse.
+    chains: Vec<v1::CertificateChain>,
 }
 
 impl Network {
@@ -61,6 +64,16 @@ impl Network {
         Self {
             fate: Arc::new(fate),
             keys: Arc::default(),
+            chains: Vec::new(),
+        }
+    }
+
+    /// The same network, in which control-plane interfaces show this certificate.
+    pub(crate) fn with_certificate(self, certificate: &CertificateDer<'_>) -> Self {
+        let certificates = vec![certificate.to_vec()];
+        Self {
+            chains: vec![v1::CertificateChain { certificates }],
+            ..self
         }
     }
 }
@@ -88,6 +101,8 @@ pub(crate) enum Habit {
     Resolves,
     /// It cannot make the right proof.
     Stranger,
+    /// It makes its attempts in a tenth of their time, and reports them as if it had not.
+    Hasty,
     /// It sends results for a probe that is not its own, with another run's name, and for too many attempts.
     Forger,
 }
@@ -189,8 +204,9 @@ async fn coordinator_of(
         connections_per_address: CONNECTIONS_PER_ADDRESS,
         expected: ExpectedAgents::Count(agents),
         settle,
-        wait: Duration::from_secs(3),
-        resume_wait: Duration::from_secs(2),
+        wait: Duration::from_secs(60),
+        // Each hop of a message over a real socket lets the paused clock go on to the next timer.
+        resume_wait: Duration::from_secs(30),
         depth: None,
         seed: 1,
         content: SnapshotContent::LeftOut,
@@ -300,22 +316,82 @@ pub(crate) struct Agent {
 /// What an agent process remembers between its streams.
 struct Process {
     boot: u64,
+    began: Instant,
     sequence: u64,
     run: String,
+    generations: BTreeSet<u32>,
     unacknowledged: Vec<v1::ObservationBatch>,
+    /// What is to be done, and when.
+    agenda: Vec<(Instant, Event)>,
+    /// Up to when it said how late it was.
+    on_time_until_us: u64,
     done: bool,
+}
+
+/// Something that happens at an agent.
+enum Event {
+    /// An attempt starts.
+    Start(Box<v1::Probe>, u32),
+    /// It has ended.
+    End(Box<Row>),
+}
+
+impl Process {
+    /// A process that starts now.
+    fn new(boot: u64, done: bool) -> Self {
+        Self {
+            boot,
+            began: Instant::now(),
+            sequence: 0,
+            run: String::new(),
+            generations: BTreeSet::new(),
+            unacknowledged: Vec::new(),
+            agenda: Vec::new(),
+            on_time_until_us: 0,
+            done,
+        }
+    }
+
+    /// Its clock.
+    fn clock_us(&self, time: Instant) -> u64 {
+        u64::try_from((time - self.began).as_micros()).unwrap()
+    }
+
+    /// When the next thing happens; far away if nothing does.
+    fn next(&self) -> Instant {
+        let next = self.agenda.iter().map(|(at, _)| *at).min();
+        next.unwrap_or_else(|| Instant::now() + Duration::from_secs(3_600))
+    }
+
+    /// What has happened by now.
+    fn due(&mut self) -> Vec<Event> {
+        let now = Instant::now();
+        let (mut due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.agenda)
+            .into_iter()
+            .partition(|(at, _)| *at <= now);
+        self.agenda = later;
+        due.sort_by_key(|(at, _)| *at);
+        due.into_iter().map(|(_, event)| event).collect()
+    }
+
+    /// A sign of life that answers a ping, or none.
+    fn beat(&mut self, ping: u64) -> v1::Heartbeat {
+        let sent_us = self.clock_us(Instant::now());
+        let late_since_us = std::mem::replace(&mut self.on_time_until_us, sent_us);
+        v1::Heartbeat {
+            ping,
+            sent_us,
+            late_since_us,
+            late_max_us: Some(1_000),
+            ..v1::Heartbeat::default()
+        }
+    }
 }
 
 impl Agent {
     /// Lives until the coordinator ends its streams for good.
     pub(crate) async fn live(self, site: Arc<Site>) {
-        let mut process = Process {
-            boot: 1,
-            sequence: 0,
-            run: String::new(),
-            unacknowledged: Vec::new(),
-            done: false,
-        };
+        let mut process = Process::new(1, false);
         loop {
             let Ok(link) = attach(&site, &bearer(&site, self.name, self.address)).await else {
                 return;
@@ -323,15 +399,7 @@ impl Agent {
             match self.stream(link, &mut process).await {
                 Ended::ByCoordinator => return,
                 Ended::Cut if self.habit == Habit::Vanish => return,
-                Ended::Cut if self.habit == Habit::Restart => {
-                    process = Process {
-                        boot: 2,
-                        sequence: 0,
-                        run: String::new(),
-                        unacknowledged: Vec::new(),
-                        done: true,
-                    };
-                }
+                Ended::Cut if self.habit == Habit::Restart => process = Process::new(2, true),
                 Ended::Cut => process.done = true,
             }
         }
@@ -344,15 +412,20 @@ impl Agent {
         for batch in process.unacknowledged.clone() {
             link.say(Body::Observations(batch)).await;
         }
-        let mut heartbeat = tokio::time::interval(Duration::from_millis(100));
+        let mut heartbeat = tokio::time::interval(Duration::from_secs(5));
         loop {
             let order = tokio::select! {
                 order = link.receive.message() => order,
                 _ = heartbeat.tick() => {
-                    let beat = v1::Heartbeat::default();
-                    let message = v1::AgentMessage { body: Some(Body::Heartbeat(beat)) };
-                    if link.send.send(message).await.is_err() {
+                    let body = Some(Body::Heartbeat(process.beat(0)));
+                    if link.send.send(v1::AgentMessage { body }).await.is_err() {
                         return Ended::ByCoordinator;
+                    }
+                    continue;
+                }
+                () = tokio::time::sleep_until(process.next()) => {
+                    if let Some(ended) = self.happen(&link, process).await {
+                        return ended;
                     }
                     continue;
                 }
@@ -360,39 +433,35 @@ impl Agent {
             let Ok(Some(v1::CoordinatorMessage { body: Some(order) })) = order else {
                 return Ended::ByCoordinator;
             };
-            match order {
-                Order::Assignment(assignment) => {
-                    if let Some(ended) = self.work(&link, process, assignment).await {
-                        return ended;
-                    }
-                }
-                Order::Ack(ack) => process
-                    .unacknowledged
-                    .retain(|batch| batch.sequence > ack.sequence),
-                Order::Fence(fence) => {
-                    if self.habit != Habit::Mute {
-                        link.say(Body::Fence(v1::FenceReport {
-                            run: fence.run,
-                            number: fence.number,
-                            accept_queue_drops: Some(u64::from(self.habit == Habit::Full)),
-                            results_lost: 0,
-                            listen_drops: Vec::new(),
-                        }))
-                        .await;
-                    }
-                }
-                Order::Welcome(_) | Order::Cancel(_) | Order::Ping(_) => {}
-            }
+            self.obey(&link, process, order).await;
         }
     }
 
-    /// Listens and probes as assigned; cuts its stream in the middle if that is its habit.
-    async fn work(
-        &self,
-        link: &Link,
-        process: &mut Process,
-        assignment: v1::Assignment,
-    ) -> Option<Ended> {
+    /// Does what the coordinator asks for.
+    async fn obey(&self, link: &Link, process: &mut Process, order: Order) {
+        match order {
+            Order::Assignment(assignment) => self.work(link, process, assignment).await,
+            Order::Ack(ack) => process
+                .unacknowledged
+                .retain(|batch| batch.sequence > ack.sequence),
+            Order::Fence(fence) if self.habit != Habit::Mute => {
+                link.say(Body::Fence(v1::FenceReport {
+                    run: fence.run,
+                    number: fence.number,
+                    accept_queue_drops: Some(u64::from(self.habit == Habit::Full)),
+                    results_lost: 0,
+                    listen_drops: Vec::new(),
+                }))
+                .await;
+            }
+            Order::Ping(ping) => link.say(Body::Heartbeat(process.beat(ping.number))).await,
+            Order::Cancel(_) => process.agenda.clear(),
+            Order::Fence(_) | Order::Welcome(_) => {}
+        }
+    }
+
+    /// Listens and probes as assigned, each assignment once.
+    async fn work(&self, link: &Link, process: &mut Process, assignment: v1::Assignment) {
         process.run.clone_from(&assignment.run);
         if self.habit == Habit::Resolves {
             link.say(Body::Endpoint(v1::EndpointReport {
@@ -407,11 +476,8 @@ impl Agent {
             for listen in &assignment.listen {
                 let key = bytes_from_wire(&listen.proof_key).unwrap();
                 let port = u16::try_from(listen.port).unwrap();
-                self.network
-                    .keys
-                    .lock()
-                    .unwrap()
-                    .insert((self.address, port), key);
+                let mut keys = self.network.keys.lock().unwrap();
+                keys.insert((self.address, port), key);
             }
             let report = v1::ListenReport {
                 run: assignment.run.clone(),
@@ -420,33 +486,61 @@ impl Agent {
             };
             link.say(Body::Listening(report)).await;
         }
-        let halves = assignment.probes.split_at(assignment.probes.len() / 2);
-        for (index, half) in [halves.0, halves.1].into_iter().enumerate() {
-            if half.is_empty() {
-                continue;
+        if process.generations.insert(assignment.generation) {
+            let now = Instant::now();
+            let starts = assignment.probes.into_iter().map(|probe| {
+                let first = probe.first_attempt;
+                (now, Event::Start(Box::new(probe), first))
+            });
+            process.agenda.extend(starts);
+        }
+    }
+
+    /// Lets happen what is due, and reports what has ended; cuts its stream after the first results of probes if that is
+    /// its habit.
+    async fn happen(&self, link: &Link, process: &mut Process) -> Option<Ended> {
+        let mut rows: Vec<Row> = Vec::new();
+        for event in process.due() {
+            match event {
+                Event::Start(probe, number) => self.start(process, *probe, number),
+                Event::End(row) => rows.push(*row),
             }
-            process.sequence += 1;
-            let batch = self.batch(process, half);
-            process.unacknowledged.push(batch.clone());
-            link.say(Body::Observations(batch)).await;
-            let cuts = matches!(self.habit, Habit::Cut | Habit::Vanish | Habit::Restart);
-            if cuts && !process.done && index == 0 {
-                // The second half is finished while nobody is connected.
-                if self.habit == Habit::Cut {
-                    process.sequence += 1;
-                    let rest = self.batch(process, halves.1);
-                    process.unacknowledged.push(rest);
-                }
-                tokio::time::sleep(Duration::from_millis(200)).await;
-                return Some(Ended::Cut);
-            }
+        }
+        if rows.is_empty() {
+            return None;
+        }
+        process.sequence += 1;
+        let batch = self.batch(process, &mut rows);
+        process.unacknowledged.push(batch.clone());
+        link.say(Body::Observations(batch)).await;
+        let cuts = matches!(self.habit, Habit::Cut | Habit::Vanish | Habit::Restart);
+        let is_probe = |row: &Row| row.probe.deadline_ms == 3_000;
+        if cuts && !process.done && rows.iter().any(is_probe) {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            return Some(Ended::Cut);
         }
         None
     }
 
-    /// What was seen of some probes, as columns.
-    fn batch(&self, process: &Process, probes: &[v1::Probe]) -> v1::ObservationBatch {
-        let mut rows = Vec::new();
+    /// Starts an attempt, and thinks of what follows from it.
+    fn start(&self, process: &mut Process, probe: v1::Probe, number: u32) {
+        let now = Instant::now();
+        let row = self.row(probe.clone(), number, now);
+        let hurry = if self.habit == Habit::Hasty { 10 } else { 1 };
+        let time = |micros: u64| Duration::from_micros(micros / hurry);
+        let ends = now + time(row.elapsed_us.into());
+        let is_last = number + 1 >= probe.first_attempt + probe.attempts;
+        let goes_on = probe.every || !probe.source_ports.is_empty();
+        if !is_last && (goes_on || row.outcome == v1::Outcome::TimedOut) {
+            let next = now + time(1_000 * u64::from(probe.interval_ms));
+            let start = Event::Start(Box::new(probe), number + 1);
+            process.agenda.push((next, start));
+        }
+        process.agenda.push((ends, Event::End(Box::new(row))));
+    }
+
+    /// Writes what ended, as columns.
+    fn batch(&self, process: &Process, rows: &mut [Row]) -> v1::ObservationBatch {
         let mut batch = v1::ObservationBatch {
             run: process.run.clone(),
             sequence: process.sequence,
@@ -454,62 +548,60 @@ impl Agent {
             ..v1::ObservationBatch::default()
         };
         if self.habit == Habit::Forger {
-            self.forge(&mut batch);
+            batch.run = "run-of-somebody-else".to_owned();
         }
-        // In the order of their starts: first attempts first.
-        for number in 0..ATTEMPTS {
-            for probe in probes {
-                let attempts = match self.fate(probe) {
-                    Fate::Open => 1,
-                    Fate::Silent => probe.attempts,
-                };
-                if number < attempts {
-                    rows.push(self.row(probe, number));
+        rows.sort_by_key(|row| row.started);
+        columns(rows, process, &mut batch);
+        for (index, row) in (0..).zip(rows) {
+            let result = match (row.outcome, kind(&row.probe)) {
+                (v1::Outcome::Connected, v1::ProbeKind::Peer) => {
+                    let answer = self.answer(&row.probe, row.port);
+                    v1::identification::Result::Answer(answer)
                 }
-            }
-        }
-        columns(&rows, &mut batch);
-        for (index, row) in (0..).zip(&rows) {
-            if row.outcome == v1::Outcome::Connected {
-                let answer = self.answer(row.probe, row.port);
-                batch.identifications.push(v1::Identification {
-                    index,
-                    result: Some(v1::identification::Result::Answer(answer)),
-                });
-            }
+                (v1::Outcome::Connected, v1::ProbeKind::Tls) => {
+                    batch.chains = self.network.chains.clone();
+                    v1::identification::Result::TlsChain(0)
+                }
+                _ => continue,
+            };
+            let result = Some(result);
+            batch
+                .identifications
+                .push(v1::Identification { index, result });
         }
         batch
     }
 
-    /// Changes the names of a batch so that nothing in it may count.
-    fn forge(&self, batch: &mut v1::ObservationBatch) {
-        batch.run = "run-of-somebody-else".to_owned();
-    }
-
-    /// What the network does with a probe.
-    fn fate(&self, probe: &v1::Probe) -> Fate {
+    /// One attempt that starts now.
+    fn row(&self, probe: v1::Probe, number: u32, started: Instant) -> Row {
         let target = address_from_wire(&probe.target).unwrap();
-        (self.network.fate)(self.address, target, u16::try_from(probe.port).unwrap())
-    }
-
-    /// One attempt.
-    fn row<'a>(&self, probe: &'a v1::Probe, number: u32) -> Row<'a> {
-        let asks = probe.kind == i32::from(v1::ProbeKind::Peer);
-        let (outcome, elapsed_us) = match (self.fate(probe), asks) {
-            (Fate::Silent, _) => (v1::Outcome::TimedOut, 3_000_000),
-            (Fate::Open, true) => (v1::Outcome::Connected, 300),
-            (Fate::Open, false) => (v1::Outcome::Refused, 300),
+        let target_port = u16::try_from(probe.port).unwrap();
+        let listens = match kind(&probe) {
+            v1::ProbeKind::Tls => !self.network.chains.is_empty(),
+            v1::ProbeKind::Unspecified
+            | v1::ProbeKind::TcpConnect
+            | v1::ProbeKind::Peer
+            | v1::ProbeKind::DnsUdp
+            | v1::ProbeKind::DnsTcp => self
+                .network
+                .keys
+                .lock()
+                .unwrap()
+                .contains_key(&(target, target_port)),
         };
-        let port = match probe.source_ports.get(usize::try_from(number).unwrap()) {
-            Some(port) => u16::try_from(*port).unwrap(),
-            None => 33_000 + u16::try_from(3 * probe.id + number).unwrap(),
+        let fate = (self.network.fate)(self.address, target, target_port);
+        let (outcome, elapsed_us) = match fate {
+            Fate::Silent => (v1::Outcome::TimedOut, 1_000 * probe.deadline_ms),
+            Fate::Open if listens => (v1::Outcome::Connected, 300),
+            Fate::Open => (v1::Outcome::Refused, 300),
         };
         Row {
+            port: source_port(&probe, number),
             probe,
             number,
             outcome,
             elapsed_us,
-            port,
+            started,
         }
     }
 
@@ -526,6 +618,7 @@ impl Agent {
             | Habit::Mute
             | Habit::Full
             | Habit::Resolves
+            | Habit::Hasty
             | Habit::Forger => *self.network.keys.lock().unwrap().get(&listener).unwrap(),
         };
         let nonce = bytes_from_wire(&probe.nonce).unwrap();
@@ -537,21 +630,43 @@ impl Agent {
     }
 }
 
+/// What a probe asks.
+fn kind(probe: &v1::Probe) -> v1::ProbeKind {
+    v1::ProbeKind::try_from(probe.kind).unwrap()
+}
+
+/// A source port as the probe asks for, another one for each attempt.
+fn source_port(probe: &v1::Probe, number: u32) -> u16 {
+    let place = usize::try_from(number - probe.first_attempt).unwrap();
+    let spread = probe.id * 7 + number;
+    let port = match (&probe.source_ports[..], &probe.source_port_ranges[..]) {
+        ([], []) => 32_768 + spread % 20_000,
+        ([], ranges) => {
+            let range = ranges[place % ranges.len()];
+            range.first + spread % (range.last - range.first + 1)
+        }
+        (ports, _) => ports[place],
+    };
+    u16::try_from(port).unwrap()
+}
+
 /// One attempt of a probe.
-struct Row<'a> {
-    probe: &'a v1::Probe,
+struct Row {
+    probe: v1::Probe,
     number: u32,
     outcome: v1::Outcome,
     elapsed_us: u32,
     port: u16,
+    started: Instant,
 }
 
-/// Writes attempts, sorted by their starts, as the columns of a batch; two attempts of a probe are 5.1 s apart.
-fn columns(rows: &[Row<'_>], batch: &mut v1::ObservationBatch) {
-    let start = |row: &Row<'_>| 5_100_000 * i64::from(row.number);
+/// Writes attempts, sorted by their starts, as the columns of a batch.
+fn columns(rows: &[Row], process: &Process, batch: &mut v1::ObservationBatch) {
+    let start = |row: &Row| process.clock_us(row.started);
     let id = |index: usize| i32::try_from(rows[index].probe.id).unwrap();
     let step = |index: usize| id(index) - index.checked_sub(1).map_or(0, id);
     let number = |outcome: v1::Outcome| u32::try_from(i32::from(outcome)).unwrap();
+    batch.first_start_us = rows.first().map_or(0, start);
     batch.probe_id_step = Some(column_to_wire(
         (0..rows.len()).map(|index| zigzag(step(index))),
     ));
@@ -559,7 +674,7 @@ fn columns(rows: &[Row<'_>], batch: &mut v1::ObservationBatch) {
     batch.outcome = Some(column_to_wire(rows.iter().map(|row| number(row.outcome))));
     batch.start_step_us = rows
         .windows(2)
-        .map(|pair| start(&pair[1]) - start(&pair[0]))
+        .map(|pair| i64::try_from(start(&pair[1]) - start(&pair[0])).unwrap())
         .collect();
     batch.elapsed_us = rows.iter().map(|row| row.elapsed_us).collect();
     batch.local_ports = rows.iter().flat_map(|row| row.port.to_be_bytes()).collect();

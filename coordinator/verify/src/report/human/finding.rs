@@ -64,9 +64,28 @@ pub(super) fn block(report: &Report, finding: &Finding, page: &mut Page) {
     for note in &finding.notes {
         page.text(13, &noted(note));
     }
+    if let Some(silence) = silence(finding) {
+        page.text(4, &format!("silence  {silence}"));
+    }
     for condition in &finding.conditions {
         page.text(4, &format!("because  {}", conditioned(condition)));
     }
+}
+
+/// Why silence counted or did not, in one line; absent where none was judged.
+pub(super) fn silence(finding: &Finding) -> Option<String> {
+    let of = |name| finding.conditions.iter().find(move |one| one.name == name);
+    let failed = finding.conditions.iter().find(|one| !one.holds());
+    if let Some(failed) = failed {
+        return Some(format!("does not count: {}", conditioned(failed)));
+    }
+    let names = [
+        ConditionName::Repeated,
+        ConditionName::SourceHeard,
+        ConditionName::TargetHeard,
+    ];
+    let counted: Vec<String> = names.into_iter().filter_map(of).map(conditioned).collect();
+    (!counted.is_empty()).then(|| format!("counts: {}", counted.join("; ")))
 }
 
 /// `name (address) -> name (address) tcp/port`.
