@@ -33,6 +33,8 @@ pub struct Order {
     pub closing_max: usize,
     /// How attempts start.
     pub pacing: Pacing,
+    /// What is recorded of an attempt: what is not printed need not be asked for.
+    pub evidence: Evidence,
     /// What may be connected to.
     pub policy: Policy,
 }
@@ -76,7 +78,7 @@ pub fn probe_all<W: Write>(
         in_flight_max: order.in_flight_max,
         pacing: order.pacing,
         tracked_max: None,
-        evidence: Evidence::Full,
+        evidence: order.evidence,
         policy: order.policy.clone(),
     };
     let inbox = Arc::new(Inbox::new(order.closing_max));

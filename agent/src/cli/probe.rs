@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use crate::{
     by_hand::{Answer, Line, Order, probe_all},
-    engine::Pacing,
+    engine::{Evidence, Pacing},
     limits::{
         DEADLINE_MAX, HAND_ATTEMPTS_MAX, HAND_CLOSING_MAX, HAND_DESCRIPTORS_RESERVED,
         HAND_IN_FLIGHT_CAP,
@@ -118,6 +118,10 @@ pub(super) fn probe(arguments: &ProbeArguments) -> Result<(), Box<dyn Error>> {
                 burst: 1,
             },
             None => Pacing::Unpaced,
+        },
+        evidence: match arguments.output {
+            Output::Text => Evidence::Outcome,
+            Output::Json => Evidence::Full,
         },
         policy,
     };
