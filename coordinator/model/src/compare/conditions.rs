@@ -124,9 +124,18 @@ impl Comparison<'_> {
             Condition::new(ConditionName::Repeated, repeated),
         ]);
         let failed = conditions.iter().find(|condition| !condition.holds());
-        let failure = failed.map(reason).map(|reason| match reason {
-            FindingReason::NotRepeated => self.spoiled_attempt(probe).unwrap_or(reason),
-            other => other,
+        let failure = failed.map(|failed| match failed.name {
+            ConditionName::Repeated => self.spoiled_attempt(probe).unwrap_or(reason(failed)),
+            ConditionName::Address
+            | ConditionName::Clock
+            | ConditionName::SourceHeard
+            | ConditionName::TargetHeard
+            | ConditionName::SourceOnTime
+            | ConditionName::TargetOnTime
+            | ConditionName::Unseen
+            | ConditionName::AcceptQueue
+            | ConditionName::Known
+            | ConditionName::NoPolicy => reason(failed),
         });
         SilenceJudgement {
             conditions,

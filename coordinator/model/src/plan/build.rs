@@ -294,10 +294,10 @@ impl<'a> Drafts<'a> {
 
     /// What the probe of a candidate asks: no session where nobody could check it.
     fn provable(&self, candidate: &Candidate) -> ProbeKind {
-        match candidate.kind {
-            ProbeKind::Certify if !self.has_authority() => ProbeKind::Connect,
-            kind => kind,
+        if candidate.kind == ProbeKind::Certify && !self.has_authority() {
+            return ProbeKind::Connect;
         }
+        candidate.kind
     }
 
     /// What the model says of a flow.
