@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use reachproof_kube::Entry;
 use reachproof_model::describe::Described;
 use reachproof_verify::source::{self, SourceError, WorldSource};
 use thiserror::Error;
@@ -92,13 +93,13 @@ impl SourceArguments {
         Err(WorldFailure::Unnamed)
     }
 
-    /// Whether an API server is read, which can review tokens as well.
-    pub(crate) fn has_api_server(&self) -> bool {
+    /// The API server that is read, which can review tokens as well.
+    pub(crate) fn api_server(&self) -> Option<Entry> {
         #[cfg(feature = "live")]
         if self.cluster.is_some() {
-            return self.access.entry().is_some();
+            return self.access.entry();
         }
-        false
+        None
     }
 
     /// Whether the world is a saved one, which does not change.

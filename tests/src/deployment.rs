@@ -78,7 +78,7 @@ pub fn print_manifests(stage: &Stage, program: &Path) -> Result<PathBuf, RunnerE
         .args(["--coordinator", &stage.control_address()?.to_string()])
         .arg("--credentials")
         .arg(stage.credentials())
-        .arg("--host-network");
+        .args(["--host-network", "--tokens", "reviewed"]);
     for place in fargate {
         let pods = format!("{FARGATE_NAMESPACE}/place={}", place.endpoint);
         command.args(["--fargate", &pods]);

@@ -182,7 +182,7 @@ impl<'a> Kubelets<'a> {
         let program = container.command.first().cloned().unwrap_or_default();
         furnish(&root, &self.program, &program)?;
         for mount in &container.mounts {
-            self.fill(&root, &namespace, mount)?;
+            self.fill(&root, pod, mount)?;
         }
         let mut command = self.within(&place.endpoint, &root, &container, &container.command)?;
         let log = File::create(self.stage.log(&name))?;
@@ -221,12 +221,57 @@ impl<'a> Kubelets<'a> {
         Ok(command)
     }
 
-    /// Writes the files of a ConfigMap or Secret where they are mounted.
-    fn fill(&self, root: &Path, namespace: &str, mount: &Mount) -> Result<(), Box<dyn Error>> {
-        let kind = match mount.kind {
-            Stored::ConfigMap => "configmap",
-            Stored::Secret => "secret",
+    /// Writes the files of a volume where they are mounted.
+    fn fill(&self, root: &Path, pod: &Value, mount: &Mount) -> Result<(), Box<dyn Error>> {
+        let folder = root.join(mount.path.trim_start_matches('/'));
+        DirBuilder::new().recursive(true).create(&folder)?;
+        let files = match &mount.kind {
+            Stored::ConfigMap => self.stored(pod, "configmap", mount)?,
+            Stored::Secret => self.stored(pod, "secret", mount)?,
+            Stored::Token {
+                file,
+                audience,
+                seconds,
+            } => vec![(file.clone(), self.token(pod, audience, *seconds)?)],
         };
+        for (name, content) in files {
+            let path = folder.join(name);
+            fs::write(&path, content)?;
+            fs::set_permissions(&path, Permissions::from_mode(mount.mode))?;
+        }
+        Ok(())
+    }
+
+    /// Asks the API server for a token of the pod's account, bound to the pod.
+    fn token(&self, pod: &Value, audience: &str, seconds: u64) -> Result<String, RunnerError> {
+        let of = |pointer: &str| text(pod, pointer);
+        let said = self.plane.run_kubectl([
+            "--namespace",
+            &of("/metadata/namespace"),
+            "create",
+            "token",
+            &of("/spec/serviceAccountName"),
+            "--audience",
+            audience,
+            "--duration",
+            &format!("{seconds}s"),
+            "--bound-object-kind=Pod",
+            "--bound-object-name",
+            &of("/metadata/name"),
+            "--bound-object-uid",
+            &of("/metadata/uid"),
+        ])?;
+        Ok(said.trim().to_owned())
+    }
+
+    /// The files of a ConfigMap or Secret.
+    fn stored(
+        &self,
+        pod: &Value,
+        kind: &str,
+        mount: &Mount,
+    ) -> Result<Vec<(String, String)>, Box<dyn Error>> {
+        let namespace = &text(pod, "/metadata/namespace");
         let of = [
             "--namespace",
             namespace,
@@ -238,20 +283,18 @@ impl<'a> Kubelets<'a> {
         let get = |form: &str| self.plane.run_kubectl(of.iter().chain([&form]));
         let object: Value = serde_json::from_str(&get("json")?)?;
         let data = object.get("data").and_then(Value::as_object);
-        let folder = root.join(mount.path.trim_start_matches('/'));
-        DirBuilder::new().recursive(true).create(&folder)?;
+        let mut files = Vec::new();
         for (key, value) in data.into_iter().flatten() {
-            let content = match mount.kind {
-                Stored::ConfigMap => value.as_str().unwrap_or_default().to_owned(),
-                Stored::Secret => get(&format!(
+            let content = if kind == "secret" {
+                get(&format!(
                     "go-template={{{{index .data {key:?} | base64decode}}}}"
-                ))?,
+                ))?
+            } else {
+                value.as_str().unwrap_or_default().to_owned()
             };
-            let path = folder.join(key);
-            fs::write(&path, content)?;
-            fs::set_permissions(&path, Permissions::from_mode(mount.mode))?;
+            files.push((key.clone(), content));
         }
-        Ok(())
+        Ok(files)
     }
 
     /// Writes the status of a pod; its addresses only once.

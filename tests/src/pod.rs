@@ -36,19 +36,28 @@ pub struct Mount {
     pub path: String,
     /// What kind of object has the files.
     pub kind: Stored,
-    /// Name of the object, in the namespace of the pod.
+    /// Name of the object, in the namespace of the pod; empty where no object has the files.
     pub name: String,
     /// Mode of the files.
     pub mode: u32,
 }
 
-/// An object that has files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What has files.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stored {
     /// A ConfigMap.
     ConfigMap,
     /// A Secret.
     Secret,
+    /// A token of the pod's account, bound to the pod.
+    Token {
+        /// Name of the file.
+        file: String,
+        /// For whom it is made.
+        audience: String,
+        /// How long it is valid, in seconds.
+        seconds: u64,
+    },
 }
 
 /// The only container of a pod, ready to be started.
@@ -84,9 +93,7 @@ impl Container {
         let probe = |name, field| words(field, container.pointer(&format!("/{name}/exec/command")));
         Ok(Self {
             command,
-            environment: each(container.get("env"))
-                .map(|variable| environment(variable, facts))
-                .collect::<Result<_, _>>()?,
+            environment: environment(container, facts)?,
             mounts: each(container.get("volumeMounts"))
                 .map(|mount| mounted(pod, mount))
                 .collect::<Result<_, _>>()?,
@@ -122,7 +129,20 @@ fn words(field: &'static str, list: Option<&Value>) -> Result<Vec<String>, PodEr
         .ok_or_else(|| missing(field, list.unwrap_or(&Value::Null)))
 }
 
-fn environment(variable: &Value, facts: &Facts) -> Result<(String, String), PodError> {
+/// All variables, each with those before it put in where it names them as `$(NAME)`.
+fn environment(container: &Value, facts: &Facts) -> Result<Vec<(String, String)>, PodError> {
+    let mut known: Vec<(String, String)> = Vec::new();
+    for written in each(container.get("env")) {
+        let (name, mut value) = variable(written, facts)?;
+        for (earlier, content) in &known {
+            value = value.replace(&format!("$({earlier})"), content);
+        }
+        known.push((name, value));
+    }
+    Ok(known)
+}
+
+fn variable(variable: &Value, facts: &Facts) -> Result<(String, String), PodError> {
     let name = text("env.name", variable, "name")?;
     let field = variable.pointer("/valueFrom/fieldRef/fieldPath");
     let value = match field.and_then(Value::as_str) {
@@ -143,25 +163,58 @@ fn mounted(pod: &Value, mount: &Value) -> Result<Mount, PodError> {
     let volume = each(pod.pointer("/spec/volumes"))
         .find(|volume| volume.get("name").and_then(Value::as_str) == Some(&wanted))
         .ok_or_else(|| missing("volumes", mount))?;
+    if let Some(projected) = volume.get("projected") {
+        let path = text("volumeMounts.mountPath", mount, "mountPath")?;
+        return token(projected, path);
+    }
     let (kind, source, name) = match (volume.get("configMap"), volume.get("secret")) {
         (Some(source), None) => (Stored::ConfigMap, source, "name"),
         (None, Some(source)) => (Stored::Secret, source, "secretName"),
         (Some(_) | None, Some(_) | None) => return Err(missing("volumes", volume)),
     };
-    let mode = source.get("defaultMode").and_then(Value::as_u64);
     Ok(Mount {
         path: text("volumeMounts.mountPath", mount, "mountPath")?,
         kind,
         name: text("volumes", source, name)?,
-        mode: mode
-            .and_then(|mode| u32::try_from(mode).ok())
-            .unwrap_or(MODE_DEFAULT),
+        mode: mode(source),
     })
+}
+
+/// A projected volume whose only source is a token.
+fn token(projected: &Value, path: String) -> Result<Mount, PodError> {
+    let sources = projected.get("sources").and_then(Value::as_array);
+    let source = match sources.map(Vec::as_slice) {
+        Some([source]) => source.get("serviceAccountToken"),
+        Some(_) | None => None,
+    };
+    let source = source.ok_or_else(|| missing("volumes.projected", projected))?;
+    let seconds = source.get("expirationSeconds").and_then(Value::as_u64);
+    Ok(Mount {
+        path,
+        kind: Stored::Token {
+            file: text("volumes.projected", source, "path")?,
+            audience: text("volumes.projected", source, "audience")?,
+            seconds: seconds.ok_or_else(|| missing("expirationSeconds", source))?,
+        },
+        name: String::new(),
+        mode: mode(projected),
+    })
+}
+
+/// Mode of the files of a volume.
+fn mode(source: &Value) -> u32 {
+    let mode = source.get("defaultMode").and_then(Value::as_u64);
+    mode.and_then(|mode| u32::try_from(mode).ok())
+        .unwrap_or(MODE_DEFAULT)
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        reason = "tests fail by panicking"
+    )]
 
     use serde_json::json;
 
@@ -213,6 +266,33 @@ mod tests {
                 mode: 0o440,
             }]
         );
+    }
+
+    #[test]
+    fn a_projected_token_is_for_its_audience() {
+        let mut pod = pod();
+        let source = json!({"path": "token", "audience": "a", "expirationSeconds": 600});
+        pod["spec"]["volumes"][0] = json!({"name": "s", "projected": {
+            "defaultMode": 288, "sources": [{"serviceAccountToken": source}],
+        }});
+        let container = Container::of(&pod, &facts()).unwrap();
+        let token = Stored::Token {
+            file: "token".to_owned(),
+            audience: "a".to_owned(),
+            seconds: 600,
+        };
+        assert_eq!(container.mounts.first().unwrap().kind, token);
+    }
+
+    #[test]
+    fn a_variable_may_name_those_before_it() {
+        let mut pod = pod();
+        pod["spec"]["containers"][0]["env"] = json!([
+            {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+            {"name": "FILE", "value": "/t/$(NODE)"},
+        ]);
+        let container = Container::of(&pod, &facts()).unwrap();
+        assert_eq!(container.environment.last().unwrap().1, "/t/n");
     }
 
     #[test]

@@ -248,6 +248,7 @@ fn written(
         let (kind, field) = match mount.kind {
             Stored::ConfigMap => ("ConfigMap", "data"),
             Stored::Secret => ("Secret", "stringData"),
+            Stored::Token { .. } => panic!("no API server makes tokens here"),
         };
         let object = objects.iter().find(|object| {
             object["kind"] == kind
@@ -305,7 +306,7 @@ fn the_image_runs_as_nobody_without_a_capability_on_a_read_only_root() {
         .map(|set| &set["spec"]["template"])
         .unwrap();
     let facts = Facts {
-        name: "agent-in-image".to_owned(),
+        name: "reachproof-agent-host".to_owned(),
         node: NODE.to_owned(),
         addresses: vec![ADDRESS.parse::<IpAddr>().unwrap()],
     };
@@ -335,7 +336,7 @@ fn the_image_runs_as_nobody_without_a_capability_on_a_read_only_root() {
     // Nothing but itself is there, so nothing is confirmed; but its attempts are in the report.
     assert!(matches!(exit, Some(1 | 3)), "{exit:?}");
     let text = report.to_string();
-    assert!(text.contains("agent-in-image"), "{text}");
+    assert!(text.contains(NODE), "{text}");
     let observed = report["findings"]
         .as_array()
         .unwrap()

@@ -5,8 +5,9 @@ use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use reachproof_kube::token::{AgentPlace, AgentPod, AgentRules, TokenRefusal, TokenReviewer};
 use reachproof_kube::{ApiServer, Entry, Limits, Reading, read};
 use reachproof_lab::kubernetes::{Front, Program};
 use reachproof_lab::world::World;
@@ -45,6 +46,46 @@ fn main() -> ExitCode {
                 name: "a_network_policy_makes_the_flows_of_the_pods_that_it_selects_unknown",
                 ignored: NEEDS_GO,
                 run: a_network_policy_makes_the_flows_of_the_pods_that_it_selects_unknown,
+            },
+            Case {
+                name: "s_01_a_text_that_is_no_token_is_refused_without_a_review",
+                ignored: NEEDS_GO,
+                run: s_01,
+            },
+            Case {
+                name: "s_02_a_token_for_the_api_server_is_refused",
+                ignored: NEEDS_GO,
+                run: s_02,
+            },
+            Case {
+                name: "s_03_an_agent_of_another_namespace_is_refused",
+                ignored: NEEDS_GO,
+                run: s_03,
+            },
+            Case {
+                name: "s_04_another_account_of_the_namespace_is_refused",
+                ignored: NEEDS_GO,
+                run: s_04,
+            },
+            Case {
+                name: "s_05_an_expired_token_and_one_of_a_deleted_pod_are_refused",
+                ignored: NEEDS_GO,
+                run: s_05,
+            },
+            Case {
+                name: "s_07_a_token_that_is_bound_to_no_pod_is_refused",
+                ignored: NEEDS_GO,
+                run: s_07,
+            },
+            Case {
+                name: "s_08_a_token_for_another_release_is_refused",
+                ignored: NEEDS_GO,
+                run: s_08,
+            },
+            Case {
+                name: "s_09_an_agent_is_what_the_api_server_says",
+                ignored: NEEDS_GO,
+                run: s_09,
             },
         ],
     )
@@ -393,4 +434,231 @@ fn verdicts(stage: &Stage, reading: &Reading) -> Outcome<Vec<(Flow, Value)>> {
         verdicts.push((flow, prediction));
     }
     Ok(verdicts)
+}
+
+/// The audience of agents in the world's cluster.
+const AUDIENCE: &str = "reachproof/demo/reachproof/reachproof";
+
+/// Node of the world on which the agents' pods are.
+const NODE: &str = "ip-10-0-1-20.ec2.internal";
+
+/// Address of the agents' pods.
+const POD_ADDRESS: &str = "10.0.1.21";
+
+/// A stage with a pod of an agent, and pods that are none, each named as its account, in two namespaces.
+fn stage_with_agents() -> Outcome<Stage> {
+    let stage = stage()?;
+    let plane = stage.kubernetes().ok_or("the stage has no control plane")?;
+    for namespace in ["reachproof", "elsewhere"] {
+        plane.run_kubectl(["create", "namespace", namespace])?;
+        for account in ["reachproof-agent", "reachproof-agent2"] {
+            let in_namespace = ["--namespace", namespace];
+            let create = ["create", "serviceaccount", account];
+            plane.run_kubectl(in_namespace.iter().chain(&create))?;
+            plane.send_kubectl(["create", "--filename", "-"], &pod(namespace, account))?;
+            let status = json!({"status": {"podIPs": [{"ip": POD_ADDRESS}], "podIP": POD_ADDRESS}});
+            let status = status.to_string();
+            let patch = [
+                "patch",
+                "pod",
+                account,
+                "--subresource=status",
+                "--patch",
+                &status,
+            ];
+            plane.run_kubectl(in_namespace.iter().chain(&patch))?;
+        }
+    }
+    Ok(stage)
+}
+
+/// A pod that only the API server knows.
+fn pod(namespace: &str, account: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": account, "namespace": namespace,
+            "labels": {"app.kubernetes.io/instance": "reachproof"},
+        },
+        "spec": {
+            "serviceAccountName": account, "nodeName": NODE,
+            "containers": [{"name": "agent", "image": "none"}],
+        },
+    })
+}
+
+/// Asks the API server for a token of an account; bound to its pod, unless told otherwise by `more`.
+fn token(stage: &Stage, namespace: &str, account: &str, more: &[&str]) -> Outcome<String> {
+    let plane = stage.kubernetes().ok_or("the stage has no control plane")?;
+    let create = ["--namespace", namespace, "create", "token", account];
+    let said = plane.run_kubectl(create.iter().chain(more))?;
+    Ok(said.trim().to_owned())
+}
+
+/// Arguments that bind a token to the pod of the account, for our audience.
+fn bound(account: &str) -> [&str; 5] {
+    [
+        "--audience",
+        AUDIENCE,
+        "--bound-object-kind=Pod",
+        "--bound-object-name",
+        account,
+    ]
+}
+
+/// Reviews tokens at the real API server, one after the other, from where a coordinator may be.
+fn reviewed(
+    stage: &Stage,
+    tokens: &[(&str, SystemTime)],
+) -> Outcome<(Vec<Result<AgentPod, TokenRefusal>>, u64)> {
+    let plane = stage.kubernetes().ok_or("the stage has no control plane")?;
+    let front = plane.fronts().first().ok_or("no API server")?;
+    let entry = Entry::Kubeconfig {
+        path: plane.admin_kubeconfig(&front.name),
+        context: None,
+    };
+    let rules = AgentRules {
+        audience: AUDIENCE.to_owned(),
+        accounts: vec![("reachproof".to_owned(), "reachproof-agent".to_owned())],
+        label: (
+            "app.kubernetes.io/instance".to_owned(),
+            "reachproof".to_owned(),
+        ),
+    };
+    let answers = stage.lab.within("node-1", || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        runtime.block_on(async {
+            let server = ApiServer::connect(&entry, Limits::default()).await;
+            let server = server.map_err(|error| explain(&error))?;
+            let reviewer = TokenReviewer::new(server, rules);
+            let mut answers = Vec::new();
+            for (token, now) in tokens {
+                answers.push(reviewer.review(token, *now).await);
+            }
+            Ok::<_, String>((answers, reviewer.counts().reviews))
+        })
+    })?;
+    Ok(answers?)
+}
+
+/// Fails unless a token is refused for this reason.
+fn refused(stage: &Stage, token: &str, reason: &TokenRefusal) -> CaseResult {
+    let (answers, _) = reviewed(stage, &[(token, SystemTime::now())])?;
+    match answers.as_slice() {
+        [Err(refusal)] if refusal == reason => Ok(()),
+        other => Err(format!("{other:?}, not {reason:?}").into()),
+    }
+}
+
+fn s_01() -> CaseResult {
+    let stage = stage_with_agents()?;
+    let long = "a".repeat(5 * 1024);
+    let now = SystemTime::now();
+    let texts = ["", "a.b.c", "a.b", "Basic", &long].map(|text| (text, now));
+    let (answers, reviews) = reviewed(&stage, &texts)?;
+    if answers.iter().any(Result::is_ok) || reviews != 0 {
+        return Err(format!("{answers:?}, {reviews} reviews").into());
+    }
+    Ok(())
+}
+
+fn s_02() -> CaseResult {
+    let stage = stage_with_agents()?;
+    let bind = [
+        "--bound-object-kind=Pod",
+        "--bound-object-name",
+        "reachproof-agent",
+    ];
+    let token = token(&stage, "reachproof", "reachproof-agent", &bind)?;
+    refused(&stage, &token, &TokenRefusal::Audience)
+}
+
+fn s_03() -> CaseResult {
+    let stage = stage_with_agents()?;
+    let account = "reachproof-agent";
+    let token = token(&stage, "elsewhere", account, &bound(account))?;
+    refused(&stage, &token, &TokenRefusal::Account)
+}
+
+fn s_04() -> CaseResult {
+    let stage = stage_with_agents()?;
+    let account = "reachproof-agent2";
+    let token = token(&stage, "reachproof", account, &bound(account))?;
+    refused(&stage, &token, &TokenRefusal::Account)
+}
+
+fn s_05() -> CaseResult {
+    let stage = stage_with_agents()?;
+    let account = "reachproof-agent";
+    let token = token(&stage, "reachproof", account, &bound(account))?;
+    let now = SystemTime::now();
+    // A token of `kubectl` is valid for an hour; a minute is allowed for clocks.
+    let late = now + Duration::from_secs(3_600 + 61);
+    let early = now - Duration::from_secs(120);
+    let (answers, _) = reviewed(&stage, &[(&token, late), (&token, early), (&token, now)])?;
+    match answers.as_slice() {
+        [
+            Err(TokenRefusal::Expired),
+            Err(TokenRefusal::NotYetValid),
+            Ok(_),
+        ] => {}
+        other => return Err(format!("{other:?}").into()),
+    }
+    let plane = stage.kubernetes().ok_or("the stage has no control plane")?;
+    plane.run_kubectl([
+        "--namespace",
+        "reachproof",
+        "delete",
+        "pod",
+        account,
+        "--grace-period=0",
+        "--force",
+    ])?;
+    let (answers, _) = reviewed(&stage, &[(&token, SystemTime::now())])?;
+    match answers.as_slice() {
+        // The API server may remember the token for 10 s; the pod is looked up in any case.
+        [Err(TokenRefusal::PodGone | TokenRefusal::NotAuthenticated)] => Ok(()),
+        other => Err(format!("{other:?}").into()),
+    }
+}
+
+fn s_07() -> CaseResult {
+    let stage = stage_with_agents()?;
+    let audience = ["--audience", AUDIENCE];
+    let token = token(&stage, "reachproof", "reachproof-agent", &audience)?;
+    refused(&stage, &token, &TokenRefusal::Unbound)
+}
+
+fn s_08() -> CaseResult {
+    let stage = stage_with_agents()?;
+    let account = "reachproof-agent";
+    let mut more = bound(account);
+    let [_, audience, ..] = &mut more;
+    *audience = "reachproof/demo/reachproof/another";
+    let token = token(&stage, "reachproof", account, &more)?;
+    refused(&stage, &token, &TokenRefusal::Audience)
+}
+
+fn s_09() -> CaseResult {
+    let stage = stage_with_agents()?;
+    let account = "reachproof-agent";
+    let token = token(&stage, "reachproof", account, &bound(account))?;
+    let (answers, reviews) = reviewed(&stage, &[(&token, SystemTime::now())])?;
+    let [Ok(pod)] = answers.as_slice() else {
+        return Err(format!("{answers:?}").into());
+    };
+    let address: IpAddr = POD_ADDRESS.parse()?;
+    let is_right = pod.name == account
+        && pod.node == NODE
+        && pod.addresses == [address]
+        && pod.place == AgentPlace::Pod
+        && reviews == 1;
+    if is_right {
+        Ok(())
+    } else {
+        Err(format!("{pod:?} after {reviews} reviews").into())
+    }
 }

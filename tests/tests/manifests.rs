@@ -5,15 +5,17 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
-use std::process::ExitCode;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use reachproof_lab::kubernetes::{ControlPlane, Program};
 use reachproof_lab::world::World;
 use reachproof_model::plan::Depth;
 use reachproof_tests::agents::{AgentProgram, Agents};
 use reachproof_tests::binaries::{self, binary};
-use reachproof_tests::coordinator::{Coordinator, Launch};
+use reachproof_tests::coordinator::Coordinator;
 use reachproof_tests::deployment::{self, PATIENCE, STEP};
 use reachproof_tests::harness::{Case, CaseResult, run_cases};
 use reachproof_tests::judge::differences;
@@ -107,8 +109,8 @@ fn pass_dry_run(plane: &ControlPlane, manifests: &Path) -> CaseResult {
         return Err(format!("dry run: {}: {said}", output.status).into());
     }
     let accepted = String::from_utf8_lossy(&output.stdout).lines().count();
-    // A namespace, account, Secret and ConfigMap for each of three places but for the namespace that is not ours.
-    let wanted = 3 * 4 - 1 + 4;
+    // A namespace, account and ConfigMap for each of three places but for the namespace that is not ours.
+    let wanted = 3 * 3 - 1 + 4;
     if accepted != wanted {
         return Err(format!("{accepted} objects passed the dry run, not {wanted}").into());
     }
@@ -160,14 +162,37 @@ fn verify(
     fs::write(&path, Value::Object(snapshot).to_string())?;
     let count = stage.expanded.agents.len().to_string();
     let program = binary("reachproof")?;
-    let launch = Launch {
-        program: &program,
-        snapshot: &path,
-        expect: OsStr::new(&count),
-        wait: PATIENCE,
-        scope: Depth::Mesh,
-    };
-    let (mut coordinator, dial) = Coordinator::launch(stage, &launch)?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut command = stage.coordinator_command(&program)?;
+    command.arg("verify").arg("--snapshot").arg(&path);
+    let review = kubeconfig(stage, plane, listener.local_addr()?)?;
+    command.arg("--review").arg(review);
+    for namespace in ["reachproof", "reachproof-host", "fargate"] {
+        let account = format!("{namespace}/reachproof-agent");
+        command.args(["--agent-account", &account]);
+    }
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let way =
+            scope.spawn(|| lead(stage, plane, &listener, &ended).map_err(|it| it.to_string()));
+        let outcome = run(stage, command, OsStr::new(&count), kubelets);
+        ended.store(true, Ordering::Relaxed);
+        match way.join() {
+            Ok(led) => led?,
+            Err(_) => return Err("the way to the API server panicked".into()),
+        }
+        outcome
+    })
+}
+
+/// Runs the coordinator to its end, with agents of the runner at places that no pod has.
+fn run(
+    stage: &Stage,
+    command: Command,
+    count: &OsStr,
+    kubelets: &mut Kubelets<'_>,
+) -> Outcome<(u8, Value)> {
+    let (mut coordinator, dial) = Coordinator::spawn(stage, command, count, PATIENCE, Depth::Mesh)?;
     let agent = binary("reachproof-agent")?;
     let places = kubelets.free_places();
     let _outside = Agents::start(stage, AgentProgram::Agent(&agent), &dial, places)?;
@@ -176,6 +201,50 @@ fn verify(
         std::thread::sleep(STEP);
     }
     Ok(coordinator.finish()?)
+}
+
+/// The administrator's kubeconfig for the first API server, by way of `address`.
+fn kubeconfig(stage: &Stage, plane: &ControlPlane, address: SocketAddr) -> Outcome<PathBuf> {
+    let front = plane.fronts().first().ok_or("no API server")?;
+    let path = plane.admin_kubeconfig(&front.name).ok_or("no kubeconfig")?;
+    let mut config: Value = serde_json::from_str(&fs::read_to_string(path)?)?;
+    let cluster = config
+        .pointer_mut("/clusters/0/cluster")
+        .and_then(Value::as_object_mut)
+        .ok_or("the kubeconfig has no cluster")?;
+    cluster.insert("server".to_owned(), format!("https://{address}").into());
+    let name = front.address.to_string();
+    cluster.insert("tls-server-name".to_owned(), name.into());
+    let path = stage.log("review.kubeconfig");
+    fs::write(&path, config.to_string())?;
+    Ok(path)
+}
+
+/// Leads connections from where the coordinator is, outside the measured network, to the first API server.
+fn lead(
+    stage: &Stage,
+    plane: &ControlPlane,
+    listener: &TcpListener,
+    ended: &AtomicBool,
+) -> CaseResult {
+    let front = plane.fronts().first().ok_or("no API server")?;
+    let target = SocketAddr::new(front.address, front.port);
+    listener.set_nonblocking(true)?;
+    while !ended.load(Ordering::Relaxed) {
+        let Ok((near, _)) = listener.accept() else {
+            std::thread::sleep(STEP);
+            continue;
+        };
+        near.set_nonblocking(false)?;
+        let far = stage
+            .lab
+            .within(&front.name, || TcpStream::connect(target))??;
+        for (mut from, mut to) in [(near.try_clone()?, far.try_clone()?), (far, near)] {
+            // Ends with either connection.
+            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+        }
+    }
+    Ok(())
 }
 
 /// Takes everything away that the manifests brought, and waits until it is gone.

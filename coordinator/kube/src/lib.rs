@@ -9,6 +9,7 @@
 //! * [`reader`]: one [`Reading`] of everything, with what could not be read as [`Gap`]s
 //! * [`change`]: what changes after a reading, as it happens
 //! * [`access`]: the rights that this needs, and whether the account has them; [`doctor`]: the same in words
+//! * [`token`]: who an agent is, by its service-account token
 //! * `request`, `list`, `watch`: one answer with patience; all pages of a list; a stream of events
 //! * `proxy`: what the environment keeps from the proxy
 //! * `shape`: an object reduced to its allowed fields
@@ -45,6 +46,7 @@ pub mod reader;
 mod request;
 pub mod resource;
 mod shape;
+pub mod token;
 mod watch;
 
 pub use access::{RightState, check_rights};

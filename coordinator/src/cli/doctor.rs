@@ -110,7 +110,7 @@ async fn kubernetes(access: &Access) -> Vec<Line> {
             "leave --no-kubernetes away",
         )];
     };
-    let checks = doctor::examine(&entry, Limits::default(), &Account::Run).await;
+    let checks = doctor::examine(&entry, Limits::default(), &Account::Coordinator).await;
     let lines = checks.into_iter().map(|check| Line {
         state: match check.state {
             doctor::CheckState::Ok => CheckState::Ok,

@@ -196,7 +196,7 @@ fn text(
 /// Who vouches for the agents.
 fn tokens(arguments: &Arguments) -> TokensArgument {
     arguments.tokens.unwrap_or({
-        if arguments.source.has_api_server() {
+        if arguments.source.api_server().is_some() {
             TokensArgument::Reviewed
         } else {
             TokensArgument::Signed

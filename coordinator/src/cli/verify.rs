@@ -4,27 +4,31 @@ use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
+use reachproof_kube::Entry;
 use reachproof_model::plan::Depth;
+use reachproof_model::snapshot::Snapshot;
+use reachproof_verify::audience::{ACCOUNTS, Account};
 use reachproof_verify::credentials::CA_CERTIFICATE_FILE;
 use reachproof_verify::door::CONNECTIONS_PER_ADDRESS;
 use reachproof_verify::report::Allowed;
 use reachproof_verify::report::human::{Colour, Terminal, render, render_missing};
 use reachproof_verify::report::json;
-use reachproof_verify::source::read_text;
+use reachproof_verify::source::{WorldError, WorldReading, WorldSource, read_text};
 use reachproof_verify::{
-    Credentials, ExpectedAgents, Progress, RESUME_WAIT, Random, Report, RunConfig, RunError,
-    SnapshotContent, SystemRandomness,
+    Authenticator, Credentials, ExpectedAgents, Progress, RESUME_WAIT, Random, Report, RunConfig,
+    RunError, SnapshotContent, SystemRandomness,
 };
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::CREDENTIALS_DIRECTORY;
 use super::report_file::{Destination, ReportFile};
+use crate::review;
 use crate::source::SourceArguments;
 
 /// Width of a report that does not go to a terminal, in columns.
@@ -54,6 +58,12 @@ pub(crate) struct VerifyArguments {
     /// Directory with ca.crt, ca.key and token.key; made if there is none. Agents need ca.crt and a token of their own
     #[arg(long, value_name = "DIRECTORY", default_value = CREDENTIALS_DIRECTORY)]
     credentials: PathBuf,
+    /// Kubeconfig of the API server that reviews the service-account tokens of agents [default: that of --cluster]
+    #[arg(long, value_name = "FILE")]
+    review: Option<PathBuf>,
+    /// Service account that agents in the cluster have; may be repeated
+    #[arg(long = "agent-account", value_name = "NAMESPACE/NAME", default_values = ACCOUNTS)]
+    agent_accounts: Vec<Account>,
     /// Connections that one peer address may have at once; more where many agents dial in behind one address
     #[arg(long, value_name = "N", default_value_t = CONNECTIONS_PER_ADDRESS)]
     connections_per_address: usize,
@@ -162,10 +172,17 @@ fn unwritable(file: &ReportFile) -> String {
 /// Listens and runs until the report is there, or until somebody presses Ctrl-C.
 async fn run(arguments: &VerifyArguments) -> anyhow::Result<Report> {
     let random = Arc::new(SystemRandomness::default());
+    let world = arguments.source.world()?;
+    let first = tokio::select! {
+        first = first_reading(&world) => first?,
+        () = interrupted() => return Err(RunError::Interrupted.into()),
+    };
+    let reviewer = reviewer(arguments, &first).await?;
     let config = RunConfig {
-        snapshot: arguments.source.world()?,
+        snapshot: Arc::new(Begun::new(first, world)),
+        // Made only for a world that is there.
         credentials: Credentials::in_directory(&arguments.credentials, random.as_ref())?,
-        reviewer: None,
+        reviewer,
         connections_per_address: arguments.connections_per_address,
         expected: expected(arguments.expect.as_deref())?,
         wait: arguments.wait,
@@ -197,6 +214,63 @@ async fn run(arguments: &VerifyArguments) -> anyhow::Result<Report> {
         eprint!("{}", render_missing(missing, file_terminal()));
     }
     Ok(report?)
+}
+
+/// Reads the world for the first time.
+async fn first_reading(world: &Arc<dyn WorldSource>) -> Result<WorldReading, RunError> {
+    let world = Arc::clone(world);
+    let read = tokio::task::spawn_blocking(move || world.read()).await;
+    match read {
+        Ok(reading) => Ok(reading?),
+        // The reading panicked or the runtime ends: either was told already.
+        Err(_) => Err(RunError::Interrupted),
+    }
+}
+
+/// The API server that reviews tokens, if there is one.
+async fn reviewer(
+    arguments: &VerifyArguments,
+    first: &WorldReading,
+) -> anyhow::Result<Option<Arc<dyn Authenticator>>> {
+    let named = arguments.review.as_ref().map(|path| Entry::Kubeconfig {
+        path: Some(path.clone()),
+        context: None,
+    });
+    let Some(entry) = named.or_else(|| arguments.source.api_server()) else {
+        return Ok(None);
+    };
+    let decoded = Snapshot::decode(&first.described).map_err(RunError::from)?;
+    let cluster = decoded.snapshot.cluster().map(|cluster| &cluster.name);
+    let cluster = cluster
+        .filter(|name| !name.is_empty())
+        .context("the snapshot does not name its cluster, which tokens are reviewed for: add describe-cluster")?;
+    let reviewer = review::reviewer(&entry, cluster, &arguments.agent_accounts).await;
+    Ok(Some(
+        reviewer.context("cannot review the tokens of agents")?,
+    ))
+}
+
+/// A world that was read once already: whoever reads it gets that reading first.
+struct Begun {
+    first: Mutex<Option<WorldReading>>,
+    world: Arc<dyn WorldSource>,
+}
+
+impl Begun {
+    fn new(first: WorldReading, world: Arc<dyn WorldSource>) -> Self {
+        Self {
+            first: Mutex::new(Some(first)),
+            world,
+        }
+    }
+}
+
+impl WorldSource for Begun {
+    fn read(&self) -> Result<WorldReading, WorldError> {
+        let first = self.first.lock();
+        let first = first.unwrap_or_else(PoisonError::into_inner).take();
+        first.map_or_else(|| self.world.read(), Ok)
+    }
 }
 
 /// Completes at Ctrl-C, or when a supervisor asks the process to end.

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -226,14 +227,13 @@ impl From<Refusal> for Status {
     }
 }
 
+/// What comes of a token.
+pub type Authenticated<'a> = Pin<Box<dyn Future<Output = Result<Identity, Refusal>> + Send + 'a>>;
+
 /// Gives the holder of a token its identity.
-#[tonic::async_trait]
 pub trait Authenticator: Send + Sync {
-    /// Checks `token`, which is printable and at most [`TOKEN_LENGTH_MAX`] bytes.
-    ///
-    /// # Errors
-    /// [`Refusal`] with the reason.
-    async fn authenticate(&self, token: &str) -> Result<Identity, Refusal>;
+    /// Checks `token`, which is printable and at most [`TOKEN_LENGTH_MAX`] bytes; the [`Refusal`] has the reason.
+    fn authenticate<'a>(&'a self, token: &'a str) -> Authenticated<'a>;
 }
 
 /// The two ways to an identity.

@@ -92,7 +92,7 @@ pub use config::{ExpectedAgents, RESUME_WAIT, RunConfig, SnapshotContent};
 pub use credentials::Credentials;
 pub use entry::run;
 pub use error::RunError;
-pub use identity::{Authenticator, Identity, IdentitySource, Refusal};
+pub use identity::{Authenticated, Authenticator, Identity, IdentitySource, Refusal};
 pub use progress::Progress;
 pub use random::{Random, SystemRandomness};
 pub use report::Report;

@@ -10,3 +10,4 @@ mod changes;
 mod doctor;
 mod faults;
 mod support;
+mod tokens;

@@ -31,10 +31,11 @@ use reachproof_verify::{
 };
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
@@ -180,9 +181,30 @@ pub(crate) async fn coordinator_settling(
     coordinator_of(world, settle, agents, std::future::pending()).await
 }
 
+/// Starts a run over the world of A01 that waits so long for so many agents.
+pub(crate) async fn coordinator_waiting(agents: usize, wait: Duration) -> Coordinator {
+    let path = format!(
+        "{}/../../tests/vectors/A01.json",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let world = Arc::new(PathBuf::from(path));
+    let times = (Duration::ZERO, wait);
+    start(world, times, agents, std::future::pending()).await
+}
+
 async fn coordinator_of(
     snapshot: Arc<dyn WorldSource>,
     settle: Duration,
+    agents: usize,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Coordinator {
+    let times = (settle, Duration::from_secs(60));
+    start(snapshot, times, agents, shutdown).await
+}
+
+async fn start(
+    snapshot: Arc<dyn WorldSource>,
+    (settle, wait): (Duration, Duration),
     agents: usize,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Coordinator {
@@ -204,7 +226,7 @@ async fn coordinator_of(
         connections_per_address: CONNECTIONS_PER_ADDRESS,
         expected: ExpectedAgents::Count(agents),
         settle,
-        wait: Duration::from_secs(60),
+        wait,
         // Each hop of a message over a real socket lets the paused clock go on to the next timer.
         resume_wait: Duration::from_secs(30),
         depth: None,
@@ -226,6 +248,30 @@ pub(crate) async fn channel(
     address: SocketAddr,
     ca: &str,
 ) -> Result<Channel, tonic::transport::Error> {
+    channel_from(IpAddr::from([127, 0, 0, 1]), address, ca).await
+}
+
+/// The same from one address of this host.
+pub(crate) async fn channel_from(
+    source: IpAddr,
+    address: SocketAddr,
+    ca: &str,
+) -> Result<Channel, tonic::transport::Error> {
+    let tls = connector(ca);
+    let connector = tower::service_fn(move |_| {
+        let tls = tls.clone();
+        async move {
+            let stream = connect_from(source, address).await?;
+            Ok::<_, std::io::Error>(TokioIo::new(shake_hands(&tls, stream).await?))
+        }
+    });
+    Endpoint::from_static("http://reachproof-coordinator")
+        .connect_with_connector(connector)
+        .await
+}
+
+/// TLS 1.3 that trusts `ca` alone.
+pub(crate) fn connector(ca: &str) -> TlsConnector {
     let mut roots = rustls::RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap())
@@ -237,18 +283,26 @@ pub(crate) async fn channel(
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
-    let tls = TlsConnector::from(Arc::new(config));
-    let connector = tower::service_fn(move |_| {
-        let tls = tls.clone();
-        async move {
-            let stream = TcpStream::connect(address).await?;
-            let name = ServerName::try_from(SERVER_NAME).unwrap();
-            Ok::<_, std::io::Error>(TokioIo::new(tls.connect(name, stream).await?))
-        }
-    });
-    Endpoint::from_static("http://reachproof-coordinator")
-        .connect_with_connector(connector)
-        .await
+    TlsConnector::from(Arc::new(config))
+}
+
+/// A TCP connection from one address of this host.
+pub(crate) async fn connect_from(
+    source: IpAddr,
+    address: SocketAddr,
+) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::new(source, 0))?;
+    socket.connect(address).await
+}
+
+/// Does the TLS handshake with a coordinator.
+pub(crate) async fn shake_hands(
+    tls: &TlsConnector,
+    stream: TcpStream,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let name = ServerName::try_from(SERVER_NAME).unwrap();
+    tls.connect(name, stream).await
 }
 
 /// One attached stream.
@@ -268,6 +322,14 @@ impl Link {
 /// Opens a stream with these authorization entries.
 pub(crate) async fn attach(site: &Site, authorization: &[String]) -> Result<Link, Status> {
     let channel = channel(site.address, &site.ca).await.unwrap();
+    attach_over(channel, authorization).await
+}
+
+/// The same over a connection that is there.
+pub(crate) async fn attach_over(
+    channel: Channel,
+    authorization: &[String],
+) -> Result<Link, Status> {
     let (send, messages) = mpsc::channel(16);
     let mut request = Request::new(ReceiverStream::new(messages));
     for entry in authorization {
