@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use reachproof_lab::EndpointKind;
 use reachproof_lab::world::{AgentPlace, AgentPresence};
 use reachproof_model::observation::AgentName;
@@ -107,10 +109,20 @@ pub fn token(
 /// Agents that run until this is dropped, which kills them and waits for them.
 #[derive(Debug, Default)]
 pub struct Agents {
+    arguments: Vec<String>,
     running: Vec<(String, Child)>,
 }
 
 impl Agents {
+    /// None yet; those that are added are given `arguments`, too.
+    #[must_use]
+    pub fn with_arguments(arguments: &[&str]) -> Self {
+        Self {
+            arguments: arguments.iter().map(ToString::to_string).collect(),
+            running: Vec::new(),
+        }
+    }
+
     /// Starts an agent at each of `places` where one runs; their output goes to [`Stage::log`].
     ///
     /// # Errors
@@ -153,6 +165,7 @@ impl Agents {
         }
         add_arguments(&mut command, dial, place);
         command.arg("--policy").arg(stage.policy());
+        command.args(&self.arguments);
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -177,6 +190,23 @@ impl Agents {
         let (_, child) = agent.ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
         child.kill().map_err(failed)?;
         child.wait().map(|_| ()).map_err(failed)
+    }
+}
+
+impl Agents {
+    /// Sends `signal` to the agent `name`.
+    ///
+    /// # Errors
+    /// [`RunnerError::Agent`] if there is none, or it cannot be signalled.
+    pub fn signal(&self, name: &str, signal: Signal) -> Result<(), RunnerError> {
+        let failed = |source| RunnerError::Agent {
+            agent: name.to_owned(),
+            source,
+        };
+        let agent = self.running.iter().find(|(agent, _)| agent == name);
+        let (_, child) = agent.ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
+        let number = i32::try_from(child.id()).map_err(std::io::Error::other);
+        kill(Pid::from_raw(number.map_err(failed)?), signal).map_err(|errno| failed(errno.into()))
     }
 }
 

@@ -18,8 +18,8 @@ use crate::stage::Stage;
 /// Longest wait for the coordinator to listen: it does so before it reads the world, and a busy machine is slow.
 const START_MAX: Duration = Duration::from_secs(20);
 
-/// Longest run: gathering, three rounds of silence, and room for a busy machine.
-const RUN_MAX: Duration = Duration::from_secs(180);
+/// Longest run: gathering, six rounds of silence by slow agents, and room for a busy machine.
+const RUN_MAX: Duration = Duration::from_secs(360);
 
 /// Time between two looks at a process.
 const STEP: Duration = Duration::from_millis(50);
@@ -198,6 +198,12 @@ impl Coordinator {
                 None => std::thread::sleep(STEP),
             }
         }
+    }
+
+    /// The id of the process.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Sends a signal to the process.

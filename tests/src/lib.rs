@@ -8,6 +8,8 @@
 //!   processes in it; [`error`]: what can go wrong
 //! * [`kubelet`]: nodes that start what is scheduled to them; [`pod`]: what a pod asks of its node; [`fargate`]: what EKS
 //!   does about Fargate; [`deployment`]: agents that come by manifest
+//! * [`play`]: a run through the binaries in which somebody has a hand; [`truth`]: what the wire does, whatever a report
+//!   says; [`decoy`]: who answers in a target's place
 //! * [`random`]: worlds drawn from a seed; [`agreement`]: model and kernel, asked the same about them
 //! * [`mod@bench`]: the agent against its floor and against other tools
 //! * [`harness`]: runs tests in namespaces of their own; [`binaries`]: the programs that they start
@@ -18,14 +20,17 @@ pub mod bench;
 pub mod binaries;
 pub mod cli;
 pub mod coordinator;
+pub mod decoy;
 pub mod deployment;
 pub mod error;
 pub mod fargate;
 pub mod harness;
 pub mod judge;
 pub mod kubelet;
+pub mod play;
 pub mod pod;
 pub mod random;
 pub mod resolver;
 pub mod runner;
 pub mod stage;
+pub mod truth;

@@ -129,7 +129,7 @@ impl Authority {
     ///
     /// # Errors
     /// [`AuthorityError`].
-    pub(crate) fn server(
+    pub fn server(
         &self,
         hosts: &[String],
         addresses: &[IpAddr],

@@ -8,6 +8,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
+use ipnet::IpNet;
+
 use crate::authority::endpoint_host;
 use crate::blueprint::Blueprint;
 use crate::cloud::Cloud;
@@ -32,6 +34,8 @@ pub struct Lab {
     prefix: String,
     names: Vec<String>,
     endpoints: Vec<Endpoint>,
+    // What the interface of each wire owns, and the name of the wire's namespace.
+    wires: Vec<(IpNet, String)>,
     // Dropped with the lab: the listeners end then.
     listeners: Option<Listeners>,
 }
@@ -73,6 +77,7 @@ impl Lab {
         }
         let listeners = Listeners::serve(listeners, service)?;
         Ok(Self {
+            wires: wires(plan)?,
             prefix,
             names: std::mem::take(&mut names.names),
             endpoints,
@@ -122,6 +127,28 @@ impl Lab {
         work: impl FnOnce() -> T + Send,
     ) -> Result<T, LabError> {
         namespace::within(&self.namespace(endpoint)?, work)
+    }
+
+    /// Runs `work` as [`Lab::within`] does, but on the wire of the interface that owns `address`.
+    ///
+    /// What is done there no host can see or undo: it is the network itself that changes.
+    ///
+    /// # Errors
+    /// [`LabError::UnownedAddress`] if no interface owns it; [`LabError::Namespace`], [`LabError::Thread`].
+    pub fn within_wire<T: Send>(
+        &self,
+        address: IpAddr,
+        work: impl FnOnce() -> T + Send,
+    ) -> Result<T, LabError> {
+        let mut owning = self
+            .wires
+            .iter()
+            .filter(|(network, _)| network.contains(&address));
+        let (_, wire) = owning.next().ok_or_else(|| LabError::UnownedAddress {
+            endpoint: "the wire".to_owned(),
+            address,
+        })?;
+        namespace::within(&format!("{}{wire}", self.prefix), work)
     }
 
     /// The completed handshakes of TLS at each interface of the control plane, by its endpoint's name, in their order.
@@ -178,6 +205,19 @@ impl Drop for Names {
     fn drop(&mut self) {
         self.names.iter().for_each(|name| namespace::forget(name));
     }
+}
+
+/// What the interfaces of `plan` own, with the names of their wires.
+fn wires(plan: &LabPlan) -> Result<Vec<(IpNet, String)>, LabError> {
+    let world = Cloud::read(&plan.snapshot)?;
+    let wires = world.interfaces.iter().flat_map(|interface| {
+        let wire = topology::wire_name(&interface.network_interface_id);
+        let networks = interface.networks();
+        networks
+            .into_iter()
+            .map(move |network| (network, wire.clone()))
+    });
+    Ok(wires.collect())
 }
 
 fn control_plane(endpoints: &[Endpoint]) -> impl Iterator<Item = &Endpoint> {

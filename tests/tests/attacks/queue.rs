@@ -1,0 +1,76 @@
+//! A node whose accept queue is full, with its agent asleep: the kernel drops what the wire delivers.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use reachproof_tests::harness::CaseResult;
+use reachproof_tests::play::{Play, WAIT};
+use reachproof_tests::truth::{all_are, assert_no_lies};
+
+use crate::outage::open_wire;
+
+/// Whose agent sleeps: the model allows some to call it, and denies others, and the wire is open for all.
+const TARGET: &str = "node-1";
+
+/// A sleep that later attempts outlive.
+const NAP: Duration = Duration::from_secs(16);
+
+/// A sleep that no attempt of a flow outlives.
+const SLEEP: Duration = Duration::from_secs(60);
+
+/// The setting of a network namespace that bounds the queues of its listeners.
+const QUEUE: &str = "/proc/sys/net/core/somaxconn";
+
+/// Time between two looks whether the run is over.
+const STEP: Duration = Duration::from_millis(100);
+
+/// Reasons that fit: the queue, the loop of the agent, and that it was not heard while it slept.
+const REASONS: [&str; 9] = [
+    "not-reported",
+    "accept-queue",
+    "target-late",
+    "target-unheard",
+    "target-report-incomplete",
+    "seen-by-target",
+    "not-repeated",
+    "unproven",
+    "peer-mismatch",
+];
+
+/// Whoever is answered at last was answered; nobody else is sure of anything.
+pub(crate) fn full_for_a_while() -> CaseResult {
+    sleep(NAP, 0)
+}
+
+pub(crate) fn full_to_the_end() -> CaseResult {
+    sleep(SLEEP, 1)
+}
+
+/// Lets the agent of the target sleep while its queue is full; at least `doubted` findings must say so.
+fn sleep(length: Duration, doubted: usize) -> CaseResult {
+    let mut play = Play::open(&open_wire()?, WAIT)?;
+    play.stage.lab.within(TARGET, || fs::write(QUEUE, "1"))??;
+    play.start_agents(&[])?;
+    play.stage.await_listeners()?;
+    play.agents.signal(TARGET, Signal::SIGSTOP)?;
+    let end = Instant::now() + length;
+    while Instant::now() < end && !play.coordinator.has_ended()? {
+        std::thread::sleep(STEP);
+    }
+    play.agents.signal(TARGET, Signal::SIGCONT)?;
+    let ended = play.end()?;
+    assert_no_lies(&ended)?;
+    let findings = ended.between(&[], &[TARGET], &[7500])?;
+    all_are("to the sleeper", &findings, 4, |finding| {
+        let answered = ["confirmed_allow", "contradiction_open"].contains(&finding.kind.as_str());
+        answered || finding.is_inconclusive(&REASONS)
+    })?;
+    let unsure = findings
+        .iter()
+        .filter(|finding| finding.kind == "inconclusive");
+    if unsure.count() < doubted {
+        return Err(format!("nobody doubts the queue: {}", ended.summary()).into());
+    }
+    Ok(())
+}
