@@ -336,7 +336,7 @@ fn a_source_or_an_attempt_that_is_not_the_flows_own_does_not_count() {
 }
 
 #[test]
-fn the_drops_of_the_listening_socket_outweigh_those_of_its_namespace() {
+fn the_lower_one_of_two_counters_of_drops_is_nearer() {
     let socket = SocketAddr::new(of("b"), 7500);
     let mut run = proven_deny();
     run.record("b").accept_queue_drops = Some(9);
@@ -344,6 +344,10 @@ fn the_drops_of_the_listening_socket_outweigh_those_of_its_namespace() {
     assert_eq!(verdict(&run.first()), (FindingKind::ConfirmedDeny, None));
     run.record("b").listen_drops.insert(socket, 1);
     assert_eq!(verdict(&run.first()).1, Some("accept-queue"));
+    // The socket counts repeated SYNs, too: such as all that get no answer, where the way back is closed.
+    run.record("b").listen_drops.insert(socket, 72);
+    run.record("b").accept_queue_drops = Some(0);
+    assert_eq!(verdict(&run.first()), (FindingKind::ConfirmedDeny, None));
 }
 
 #[test]

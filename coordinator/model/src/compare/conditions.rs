@@ -237,9 +237,16 @@ impl Comparison<'_> {
             record.listen_drops.get(&socket).copied()
         });
         let of_namespace = || record.and_then(|record| record.accept_queue_drops);
-        let counted = of_socket
-            .map(|drops| (drops, DropCounter::Socket))
-            .or_else(|| of_namespace().map(|drops| (drops, DropCounter::Namespace)));
+        // Both bound from above what was dropped for want of room: the socket also counts repeated SYNs that it answered
+        // again (tcp_v4_rcv, `discard_and_relse`), the namespace counts its other sockets. So the lower one is nearer.
+        let counted = [
+            of_socket.map(|drops| (drops, DropCounter::Socket)),
+            of_namespace().map(|drops| (drops, DropCounter::Namespace)),
+        ];
+        let counted = counted
+            .into_iter()
+            .flatten()
+            .min_by_key(|(drops, _)| *drops);
         match counted {
             None => Basis::DropsUnknown { agent },
             Some((0, counter)) => Basis::NoDrops { counter },
