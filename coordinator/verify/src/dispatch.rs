@@ -67,6 +67,9 @@ pub struct Terms {
     pub slack: Duration,
     /// Judges what control-plane interfaces show.
     pub judge: CertificateJudge,
+    /// Probes that are most likely silent, so that a TLS handshake is not to be expected of them. Decides when they are
+    /// handed out, and nothing else.
+    pub likely_silent: BTreeSet<ProbeId>,
 }
 
 /// What one agent does in the run.
@@ -210,7 +213,7 @@ impl<'plan> Dispatch<'plan> {
         }
     }
 
-    /// Whether each pulse that was handed out has ended a first call.
+    /// Whether every caller and every target of a pulse was part of a call that has ended.
     pub fn pulsing(&self) -> bool {
         let attempts = |place: usize| {
             let observation = self.evidence.pulses.get(place);
@@ -225,7 +228,7 @@ impl<'plan> Dispatch<'plan> {
     pub fn begin(&mut self) {
         let mut firsts: Vec<(u8, ProbeId)> = Vec::with_capacity(self.probes.len());
         for probe in self.probes.iter() {
-            let order = match load(&probe.planned, Stage::First) {
+            let order = match self.load(&probe.planned, Stage::First) {
                 Load::Session => 0,
                 Load::Sessions | Load::Pulse => 1,
                 Load::Connections => 2,
@@ -266,7 +269,7 @@ impl<'plan> Dispatch<'plan> {
             handed_out: None,
         });
         let flow = self.plan.flows.get(probe.flow);
-        if let Some(paced) = flow.and_then(|flow| paced(flow, id, stage)) {
+        if let Some(paced) = flow.and_then(|flow| self.paced(flow, id, stage)) {
             self.total += 1;
             self.pace.add(paced);
         }
@@ -324,12 +327,43 @@ impl<'plan> Dispatch<'plan> {
             };
             let second = Some(Stage::Second).filter(|_| probe.may_be_staged(&flow.flow));
             for stage in [Stage::First].into_iter().chain(second) {
-                if let Some(paced) = paced(flow, probe.planned.id, stage) {
+                if let Some(paced) = self.paced(flow, probe.planned.id, stage) {
                     pace.add(paced);
                 }
             }
         }
         (ATTEMPTS_SPAN + pace.longest()).min(PROBING_MAX)
+    }
+
+    /// What a stage of a probe needs to be paced; absent for a probe that is not of this flow.
+    fn paced<'flow>(
+        &self,
+        flow: &'flow PlannedFlow,
+        id: ProbeId,
+        stage: Stage,
+    ) -> Option<Paced<'flow>> {
+        let planned = flow.probes.iter().find(|planned| planned.id == id)?;
+        Some(Paced {
+            piece: Piece {
+                id,
+                first: stage.first_attempt(),
+            },
+            agent: &flow.source,
+            target: flow.flow.destination,
+            attempts: ATTEMPTS,
+            interval: stage.interval(),
+            load: self.load(planned, stage),
+        })
+    }
+
+    /// What a stage is to its target.
+    fn load(&self, planned: &PlannedProbe, stage: Stage) -> Load {
+        let is_likely_silent = self.terms.likely_silent.contains(&planned.id);
+        match planned.kind {
+            ProbeKind::Certify if makes_all(planned, stage) && !is_likely_silent => Load::Sessions,
+            ProbeKind::Certify => Load::Session,
+            ProbeKind::Connect | ProbeKind::Identify | ProbeKind::Resolve => Load::Connections,
+        }
     }
 
     /// Ends the run at every agent.
@@ -389,31 +423,6 @@ impl Part {
         record.results_lost = lost.saturating_sub(self.lost_before) + self.restarts;
         let clock = Some(self.pings.clock()).filter(|_| self.restarts == 0);
         record.clock = clock.and_then(Clock::offset);
-    }
-}
-
-/// What a stage of a probe needs to be paced; absent for a probe that is not of this flow.
-fn paced(flow: &PlannedFlow, id: ProbeId, stage: Stage) -> Option<Paced<'_>> {
-    let planned = flow.probes.iter().find(|planned| planned.id == id)?;
-    Some(Paced {
-        piece: Piece {
-            id,
-            first: stage.first_attempt(),
-        },
-        agent: &flow.source,
-        target: flow.flow.destination,
-        attempts: ATTEMPTS,
-        interval: stage.interval(),
-        load: load(planned, stage),
-    })
-}
-
-/// What a stage is to its target.
-fn load(planned: &PlannedProbe, stage: Stage) -> Load {
-    match planned.kind {
-        ProbeKind::Certify if makes_all(planned, stage) => Load::Sessions,
-        ProbeKind::Certify => Load::Session,
-        ProbeKind::Connect | ProbeKind::Identify | ProbeKind::Resolve => Load::Connections,
     }
 }
 

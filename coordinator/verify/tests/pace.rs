@@ -192,6 +192,7 @@ impl<'p> Stage<'p> {
             began: now,
             slack: Duration::from_secs(45),
             judge: CertificateJudge::new(None, SystemTime::now()),
+            likely_silent: BTreeSet::new(),
         };
         let mut dispatch = Dispatch::new(terms, plan, &registry, &random).unwrap();
         dispatch.begin();

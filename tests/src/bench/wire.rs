@@ -226,6 +226,7 @@ impl RunOfFlows {
             began,
             slack: Duration::ZERO,
             judge: CertificateJudge::new(None, SystemTime::UNIX_EPOCH),
+            likely_silent: BTreeSet::new(),
         };
         let mut dispatch = Dispatch::new(terms, &self.plan, &registry, &random)?;
         dispatch.begin_recorded(began);

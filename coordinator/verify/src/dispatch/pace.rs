@@ -96,7 +96,8 @@ pub(super) struct Paced<'a> {
 pub(super) enum Load {
     /// Nothing.
     Connections,
-    /// A TLS handshake, one at most: an answer ends the piece, and it mostly comes at once.
+    /// A TLS handshake at its start, if any: an answer ends the piece, or silence is likely. Such pieces are kept apart from
+    /// each other alone.
     Session,
     /// A TLS handshake each.
     Sessions,
@@ -117,13 +118,18 @@ struct Place {
 }
 
 impl Place {
-    /// When TLS handshakes are to be expected if it is handed out `now`.
-    fn sessions(self, now: Instant) -> impl Iterator<Item = Instant> {
-        let count = match self.load {
+    /// How many TLS handshakes are to be expected.
+    fn handshakes(self) -> u32 {
+        match self.load {
             Load::Connections => 0,
             Load::Session => 1,
             Load::Sessions | Load::Pulse => self.attempts,
-        };
+        }
+    }
+
+    /// When TLS handshakes are to be expected if it is handed out `now`.
+    fn sessions(self, now: Instant) -> impl Iterator<Item = Instant> {
+        let count = self.handshakes();
         (0..count).map(move |number| now + self.interval.saturating_mul(number))
     }
 }
@@ -133,6 +139,8 @@ impl Place {
 struct Target {
     connections: Allowance,
     sessions: Sessions,
+    /// Those that are only possible: of [`Load::Session`].
+    possible: Sessions,
 }
 
 /// The pieces of a run on their way to the agents.
@@ -194,6 +202,7 @@ impl Pace {
             self.targets.push(Target {
                 connections: Allowance::new(TARGET_ATTEMPTS_PER_SECOND),
                 sessions: Sessions::default(),
+                possible: Sessions::default(),
             });
             self.targets.len() - 1
         })
@@ -207,15 +216,10 @@ impl Pace {
         let mut targets = vec![0_u32; self.targets.len()];
         let mut sessions = targets.clone();
         for place in &self.pieces {
-            let handshakes = match place.load {
-                Load::Connections => 0,
-                Load::Session => 1,
-                Load::Sessions | Load::Pulse => place.attempts,
-            };
             for (counts, at, more) in [
                 (&mut agents, place.agent, place.attempts),
                 (&mut targets, place.target, place.attempts),
-                (&mut sessions, place.target, handshakes),
+                (&mut sessions, place.target, place.handshakes()),
             ] {
                 if let Some(count) = counts.get_mut(at) {
                     *count = count.saturating_add(more);
@@ -292,10 +296,14 @@ impl Pace {
             Load::Connections | Load::Session | Load::Sessions => SESSIONS_MAX,
             Load::Pulse => 1,
         };
-        if !target.sessions.have_room(place.sessions(now), most) {
+        let sessions = match place.load {
+            Load::Session => &mut target.possible,
+            Load::Connections | Load::Sessions | Load::Pulse => &mut target.sessions,
+        };
+        if !sessions.have_room(place.sessions(now), most) {
             return None;
         }
-        target.sessions.reserve(place.sessions(now));
+        sessions.reserve(place.sessions(now));
         self.pay(place);
         self.reserve(place, &later, 1);
         if let Some(place) = self.pieces.get_mut(number) {

@@ -1,7 +1,9 @@
 //! Pulses on their way: calls that go on while the run probes, and one call more of each when everything else has ended.
 
+use std::collections::BTreeSet;
+
 use reachproof_model::observation::{AgentName, Attempt};
-use reachproof_model::plan::{PlannedPulse, ProbeId};
+use reachproof_model::plan::{PlannedPulse, ProbeId, ProbeKind};
 use reachproof_proto::net::Nonce;
 use reachproof_proto::v1;
 use tokio::time::Instant;
@@ -125,26 +127,39 @@ impl<'plan> Pulses<'plan> {
         self.0.get_mut(place)
     }
 
-    /// Asks for one call more of each pulse that has begun, and returns them with their agents.
+    /// Asks for one call more, and returns what was asked for with its agents: of each pulse that has begun, but of those
+    /// that make TLS handshakes only as many as it needs that every target and every caller is heard.
     pub(super) fn ask_once_more(&mut self) -> Vec<(Piece, AgentName)> {
-        let mut asked = Vec::new();
-        for pulse in &mut self.0 {
+        let (mut asked, mut heard) = (Vec::new(), BTreeSet::new());
+        let rank = |pulse: &PulseState<'_>| pulse.planned.kind == ProbeKind::Certify;
+        let mut pulses: Vec<&mut PulseState<'_>> = self.0.iter_mut().collect();
+        pulses.sort_by_key(|pulse| rank(pulse));
+        for pulse in pulses {
             let single = u32::try_from(pulse.singles.len()).unwrap_or(u32::MAX);
             let first = SINGLE_CALLS_FIRST.saturating_add(single);
-            if pulse.since.is_some() && first <= CALL_NUMBER_MAX {
+            let planned = pulse.planned;
+            let ends = [planned.source, planned.target.ip()];
+            let is_needed = !rank(pulse) || ends.iter().any(|end| !heard.contains(end));
+            if is_needed && pulse.since.is_some() && first <= CALL_NUMBER_MAX {
+                heard.extend(ends);
                 pulse.singles.push(None);
-                let id = pulse.planned.id;
-                asked.push((Piece { id, first }, pulse.planned.agent.clone()));
+                let id = planned.id;
+                asked.push((Piece { id, first }, planned.agent.clone()));
             }
         }
         asked
     }
 
-    /// Whether every pulse whose calls began has ended one of them, by these attempts.
-    pub(super) fn have_begun(&self, attempts: impl Fn(usize) -> usize) -> bool {
-        let pulses = self.0.iter().enumerate();
-        pulses
-            .filter(|(_, pulse)| pulse.since.is_some())
-            .all(|(place, _)| attempts(place) > 0)
+    /// Whether every caller and every target was part of a call that has ended, by the number of ended calls.
+    pub(super) fn have_begun(&self, ended: impl Fn(usize) -> usize) -> bool {
+        let (mut all, mut heard) = (BTreeSet::new(), BTreeSet::new());
+        for (place, pulse) in self.0.iter().enumerate() {
+            let ends = [pulse.planned.source, pulse.planned.target.ip()];
+            all.extend(ends);
+            if ended(place) > 0 {
+                heard.extend(ends);
+            }
+        }
+        all == heard
     }
 }

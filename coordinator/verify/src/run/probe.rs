@@ -1,11 +1,12 @@
 //! Letting the agents probe what the plan says, and collecting what they saw.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use reachproof_model::compare::replacements;
 use reachproof_model::observation::RunEvidence;
 use reachproof_model::plan::{ProbeId, ProbePlan, Roster, Spread};
-use reachproof_model::prediction::Prediction;
+use reachproof_model::prediction::{Prediction, Verdict};
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
@@ -37,6 +38,15 @@ pub(super) struct Sealed<'a> {
 }
 
 impl Sealed<'_> {
+    /// Probes of flows that are predicted to be denied.
+    fn denied(self) -> BTreeSet<ProbeId> {
+        let flows = self.plan.flows.iter().zip(self.predictions);
+        flows
+            .filter(|(_, prediction)| matches!(prediction.verdict, Verdict::Deny(_)))
+            .flat_map(|(flow, _)| flow.probes.iter().map(|probe| probe.id))
+            .collect()
+    }
+
     /// Which probes need attempts once more.
     fn replacements(self, evidence: &RunEvidence) -> Vec<(ProbeId, Spread)> {
         replacements(self.plan, self.predictions, self.roster, evidence)
@@ -56,6 +66,7 @@ impl Run<'_> {
             began: self.began,
             slack: order.resume_wait,
             judge,
+            likely_silent: sealed.denied(),
         };
         let random = order.random.as_ref();
         let mut dispatch = Dispatch::new(terms, sealed.plan, &fleet.registry(), random)?;

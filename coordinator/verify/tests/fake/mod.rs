@@ -83,6 +83,9 @@ impl Network {
 pub(crate) const ENDPOINT: &str =
     "0123456789abcdef0123456789abcdef.gr7.us-east-1.eks.amazonaws.com";
 
+/// How often an agent dials before it gives up.
+const DIALS_MAX: usize = 5;
+
 /// How an agent misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Habit {
@@ -321,7 +324,8 @@ impl Link {
 
 /// Opens a stream with these authorization entries.
 pub(crate) async fn attach(site: &Site, authorization: &[String]) -> Result<Link, Status> {
-    let channel = channel(site.address, &site.ca).await.unwrap();
+    let channel = channel(site.address, &site.ca).await;
+    let channel = channel.map_err(|error| Status::unavailable(error.to_string()))?;
     attach_over(channel, authorization).await
 }
 
@@ -455,7 +459,7 @@ impl Agent {
     pub(crate) async fn live(self, site: Arc<Site>) {
         let mut process = Process::new(1, false);
         loop {
-            let Ok(link) = attach(&site, &bearer(&site, self.name, self.address)).await else {
+            let Some(link) = self.dial(&site).await else {
                 return;
             };
             match self.stream(link, &mut process).await {
@@ -465,6 +469,18 @@ impl Agent {
                 Ended::Cut => process.done = true,
             }
         }
+    }
+
+    /// Dials in, again and again: a paused clock may run out in the middle of a handshake.
+    async fn dial(&self, site: &Site) -> Option<Link> {
+        for _ in 0..DIALS_MAX {
+            let bearer = bearer(site, self.name, self.address);
+            if let Ok(link) = attach(site, &bearer).await {
+                return Some(link);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        None
     }
 
     /// Serves one stream.
