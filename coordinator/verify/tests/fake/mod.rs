@@ -8,6 +8,7 @@
     reason = "each test file uses its own part, and a test reads its files and fails by panicking"
 )]
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -195,6 +196,19 @@ pub(crate) async fn coordinator_waiting(agents: usize, wait: Duration) -> Coordi
     start(world, times, agents, std::future::pending()).await
 }
 
+thread_local! {
+    /// Whether the runtime of this thread has a brake.
+    static HAS_BRAKE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Lets real time go by while a paused clock does: what a socket was given takes a moment to come out at its other end.
+async fn brake() {
+    loop {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 async fn coordinator_of(
     snapshot: Arc<dyn WorldSource>,
     settle: Duration,
@@ -211,6 +225,9 @@ async fn start(
     agents: usize,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Coordinator {
+    if !HAS_BRAKE.replace(true) {
+        tokio::spawn(brake());
+    }
     let directory = tempfile::tempdir().unwrap();
     let random = Arc::new(SystemRandomness::default());
     let place = directory.path().join("credentials");
