@@ -145,10 +145,11 @@ pub(crate) fn seven_greetings() -> CaseResult {
             Err(status) => refused.push((place.endpoint.clone(), status)),
         }
     }
+    // Nobody is left who could be waited for.
+    let taken: Vec<String> = links.into_iter().map(|(name, _link)| name).collect();
     let (exit, said) = play.coordinator.end()?;
     drop(play.agents);
-    let taken: Vec<&String> = links.iter().map(|(name, _)| name).collect();
-    if taken != [&first.endpoint] {
+    if taken != [first.endpoint.clone()] {
         return Err(format!("taken as {taken:?}").into());
     }
     if exit == Some(0) {

@@ -40,18 +40,19 @@ const REASONS: [&str; 9] = [
 
 /// Whoever is answered at last was answered; nobody else is sure of anything.
 pub(crate) fn full_for_a_while() -> CaseResult {
-    sleep(NAP, 0)
+    sleep(NAP, &[], 0)
 }
 
 pub(crate) fn full_to_the_end() -> CaseResult {
-    sleep(SLEEP, 1)
+    // Slow agents call after it fell asleep, too.
+    sleep(SLEEP, &["--starts-per-second-max", "2"], 1)
 }
 
 /// Lets the agent of the target sleep while its queue is full; at least `doubted` findings must say so.
-fn sleep(length: Duration, doubted: usize) -> CaseResult {
+fn sleep(length: Duration, arguments: &[&str], doubted: usize) -> CaseResult {
     let mut play = Play::open(&open_wire()?, WAIT)?;
     play.stage.lab.within(TARGET, || fs::write(QUEUE, "1"))??;
-    play.start_agents(&[])?;
+    play.start_agents(arguments)?;
     play.stage.await_listeners()?;
     play.agents.signal(TARGET, Signal::SIGSTOP)?;
     let end = Instant::now() + length;
