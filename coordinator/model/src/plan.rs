@@ -206,10 +206,12 @@ pub struct PlannedPulse {
     pub agent: AgentName,
     /// Address that it calls from.
     pub source: IpAddr,
-    /// Whom it calls: predicted allow.
+    /// Whom it calls: predicted allow, at least from its source ports.
     pub target: SocketAddr,
     /// What it asks: [`ProbeKind::Identify`] or [`ProbeKind::Certify`].
     pub kind: ProbeKind,
+    /// Where its source ports lie, if only some are predicted to be answered; absent: in the whole ephemeral range.
+    pub source_ports: Option<PortRange>,
     /// Time between two calls.
     #[serde(rename = "interval_us", serialize_with = "microseconds")]
     pub interval: Duration,

@@ -1,6 +1,6 @@
 //! From snapshot and roster to the flows of a run.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::control::add_controls;
@@ -336,14 +336,28 @@ impl<'a> Drafts<'a> {
             let holder = self.roster.holder(pulse.target.ip())?;
             Some((&holder.name, pulse.target.port()))
         });
+        let sources = self.fixed_sources();
         for (agent, port) in of_pulses.chain(of_flows) {
+            let is_source = sources.contains(&(agent, port));
             if let Some(ports) = listens.get_mut(agent)
                 && ports.len() < LISTENS_PER_AGENT_MAX
+                && !is_source
             {
                 ports.insert(port);
             }
         }
         listens
+    }
+
+    /// The source ports that agents are told to use: one that listens on such a port could not connect from there.
+    fn fixed_sources(&self) -> HashSet<(&AgentName, u16)> {
+        let flows = self.flows.iter();
+        flows
+            .flat_map(|(flow, draft)| {
+                let ports = fixed_ports(flow, draft).into_iter();
+                ports.map(|port| (&draft.source, port))
+            })
+            .collect()
     }
 
     /// Which interface holds each address of the agents.
@@ -457,7 +471,19 @@ fn probes(flow: &Flow, draft: &Draft, depth: Depth, next: &mut u32) -> Vec<Plann
             until: draft.until(depth),
         }
     };
-    let ports = match &draft.verdict {
+    let ports = fixed_ports(flow, draft);
+    if ports.is_empty() {
+        return vec![numbered(draft.kind, SourcePorts::Spread)];
+    }
+    ports
+        .into_iter()
+        .map(|port| numbered(draft.kind, SourcePorts::Fixed(port)))
+        .collect()
+}
+
+/// The source ports from which a predicted partial is judged; none for another verdict.
+fn fixed_ports(flow: &Flow, draft: &Draft) -> BTreeSet<u16> {
+    match &draft.verdict {
         // Judging a port by its silence is for TCP alone.
         Verdict::Partial { open_ports, .. }
             if matches!(flow.protocol, FlowProtocol::Tcp { .. }) =>
@@ -470,14 +496,7 @@ fn probes(flow: &Flow, draft: &Draft, depth: Depth, next: &mut u32) -> Vec<Plann
         | Verdict::Unknown(_)
         | Verdict::Bypass(_)
         | Verdict::Exempt(_) => BTreeSet::new(),
-    };
-    if ports.is_empty() {
-        return vec![numbered(draft.kind, SourcePorts::Spread)];
     }
-    ports
-        .into_iter()
-        .map(|port| numbered(draft.kind, SourcePorts::Fixed(port)))
-        .collect()
 }
 
 /// Whether a NetworkPolicy may drop packets of `flow` (E.5).

@@ -12,6 +12,7 @@ use super::control::{CONTROL_CANDIDATES_MAX, turned};
 use super::seed::Sequence;
 use super::{PEER_PORT, PlannedPulse, ProbeId, ProbeKind, RosterAgent, Target};
 use crate::flow::{Flow, FlowProtocol, SourceKind};
+use crate::net::PortRange;
 use crate::observation::AgentName;
 use crate::prediction::Verdict;
 
@@ -27,6 +28,9 @@ const SOURCES_PER_TARGET: usize = 2;
 /// Most pulses of one agent: at 2 s each it makes 8 calls a second.
 const PER_AGENT_MAX: usize = 16;
 
+/// Fewest source ports that a pulse is made from: each of its calls takes another one.
+const SOURCE_PORTS_MIN: u16 = 2_048;
+
 /// A call that may become a pulse.
 #[derive(Debug, Clone)]
 struct Call {
@@ -34,6 +38,8 @@ struct Call {
     source: IpAddr,
     target: SocketAddr,
     kind: ProbeKind,
+    /// Those that are predicted to be answered, where not all are.
+    source_ports: Option<PortRange>,
 }
 
 impl Call {
@@ -55,6 +61,17 @@ impl Call {
             source: flow.source,
             target: SocketAddr::new(flow.destination, port),
             kind,
+            source_ports: None,
+        })
+    }
+
+    /// The call from the widest range of source ports of which a partial verdict says that they work.
+    fn partly(self, open: &[PortRange]) -> Option<Self> {
+        let width = |range: &PortRange| range.last() - range.first();
+        let widest = open.iter().copied().max_by_key(width)?;
+        (width(&widest) >= SOURCE_PORTS_MIN).then_some(Self {
+            source_ports: Some(widest),
+            ..self
         })
     }
 }
@@ -128,6 +145,7 @@ pub(super) fn pulses(
                 ProbeKind::Identify | ProbeKind::Connect | ProbeKind::Resolve => PEER_INTERVAL,
             },
             kind: call.kind,
+            source_ports: call.source_ports,
         })
         .collect()
 }
@@ -152,13 +170,21 @@ impl Ends {
     }
 }
 
-/// The calls that the flows of the plan are, of those that the model allows.
+/// The calls that the flows of the plan are, of those that the model allows, at least from some source ports.
 fn planned_calls(drafts: &Drafts<'_>) -> Vec<Call> {
-    let is_allowed = |draft: &Draft| matches!(draft.verdict, Verdict::Allow { .. });
+    let call = |flow, draft: &Draft| {
+        let call = Call::of(drafts, flow, draft.source(), draft.kind())?;
+        match &draft.verdict {
+            Verdict::Allow { .. } => Some(call),
+            Verdict::Partial { open_ports, .. } => call.partly(open_ports),
+            Verdict::Deny(_) | Verdict::Unknown(_) | Verdict::Bypass(_) | Verdict::Exempt(_) => {
+                None
+            }
+        }
+    };
     drafts
         .flows()
-        .filter(|(_, draft)| is_allowed(draft))
-        .filter_map(|(flow, draft)| Call::of(drafts, flow, draft.source(), draft.kind()))
+        .filter_map(|(flow, draft)| call(flow, draft))
         .collect()
 }
 
@@ -166,6 +192,7 @@ fn planned_calls(drafts: &Drafts<'_>) -> Vec<Call> {
 fn fill(chosen: &mut Chosen, target: IpAddr, mut calls: Vec<Call>) {
     calls.sort_by_key(|call| {
         (
+            call.source_ports.is_some(),
             chosen.sources.contains(&call.source),
             chosen.load(call),
             call.source,
@@ -188,7 +215,10 @@ fn least_called(chosen: &Chosen, calls: Vec<Call>) -> Option<Call> {
             ProbeKind::Certify => chosen.callers_of(call.target.ip()) < SOURCES_PER_TARGET,
             ProbeKind::Identify | ProbeKind::Connect | ProbeKind::Resolve => true,
         })
-        .min_by_key(|call| (chosen.callers_of(call.target.ip()), call.target))
+        .min_by_key(|call| {
+            let callers = chosen.callers_of(call.target.ip());
+            (call.source_ports.is_some(), callers, call.target)
+        })
 }
 
 /// Calls of other agents to `target`, beyond the flows of the plan, that the model allows.

@@ -171,6 +171,7 @@ fn pulse((number, (from, to)): (u32, (&str, &str))) -> (PlannedPulse, Observatio
         source: of(from),
         target: SocketAddr::new(target, port),
         kind,
+        source_ports: None,
         interval: Duration::from_secs(2),
     };
     let attempts = attempts.collect();

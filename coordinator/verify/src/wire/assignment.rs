@@ -93,6 +93,7 @@ pub fn pulse(pulse: &PlannedPulse, first_attempt: u32, attempts: u32, nonce: &No
         nonce,
         first_attempt,
         every: true,
+        source_port_ranges: ranges(pulse.source_ports.into_iter().collect()),
         ..v1::Probe::default()
     }
 }

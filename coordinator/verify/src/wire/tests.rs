@@ -536,6 +536,7 @@ fn a_pulse_goes_on_whatever_is_answered() {
         source: "10.0.1.20".parse().unwrap(),
         target: "10.0.2.20:7500".parse().unwrap(),
         kind: ProbeKind::Identify,
+        source_ports: None,
         interval: Duration::from_secs(2),
     };
     let asked = pulse(&planned, 2_048, 7, &[1; NONCE_LENGTH]);
