@@ -31,6 +31,9 @@ pub const PROBES_WAITING_MAX: usize = 20_000;
 /// Most attempts of one probe, as in `control.proto`: half an hour of one each 2 s.
 pub const ATTEMPTS_MAX: u32 = 1_024;
 
+/// Most attempts that start a second beside the pace of all others, as in `control.proto`.
+pub const CALLS_PER_SECOND_MAX: u32 = 16;
+
 /// Most attempts of one probe by hand.
 pub const HAND_ATTEMPTS_MAX: u32 = 16;
 

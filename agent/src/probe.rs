@@ -111,6 +111,8 @@ pub struct Attempts {
     pub most: u32,
     /// What an answer changes.
     pub after_answer: AfterAnswer,
+    /// Whether they keep the pace of all others.
+    pub turn: Turn,
     /// Where the source ports come from.
     pub ports: SourcePorts,
 }
@@ -122,6 +124,15 @@ pub enum AfterAnswer {
     End,
     /// Nothing: all attempts are made.
     GoOn,
+}
+
+/// Whether attempts keep the pace of all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// They do.
+    Paced,
+    /// They start when they are due: few calls that show who is there.
+    Beside,
 }
 
 /// Where source ports come from.
@@ -153,6 +164,7 @@ impl Attempts {
             first: 0,
             most,
             after_answer: AfterAnswer::End,
+            turn: Turn::Paced,
             ports: SourcePorts::Ephemeral,
         }
     }
@@ -164,6 +176,7 @@ impl Attempts {
             // Invariant: the wire bounds the list.
             most: u32::try_from(ports.len()).unwrap_or(u32::MAX),
             after_answer: AfterAnswer::GoOn,
+            turn: Turn::Paced,
             ports: SourcePorts::Planned(ports),
         }
     }

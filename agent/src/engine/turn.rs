@@ -17,7 +17,7 @@ use mio::{Events, Poll, Token, Waker};
 use tracing::warn;
 
 use super::{
-    Command, Evidence, Load, Next, Regime, Sink,
+    Command, Evidence, Load, Next, Pacing, Regime, Sink,
     drops::Drops,
     flight::{Attempt, Flight},
     lag::Lag,
@@ -29,10 +29,10 @@ use super::{
 };
 use crate::{
     lateness::Watch,
-    limits::{DEADLINE_MAX, TICK},
+    limits::{CALLS_PER_SECOND_MAX, DEADLINE_MAX, TICK},
     outcome::{Errno, Outcome},
     policy::Policy,
-    probe::Work,
+    probe::{Probe, Turn, Work},
     seams::{Clock, Rng},
 };
 
@@ -48,6 +48,12 @@ const STARTS_PER_TURN: usize = 64;
 /// An attempt that waited more than this part of its deadline for us, and not for the network, is *starved*.
 const STARVED_PART: u32 = 4;
 
+/// The pace of attempts that are made beside that of the others.
+const CALLS: Pacing = Pacing::Even {
+    per_second: CALLS_PER_SECOND_MAX,
+    burst: CALLS_PER_SECOND_MAX,
+};
+
 /// Everything that the loop's thread holds.
 pub(super) struct Turns {
     poll: Poll,
@@ -59,8 +65,12 @@ pub(super) struct Turns {
     evidence: Evidence,
     policy: Policy,
     pace: Pace,
+    /// Pace of what is made beside that.
+    calls_pace: Pace,
     tracked: Tracked,
     queue: Queue,
+    /// Probes that are made beside the pace of the others.
+    calls: Queue,
     flight: Flight,
     lag: Lag,
     drops: Drops,
@@ -98,8 +108,10 @@ impl Turns {
             evidence: regime.evidence,
             policy: regime.policy,
             pace: Pace::new(regime.pacing, now),
+            calls_pace: Pace::new(CALLS, now),
             tracked: Tracked::new(regime.tracked_max),
             queue: Queue::default(),
+            calls: Queue::default(),
             flight,
             lag: Lag::default(),
             drops: Drops::new(now),
@@ -187,14 +199,24 @@ impl Turns {
         if self.is_full() {
             return deadline;
         }
-        let start = self
-            .queue
-            .first()
-            .map(|due| due.max(self.pace.earliest()).max(self.room_at()));
+        let start = self.next_start();
         match (deadline, start) {
             (Some(deadline), Some(start)) => Some(deadline.min(start)),
             (deadline, start) => deadline.or(start),
         }
+    }
+
+    /// When the next attempt starts; none when none waits.
+    fn next_start(&mut self) -> Option<Instant> {
+        let room_at = self.room_at();
+        let paced = self.queue.first().map(|due| due.max(self.pace.earliest()));
+        let beside = self.calls.first();
+        let beside = beside.map(|due| due.max(self.calls_pace.earliest()));
+        let first = match (paced, beside) {
+            (Some(paced), Some(beside)) => Some(paced.min(beside)),
+            (paced, beside) => paced.or(beside),
+        };
+        first.map(|due| due.max(room_at))
     }
 
     /// Attempts in flight, those included that others complete.
@@ -226,6 +248,7 @@ impl Turns {
                 Ok(Command::Cancel(run)) => {
                     self.obeyed += 1;
                     self.queue.cancel(&run);
+                    self.calls.cancel(&run);
                     self.flight.cancel(&run);
                 }
                 Err(mpsc::TryRecvError::Empty) => return Next::Turn,
@@ -254,10 +277,23 @@ impl Turns {
         if by_policy > 1 {
             warn!(%run, refused = by_policy, "probes refused by the agent's policy");
         }
-        let too_many = self.queue.add(work, now);
+        let too_many = self.enqueue(work, now);
         if too_many > 0 {
             warn!(%run, refused = too_many, "more probes than may wait; the rest is not made");
         }
+    }
+
+    /// Lets probes wait for their first attempt; returns how many did not fit.
+    fn enqueue(&mut self, mut work: Work, now: Instant) -> usize {
+        let is_beside = |probe: &Probe| probe.attempts.turn == Turn::Beside;
+        let (beside, paced) = work.probes.into_iter().partition(is_beside);
+        work.probes = paced;
+        let calls = Work {
+            run: work.run.clone(),
+            probes: beside,
+            expires_at: work.expires_at,
+        };
+        self.queue.add(work, now) + self.calls.add(calls, now)
     }
 
     /// Starts what is due, as far as limits and pace allow.
@@ -266,14 +302,37 @@ impl Turns {
         while !self.is_full() && left > 0 {
             left -= 1;
             let now = self.clock.now();
-            if self.pace.earliest() > now || self.room_at() > now {
-                return;
-            }
-            let Some(running) = self.queue.pop(now) else {
+            let Some(running) = self.take_due(now) else {
                 return;
             };
-            self.pace.count(now);
             self.start(running, now);
+        }
+    }
+
+    /// Takes the next probe whose attempt is due, one that is made beside the pace of the others first.
+    fn take_due(&mut self, now: Instant) -> Option<Box<Running>> {
+        if self.room_at() > now {
+            return None;
+        }
+        if self.calls_pace.earliest() <= now
+            && let Some(running) = self.calls.pop(now)
+        {
+            self.calls_pace.count(now);
+            return Some(running);
+        }
+        if self.pace.earliest() > now {
+            return None;
+        }
+        let running = self.queue.pop(now)?;
+        self.pace.count(now);
+        Some(running)
+    }
+
+    /// Lets a probe wait until `at`.
+    pub(super) fn wait_until(&mut self, running: Box<Running>, at: Instant) {
+        match running.probe.attempts.turn {
+            Turn::Paced => self.queue.push(running, at),
+            Turn::Beside => self.calls.push(running, at),
         }
     }
 
@@ -294,7 +353,7 @@ impl Turns {
             }
             Err(StartFailure::PortBusy(_)) if running.port_waits < PORT_WAITS_MAX => {
                 running.port_waits += 1;
-                self.queue.push(running, now + PORT_WAIT);
+                self.wait_until(running, now + PORT_WAIT);
             }
             Err(StartFailure::PortBusy(errno)) => {
                 self.failed(running, at_once(errno), None, now);
@@ -320,7 +379,8 @@ impl Turns {
     /// Tells the others how much is left.
     fn publish(&mut self) {
         let handed_over = self.handed_over.load(Ordering::Acquire);
-        let pending = self.queue.attempts_left() + self.flight.attempts_left() + handed_over;
+        let waiting = self.queue.attempts_left() + self.calls.attempts_left();
+        let pending = waiting + self.flight.attempts_left() + handed_over;
         self.load.pending.store(pending, Ordering::Release);
         let obeyed = std::mem::take(&mut self.obeyed);
         if obeyed > 0 {

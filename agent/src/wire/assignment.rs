@@ -19,7 +19,7 @@ use crate::{
     },
     listener::{ListenFailure, ListenOrder},
     outcome::Errno,
-    probe::{AfterAnswer, Attempts, Probe, ProbeKind, RunName, SourcePorts},
+    probe::{AfterAnswer, Attempts, Probe, ProbeKind, RunName, SourcePorts, Turn},
 };
 
 /// Lowest port that is planned on this side: lower ones need a right that the agent does not have.
@@ -253,6 +253,11 @@ fn drawn_from_wire(wire: &v1::Probe) -> Result<Attempts, InvalidProbe> {
         .map(range_from_wire)
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Attempts {
+        turn: if wire.beside {
+            Turn::Beside
+        } else {
+            Turn::Paced
+        },
         after_answer: if wire.every {
             AfterAnswer::GoOn
         } else {

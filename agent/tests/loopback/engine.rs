@@ -15,7 +15,7 @@ use reachproof_agent::{
     engine::{Engine, Evidence, PeerConnection, Regime, Sink},
     limits::Limits,
     outcome::{Errno, Outcome},
-    probe::{AfterAnswer, Attempts, Finished, Probe, ProbeKind, RunName, SourcePorts, Work},
+    probe::{AfterAnswer, Attempts, Finished, Probe, ProbeKind, RunName, SourcePorts, Turn, Work},
     seams::{Clock, SystemClock},
 };
 use socket2::SockRef;
@@ -241,6 +241,32 @@ fn attempts_start_an_interval_apart() {
 }
 
 #[test]
+fn calls_start_when_they_are_due_whatever_the_pace_of_the_others() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = listener.local_addr().unwrap();
+    let slow = Limits {
+        starts_per_second_max: 1,
+        ..GENEROUS
+    };
+    let bench = Bench::with(slow, Arc::new(SystemClock));
+    let call = Probe {
+        interval: Duration::from_millis(50),
+        attempts: Attempts {
+            after_answer: AfterAnswer::GoOn,
+            turn: Turn::Beside,
+            ..Attempts::until_answered(4)
+        },
+        ..patient(1, target, 1, 20)
+    };
+    // Fifty start at once; the rest comes one a second, long after the calls.
+    let paced = (2..62).map(|id| patient(id, target, 1, 20));
+    bench.add(paced.chain([call]).collect());
+    let finished = bench.take(54);
+    let calls = finished.iter().filter(|attempt| attempt.probe == 1);
+    assert_eq!(calls.count(), 4, "{finished:?}");
+}
+
+#[test]
 fn the_kernel_counts_syn_retransmissions() {
     let silent = Silent::new();
     // The first retransmission comes after a second.
@@ -325,6 +351,7 @@ fn planned_source_ports_are_all_tried_also_after_an_answer() {
 fn within(most: u32, after_answer: AfterAnswer, ranges: Vec<RangeInclusive<u16>>) -> Attempts {
     Attempts {
         after_answer,
+        turn: Turn::Paced,
         ports: SourcePorts::Within(ranges),
         ..Attempts::until_answered(most)
     }

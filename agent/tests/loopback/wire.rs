@@ -7,7 +7,7 @@ use reachproof_agent::{
     outcome::{Errno, IcmpError, Outcome},
     probe::{
         AfterAnswer, Attempts, Finished, Identification, ProbeKind, RunName, SourcePort,
-        SourcePorts,
+        SourcePorts, Turn,
     },
     tls::TlsFailure,
     wire::{
@@ -250,6 +250,7 @@ fn ranges_of_source_ports_follow_each_other_and_begin_again() {
             first: 3,
             most: 1_024,
             after_answer: AfterAnswer::GoOn,
+            turn: Turn::Paced,
             ports: SourcePorts::Within(vec![1_024..=2_000, 65_535..=65_535]),
         }
     );

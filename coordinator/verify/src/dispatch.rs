@@ -18,7 +18,7 @@ use reachproof_proto::v1;
 use reachproof_proto::v1::coordinator_message::Body as Reply;
 use tokio::time::Instant;
 
-use pace::{Load, Pace, Paced};
+use pace::{Load, Pace, Paced, Turn};
 use ping::Pings;
 use probe::{Piece, ProbeState, Probes, StageState};
 use pulse::{CALLS_MAX, Pulses};
@@ -209,6 +209,7 @@ impl<'plan> Dispatch<'plan> {
                 attempts: calls(self.longest_run(), pulse.interval),
                 interval: pulse.interval,
                 load: pulse_load(pulse.kind),
+                turn: Turn::Beside,
             });
         }
     }
@@ -353,6 +354,7 @@ impl<'plan> Dispatch<'plan> {
             attempts: ATTEMPTS,
             interval: stage.interval(),
             load: self.load(planned, stage),
+            turn: Turn::Paced,
         })
     }
 

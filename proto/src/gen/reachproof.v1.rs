@@ -222,6 +222,10 @@ pub struct Probe {
     /// Makes all attempts, also after an answer.
     #[prost(bool, tag = "13")]
     pub every: bool,
+    /// The attempts start when they are due, beside the pace of all others (`AgentLimits.attempts_per_second_max`): calls that
+    /// show who is there. At most 16 of them start a second.
+    #[prost(bool, tag = "14")]
+    pub beside: bool,
 }
 /// Ports from the first to the last, both inclusive.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

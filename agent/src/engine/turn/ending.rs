@@ -132,6 +132,6 @@ impl Turns {
         let due = (started_at + running.probe.interval).max(now);
         running.made += 1;
         running.port_waits = 0;
-        self.queue.push(running, due);
+        self.wait_until(running, due);
     }
 }

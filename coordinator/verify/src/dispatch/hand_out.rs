@@ -9,7 +9,7 @@ use reachproof_proto::v1::coordinator_message::Body as Reply;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::pace::{Load, Paced};
+use super::pace::{Load, Paced, Turn};
 use super::probe::{Piece, holds};
 use super::pulse::SINGLE_CALLS_FIRST;
 use super::{ATTEMPTS_SPAN, Dispatch, FENCE_NUMBER, LISTEN_GENERATION, TURN, calls};
@@ -88,6 +88,7 @@ impl Dispatch<'_> {
                     Load::Pulse => Load::Session,
                     other @ (Load::Connections | Load::Session | Load::Sessions) => other,
                 },
+                turn: Turn::Beside,
             });
         }
         self.ping_all(now, registry);

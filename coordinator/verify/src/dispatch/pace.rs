@@ -89,6 +89,16 @@ pub(super) struct Paced<'a> {
     /// Time between the starts of two of them.
     pub(super) interval: Duration,
     pub(super) load: Load,
+    pub(super) turn: Turn,
+}
+
+/// Whether the attempts of a piece take part in the pace of their agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// They do.
+    Paced,
+    /// The agent makes them when they are due, beside all others (`control.proto`, `Probe.beside`).
+    Beside,
 }
 
 /// What the attempts of a piece are to their target, beside connections.
@@ -114,6 +124,7 @@ struct Place {
     attempts: u32,
     interval: Duration,
     load: Load,
+    turn: Turn,
     handed_out: Option<Instant>,
 }
 
@@ -182,6 +193,7 @@ impl Pace {
             attempts: paced.attempts,
             interval: paced.interval,
             load: paced.load,
+            turn: paced.turn,
             handed_out: None,
         });
     }
@@ -216,8 +228,12 @@ impl Pace {
         let mut targets = vec![0_u32; self.targets.len()];
         let mut sessions = targets.clone();
         for place in &self.pieces {
+            let of_agent = match place.turn {
+                Turn::Paced => place.attempts,
+                Turn::Beside => 0,
+            };
             for (counts, at, more) in [
-                (&mut agents, place.agent, place.attempts),
+                (&mut agents, place.agent, of_agent),
                 (&mut targets, place.target, place.attempts),
                 (&mut sessions, place.target, place.handshakes()),
             ] {
@@ -288,7 +304,8 @@ impl Pace {
         let later = self.later_turns(place, now);
         let (_, agent) = self.agents.get(place.agent)?;
         let target = self.targets.get_mut(place.target)?;
-        let has_room = agent.has_room(&later) && target.connections.has_room(&later);
+        let agent_has_room = place.turn == Turn::Beside || agent.has_room(&later);
+        let has_room = agent_has_room && target.connections.has_room(&later);
         if !has_room || !*there.get(place.agent)? {
             return None;
         }
@@ -338,7 +355,7 @@ impl Pace {
 
     /// Takes note of later attempts, or, with -1, that they are off.
     fn reserve(&mut self, place: Place, later: &[u64], count: i64) {
-        if let Some((_, agent)) = self.agents.get_mut(place.agent) {
+        if let (Turn::Paced, Some((_, agent))) = (place.turn, self.agents.get_mut(place.agent)) {
             agent.reserve(later, count);
         }
         if let Some(target) = self.targets.get_mut(place.target) {
@@ -362,7 +379,7 @@ impl Pace {
     }
 
     fn pay(&mut self, place: Place) {
-        if let Some((_, agent)) = self.agents.get_mut(place.agent) {
+        if let (Turn::Paced, Some((_, agent))) = (place.turn, self.agents.get_mut(place.agent)) {
             agent.pay();
         }
         if let Some(target) = self.targets.get_mut(place.target) {

@@ -59,6 +59,7 @@ pub fn probe(
         source_port_ranges,
         first_attempt: stage.first_attempt(),
         every: makes_all(probe, stage),
+        beside: false,
     })
 }
 
@@ -93,6 +94,7 @@ pub fn pulse(pulse: &PlannedPulse, first_attempt: u32, attempts: u32, nonce: &No
         nonce,
         first_attempt,
         every: true,
+        beside: true,
         source_port_ranges: ranges(pulse.source_ports.into_iter().collect()),
         ..v1::Probe::default()
     }
