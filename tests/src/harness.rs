@@ -4,7 +4,8 @@
 //! prints what the usual one would. It knows the filters and flags that `cargo test` passes on.
 
 use std::error::Error;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use reachproof_lab::{Isolation, is_isolating, isolate};
@@ -120,6 +121,112 @@ pub fn run_cases(prepare: Preparation, cases: &[Case]) -> ExitCode {
     }
 }
 
+/// Says to a process that it runs one case of a program whose cases run side by side.
+const ALONE: &str = "REACHPROOF_CASE_ALONE";
+
+/// As [`run_cases`], but every case is a process of its own with its own namespaces, and `together` of them run at a time:
+/// for cases that mostly wait.
+pub fn run_cases_together(prepare: Preparation, cases: &[Case], together: usize) -> ExitCode {
+    if std::env::var_os(ALONE).is_some() {
+        return run_cases(|| Ok(()), cases);
+    }
+    let selection = Selection::read(std::env::args().skip(1));
+    let named: Vec<&Case> = cases
+        .iter()
+        .filter(|case| selection.names(case.name))
+        .collect();
+    let wanted: Vec<&Case> = named
+        .iter()
+        .copied()
+        .filter(|case| selection.runs(case))
+        .collect();
+    if selection.list || wanted.is_empty() {
+        return run_cases(prepare, cases);
+    }
+    let failed = match prepare() {
+        Ok(()) => run_together(&wanted, together),
+        Err(error) => {
+            say_on_stderr(&explain(error.as_ref()));
+            return ExitCode::FAILURE;
+        }
+    };
+    conclude(Counts {
+        passed: wanted.len() - failed,
+        failed,
+        ignored: named.len() - wanted.len(),
+        filtered: cases.len() - named.len(),
+    });
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Runs cases in processes of their own; returns how many failed.
+#[expect(clippy::print_stdout, reason = "a harness says what it runs")]
+fn run_together(wanted: &[&Case], together: usize) -> usize {
+    println!("\nrunning {} tests", wanted.len());
+    let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..together.max(1) {
+            scope.spawn(|| {
+                while let Some(case) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let start = Instant::now();
+                    let said = match run_alone(case.name) {
+                        Ok(()) => format!("ok <{:.1} s>", start.elapsed().as_secs_f32()),
+                        Err(said) => {
+                            failed.fetch_add(1, Ordering::Relaxed);
+                            format!("FAILED\n{said}")
+                        }
+                    };
+                    println!("test {} ... {said}", case.name);
+                }
+            });
+        }
+    });
+    failed.into_inner()
+}
+
+/// Runs one case in a process of its own; an error is what that process said.
+fn run_alone(name: &str) -> Result<(), String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let output = Command::new(program)
+        .args(["--exact", "--include-ignored", name])
+        .env(ALONE, "1")
+        .output()
+        .map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    Err(text.concat())
+}
+
+/// How the cases ended.
+struct Counts {
+    passed: usize,
+    failed: usize,
+    ignored: usize,
+    filtered: usize,
+}
+
+/// The closing line of the usual harness.
+#[expect(clippy::print_stdout, reason = "a harness says what it ran")]
+fn conclude(counts: Counts) {
+    let word = if counts.failed == 0 { "ok" } else { "FAILED" };
+    println!(
+        "\ntest result: {word}. {} passed; {} failed; {} ignored; 0 measured; {} filtered out\n",
+        counts.passed, counts.failed, counts.ignored, counts.filtered
+    );
+}
+
+#[expect(clippy::print_stderr, reason = "a harness says why it cannot run")]
+fn say_on_stderr(text: &str) {
+    eprintln!("{text}");
+}
+
 /// Runs the cases and says so; returns how many failed. `filtered` counts those that no filter let pass.
 #[expect(clippy::print_stdout, reason = "a harness says what it runs")]
 fn run_all(named: &[&Case], selection: &Selection, filtered: usize) -> usize {
@@ -151,10 +258,12 @@ fn run_all(named: &[&Case], selection: &Selection, filtered: usize) -> usize {
             }
         }
     }
-    let word = if failed == 0 { "ok" } else { "FAILED" };
-    println!(
-        "\ntest result: {word}. {passed} passed; {failed} failed; {ignored} ignored; 0 measured; {filtered} filtered out\n"
-    );
+    conclude(Counts {
+        passed,
+        failed,
+        ignored,
+        filtered,
+    });
     failed
 }
 

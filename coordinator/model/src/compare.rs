@@ -288,8 +288,13 @@ impl<'a> Comparison<'a> {
     ) -> Judgement {
         let silence = self.silence_against_allow(flow, probe, prediction, Some(third));
         let judgement = Judgement::of_silence(FindingKind::ContradictionClosed, silence);
+        let reason = match judgement.reason {
+            None | Some(FindingReason::NotRepeated) => FindingReason::SomeSourcePorts,
+            // Nobody heard of an end meanwhile, say: that says more than which ports it was.
+            Some(reason) => reason,
+        };
         Judgement {
-            reason: Some(FindingReason::SomeSourcePorts),
+            reason: Some(reason),
             ..judgement
         }
     }

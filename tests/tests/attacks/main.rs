@@ -15,7 +15,10 @@ mod strangers;
 use std::process::ExitCode;
 
 use reachproof_tests::binaries::build;
-use reachproof_tests::harness::{Case, CaseResult, run_cases};
+use reachproof_tests::harness::{Case, CaseResult, run_cases_together};
+
+/// Cases that run at a time: they mostly wait.
+const TOGETHER: usize = 3;
 
 /// A case that runs in every run of the tests.
 const fn case(name: &'static str, run: fn() -> CaseResult) -> Case {
@@ -27,7 +30,7 @@ const fn case(name: &'static str, run: fn() -> CaseResult) -> Case {
 }
 
 fn main() -> ExitCode {
-    run_cases(
+    run_cases_together(
         || Ok(build()?),
         &[
             case(
@@ -108,5 +111,6 @@ fn main() -> ExitCode {
                 strangers::streams_without_greeting,
             ),
         ],
+        TOGETHER,
     )
 }
