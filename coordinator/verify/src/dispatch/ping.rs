@@ -94,7 +94,7 @@ impl Dispatch<'_> {
         }
     }
 
-    /// Pings every agent now, and waits for its answer: see [`Self::is_heard_again`].
+    /// Pings every agent now, and waits for its answer: see [`Pings::is_heard_again`].
     pub(super) fn ping_all(&mut self, now: Instant, registry: &mut Registry) {
         for part in self.parts.values_mut() {
             part.pings.due = None;
