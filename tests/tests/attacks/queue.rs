@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use reachproof_tests::harness::CaseResult;
-use reachproof_tests::play::{Play, WAIT};
+use reachproof_tests::play::{Play, WAIT, firewall};
 use reachproof_tests::truth::{all_are, assert_no_lies};
 
 use crate::outage::open_wire;
@@ -21,6 +21,14 @@ const SLEEP: Duration = Duration::from_secs(60);
 
 /// The setting of a network namespace that bounds the queues of its listeners.
 const QUEUE: &str = "/proc/sys/net/core/somaxconn";
+
+/// Rules of a host that let no connection reach its agent.
+const HELD: &str = "add table inet held
+add chain inet held input { type filter hook input priority 0; }
+add rule inet held input tcp dport 7500 drop";
+
+/// Takes them back.
+const RELEASED: &str = "delete table inet held";
 
 /// Time between two looks whether the run is over.
 const STEP: Duration = Duration::from_millis(100);
@@ -40,21 +48,27 @@ const REASONS: [&str; 9] = [
 
 /// Whoever is answered at last was answered; nobody else is sure of anything.
 pub(crate) fn full_for_a_while() -> CaseResult {
-    sleep(NAP, &[], 0)
+    sleep(NAP, None, 0)
 }
 
 pub(crate) fn full_to_the_end() -> CaseResult {
-    // Slow agents call after it fell asleep, too.
-    sleep(SLEEP, &["--starts-per-second-max", "2"], 1)
+    // Nobody may be answered before it falls asleep.
+    sleep(SLEEP, Some(HELD), 1)
 }
 
 /// Lets the agent of the target sleep while its queue is full; at least `doubted` findings must say so.
-fn sleep(length: Duration, arguments: &[&str], doubted: usize) -> CaseResult {
+fn sleep(length: Duration, held: Option<&str>, doubted: usize) -> CaseResult {
     let mut play = Play::open(&open_wire()?, WAIT)?;
     play.stage.lab.within(TARGET, || fs::write(QUEUE, "1"))??;
-    play.start_agents(arguments)?;
+    if let Some(rules) = held {
+        firewall(&play.stage, TARGET, rules)?;
+    }
+    play.start_agents(&[])?;
     play.stage.await_listeners()?;
     play.agents.signal(TARGET, Signal::SIGSTOP)?;
+    if held.is_some() {
+        firewall(&play.stage, TARGET, RELEASED)?;
+    }
     let end = Instant::now() + length;
     while Instant::now() < end && !play.coordinator.has_ended()? {
         std::thread::sleep(STEP);
