@@ -99,10 +99,10 @@ mod tests {
 
     fn parsed(more: &[&str]) -> Result<Arguments, clap::Error> {
         let all = ["reachproof", "token"].iter().chain(more);
-        match Cli::try_parse_from(all)?.command {
-            Command::Token(arguments) => Ok(arguments),
-            _ => panic!("another command"),
-        }
+        let Command::Token(arguments) = Cli::try_parse_from(all)?.command else {
+            panic!("another command");
+        };
+        Ok(arguments)
     }
 
     #[test]
