@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use reachproof_tests::harness::CaseResult;
 use reachproof_tests::play::{Play, WAIT, firewall};
 use reachproof_tests::truth::{all_are, assert_no_lies};
+use serde_json::Value;
 
 use crate::outage::open_wire;
 
@@ -16,7 +17,7 @@ const TARGET: &str = "node-1";
 /// A sleep that later attempts outlive.
 const NAP: Duration = Duration::from_secs(16);
 
-/// A sleep that no attempt of a flow outlives.
+/// A sleep that no attempt of the first two stages outlives.
 const SLEEP: Duration = Duration::from_secs(60);
 
 /// The setting of a network namespace that bounds the queues of its listeners.
@@ -56,8 +57,9 @@ pub(crate) fn full_to_the_end() -> CaseResult {
     sleep(SLEEP, Some(HELD), 1)
 }
 
-/// Lets the agent of the target sleep while its queue is full; at least `doubted` findings must say so.
-fn sleep(length: Duration, held: Option<&str>, doubted: usize) -> CaseResult {
+/// Lets the agent of the target sleep while its queue is full; at least `silent` attempts must be silent. Whoever
+/// calls again after it woke is answered, which is so.
+fn sleep(length: Duration, held: Option<&str>, silent: usize) -> CaseResult {
     let mut play = Play::open(&open_wire()?, WAIT)?;
     play.stage.lab.within(TARGET, || fs::write(QUEUE, "1"))??;
     if let Some(rules) = held {
@@ -81,11 +83,22 @@ fn sleep(length: Duration, held: Option<&str>, doubted: usize) -> CaseResult {
         let answered = ["confirmed_allow", "contradiction_open"].contains(&finding.kind.as_str());
         answered || finding.is_inconclusive(&REASONS)
     })?;
-    let unsure = findings
-        .iter()
-        .filter(|finding| finding.kind == "inconclusive");
-    if unsure.count() < doubted {
-        return Err(format!("nobody doubts the queue: {}", ended.summary()).into());
+    // The wire is open for everybody: whatever was silent met the sleeper.
+    if silent_attempts(&ended.report) < silent {
+        return Err(format!("nobody met the sleeper: {}", ended.summary()).into());
     }
     Ok(())
+}
+
+/// How many attempts of a report were silent.
+fn silent_attempts(report: &Value) -> usize {
+    let findings = report.get("findings").and_then(Value::as_array);
+    let attempts = findings.into_iter().flatten().filter_map(|finding| {
+        let attempts = finding.pointer("/observation/attempts")?;
+        attempts.as_array()
+    });
+    let outcomes = attempts
+        .flatten()
+        .filter_map(|attempt| attempt.get("outcome")?.as_str());
+    outcomes.filter(|outcome| *outcome == "timed_out").count()
 }
