@@ -36,7 +36,7 @@ fn answer(vector: &Value) -> Prediction {
     predict(&decoded.snapshot, &flow)
 }
 
-/// Whether something on the way is not known, so that silence confirms nothing (F.2.4).
+/// Whether something on the way is not known, so that silence confirms nothing (F.2 "known").
 fn is_in_doubt(prediction: &Prediction) -> bool {
     let mut steps = prediction.steps.iter();
     steps.any(|step| matches!(step.outcome, StepOutcome::Unknown(_)))

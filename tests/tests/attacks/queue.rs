@@ -58,7 +58,7 @@ pub(crate) fn full_to_the_end() -> CaseResult {
 }
 
 /// Lets the agent of the target sleep while its queue is full; at least `silent` attempts must be silent. Whoever
-/// calls again after it woke is answered, which is so.
+/// calls again after it woke is answered, which is so. Shows that nothing false is said, not that the queue is named.
 fn sleep(length: Duration, held: Option<&str>, silent: usize) -> CaseResult {
     let mut play = Play::open(&open_wire()?, WAIT)?;
     play.stage.lab.within(TARGET, || fs::write(QUEUE, "1"))??;
@@ -83,7 +83,8 @@ fn sleep(length: Duration, held: Option<&str>, silent: usize) -> CaseResult {
         let answered = ["confirmed_allow", "contradiction_open"].contains(&finding.kind.as_str());
         answered || finding.is_inconclusive(&REASONS)
     })?;
-    // The wire is open for everybody: whatever was silent met the sleeper.
+    // The wire is open for everybody, so that silence came from the sleeper's host: from its queue or, before it slept,
+    // from the rules that held calls back. Which of them it was, this does not tell.
     if silent_attempts(&ended.report) < silent {
         return Err(format!("nobody met the sleeper: {}", ended.summary()).into());
     }

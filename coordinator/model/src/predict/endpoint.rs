@@ -288,7 +288,7 @@ impl<'s> Walk<'s> {
     }
 
     /// Notes who sends and who receives. A gate may yet deny what nobody owns (K), but on what was read: silence under a
-    /// step that is unknown proves nothing (F.2.4).
+    /// step that is unknown proves nothing (F.2 "known").
     fn note_endpoints(&mut self, route: &Route<'s>) {
         let flow = self.flow;
         let sender = route.sender;
