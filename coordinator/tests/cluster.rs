@@ -301,7 +301,7 @@ fn doctor_finds_nothing_missing_and_a_snapshot_serves_as_the_cluster_also_redact
         assert!(line.starts_with("ok "), "{line}");
     }
     for subject in [
-        "kubernetes: list, watch pods",
+        "kubernetes: get, list, watch pods",
         "agents reachable",
         "control-plane interfaces",
     ] {
