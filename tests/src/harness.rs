@@ -174,7 +174,7 @@ fn run_together(wanted: &[&Case], together: usize) -> usize {
                 while let Some(case) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let start = Instant::now();
                     let said = match run_alone(case.name) {
-                        Ok(()) => format!("ok <{:.1} s>", start.elapsed().as_secs_f32()),
+                        Ok(notes) => format!("ok <{:.1} s>{notes}", start.elapsed().as_secs_f32()),
                         Err(said) => {
                             failed.fetch_add(1, Ordering::Relaxed);
                             format!("FAILED\n{said}")
@@ -188,20 +188,26 @@ fn run_together(wanted: &[&Case], together: usize) -> usize {
     failed.into_inner()
 }
 
-/// Runs one case in a process of its own; an error is what that process said.
-fn run_alone(name: &str) -> Result<(), String> {
+/// Runs one case in a process of its own; returns the figures that it gave, and as error all that the process said.
+fn run_alone(name: &str) -> Result<String, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let output = Command::new(program)
         .args(["--exact", "--include-ignored", name])
         .env(ALONE, "1")
         .output()
         .map_err(|error| error.to_string())?;
-    if output.status.success() {
-        return Ok(());
-    }
     let text =
         [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    if output.status.success() {
+        return Ok(notes(&text.concat()));
+    }
     Err(text.concat())
+}
+
+/// The figures among what a case said, each in a line that begins with two blanks; a line break before each.
+fn notes(said: &str) -> String {
+    let figures = said.lines().filter(|line| line.starts_with("  "));
+    figures.flat_map(|line| ["\n", line]).collect()
 }
 
 /// How the cases ended.
@@ -305,6 +311,15 @@ mod tests {
         assert_eq!(runs(&[]), (true, false));
         assert_eq!(runs(&["--ignored"]), (false, true));
         assert_eq!(runs(&["--include-ignored", "--nocapture"]), (true, true));
+    }
+
+    #[test]
+    fn figures_are_the_lines_that_begin_with_two_blanks() {
+        assert_eq!(
+            notes("running 1 test\n  7 agents\n  64 kB\ntest a ... ok\n"),
+            "\n  7 agents\n  64 kB"
+        );
+        assert_eq!(notes("test a ... ok\n"), "");
     }
 
     #[test]

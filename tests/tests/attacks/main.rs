@@ -4,6 +4,7 @@
 //! denies; and whatever else a report is sure of must be so (`truth`).
 
 mod firewall;
+mod flood;
 mod identity;
 mod outage;
 mod ports;
@@ -105,6 +106,10 @@ fn main() -> ExitCode {
             case(
                 "six_thousand_idle_tls_connections_keep_no_agent_out",
                 strangers::idle_tls,
+            ),
+            case(
+                "ten_thousand_connections_of_one_address_keep_no_agent_out",
+                flood::ten_thousand,
             ),
             case(
                 "streams_without_a_greeting_cost_no_memory_for_long",

@@ -13,50 +13,41 @@ use reachproof_tests::play::{Play, WAIT};
 use reachproof_tests::stage::Stage;
 use reachproof_tests::truth::assert_no_lies;
 use reachproof_verify::credentials::SERVER_NAME;
-use rustls::ClientConnection;
+use rustls::{ClientConfig, ClientConnection};
 use rustls_pki_types::ServerName;
 
 use crate::rogue::{Rogue, client};
 
 /// Where the crowd comes from: a pod without an agent.
-const POD: &str = "coredns";
+pub(crate) const POD: &str = "coredns";
 
 /// Longest time until every agent is in.
 const IN_MAX: Duration = Duration::from_secs(10);
 
 /// Memory of the coordinator that a crowd may not pass, in kB.
-const MEMORY_MAX: u64 = 64 * 1024;
+pub(crate) const MEMORY_MAX: u64 = 64 * 1024;
 
 /// How long a connection of the crowd is waited for.
 const DIAL_MAX: Duration = Duration::from_millis(500);
 
 pub(crate) fn bare_connections() -> CaseResult {
     crowd(|stage, address, _| {
-        let dialled = stage.lab.within(POD, || {
-            let dial = |_| TcpStream::connect_timeout(&address, DIAL_MAX).ok();
-            (0..200).filter_map(dial).collect::<Vec<_>>()
-        })?;
-        Ok(dialled.into_iter().map(Guest::Bare).collect())
+        let dial = |_| Guest::bare(address);
+        let dialled = stage
+            .lab
+            .within(POD, || (0..200).filter_map(dial).collect::<Vec<_>>())?;
+        Ok(dialled)
     })
 }
 
 pub(crate) fn idle_tls() -> CaseResult {
     crowd(|stage, address, ca| {
         let config = Arc::new(client(ca, &[b"h2"])?);
-        let name = ServerName::try_from(SERVER_NAME)?;
         let dialled = stage.lab.within(POD, || {
-            let dial = |_| {
-                let mut stream = TcpStream::connect_timeout(&address, DIAL_MAX).ok()?;
-                stream.set_read_timeout(Some(DIAL_MAX)).ok()?;
-                let mut tls = ClientConnection::new(Arc::clone(&config), name.clone()).ok()?;
-                // Who is not let in is still there, as long as the coordinator does not hang up.
-                let _shaken = tls.complete_io(&mut stream);
-                Some(Guest::Tls(stream, Box::new(tls)))
-            };
             let end = Instant::now() + CROWD_MAX;
             (0..6_000)
                 .take_while(|_| Instant::now() < end)
-                .filter_map(dial)
+                .filter_map(|_| Guest::shaking(address, &config))
                 .collect::<Vec<_>>()
         })?;
         Ok(dialled)
@@ -68,9 +59,28 @@ const CROWD_MAX: Duration = Duration::from_secs(45);
 
 /// Somebody at the door, who stays.
 #[expect(dead_code, reason = "they are only there")]
-enum Guest {
+pub(crate) enum Guest {
     Bare(TcpStream),
     Tls(TcpStream, Box<ClientConnection>),
+}
+
+impl Guest {
+    /// Dials and says nothing; absent if the connection does not come about.
+    pub(crate) fn bare(address: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect_timeout(&address, DIAL_MAX).ok()?;
+        Some(Self::Bare(stream))
+    }
+
+    /// Dials and does a TLS handshake, as far as it is let.
+    pub(crate) fn shaking(address: SocketAddr, config: &Arc<ClientConfig>) -> Option<Self> {
+        let mut stream = TcpStream::connect_timeout(&address, DIAL_MAX).ok()?;
+        stream.set_read_timeout(Some(DIAL_MAX)).ok()?;
+        let name = ServerName::try_from(SERVER_NAME).ok()?;
+        let mut tls = ClientConnection::new(Arc::clone(config), name).ok()?;
+        // Who is not let in is still there, as long as the coordinator does not hang up.
+        let _shaken = tls.complete_io(&mut stream);
+        Some(Self::Tls(stream, Box::new(tls)))
+    }
 }
 
 /// Gathers a crowd, then lets the agents come, and plays on to the end.
@@ -106,7 +116,7 @@ const ROUNDS: usize = 3;
 const CONNECTIONS: usize = 150;
 
 /// How long memory may take to be given back.
-const GIVEN_BACK_MAX: Duration = Duration::from_secs(60);
+pub(crate) const GIVEN_BACK_MAX: Duration = Duration::from_secs(60);
 
 /// Streams with a good token that say nothing, again and again.
 pub(crate) fn streams_without_greeting() -> CaseResult {
@@ -136,8 +146,28 @@ pub(crate) fn streams_without_greeting() -> CaseResult {
 
 /// Resident memory of a process, in kB.
 fn resident(process: u32) -> Result<u64, Box<dyn Error>> {
+    Ok(memory(process)?.resident)
+}
+
+/// Memory of a process, in kB.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Memory {
+    /// What is resident.
+    pub(crate) resident: u64,
+    /// Most that ever was.
+    pub(crate) most: u64,
+}
+
+/// Memory of a process.
+pub(crate) fn memory(process: u32) -> Result<Memory, Box<dyn Error>> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let number = line.and_then(|line| line.split_whitespace().next());
-    Ok(number.ok_or("the process has no memory")?.parse()?)
+    let number = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        Ok::<u64, Box<dyn Error>>(number.ok_or("the process has no memory")?.parse()?)
+    };
+    Ok(Memory {
+        resident: number("VmRSS:")?,
+        most: number("VmHWM:")?,
+    })
 }
