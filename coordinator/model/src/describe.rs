@@ -3,26 +3,18 @@
 //! A snapshot is a set of answers, each under the stem of its file (DESIGN section 5). Nothing here interprets an
 //! answer; [`parse`] only refuses what JSON leaves open: an object that has one key twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use thiserror::Error;
 
+pub use answer::{ANSWERS, Answer, Each, Form, Need};
 pub(crate) use node::{Fault, Node};
 
+mod answer;
 mod node;
-
-/// Files without which there is no snapshot.
-pub const REQUIRED: [&str; 6] = [
-    "describe-vpcs",
-    "describe-subnets",
-    "describe-network-interfaces",
-    "describe-security-groups",
-    "describe-route-tables",
-    "describe-network-acls",
-];
 
 /// Deepest nesting that is read: answers have less than twenty levels, and a reader must not run out of stack.
 const DEPTH_MAX: usize = 100;
@@ -85,13 +77,73 @@ impl Described {
         )
     }
 
+    /// Returns the names of the clusters that are described, sorted.
+    #[must_use]
+    pub fn clusters(&self) -> Vec<String> {
+        let names: BTreeSet<_> = self
+            .family("describe-cluster")
+            .filter_map(|file| file.field("cluster")?.text("name").ok().flatten())
+            .collect();
+        names.into_iter().map(str::to_owned).collect()
+    }
+
+    /// Leaves out every other cluster, with its node groups and Fargate profiles.
+    ///
+    /// # Errors
+    /// [`UnknownCluster`] if there is none of that name.
+    pub fn choose_cluster(&mut self, name: &str) -> Result<(), UnknownCluster> {
+        let names = self.clusters();
+        if !names.iter().any(|known| known == name) {
+            return Err(UnknownCluster {
+                name: name.to_owned(),
+                names,
+            });
+        }
+        for (stem, place) in [
+            ("describe-cluster", "/cluster/name"),
+            ("describe-nodegroup", "/nodegroup/clusterName"),
+            ("describe-fargate-profile", "/fargateProfile/clusterName"),
+        ] {
+            self.answers.retain(|key, answer| {
+                let own = answer.pointer(place).and_then(Value::as_str);
+                !is_of(key, stem) || own.is_none_or(|own| own == name)
+            });
+        }
+        Ok(())
+    }
+
     /// Answers of `STEM` and of every `STEM.ID`, sorted by stem.
     pub(crate) fn family<'a>(&'a self, stem: &'a str) -> impl Iterator<Item = Node<'a>> {
-        self.answers.iter().filter_map(move |(key, answer)| {
-            let rest = key.strip_prefix(stem)?;
-            (rest.is_empty() || rest.starts_with('.')).then(|| Node::file(key, answer))
-        })
+        self.answers
+            .iter()
+            .filter(move |(key, _)| is_of(key, stem))
+            .map(|(key, answer)| Node::file(key, answer))
     }
+}
+
+/// Whether a key is `STEM` or `STEM.ID`.
+fn is_of(key: &str, stem: &str) -> bool {
+    let rest = key.strip_prefix(stem);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// The snapshot does not describe the cluster that is meant.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("no cluster `{name}` in the snapshot, it has {}", described(names))]
+pub struct UnknownCluster {
+    /// The name that was asked for.
+    pub name: String,
+    /// Those that there are, sorted.
+    pub names: Vec<String>,
+}
+
+/// The names of clusters for an error.
+fn described(names: &[String]) -> String {
+    if names.is_empty() {
+        return "no `describe-cluster` at all".to_owned();
+    }
+    let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
 }
 
 impl From<Map<String, Value>> for Described {
@@ -100,6 +152,19 @@ impl From<Map<String, Value>> for Described {
             answers: answers.into_iter().collect(),
         }
     }
+}
+
+/// The field that says that an answer is one page of several: a token that is not empty.
+pub(crate) fn continuation(answer: &Value) -> Option<&'static str> {
+    let says_more = |value: Option<&Value>| match value {
+        None | Some(Value::Null) => false,
+        Some(Value::String(token)) => !token.is_empty(),
+        Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => true,
+    };
+    ["NextToken", "nextToken"]
+        .into_iter()
+        .find(|field| says_more(answer.get(field)))
+        .or_else(|| says_more(answer.pointer("/metadata/continue")).then_some("metadata.continue"))
 }
 
 /// Reads JSON text, refusing an object that has one key twice.

@@ -4,14 +4,16 @@
 //! into the gaps, and the thing stays, marked, so that flows which depend on it are unknown. A rule, an entry or a
 //! route is never dropped, since a dropped rule looks like a deny.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
 use thiserror::Error;
 
 use super::{Consequence, Gap, GapKind, Snapshot};
-use crate::describe::{Described, Fault, Node};
+use crate::describe::{ANSWERS, Answer, Described, Fault, Form, Need, Node};
 
 mod cluster;
+mod kind;
 mod kubernetes;
 mod link;
 mod network_acl;
@@ -37,11 +39,11 @@ pub struct Decoded {
 /// Answers that are no snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum DecodeError {
-    /// A file without which nothing can be said is absent.
-    #[error("`{stem}` is missing, write it with `aws ec2 {stem} --output json`")]
-    FileMissing {
-        /// Stem of the file.
-        stem: &'static str,
+    /// Answers without which nothing can be said are absent: all of them.
+    #[error("{}", missing_text(answers))]
+    FilesMissing {
+        /// The answers, in the order of the table.
+        answers: Vec<&'static Answer>,
     },
     /// A file is not the answer that its name says.
     #[error("`{stem}` has no {wanted}, it is not the answer of that command")]
@@ -50,6 +52,12 @@ pub enum DecodeError {
         stem: String,
         /// What the answer should have on top.
         wanted: String,
+    },
+    /// There are several clusters, and nobody said which is meant.
+    #[error("the snapshot has {} clusters, {}: name one with --cluster", names.len(), listed(names))]
+    SeveralClusters {
+        /// Their names, sorted.
+        names: Vec<String>,
     },
     /// A file is one page of several.
     #[error("`{stem}` is incomplete, it has a `{field}`: read the following pages, too")]
@@ -77,7 +85,9 @@ impl Snapshot {
             snapshot: Snapshot::default(),
             gaps: Vec::new(),
             groups_named: HashMap::new(),
+            objects: BTreeMap::new(),
         };
+        decoder.sort_by_kind();
         decoder.note_files();
         decoder.vpcs();
         decoder.subnets();
@@ -100,6 +110,30 @@ impl Snapshot {
             gaps,
         })
     }
+}
+
+/// Names every answer that is missing, and the commands that write them.
+fn missing_text(answers: &[&'static Answer]) -> String {
+    let stems: Vec<_> = answers.iter().map(|answer| answer.stem).collect();
+    let commands: Vec<_> = answers
+        .iter()
+        .map(|answer| answer.shown_command())
+        .collect();
+    let (are, them) = match answers {
+        [_] => ("is", "it"),
+        [] | [_, _, ..] => ("are", "them"),
+    };
+    format!(
+        "{} {are} missing, write {them} with {}",
+        listed(&stems),
+        listed(&commands)
+    )
+}
+
+/// Texts in backticks, with commas between them.
+fn listed(texts: &[impl fmt::Display]) -> String {
+    let texts: Vec<_> = texts.iter().map(|text| format!("`{text}`")).collect();
+    texts.join(", ")
 }
 
 /// A thing of an answer with its id; several descriptions of it only when they differ.
@@ -125,6 +159,8 @@ struct Decoder<'a> {
     gaps: Vec<Gap>,
     /// Names of security group rules by what they say.
     groups_named: HashMap<rule_names::RuleKey, String>,
+    /// Kubernetes objects by the stem of their kind; an answer without objects that is there has an empty list.
+    objects: BTreeMap<&'static str, Vec<Node<'a>>>,
 }
 
 impl<'a> Decoder<'a> {
@@ -149,20 +185,16 @@ impl<'a> Decoder<'a> {
     }
 
     fn note_files(&mut self) {
-        for (stem, consequence) in shape::OPTIONAL {
-            if self.described.family(stem).next().is_none() {
-                self.gaps.push(Gap {
-                    file: stem.to_owned(),
-                    path: String::new(),
-                    id: None,
-                    kind: GapKind::FileAbsent,
-                    consequence,
-                });
+        for answer in &ANSWERS {
+            if let Need::Optional(consequence) = answer.need
+                && !self.has(answer)
+            {
+                self.note_absent(answer.stem, consequence);
             }
         }
         for (stem, answer) in self.described.iter() {
-            let name = shape::command(stem);
-            if !shape::is_known(name) {
+            if Answer::of_stem(stem).is_none() {
+                let name = stem.split_once('.').map_or(stem, |(name, _)| name);
                 let kind = GapKind::UnknownWord {
                     found: name.to_owned(),
                 };
@@ -170,6 +202,27 @@ impl<'a> Decoder<'a> {
                 self.gaps.push(fault.gap(Consequence::None));
             }
         }
+    }
+
+    /// Whether an answer is in the snapshot: Kubernetes objects by their kind, wherever they stand.
+    fn has(&self, answer: &Answer) -> bool {
+        match answer.form {
+            Form::Objects { .. } => self.objects.contains_key(answer.stem),
+            Form::List { .. } | Form::ListOf { .. } | Form::Single { .. } | Form::Plain { .. } => {
+                self.described.family(answer.stem).next().is_some()
+            }
+        }
+    }
+
+    /// Notes that an answer is not in the snapshot.
+    fn note_absent(&mut self, stem: &str, consequence: Consequence) {
+        self.gaps.push(Gap {
+            file: stem.to_owned(),
+            path: String::new(),
+            id: None,
+            kind: GapKind::FileAbsent,
+            consequence,
+        });
     }
 
     /// The items of a list in all files of a stem; a list that is none was refused before.
@@ -192,7 +245,7 @@ impl<'a> Decoder<'a> {
         consequence: Consequence,
     ) -> (Vec<Item<'a>>, super::Completeness) {
         let mut completeness = super::Completeness::Complete;
-        let mut found: std::collections::BTreeMap<&'a str, Vec<Node<'a>>> = Default::default();
+        let mut found: BTreeMap<&'a str, Vec<Node<'a>>> = Default::default();
         for row in rows {
             match row.required(id_field) {
                 Ok(id) => {

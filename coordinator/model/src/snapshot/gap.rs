@@ -54,6 +54,11 @@ pub enum GapKind {
         /// The other thing.
         with: String,
     },
+    /// The API server answered with an error instead of objects.
+    Refused {
+        /// What it said.
+        message: String,
+    },
     /// The answer says that there is more.
     Truncated,
     /// A default stands in for what is not said.
@@ -96,6 +101,8 @@ pub enum Consequence {
     RulesNamedByPosition,
     /// Stale references count as fresh.
     StaleUnknown,
+    /// Interfaces are those that instances list; others may have any address and any group.
+    InterfacesFromInstances,
     /// Hosts are known from attachments alone.
     HostsFromAttachments,
     /// There is no cluster: no control plane, and all VPCs are equal.
@@ -133,6 +140,9 @@ impl Consequence {
             Self::RulesNamedByPosition => "rules are named by group and position",
             Self::StaleUnknown => {
                 "references count as fresh unless the rule or the peering says otherwise"
+            }
+            Self::InterfacesFromInstances => {
+                "interfaces are those that instances list: flows of control plane, Fargate and load balancers are unknown"
             }
             Self::HostsFromAttachments => "hosts are known from attachments alone",
             Self::NoCluster => "no control-plane interfaces are known, and all VPCs are equal",
@@ -173,6 +183,13 @@ impl fmt::Display for GapKind {
             }
             Self::Conflict => formatter.write_str("two descriptions contradict each other"),
             Self::Overlap { with } => write!(formatter, "overlaps `{}`", Printable(with)),
+            Self::Refused { message } => {
+                write!(
+                    formatter,
+                    "the API server answered with an error, `{}`",
+                    Printable(message)
+                )
+            }
             Self::Truncated => formatter.write_str("the answer says that there is more"),
             Self::Assumed { value } => write!(formatter, "assumed `{}`", Printable(value)),
         }

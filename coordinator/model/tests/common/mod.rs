@@ -48,6 +48,7 @@ pub(crate) const PCX: &str = "pcx-309d0e5b679a8a007";
 pub(crate) const TGW: &str = "tgw-a9d9ec8f03c31710a";
 
 /// A snapshot as JSON.
+#[derive(Clone)]
 pub(crate) struct World {
     answers: Map<String, Value>,
 }

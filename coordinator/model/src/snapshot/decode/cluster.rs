@@ -29,12 +29,15 @@ const FALSE: [&str; 6] = ["0", "f", "F", "FALSE", "false", "False"];
 
 impl<'a> Decoder<'a> {
     pub(super) fn cluster(&mut self) {
-        if let Some(answer) = self.described.get("describe-cluster") {
-            let file = Node::file("describe-cluster", answer);
-            self.snapshot.cluster = file
-                .field("cluster")
-                .and_then(|node| self.the_cluster(&node));
-        }
+        let rows = self
+            .described
+            .family("describe-cluster")
+            .filter_map(|file| file.field("cluster"))
+            .collect();
+        // Invariant: there is at most one name, several were refused before.
+        let (items, _) = self.things(rows, "name", Consequence::NoCluster);
+        let node = items.first().and_then(|item| item.descriptions.first());
+        self.snapshot.cluster = node.and_then(|node| self.the_cluster(node));
         let vpc = self
             .snapshot
             .cluster

@@ -45,20 +45,6 @@ impl<'a> Decoder<'a> {
         self.sort_objects();
     }
 
-    /// The objects of a file: the items of a list, or the one object that it is.
-    pub(super) fn objects(&mut self, stem: &'a str) -> Vec<Node<'a>> {
-        let mut objects = Vec::new();
-        for file in self.described.family(stem) {
-            if file.field("items").is_some() {
-                let items = self.read(file.list("items"), Consequence::NoKubernetes);
-                objects.extend(items.unwrap_or_default());
-            } else {
-                objects.push(file);
-            }
-        }
-        objects
-    }
-
     fn network_policy(&mut self, object: &Node<'a>) {
         let named = self.read(namespaced_name(object), Consequence::NoKubernetes);
         let Some((namespace, name)) = named else {

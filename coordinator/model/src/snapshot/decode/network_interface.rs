@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::shape::INTERFACES;
 use super::{Decoder, Item};
 use crate::describe::{Fault, Node};
 use crate::id::{InstanceId, NetworkInterfaceId, SecurityGroupId, SubnetId, VpcId};
@@ -64,7 +65,11 @@ impl<'a> Decoder<'a> {
     }
 
     pub(super) fn network_interfaces(&mut self) {
-        let rows = self.rows("describe-network-interfaces", "NetworkInterfaces");
+        let rows = if self.described.family(INTERFACES).next().is_some() {
+            self.rows(INTERFACES, "NetworkInterfaces")
+        } else {
+            self.interfaces_of_instances()
+        };
         let consequence = Consequence::InterfaceUnknown;
         let (items, mut completeness) = self.things(rows, "NetworkInterfaceId", consequence);
         for item in items {
@@ -79,6 +84,21 @@ impl<'a> Decoder<'a> {
         if completeness == Completeness::Incomplete {
             self.snapshot.addresses_read = Completeness::Incomplete;
         }
+    }
+
+    /// The interfaces that instances list, for a snapshot without the answer that has all of them. Whatever is not on an
+    /// instance is then not seen: an address without owner may have one, and a group may have more members.
+    fn interfaces_of_instances(&mut self) -> Vec<Node<'a>> {
+        self.note_absent(INTERFACES, Consequence::InterfacesFromInstances);
+        self.snapshot.addresses_read = Completeness::Incomplete;
+        let mut rows = Vec::new();
+        for reservation in self.rows("describe-instances", "Reservations") {
+            // Unreadable lists were noted with the instances.
+            for instance in reservation.list("Instances").unwrap_or_default() {
+                rows.extend(instance.list("NetworkInterfaces").unwrap_or_default());
+            }
+        }
+        rows
     }
 
     /// Marks an interface whose VPC is not that of its subnet.
