@@ -75,6 +75,10 @@ fn main() -> ExitCode {
                 queue::full_to_the_end,
             ),
             case(
+                "silence_of_a_queue_that_overflows_proves_nothing",
+                queue::overflowing,
+            ),
+            case(
                 "a_denied_flow_that_a_fifth_of_the_ports_passes_is_open",
                 ports::the_last_fifth_admitted,
             ),
