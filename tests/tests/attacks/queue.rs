@@ -161,7 +161,7 @@ fn crowd(socket: SocketAddr) -> io::Result<()> {
         let call = Socket::new(Domain::for_address(socket), Type::STREAM, None)?;
         call.set_nonblocking(true)?;
         match call.connect(&socket.into()) {
-            Err(error) if error.raw_os_error() != Some(Errno::EINPROGRESS as i32) => {
+            Err(error) if error.raw_os_error().map(Errno::from_raw) != Some(Errno::EINPROGRESS) => {
                 return Err(error);
             }
             Ok(()) | Err(_) => calls.push(call),
