@@ -35,6 +35,9 @@ pub(crate) struct Arguments {
     /// How long the token is valid, at most 720h
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = life)]
     ttl: Duration,
+    /// Makes it for one run alone, the one under way or the next with these credentials; later ones refuse it
+    #[arg(long)]
+    once: bool,
     /// Directory with ca.crt, ca.key and token.key, the same as for verify; made if there is none
     #[arg(long, value_name = "DIRECTORY", default_value = CREDENTIALS_DIRECTORY)]
     credentials: PathBuf,
@@ -69,7 +72,11 @@ fn token(arguments: &Arguments, now: SystemTime) -> Result<String, TokenFailure>
         kind: arguments.kind,
         addresses: &arguments.addresses,
     };
-    Ok(credentials.token(holder, now, arguments.ttl)?)
+    Ok(if arguments.once {
+        credentials.token_for_one_run(holder, now, arguments.ttl)?
+    } else {
+        credentials.token(holder, now, arguments.ttl)?
+    })
 }
 
 fn name(text: &str) -> Result<AgentName, InvalidAgentName> {
@@ -145,6 +152,8 @@ mod tests {
         let first = token(&arguments, now).unwrap();
         assert!(first.starts_with("rp1."), "{first}");
         assert_eq!(first, token(&arguments, now).unwrap());
+        arguments.once = true;
+        assert_ne!(first, token(&arguments, now).unwrap());
         assert!(directory.join("token.key").exists());
     }
 }

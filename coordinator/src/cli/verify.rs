@@ -13,7 +13,7 @@ use reachproof_kube::Entry;
 use reachproof_model::plan::Depth;
 use reachproof_model::snapshot::Snapshot;
 use reachproof_verify::audience::{ACCOUNTS, Account};
-use reachproof_verify::credentials::CA_CERTIFICATE_FILE;
+use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, end_run};
 use reachproof_verify::door::CONNECTIONS_PER_ADDRESS;
 use reachproof_verify::report::Allowed;
 use reachproof_verify::report::human::{Colour, Terminal, render, render_missing};
@@ -178,10 +178,12 @@ async fn run(arguments: &VerifyArguments) -> anyhow::Result<Report> {
         () = interrupted() => return Err(RunError::Interrupted.into()),
     };
     let reviewer = reviewer(arguments, &first).await?;
+    // Made only for a world that is there.
+    let credentials = Credentials::in_directory(&arguments.credentials, random.as_ref())?;
+    let once = credentials.run.clone();
     let config = RunConfig {
         snapshot: Arc::new(Begun::new(first, world)),
-        // Made only for a world that is there.
-        credentials: Credentials::in_directory(&arguments.credentials, random.as_ref())?,
+        credentials,
         reviewer,
         connections_per_address: arguments.connections_per_address,
         expected: expected(arguments.expect.as_deref())?,
@@ -203,13 +205,17 @@ async fn run(arguments: &VerifyArguments) -> anyhow::Result<Report> {
             SnapshotContent::Included
         },
         started_at: SystemTime::now(),
-        random,
+        random: random.clone(),
     };
     let listener = TcpListener::bind(arguments.listen)
         .await
         .with_context(|| format!("cannot listen on {}", arguments.listen))?;
     hint(&listener, &arguments.credentials);
     let report = reachproof_verify::run(config, listener, show, interrupted()).await;
+    // However the run ended, it is over.
+    if let Err(error) = end_run(&arguments.credentials, &once, random.as_ref()) {
+        eprintln!("tokens for this run alone stay good for the next: {error}");
+    }
     if let Err(RunError::NoAgents { missing, .. }) = &report {
         eprint!("{}", render_missing(missing, file_terminal()));
     }

@@ -23,7 +23,7 @@ use crate::connection::{Connection, Peer};
 use crate::door::{Door, Expected, Place, Seat};
 use crate::error::RunError;
 use crate::identity::{Authentication, Identity, Refusal};
-use crate::token::SignedTokens;
+use crate::token::{Purpose, SignedTokens};
 
 /// Largest message that is taken from an agent, in bytes (SECURITY E).
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
@@ -102,7 +102,11 @@ impl ControlConfig {
             connections_per_address,
             clock,
         } = settings;
-        let signed = SignedTokens::new(credentials.token_key, credentials.installation, clock);
+        let purpose = Purpose {
+            installation: credentials.installation,
+            run: credentials.run,
+        };
+        let signed = SignedTokens::new(credentials.token_key, purpose, clock);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut tls = rustls::ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])

@@ -28,7 +28,7 @@ pub const SERVER_NAME: &str = "reachproof-coordinator";
 /// How long a token is valid unless somebody says otherwise.
 pub const TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Length of what names an installation, in bytes before hexadecimal.
+/// Length of what names an installation or a run, in bytes before hexadecimal.
 const INSTALLATION_BYTES: usize = 16;
 
 /// Certificate of the CA, for agents.
@@ -37,6 +37,8 @@ pub const CA_CERTIFICATE_FILE: &str = "ca.crt";
 pub const CA_KEY_FILE: &str = "ca.key";
 /// Key that signs tokens; stays with the coordinator.
 pub const TOKEN_KEY_FILE: &str = "token.key";
+/// Names the run that is under way or comes next, for tokens that are good for one run alone. No secret.
+pub const RUN_FILE: &str = "run";
 /// Keeps the directory out of repositories.
 const IGNORE_FILE: &str = ".gitignore";
 
@@ -108,6 +110,8 @@ pub struct Credentials {
     pub token_key: TokenKey,
     /// Names these credentials in tokens: other credentials do not take them.
     pub installation: String,
+    /// Names the run that is under way or comes next; another one takes its place when it ends ([`end_run`]).
+    pub run: String,
     pub(crate) chain: Vec<CertificateDer<'static>>,
     pub(crate) key: PrivateKeyDer<'static>,
 }
@@ -142,10 +146,13 @@ impl Credentials {
         if let Some(path) = paths.into_iter().find(|path| !path.exists()) {
             return Err(CredentialsError::Incomplete { path });
         }
+        if !directory.join(RUN_FILE).exists() {
+            name_run(directory, random)?;
+        }
         load(directory)
     }
 
-    /// Makes the token of the agent that `agent` names, valid from `now` for `life`.
+    /// Makes the token of the agent that `agent` names, valid from `now` for `life`, for every run with these credentials.
     ///
     /// # Errors
     /// [`TokenError`] when no agent could use it.
@@ -155,16 +162,61 @@ impl Credentials {
         now: SystemTime,
         life: Duration,
     ) -> Result<String, TokenError> {
-        let issued = unix_s(now);
+        self.token_key.sign(&self.claims(agent, now, life))
+    }
+
+    /// The same for the run that is under way or comes next alone: once that is over, the token is refused.
+    ///
+    /// # Errors
+    /// As [`Self::token`].
+    pub fn token_for_one_run(
+        &self,
+        agent: TokenHolder<'_>,
+        now: SystemTime,
+        life: Duration,
+    ) -> Result<String, TokenError> {
         self.token_key.sign(&Claims {
+            run: Some(self.run.clone()),
+            ..self.claims(agent, now, life)
+        })
+    }
+
+    fn claims(&self, agent: TokenHolder<'_>, now: SystemTime, life: Duration) -> Claims {
+        let issued = unix_s(now);
+        Claims {
             name: agent.name.clone(),
             kind: agent.kind,
             addresses: agent.addresses.to_vec(),
             installation: self.installation.clone(),
+            run: None,
             issued_unix_s: issued,
             expires_unix_s: issued.saturating_add(life.as_secs()),
-        })
+        }
     }
+}
+
+/// Takes note that the run named `run` is over: what was signed for it alone is good for none that comes.
+///
+/// Does nothing if another run with the same credentials has ended since `run` was read.
+///
+/// # Errors
+/// [`CredentialsError`] when the directory cannot be read or written; then such tokens are good for one run more.
+pub fn end_run(directory: &Path, run: &str, random: &dyn Random) -> Result<(), CredentialsError> {
+    if read(&directory.join(RUN_FILE))?.trim() == run {
+        name_run(directory, random)?;
+    }
+    Ok(())
+}
+
+/// Draws the name of the next run. Whoever reads meanwhile gets the old name or the new one.
+fn name_run(directory: &Path, random: &dyn Random) -> Result<(), CredentialsError> {
+    let mut name = [0; INSTALLATION_BYTES];
+    random.fill(&mut name)?;
+    let (path, name) = (directory.join(RUN_FILE), hexadecimal(&name));
+    // Of two that draw at once, each has a file of its own.
+    let new = directory.join(format!(".{RUN_FILE}-{name}"));
+    write(&new, &name, 0o600)?;
+    fs::rename(&new, &path).map_err(|source| CredentialsError::Write { path, source })
 }
 
 /// The agent that a token is made for.
@@ -234,7 +286,7 @@ fn make(directory: &Path, random: &dyn Random) -> Result<(), CredentialsError> {
     )
 }
 
-/// Reads the three files and makes a server certificate.
+/// Reads the files and makes a server certificate.
 fn load(directory: &Path) -> Result<Credentials, CredentialsError> {
     let ca_certificate = read(&directory.join(CA_CERTIFICATE_FILE))?;
     let ca_key = read_private(&directory.join(CA_KEY_FILE))?;
@@ -250,6 +302,7 @@ fn load(directory: &Path) -> Result<Credentials, CredentialsError> {
         })?;
     Ok(Credentials {
         installation: installation(&ca_certificate),
+        run: read(&directory.join(RUN_FILE))?.trim().to_owned(),
         ca_certificate,
         token_key,
         chain,
@@ -364,6 +417,43 @@ mod tests {
         assert_eq!(mode(TOKEN_KEY_FILE), 0o600);
         assert_eq!(mode(CA_KEY_FILE), 0o600);
         assert_eq!(mode(CA_CERTIFICATE_FILE), 0o644);
+    }
+
+    #[test]
+    fn a_run_keeps_its_name_until_it_ends_and_nobody_else_ends_it() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("credentials");
+        let end = |run: &str| end_run(&directory, run, &SystemRandomness::default()).unwrap();
+        let first = taken(place.path()).unwrap().run;
+        assert_eq!(taken(place.path()).unwrap().run, first);
+        end(&first);
+        let second = taken(place.path()).unwrap().run;
+        assert_ne!(second, first);
+        end(&first);
+        assert_eq!(taken(place.path()).unwrap().run, second);
+        // Nothing is left of drawing names.
+        let files = fs::read_dir(&directory).unwrap().count();
+        assert_eq!(
+            files,
+            [
+                CA_CERTIFICATE_FILE,
+                CA_KEY_FILE,
+                TOKEN_KEY_FILE,
+                RUN_FILE,
+                IGNORE_FILE
+            ]
+            .len()
+        );
+    }
+
+    #[test]
+    fn credentials_without_the_name_of_a_run_get_one_and_stay_the_same() {
+        let place = tempfile::tempdir().unwrap();
+        let first = taken(place.path()).unwrap();
+        fs::remove_file(place.path().join("credentials").join(RUN_FILE)).unwrap();
+        let second = taken(place.path()).unwrap();
+        assert_eq!(token(&first), token(&second));
+        assert_ne!(first.run, second.run);
     }
 
     #[test]

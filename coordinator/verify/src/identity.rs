@@ -115,6 +115,11 @@ pub enum Refusal {
     /// The token was made for other credentials.
     #[error("the token is of another installation or run, make a new one with `reachproof token`")]
     Installation,
+    /// The token was made for one run, which is not the one under way.
+    #[error(
+        "the token was made for one run and that is over, make a new one with `reachproof token`"
+    )]
+    RunOver,
     /// The token begins later.
     #[error("the token is not yet valid, check the clocks")]
     NotYetValid,
@@ -168,30 +173,11 @@ pub enum Refusal {
 impl Refusal {
     /// Whether the token itself was wrong, so that guessing is to be slowed down.
     pub fn is_wrong_token(&self) -> bool {
-        match self {
-            Self::Entries
-            | Self::Scheme
-            | Self::Long
-            | Self::Malformed
-            | Self::Signature
-            | Self::Installation
-            | Self::NotYetValid
-            | Self::Expired
-            | Self::NotReviewed
-            | Self::NotAuthenticated
-            | Self::Account
-            | Self::Unbound
-            | Self::PodGone
-            | Self::PodForeign => true,
-            Self::PodNotReady
-            | Self::Differs { .. }
-            | Self::NotInSnapshot { .. }
-            | Self::NameTaken
-            | Self::Busy { .. } => false,
-        }
+        self.code() == Code::Unauthenticated
     }
 
-    /// gRPC code: `UNAVAILABLE` where the same token may be taken later, so that agents do not give up.
+    /// gRPC code: `UNAUTHENTICATED` for a wrong token, `UNAVAILABLE` where the same token may be taken later, so that agents do
+    /// not give up.
     const fn code(&self) -> Code {
         match self {
             Self::Entries
@@ -200,6 +186,7 @@ impl Refusal {
             | Self::Malformed
             | Self::Signature
             | Self::Installation
+            | Self::RunOver
             | Self::NotYetValid
             | Self::Expired
             | Self::NotReviewed

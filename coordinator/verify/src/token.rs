@@ -41,6 +41,8 @@ pub struct Claims {
     pub addresses: Vec<IpAddr>,
     /// The credentials for which the token was made.
     pub installation: String,
+    /// The one run for which it was made; absent if it is good for every run with these credentials.
+    pub run: Option<String>,
     /// From when it is valid, in seconds since 1970.
     pub issued_unix_s: u64,
     /// Until when, in seconds since 1970.
@@ -55,6 +57,8 @@ struct Payload {
     kind: Kind,
     addresses: Vec<IpAddr>,
     installation: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    run: Option<String>,
     issued: u64,
     expires: u64,
 }
@@ -142,16 +146,25 @@ impl TokenKey {
 #[derive(Debug)]
 pub struct SignedTokens {
     key: TokenKey,
-    installation: String,
+    purpose: Purpose,
     clock: Clock,
 }
 
+/// What tokens are made for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Purpose {
+    /// Names the credentials.
+    pub installation: String,
+    /// Names the run that is under way: tokens for another one alone are not taken.
+    pub run: String,
+}
+
 impl SignedTokens {
-    /// Takes tokens that `key` signed for `installation`, by `clock`.
-    pub fn new(key: TokenKey, installation: String, clock: Clock) -> Self {
+    /// Takes tokens that `key` signed for `purpose`, by `clock`.
+    pub fn new(key: TokenKey, purpose: Purpose, clock: Clock) -> Self {
         Self {
             key,
-            installation,
+            purpose,
             clock,
         }
     }
@@ -162,8 +175,11 @@ impl SignedTokens {
     /// [`Refusal`] with the reason.
     pub fn authenticate(&self, token: &str) -> Result<Identity, Refusal> {
         let claims = self.key.open(token)?;
-        if claims.installation != self.installation {
+        if claims.installation != self.purpose.installation {
             return Err(Refusal::Installation);
+        }
+        if claims.run.is_some_and(|run| run != self.purpose.run) {
+            return Err(Refusal::RunOver);
         }
         let now = self.clock.unix_s();
         if claims.issued_unix_s > now.saturating_add(CLOCK_SKEW_MAX.as_secs()) {
@@ -223,6 +239,7 @@ impl From<&Claims> for Payload {
             },
             addresses: claims.addresses.clone(),
             installation: claims.installation.clone(),
+            run: claims.run.clone(),
             issued: claims.issued_unix_s,
             expires: claims.expires_unix_s,
         }
@@ -244,6 +261,7 @@ impl TryFrom<Payload> for Claims {
             kind: AgentKind::from(payload.kind),
             addresses,
             installation: payload.installation,
+            run: payload.run,
             issued_unix_s: payload.issued,
             expires_unix_s: payload.expires,
         })
@@ -321,6 +339,7 @@ pub(crate) mod tests {
             kind: AgentKind::Node,
             addresses: vec!["10.0.1.20".parse().unwrap()],
             installation: "here".to_owned(),
+            run: None,
             issued_unix_s: NOW,
             expires_unix_s: NOW + 60,
         }
@@ -328,7 +347,11 @@ pub(crate) mod tests {
 
     pub(crate) fn signed() -> SignedTokens {
         let now = UNIX_EPOCH + Duration::from_secs(NOW);
-        SignedTokens::new(key(), "here".to_owned(), Clock::starting(now))
+        let purpose = Purpose {
+            installation: "here".to_owned(),
+            run: "now".to_owned(),
+        };
+        SignedTokens::new(key(), purpose, Clock::starting(now))
     }
 
     fn answer(claims: &Claims) -> Result<Identity, Refusal> {
@@ -372,6 +395,13 @@ pub(crate) mod tests {
                 },
                 Refusal::Installation,
             ),
+            (
+                Claims {
+                    run: Some("before".to_owned()),
+                    ..claims()
+                },
+                Refusal::RunOver,
+            ),
         ] {
             assert_eq!(answer(&change), Err(refusal));
         }
@@ -380,6 +410,11 @@ pub(crate) mod tests {
             ..claims()
         };
         assert!(answer(&ahead).is_ok());
+        let for_this_run = Claims {
+            run: Some("now".to_owned()),
+            ..claims()
+        };
+        assert!(answer(&for_this_run).is_ok());
     }
 
     #[test]

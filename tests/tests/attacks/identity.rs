@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use reachproof_lab::world::World;
 use reachproof_model::plan::Depth;
 use reachproof_tests::agents::{AgentProgram, Agents};
@@ -24,11 +25,16 @@ use crate::rogue::Rogue;
 /// Wait for agents where some never come.
 const WAIT_IN_VAIN: Duration = Duration::from_secs(8);
 
-/// Makes a token by the binary, as an operator does.
-fn token(stage: &Stage, name: &str, addresses: &[IpAddr]) -> Result<String, Box<dyn Error>> {
+/// Makes a token by the binary, as an operator does, with `more` arguments.
+fn token(
+    stage: &Stage,
+    name: &str,
+    addresses: &[IpAddr],
+    more: &[&str],
+) -> Result<String, Box<dyn Error>> {
     let mut command = Command::new(binary("reachproof")?);
     command.args(["token", "--name", name, "--kind", "node", "--credentials"]);
-    command.arg(stage.credentials());
+    command.arg(stage.credentials()).args(more);
     for address in addresses {
         command.arg("--address").arg(address.to_string());
     }
@@ -47,7 +53,7 @@ fn start_claiming(
     addresses: &[IpAddr],
 ) -> Result<Started, Box<dyn Error>> {
     let file = play.stage.log(&format!("{name}.token"));
-    fs::write(&file, token(&play.stage, name, addresses)?)?;
+    fs::write(&file, token(&play.stage, name, addresses, &[])?)?;
     let program = binary("reachproof-agent")?;
     let mut command = play.stage.lab.command(endpoint, program.as_os_str())?;
     command
@@ -162,6 +168,35 @@ pub(crate) fn seven_greetings() -> CaseResult {
     }
     if !said.contains("refused") && !said.contains("differs") {
         return Err(format!("the coordinator says nothing of it: {said}").into());
+    }
+    Ok(())
+}
+
+/// A token for one run alone comes back in the next run with the same credentials; one for all of them is taken.
+pub(crate) fn finished_run() -> CaseResult {
+    let stage = Stage::up(&World::builtin("default")?)?;
+    let program = binary("reachproof")?;
+    let mut places = stage.expanded.agents.iter();
+    let place = places.find(|place| place.endpoint == "node-1");
+    let place = place.ok_or("the world has no node-1")?;
+    let made = |more: &[&str]| token(&stage, &place.endpoint, &place.addresses, more);
+    let (once, lasting) = (made(&["--once"])?, made(&[])?);
+    let mut answers = Vec::new();
+    let mut said = String::new();
+    for _ in 0..2 {
+        let (coordinator, dial) = Coordinator::start(&stage, &program, WAIT)?;
+        for token in [&once, &lasting] {
+            let answer = Rogue::at(&dial, token)?.greet(place);
+            answers.push(answer.map_or_else(|status| status, |_link| "taken".to_owned()));
+        }
+        coordinator.signal(Signal::SIGTERM)?;
+        said = coordinator.end()?.1;
+    }
+    let over = "the token was made for one run and that is over";
+    let is_refused = answers.get(2).is_some_and(|answer| answer.contains(over));
+    answers.remove(2);
+    if !is_refused || answers != ["taken"; 3] || !said.contains(over) {
+        return Err(format!("refused: {is_refused}, others {answers:?}; {said}").into());
     }
     Ok(())
 }

@@ -100,6 +100,10 @@ fn main() -> ExitCode {
             ),
             case("one_token_is_good_for_one_agent", identity::seven_greetings),
             case(
+                "a_token_of_a_finished_run_is_refused",
+                identity::finished_run,
+            ),
+            case(
                 "addresses_that_no_interface_has_are_refused",
                 identity::strange_addresses,
             ),

@@ -137,6 +137,7 @@ impl Site {
             kind: AgentKind::Node,
             addresses: vec![address],
             installation: self.installation.clone(),
+            run: None,
             issued_unix_s: 0,
             expires_unix_s: 3_600,
         };
