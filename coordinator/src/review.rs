@@ -44,7 +44,9 @@ pub(crate) async fn reviewer(
             .collect(),
         label: (INSTANCE_LABEL.to_owned(), RELEASE.to_owned()),
     };
-    Ok(Arc::new(Reviewer(TokenReviewer::new(server, rules))))
+    let mut reviewer = TokenReviewer::new(server, rules);
+    reviewer.learn_issuer().await;
+    Ok(Arc::new(Reviewer(reviewer)))
 }
 
 /// The API server as a witness.
@@ -78,7 +80,9 @@ fn identity(pod: AgentPod) -> Result<Identity, Refusal> {
 fn refusal(refusal: TokenRefusal) -> Refusal {
     match refusal {
         TokenRefusal::Malformed => Refusal::Malformed,
-        TokenRefusal::Audience | TokenRefusal::NotAuthenticated => Refusal::NotAuthenticated,
+        TokenRefusal::Issuer | TokenRefusal::Audience | TokenRefusal::NotAuthenticated => {
+            Refusal::NotAuthenticated
+        }
         TokenRefusal::NotYetValid => Refusal::NotYetValid,
         TokenRefusal::Expired => Refusal::Expired,
         TokenRefusal::Account => Refusal::Account,

@@ -33,6 +33,9 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How far the clocks of API server and coordinator may be apart.
 const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
 
+/// Where an API server says whose tokens it signs; accounts that may not read it are told nothing.
+const DISCOVERY: &str = "/.well-known/openid-configuration";
+
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
 const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
@@ -83,6 +86,9 @@ pub enum TokenRefusal {
     /// It is not a service-account token.
     #[error("the token is malformed")]
     Malformed,
+    /// Another issuer's than the API server.
+    #[error("the token is of another issuer")]
+    Issuer,
     /// It is made for somebody else.
     #[error("the token is made for another audience")]
     Audience,
@@ -129,6 +135,8 @@ pub struct ReviewCounts {
 pub struct TokenReviewer {
     server: ApiServer,
     rules: AgentRules,
+    /// Who issues tokens here; absent where the API server does not tell: then it is for the review to say.
+    issuer: Option<String>,
     in_flight: Semaphore,
     memory: Mutex<Memory>,
 }
@@ -158,6 +166,7 @@ impl TokenReviewer {
         Self {
             server,
             rules,
+            issuer: None,
             in_flight: Semaphore::new(REVIEWS_IN_FLIGHT_MAX),
             memory: Mutex::new(Memory {
                 good: Cache::default(),
@@ -167,6 +176,18 @@ impl TokenReviewer {
                 counts: ReviewCounts::default(),
             }),
         }
+    }
+
+    /// Asks the API server whose tokens it signs, so that those of others are refused without a review from now on.
+    ///
+    /// An API server that does not tell, or not this account, changes nothing.
+    pub async fn learn_issuer(&mut self) {
+        let asked = self.server.ask(&Question::get(DISCOVERY)).await;
+        let issuer = match asked.map(|asked| asked.answer) {
+            Ok(Answer::Whole(configuration)) => text(&configuration, "/issuer").to_owned(),
+            Ok(Answer::Denied(_) | Answer::Missing | Answer::Expired) | Err(_) => String::new(),
+        };
+        self.issuer = (!issuer.is_empty()).then_some(issuer);
     }
 
     /// Gives the pod whose agent holds `token`, at `now`.
@@ -195,6 +216,10 @@ impl TokenReviewer {
     /// Refuses without a question what can only be refused; gives how long the token says that it is valid.
     fn precheck(&self, token: &str, now: SystemTime) -> Result<Duration, TokenRefusal> {
         let claims = claims(token).ok_or(TokenRefusal::Malformed)?;
+        let issuer = claims.get("iss").and_then(Value::as_str);
+        if self.issuer.is_some() && issuer != self.issuer.as_deref() {
+            return Err(TokenRefusal::Issuer);
+        }
         let audience = claims.get("aud").ok_or(TokenRefusal::Audience)?;
         let is_ours = |audience: &Value| audience.as_str() == Some(&self.rules.audience);
         let several = audience.as_array();

@@ -15,6 +15,8 @@ use crate::support::{Fake, Reply};
 
 const AUDIENCE: &str = "reachproof/demo/reachproof/reachproof";
 
+const ISSUER: &str = "https://issuer.example/id/1";
+
 /// Seconds since 1970 at which the tests take place.
 const NOW: u64 = 1_800_000_000;
 
@@ -45,7 +47,7 @@ fn token(claims: &Value) -> String {
 
 fn claims() -> Value {
     json!({
-        "aud": [AUDIENCE], "exp": NOW + 600, "nbf": NOW,
+        "iss": ISSUER, "aud": [AUDIENCE], "exp": NOW + 600, "nbf": NOW,
         "kubernetes.io": {"pod": {"name": "agent-1", "uid": "uid-1"}},
     })
 }
@@ -165,6 +167,49 @@ async fn what_the_token_says_of_itself_can_only_refuse_it_and_costs_no_review() 
         assert_eq!(reviewer.review(&token, now()).await, Err(refusal));
     }
     assert_eq!(reviewer.counts().reviews, 0);
+}
+
+/// A reviewer that asked who issues tokens, of an API server that answers so.
+async fn informed(discovery: Reply) -> (Fake, TokenReviewer) {
+    let fake = Fake::start(move |path, _| match path {
+        path if path.ends_with("/version") => Reply::ok(json!({"gitVersion": "v1.36.0"})),
+        path if path.contains("/openid-configuration") => discovery.clone(),
+        path if path.contains("/tokenreviews") => Reply::ok(review()),
+        path if path.contains("/pods/agent-1") => Reply::ok(pod()),
+        path if path.contains("/nodes/node-1") => Reply::ok(node()),
+        _ => Reply::status(404, "not found"),
+    })
+    .await;
+    let mut reviewer = TokenReviewer::new(fake.connect().await, rules());
+    reviewer.learn_issuer().await;
+    (fake, reviewer)
+}
+
+#[tokio::test]
+async fn a_token_of_another_issuer_costs_no_review_where_the_api_server_names_its_own() {
+    let other = |issuer: Value| {
+        let mut claims = claims();
+        claims["iss"] = issuer;
+        token(&claims)
+    };
+    let (_fake, reviewer) = informed(Reply::ok(json!({"issuer": ISSUER}))).await;
+    for issuer in [json!("https://issuer.example/id/2"), json!(""), Value::Null] {
+        let refused = reviewer.review(&other(issuer), now()).await;
+        assert_eq!(refused, Err(TokenRefusal::Issuer));
+    }
+    assert_eq!(reviewer.counts().reviews, 0);
+    assert!(reviewer.review(&token(&claims()), now()).await.is_ok());
+
+    for silent in [
+        Reply::status(403, "no"),
+        Reply::status(404, "no"),
+        Reply::ok(json!({})),
+    ] {
+        let (_fake, reviewer) = informed(silent).await;
+        let left_to_the_review = reviewer.review(&other(json!("elsewhere")), now()).await;
+        assert!(left_to_the_review.is_ok());
+        assert_eq!(reviewer.counts().reviews, 1);
+    }
 }
 
 #[tokio::test]
