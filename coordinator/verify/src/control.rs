@@ -14,6 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataMap;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, warn};
@@ -23,6 +24,7 @@ use crate::connection::{Connection, Peer};
 use crate::door::{Door, Expected, Place, Seat};
 use crate::error::RunError;
 use crate::identity::{Authentication, Identity, Refusal};
+use crate::refused::{Refused, RefusedList};
 use crate::token::{Purpose, SignedTokens};
 
 /// Largest message that is taken from an agent, in bytes (SECURITY E).
@@ -87,13 +89,14 @@ pub struct ControlConfig {
 impl ControlConfig {
     /// Takes TLS 1.3 with the certificate of the credentials, and agents whose identity is known; streams go to `arrivals`.
     ///
-    /// There is room for as many as are `expected`.
+    /// There is room for as many as are `expected`; who has no identity is put on the list of those who were `refused`.
     ///
     /// # Errors
     /// [`RunError::Tls`] when rustls does not take the certificate.
     pub fn new(
         settings: EntrySettings,
         expected: Expected,
+        refused: RefusedList,
         arrivals: mpsc::Sender<Arrival>,
     ) -> Result<Self, RunError> {
         let EntrySettings {
@@ -122,6 +125,7 @@ impl ControlConfig {
             door: Door::new(expected, connections_per_address),
             service: Attach {
                 authentication: Authentication::new(signed, reviewer),
+                refused,
                 arrivals,
             },
         })
@@ -217,6 +221,7 @@ async fn shake_hands(stream: TcpStream, tls: TlsAcceptor) -> io::Result<TlsStrea
 /// The service `Control`: finds out who the agent is and hands the stream over.
 struct Attach {
     authentication: Authentication,
+    refused: RefusedList,
     arrivals: mpsc::Sender<Arrival>,
 }
 
@@ -233,7 +238,7 @@ impl Control for Attach {
             .authentication
             .authenticate(request.metadata())
             .await
-            .inspect_err(|refusal| note(peer.as_ref(), refusal))?;
+            .inspect_err(|refusal| self.note(request.metadata(), peer.as_ref(), refusal))?;
         let (outgoing, messages) = mpsc::channel(OUTGOING_MESSAGES_MAX);
         let arrival = Arrival {
             identity,
@@ -250,11 +255,22 @@ impl Control for Attach {
     }
 }
 
-/// Takes note of an agent that is not let in.
-fn note(peer: Option<&Peer>, refusal: &Refusal) {
-    let remote = peer.map(|peer| tracing::field::display(peer.remote));
-    warn!(remote, %refusal, "agent refused");
-    if let (true, Some(peer)) = (refusal.is_wrong_token(), peer) {
-        peer.ticket.wrong_token(Instant::now());
+impl Attach {
+    /// Takes note of an agent that is not let in.
+    fn note(&self, metadata: &MetadataMap, peer: Option<&Peer>, refusal: &Refusal) {
+        let name = self.authentication.name(metadata);
+        let agent = name.as_ref().map(tracing::field::display);
+        let remote = peer.map(|peer| tracing::field::display(peer.remote));
+        warn!(agent, remote, %refusal, "agent refused");
+        if let (true, Some(peer)) = (refusal.is_wrong_token(), peer) {
+            peer.ticket.wrong_token(Instant::now());
+        }
+        if !refusal.is_passing() {
+            self.refused.note(Refused {
+                name,
+                from: peer.map(|peer| peer.remote.ip().to_canonical()),
+                reason: refusal.to_string(),
+            });
+        }
     }
 }

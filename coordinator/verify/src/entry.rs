@@ -34,7 +34,7 @@ pub async fn run(
     let fleet = Fleet::new(listener.local_addr().map_err(RunError::Listener)?);
     let (world, entry, order) = config.into_parts();
     let (arrive, arrivals) = mpsc::channel(ARRIVALS_MAX);
-    let control = ControlConfig::new(entry, fleet.expected(), arrive)?;
+    let control = ControlConfig::new(entry, fleet.expected(), fleet.refused(), arrive)?;
     let (stop, stopped) = oneshot::channel::<()>();
     let server = serve(listener, control, async {
         // An error is the sender dropped: the run is over as well.

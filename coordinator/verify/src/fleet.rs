@@ -16,6 +16,7 @@ use tonic::{Code, Status, Streaming};
 use crate::control::Arrival;
 use crate::door::{Expected, HELLO_TIMEOUT};
 use crate::inbox::{Inbox, Inboxes};
+use crate::refused::RefusedList;
 use crate::registry::{Caller, Registry, StreamId};
 use crate::territory::Territory;
 
@@ -57,6 +58,11 @@ impl Fleet {
     /// How many agents are expected, for whoever keeps the door.
     pub fn expected(&self) -> Expected {
         self.expected.clone()
+    }
+
+    /// Those who are not let in, for whoever refuses somebody.
+    pub fn refused(&self) -> RefusedList {
+        self.registry().refused().clone()
     }
 
     /// Takes note of the world that runs are about: an agent must have its addresses there. Those that have not are sent

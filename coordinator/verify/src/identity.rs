@@ -176,6 +176,11 @@ impl Refusal {
         self.code() == Code::Unauthenticated
     }
 
+    /// Whether it may pass by itself, so that the same agent may be let in soon.
+    pub fn is_passing(&self) -> bool {
+        self.code() == Code::Unavailable
+    }
+
     /// gRPC code: `UNAUTHENTICATED` for a wrong token, `UNAVAILABLE` where the same token may be taken later, so that agents do
     /// not give up.
     const fn code(&self) -> Code {
@@ -251,6 +256,13 @@ impl Authentication {
             Some(reviewer) => reviewer.authenticate(token).await,
             None => Err(Refusal::NotReviewed),
         }
+    }
+}
+
+impl Authentication {
+    /// The name of a sender who is refused, as far as it is shown: by a token that was signed here.
+    pub fn name(&self, metadata: &MetadataMap) -> Option<AgentName> {
+        self.signed.name(bearer(metadata).ok()?)
     }
 }
 

@@ -72,6 +72,7 @@ pub mod door;
 pub mod fleet;
 pub mod identity;
 pub mod inbox;
+pub mod refused;
 pub mod registry;
 pub mod territory;
 pub mod token;

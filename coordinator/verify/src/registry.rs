@@ -18,6 +18,7 @@ use crate::control::Outgoing;
 use crate::door::Seat;
 use crate::identity::{Identity, Refusal};
 use crate::inbox::{Letter, Receipt};
+use crate::refused::{Refused, RefusedList};
 use crate::territory::Territory;
 use crate::wire::observations::attempts;
 use crate::wire::signs::{beat, drops};
@@ -115,6 +116,7 @@ pub struct Registry {
     streams: BTreeMap<StreamId, Stream>,
     /// Where agents may be; absent until a world was read.
     territory: Option<Territory>,
+    refused: RefusedList,
 }
 
 /// One open stream.
@@ -130,6 +132,11 @@ impl Registry {
     /// The agents, by name.
     pub fn members(&self) -> &BTreeMap<AgentName, Member> {
         &self.members
+    }
+
+    /// Those who were not let in.
+    pub fn refused(&self) -> &RefusedList {
+        &self.refused
     }
 
     /// Whether `agent` has a live stream.
@@ -231,7 +238,13 @@ impl Registry {
         }
         for (name, refusal) in away {
             warn!(agent = %name, %refusal, "agent sent away");
-            if let Some(link) = self.members.remove(&name).and_then(|member| member.link) {
+            let member = self.members.remove(&name);
+            self.refused.note(Refused {
+                name: Some(name),
+                from: member.as_ref().and_then(|member| member.remote),
+                reason: refusal.to_string(),
+            });
+            if let Some(link) = member.and_then(|member| member.link) {
                 self.streams.remove(&link.stream);
                 drop(link.outgoing.try_send(Err(refusal.into())));
             }
@@ -259,11 +272,11 @@ impl Registry {
             // The stream was ended here and its last messages are still under way.
             (None, _) => Ok(None),
             (Some(Stream::New(caller)), Body::Hello(hello)) => {
-                let greeting = Greeting::try_from(hello).map_err(|error| refusal(&error))?;
-                let identity = &caller.identity;
-                self.admits(identity, &greeting).inspect_err(
-                    |refusal| warn!(agent = %identity.name, remote = ?caller.remote, %refusal, "agent refused"),
-                )?;
+                let greeting =
+                    Greeting::try_from(hello).inspect_err(|error| self.note(caller, error));
+                let greeting = greeting.map_err(|error| refusal(&error))?;
+                let admitted = self.admits(&caller.identity, &greeting);
+                admitted.inspect_err(|refusal| self.note(caller, refusal))?;
                 Ok(self.greet(stream, greeting, now).map(unreceipted))
             }
             (Some(Stream::New(_)), _) => {
@@ -277,6 +290,17 @@ impl Registry {
                 self.report(name, body, now)
             }
         }
+    }
+
+    /// Takes note of an agent that is not let in.
+    fn note(&self, caller: &Caller, reason: &impl ToString) {
+        let (agent, reason) = (&caller.identity.name, reason.to_string());
+        warn!(%agent, remote = ?caller.remote, reason, "agent refused");
+        self.refused.note(Refused {
+            name: Some(agent.clone()),
+            from: caller.remote,
+            reason,
+        });
     }
 
     /// Whether an agent may come in: it is who it says, where agents may be, and nobody else has its name.

@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::inventory::MissingAgent;
+use crate::refused::RefusedAgents;
 
 pub use coverage::{Coverage, LIMITS, RuleCoverage};
 
@@ -102,6 +103,8 @@ pub struct Agents {
     pub missing: Vec<MissingAgent>,
     /// Those that were left out, because another one claims their address.
     pub conflicts: Vec<AddressConflict>,
+    /// Those that were not let in.
+    pub refused: RefusedAgents,
 }
 
 /// One agent that took part.

@@ -99,6 +99,7 @@ pub async fn run(
             void,
             missing: missing(&order.expected, snapshot, &roster, fleet.address()),
             conflicts: roster.conflicts().to_vec(),
+            refused: fleet.refused().so_far(),
         },
         stability,
         snapshot: snapshot_record(&worlds.before.described, order.content),

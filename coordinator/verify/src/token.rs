@@ -169,6 +169,11 @@ impl SignedTokens {
         }
     }
 
+    /// The agent that `token` names, if it was signed here, whether or not it is valid.
+    pub fn name(&self, token: &str) -> Option<AgentName> {
+        self.key.open(token).ok().map(|claims| claims.name)
+    }
+
     /// Gives the holder of `token` its identity.
     ///
     /// # Errors

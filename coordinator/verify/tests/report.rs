@@ -10,16 +10,21 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use fake::{Agent, Coordinator, Fate, Habit, Network, coordinator, coordinator_over, schema};
+use fake::{
+    Agent, Coordinator, Fate, Habit, Network, attach, bearer, coordinator, coordinator_over, hello,
+    schema,
+};
 use reachproof_model::describe::Described;
 use reachproof_model::expectation::ExpectationState;
 use reachproof_model::finding::FindingKind;
+use reachproof_proto::v1::agent_message::Body;
 use reachproof_verify::Report;
 use reachproof_verify::report::Allowed;
 use reachproof_verify::report::human::{Colour, Terminal, render};
 use reachproof_verify::report::json;
 use reachproof_verify::source::{WorldError, WorldReading, WorldSource, read};
 use serde_json::{Value, json};
+use tonic::Code;
 
 mod fake;
 
@@ -105,6 +110,43 @@ async fn a_report_is_as_its_schema_says_and_the_schema_refuses_what_is_not() {
         let mut bad = report.clone();
         spoil(&mut bad);
         assert!(!validator.is_valid(&bad), "spoil {index}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_refused_is_named_as_far_as_a_token_shows_it() {
+    let coordinator = coordinator("A01", 3).await;
+    let site = &coordinator.site;
+    let address = "10.0.1.20".parse().unwrap();
+    for _ in 0..2 {
+        let refused = attach(site, &["Bearer whatever".to_owned()]).await;
+        assert_eq!(refused.err().unwrap().code(), Code::Unauthenticated);
+    }
+    let expired = site.token_until("late", address, 0);
+    let refused = attach(site, &[format!("Bearer {expired}")]).await;
+    assert_eq!(refused.err().unwrap().code(), Code::Unauthenticated);
+    let mut liar = attach(site, &bearer(site, "liar", address)).await.unwrap();
+    liar.say(Body::Hello(hello("n1", address, 1))).await;
+    let refused = liar.receive.message().await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+
+    let report = report_of(coordinator).await;
+    let json: Value = serde_json::from_str(&json::render(&report).unwrap()).unwrap();
+    assert!(jsonschema::is_valid(&schema(), &json));
+    let of = |name: Value, reason: &str, times: u64| json!({"name": name, "from": "127.0.0.1", "reason": reason, "times": times});
+    let expected = json!({"listed": [
+        of(Value::Null, "the token is malformed", 2),
+        of(json!("late"), "the token has expired, make a new one with `reachproof token`", 1),
+        of(json!("liar"), "hello differs from the identity in `agent`", 1),
+    ], "more": 0});
+    assert_eq!(json["agents"]["refused"], expected);
+    let text = render(&report, PAGE);
+    for line in [
+        "Agents that were refused",
+        "  somebody without a name from 127.0.0.1, 2 times: the token is malformed",
+        "  liar from 127.0.0.1, once: hello differs from the identity in `agent`",
+    ] {
+        assert!(text.lines().any(|one| one == line), "{line}: {text}");
     }
 }
 

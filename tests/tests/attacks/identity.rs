@@ -219,6 +219,18 @@ pub(crate) fn strange_addresses() -> CaseResult {
     if present.contains("\"strange-") {
         return Err(format!("somebody without an interface is present: {present}").into());
     }
+    let refused = ended.report.pointer("/agents/refused/listed");
+    let mut refused = refused.and_then(Value::as_array).into_iter().flatten();
+    let is_named = refused.any(|one| {
+        let says = |field: &str, word: &str| {
+            let text = one.get(field).and_then(Value::as_str);
+            text.is_some_and(|text| text.contains(word))
+        };
+        says("name", "strange-2") && says("reason", "10.0.1.77")
+    });
+    if !is_named {
+        return Err("the report does not name who was refused".into());
+    }
     for address in strange {
         let address: IpAddr = address.parse()?;
         let mut flows = ended.findings.iter().map(|finding| &finding.flow);

@@ -14,6 +14,7 @@ use reachproof_model::net::Printable;
 use reachproof_model::observation::Implausible;
 
 use crate::inventory::{Explanation, MissingAgent};
+use crate::refused::{RefusedAgents, RefusedTimes};
 use crate::report::{Report, VoidAgent};
 
 use coverage::coverage;
@@ -223,6 +224,7 @@ fn examples(report: &Report, page: &mut Page) {
 fn agents(report: &Report, page: &mut Page) {
     let agents = &report.agents;
     void_agents(&agents.void, page);
+    refused_agents(&agents.refused, page);
     if agents.absent() == 0 && agents.conflicts.is_empty() {
         return;
     }
@@ -262,6 +264,29 @@ fn void_agents(void: &[VoidAgent], page: &mut Page) {
             milliseconds(by)
         );
         page.text(2, &line);
+    }
+}
+
+/// Agents that were not let in.
+fn refused_agents(refused: &RefusedAgents, page: &mut Page) {
+    if refused.listed.is_empty() {
+        return;
+    }
+    page.heading("Agents that were refused");
+    for RefusedTimes { refused, times } in &refused.listed {
+        let name = refused.name.as_ref().map(ToString::to_string);
+        let name = name.unwrap_or_else(|| "somebody without a name".to_owned());
+        let from = refused.from.map(|from| format!(" from {from}"));
+        let (from, reason) = (from.unwrap_or_default(), Printable(&refused.reason));
+        let times = if *times == 1 {
+            "once".to_owned()
+        } else {
+            format!("{times} times")
+        };
+        page.text(2, &format!("{}{from}, {times}: {reason}", Printable(&name)));
+    }
+    if refused.more > 0 {
+        page.text(2, &format!("and {} more refusals", refused.more));
     }
 }
 
