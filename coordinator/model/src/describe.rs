@@ -11,10 +11,21 @@ use serde_json::{Map, Number, Value};
 use thiserror::Error;
 
 pub use answer::{ANSWERS, Answer, Each, Form, Need};
+pub use merge::{HeldTwice, merge};
+pub use name::{Candidacy, STDIN, candidacy};
 pub(crate) use node::{Fault, Node};
+pub use refusal::{Nature, Refusal};
+pub use sort::{Piece, sort};
+pub use text::documents;
 
 mod answer;
+mod known;
+mod merge;
+mod name;
 mod node;
+mod refusal;
+mod sort;
+mod text;
 
 /// Deepest nesting that is read: answers have less than twenty levels, and a reader must not run out of stack.
 const DEPTH_MAX: usize = 100;

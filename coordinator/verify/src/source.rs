@@ -4,13 +4,21 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use reachproof_model::describe::{Described, InvalidJson, parse};
+use reachproof_model::describe::{
+    Candidacy, Described, HeldTwice, Piece, Refusal, STDIN, UnknownCluster, candidacy, documents,
+    merge, sort,
+};
+use reachproof_model::net::Printable;
 use reachproof_model::stability::Passing;
-use serde_json::{Map, Value};
 use thiserror::Error;
+
+mod bytes;
 
 /// Largest file that is read, in bytes: the answers for 5,000 nodes have less than 200 MB.
 pub const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// How much of a file without a telling name is looked at before all of it is, in bytes: an even number, for UTF-16.
+const FIRST_BYTES: u64 = 512;
 
 /// A world that a run reads before and after its probes.
 pub trait WorldSource: Send + Sync {
@@ -71,134 +79,204 @@ pub enum SourceError {
         #[source]
         source: io::Error,
     },
-    /// A file is no JSON.
-    #[error("cannot use `{}`", path.display())]
-    Json {
-        /// File.
-        path: PathBuf,
-        /// Cause.
-        #[source]
-        source: InvalidJson,
-    },
-    /// A file with a whole snapshot is not an object.
-    #[error("`{}` is not a JSON object with the stems of the answers as keys", path.display())]
-    NoObject {
-        /// File.
-        path: PathBuf,
-    },
-    /// A file is a report that left its world out.
-    #[error("`{}` is a report without its world: make it without `--no-snapshot`", path.display())]
-    WorldLeftOut {
-        /// File.
-        path: PathBuf,
-    },
+    /// A file holds no answer.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Two files hold the same answer.
+    #[error(transparent)]
+    HeldTwice(#[from] HeldTwice),
     /// A directory holds no answer.
     #[error("`{}` holds no STEM.json, write the answers of the AWS CLI there", path.display())]
     Empty {
         /// Directory.
         path: PathBuf,
     },
+    /// The snapshot describes another cluster.
+    #[error(transparent)]
+    UnknownCluster(#[from] UnknownCluster),
 }
 
-/// Reads the answers in `path`: every `STEM.json` of a directory, or the members of one JSON object.
-///
-/// A report or a test vector is such a file, too: the answers are those of the world that it carries.
+/// Path that stands for standard input.
+const STDIN_PATH: &str = "-";
+
+/// A snapshot with what is to be said about its files.
+#[derive(Debug)]
+pub struct Opened {
+    /// The answers.
+    pub described: Described,
+    /// Files whose name or content is not as usual, a line each.
+    pub notes: Vec<String>,
+}
+
+/// A file of a snapshot and what it holds.
+#[derive(Debug)]
+pub struct LookedAt {
+    /// The file.
+    pub file: String,
+    /// The answers in it, or why there are none.
+    pub held: Result<Vec<Piece>, SourceError>,
+}
+
+/// A saved snapshot of which one cluster is meant.
+#[derive(Debug, Clone)]
+pub struct Saved {
+    /// File or directory.
+    pub path: PathBuf,
+    /// Name of the cluster, where there may be several.
+    pub cluster: Option<String>,
+}
+
+impl Saved {
+    /// Returns whether it is standard input, which can be read only once.
+    #[must_use]
+    pub fn is_stdin(&self) -> bool {
+        self.path == Path::new(STDIN_PATH)
+    }
+
+    /// Opens the snapshot and leaves every other cluster out.
+    ///
+    /// # Errors
+    /// [`SourceError`] as [`open`], and where the cluster is not in it.
+    pub fn open(&self) -> Result<Opened, SourceError> {
+        let mut opened = open(&self.path)?;
+        if let Some(cluster) = &self.cluster {
+            opened.described.choose_cluster(cluster)?;
+        }
+        Ok(opened)
+    }
+}
+
+impl WorldSource for Saved {
+    fn read(&self) -> Result<WorldReading, WorldError> {
+        self.open()
+            .map(|opened| WorldReading::saved(opened.described))
+            .map_err(|error| WorldError(error.into()))
+    }
+}
+
+/// Reads the answers in `path`, as [`open`] does, without what is to be said about the files.
 ///
 /// # Errors
-/// [`SourceError`] for what is missing, too large, or no JSON; the cause names line and column.
+/// [`SourceError`] as [`open`].
 pub fn read(path: &Path) -> Result<Described, SourceError> {
+    open(path).map(|opened| opened.described)
+}
+
+/// Reads the answers in `path`: the files of a directory, one file, or standard input for `-`.
+///
+/// An answer is known by what it holds, its name comes second. A file may hold one answer, several documents, or a whole
+/// snapshot with the stems as keys; a report or a test vector carries its world. UTF-8 and UTF-16, with or without a mark,
+/// and gzip are read.
+///
+/// # Errors
+/// [`SourceError`] for what is too large or no answer, and for an answer that two files hold.
+pub fn open(path: &Path) -> Result<Opened, SourceError> {
+    let mut pieces = Vec::new();
+    for looked in look(path)? {
+        pieces.extend(looked.held?);
+    }
+    let notes = pieces
+        .iter()
+        .filter_map(|piece| {
+            Some(format!(
+                "`{}` {}",
+                Printable(&piece.file),
+                piece.note.as_ref()?
+            ))
+        })
+        .collect();
+    Ok(Opened {
+        described: merge(pieces)?,
+        notes,
+    })
+}
+
+/// Looks at every file of a snapshot by itself, sorted by name, whether it can be used or not.
+///
+/// # Errors
+/// [`SourceError`] when the directory cannot be listed or holds nothing.
+pub fn look(path: &Path) -> Result<Vec<LookedAt>, SourceError> {
+    if path == Path::new(STDIN_PATH) {
+        return Ok(vec![looked_at_stdin()]);
+    }
     let metadata = fs::metadata(path).map_err(|source| unreadable(path, source))?;
-    if metadata.is_dir() {
-        return directory(path);
+    if !metadata.is_dir() {
+        return Ok(vec![looked_at(path)]);
     }
-    match json(path)? {
-        Value::Object(members) => world(path, members),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-            Err(SourceError::NoObject {
-                path: path.to_owned(),
-            })
-        }
-    }
-}
-
-/// The answers of a file with these members: the members, or the world under `snapshot`.
-fn world(path: &Path, mut members: Map<String, Value>) -> Result<Described, SourceError> {
-    let Some(Value::Object(carried)) = members.get_mut("snapshot") else {
-        return Ok(Described::from(members));
-    };
-    let is_report = carried.contains_key("sha256");
-    match carried.remove("content") {
-        Some(Value::Object(answers)) => Ok(Described::from(answers)),
-        Some(_) | None if is_report => Err(SourceError::WorldLeftOut {
-            path: path.to_owned(),
-        }),
-        Some(_) | None => Ok(Described::from(std::mem::take(carried))),
-    }
-}
-
-/// Reads every `STEM.json` of a directory; other files are not looked at.
-fn directory(path: &Path) -> Result<Described, SourceError> {
-    let mut described = Described::default();
-    let mut found = 0_usize;
+    let mut files = Vec::new();
     for entry in fs::read_dir(path).map_err(|source| unreadable(path, source))? {
-        let file = entry.map_err(|source| unreadable(path, source))?.path();
-        let is_answer = file
-            .extension()
-            .is_some_and(|extension| extension == "json");
-        let stem = file.file_stem().and_then(|stem| stem.to_str());
-        if let (true, Some(stem)) = (is_answer, stem) {
-            described.insert(stem, json(&file)?);
-            found += 1;
-        }
+        files.push(entry.map_err(|source| unreadable(path, source))?.path());
     }
-    if found == 0 {
+    files.sort();
+    let looked: Vec<_> = files.iter().filter_map(|file| candidate(file)).collect();
+    if looked.is_empty() {
         return Err(SourceError::Empty {
             path: path.to_owned(),
         });
     }
-    Ok(described)
+    Ok(looked)
+}
+
+/// A file of a directory, if it is one of the snapshot's.
+fn candidate(path: &Path) -> Option<LookedAt> {
+    let name = path.file_name()?.to_str()?;
+    match candidacy(name) {
+        Candidacy::Never => None,
+        Candidacy::Answer => Some(looked_at(path)),
+        Candidacy::Perhaps => {
+            let is_file = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+            if !is_file || !begins_as_json(path) {
+                return None;
+            }
+            let looked = looked_at(path);
+            let pieces = looked.held.as_ref().ok()?;
+            let holds_answer = pieces.iter().any(|piece| piece.answer.is_some());
+            holds_answer.then_some(looked)
+        }
+    }
+}
+
+/// Whether the first bytes of a file are worth reading the rest.
+fn begins_as_json(path: &Path) -> bool {
+    let mut first = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(FIRST_BYTES).read_to_end(&mut first));
+    read.is_ok() && bytes::may_be_json(&first)
+}
+
+fn looked_at(path: &Path) -> LookedAt {
+    let file = path.display().to_string();
+    let bytes = bytes::of_file(path).map_err(|source| unreadable(path, source));
+    let held = bytes.and_then(|bytes| Ok(pieces(&file, bytes)?));
+    LookedAt { file, held }
+}
+
+fn looked_at_stdin() -> LookedAt {
+    let bytes = bytes::limited(io::stdin().lock());
+    let bytes = bytes.map_err(|source| unreadable(Path::new(STDIN_PATH), source));
+    LookedAt {
+        file: STDIN.to_owned(),
+        held: bytes.and_then(|bytes| Ok(pieces(STDIN, bytes)?)),
+    }
+}
+
+/// The answers in the bytes of a file.
+fn pieces(file: &str, bytes: Vec<u8>) -> Result<Vec<Piece>, Refusal> {
+    let text = bytes::text(bytes).map_err(|nature| Refusal::new(file, nature, ""))?;
+    let mut pieces = Vec::new();
+    for document in documents(file, &text)? {
+        pieces.extend(sort(file, document)?);
+    }
+    Ok(pieces)
 }
 
 /// Reads a regular file as text, at most [`FILE_BYTES_MAX`] of it. A FIFO, a device or a directory is an error at once:
 /// opening or reading it could wait for ever.
 ///
 /// # Errors
-/// [`io::Error`] for what cannot be read, is no regular file, is too large, or is no UTF-8.
+/// [`io::Error`] for what cannot be read, is no regular file, is too large, or is no text.
 pub fn read_text(path: &Path) -> io::Result<String> {
-    let metadata = fs::metadata(path)?;
-    if !metadata.is_file() {
-        let kind = io::ErrorKind::InvalidInput;
-        return Err(io::Error::new(kind, "not a regular file"));
-    }
-    check_length(metadata.len())?;
-    let mut text = String::new();
-    // A file may grow, and what the kernel makes while it is read states no length.
-    File::open(path)?
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_string(&mut text)?;
-    check_length(u64::try_from(text.len()).unwrap_or(u64::MAX))?;
-    Ok(text)
-}
-
-/// Refuses a file of more than [`FILE_BYTES_MAX`].
-fn check_length(bytes: u64) -> io::Result<()> {
-    if bytes <= FILE_BYTES_MAX {
-        return Ok(());
-    }
-    let kind = io::ErrorKind::FileTooLarge;
-    Err(io::Error::new(
-        kind,
-        format!("larger than {FILE_BYTES_MAX} bytes"),
-    ))
-}
-
-/// Reads one JSON file.
-fn json(path: &Path) -> Result<Value, SourceError> {
-    let text = read_text(path).map_err(|source| unreadable(path, source))?;
-    parse(&text).map_err(|source| SourceError::Json {
-        path: path.to_owned(),
-        source,
-    })
+    bytes::text(bytes::of_file(path)?)
+        .map_err(|nature| io::Error::new(io::ErrorKind::InvalidData, format!("it {nature}")))
 }
 
 /// The error for something that could not be read.
@@ -284,7 +362,7 @@ mod tests {
         let directory = directory_with("describe-vpcs.json", "{\"Vpcs\": [\n");
         assert_eq!(
             complaint(&directory, directory.path()),
-            "cannot use `describe-vpcs.json`: no usable JSON: EOF while parsing a list at line 2 column 0"
+            "`describe-vpcs.json` is cut off at line 2, column 0: write it with `aws ec2 describe-vpcs --output json`; it begins `{\"Vpcs\": [`: "
         );
     }
 
@@ -303,12 +381,12 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_no_snapshot() {
+    fn an_empty_list_of_nothing_is_no_snapshot() {
         let directory = directory_with("whole.json", "[]");
         let text = complaint(&directory, &directory.path().join("whole.json"));
         assert_eq!(
             text,
-            "`whole.json` is not a JSON object with the stems of the answers as keys: "
+            "`whole.json` is an empty list, and its name does not say of what: name it after its command, such as `describe-vpcs.json`: "
         );
     }
 
