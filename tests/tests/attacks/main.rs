@@ -5,6 +5,7 @@
 
 mod firewall;
 mod flood;
+mod handshakes;
 mod identity;
 mod outage;
 mod ports;
@@ -106,6 +107,14 @@ fn main() -> ExitCode {
             case(
                 "addresses_that_no_interface_has_are_refused",
                 identity::strange_addresses,
+            ),
+            case(
+                "an_interface_of_the_control_plane_has_two_handshakes_a_second_at_most",
+                handshakes::as_predicted,
+            ),
+            case(
+                "an_open_wire_brings_an_interface_two_handshakes_a_second_more_at_most",
+                handshakes::on_an_open_wire,
             ),
             case(
                 "two_hundred_bare_connections_keep_no_agent_out",

@@ -8,7 +8,10 @@
 //! An attempt is a connection. The kernel may repeat the SYN of a silent one, twice within the deadline; those are not
 //! counted, as they are not in the agents' own pace.
 //!
-//! TLS handshakes at control-plane interfaces are rarer still: each is reserved in a calendar before it starts.
+//! TLS handshakes at control-plane interfaces are rarer still: each is reserved in a calendar before it starts. Those that the
+//! model expects no answer to have a calendar of their own, or silence, which is no handshake, would keep the others waiting
+//! for longer than a small run takes. Limit: where predicted silence is answered all the same, an interface has up to as many
+//! handshakes again, until the run is over.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
