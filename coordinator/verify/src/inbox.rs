@@ -161,3 +161,174 @@ impl Drop for Inbox<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::net::{IpAddr, SocketAddr};
+
+    use reachproof_model::plan::AgentKind;
+    use reachproof_proto::net::address_to_wire;
+    use reachproof_proto::v1;
+    use reachproof_proto::v1::agent_message::Body;
+    use reachproof_proto::v1::coordinator_message::Body as Reply;
+    use tokio::sync::Semaphore;
+    use tonic::Status;
+
+    use super::*;
+    use crate::door::Seat;
+    use crate::identity::{Identity, IdentitySource};
+    use crate::registry::{Caller, StreamId};
+
+    const STREAM: StreamId = StreamId(1);
+    const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 1, 20));
+
+    /// What an agent hears.
+    type Heard = mpsc::Receiver<Result<v1::CoordinatorMessage, Status>>;
+
+    fn name() -> AgentName {
+        "a".try_into().unwrap()
+    }
+
+    /// A fleet with one agent.
+    fn fleet() -> (Fleet, Heard) {
+        let fleet = Fleet::new(SocketAddr::from(([127, 0, 0, 1], 7443)));
+        let (outgoing, mut heard) = mpsc::channel(16);
+        let caller = Caller {
+            identity: Identity {
+                name: name(),
+                kind: AgentKind::Node,
+                addresses: vec![ADDRESS],
+                node: None,
+                source: IdentitySource::Token { issued_unix_s: 0 },
+            },
+            outgoing,
+            remote: None,
+            seat: Seat::default(),
+        };
+        fleet.registry().opened(STREAM, caller);
+        let hello = v1::Hello {
+            agent: "a".to_owned(),
+            kind: v1::AgentKind::Node.into(),
+            addresses: vec![address_to_wire(ADDRESS)],
+            ephemeral_port_first: 32_768,
+            ephemeral_port_last: 60_999,
+            boot: 7,
+            limits: Some(v1::AgentLimits {
+                attempts_in_flight_max: 64,
+                attempts_per_second_max: 20,
+            }),
+            wire_version: 1,
+            ..v1::Hello::default()
+        };
+        assert!(say(&fleet, Body::Hello(hello)).is_some());
+        // Its welcome.
+        assert!(heard.try_recv().is_ok());
+        (fleet, heard)
+    }
+
+    /// What a message of the agent means.
+    fn say(fleet: &Fleet, body: Body) -> Option<Letter> {
+        let message = v1::AgentMessage { body: Some(body) };
+        fleet.registry().message(STREAM, message, Instant::now())
+    }
+
+    /// A batch of the run named `run`.
+    fn batch(fleet: &Fleet, run: &str, sequence: u64) -> Letter {
+        let batch = v1::AcceptBatch {
+            run: run.to_owned(),
+            sequence,
+            ..v1::AcceptBatch::default()
+        };
+        say(fleet, Body::Accepts(batch)).unwrap()
+    }
+
+    /// The batch up to which the agent need keep none, by the last word that it heard.
+    fn acknowledged(heard: &mut Heard) -> Option<u64> {
+        let mut last = None;
+        while let Ok(message) = heard.try_recv() {
+            if let Some(Reply::Ack(ack)) = message.unwrap().body {
+                last = Some(ack.sequence);
+            }
+        }
+        last
+    }
+
+    fn place() -> OwnedSemaphorePermit {
+        Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap()
+    }
+
+    #[test]
+    fn a_batch_goes_to_its_run_alone() {
+        let (fleet, _heard) = fleet();
+        let mut inboxes = Inboxes::default();
+        let (mut first, mut second) = (inboxes.open("first"), inboxes.open("second"));
+        assert!(inboxes.put(batch(&fleet, "second", 1), place()).is_none());
+        let (letter, _place) = second.try_recv().unwrap();
+        assert_eq!(letter.news.run(), Some("second"));
+        assert!(letter.receipt.is_some());
+        assert!(first.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_batch_of_a_finished_run_reaches_no_other_and_its_receipt_comes_back() {
+        let (fleet, _heard) = fleet();
+        let mut inboxes = Inboxes::default();
+        let finished = inboxes.open("finished");
+        inboxes.close("finished");
+        drop(finished);
+        let mut next = inboxes.open("next");
+        let receipt = inboxes.put(batch(&fleet, "finished", 1), place());
+        assert_eq!(receipt.unwrap().sequence, 1);
+        assert!(next.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_batch_for_an_inbox_without_a_reader_gives_its_receipt_back() {
+        let (fleet, _heard) = fleet();
+        let mut inboxes = Inboxes::default();
+        drop(inboxes.open("run"));
+        let receipt = inboxes.put(batch(&fleet, "run", 1), place());
+        assert_eq!(receipt.unwrap().sequence, 1);
+    }
+
+    #[test]
+    fn every_run_hears_of_an_agent_and_the_place_is_free_once_all_have() {
+        let mut inboxes = Inboxes::default();
+        let (mut first, mut second) = (inboxes.open("first"), inboxes.open("second"));
+        let places = Arc::new(Semaphore::new(1));
+        let letter = Letter {
+            news: News::Heard(name()),
+            at: Instant::now(),
+            receipt: None,
+        };
+        let place = Arc::clone(&places).try_acquire_owned().unwrap();
+        assert!(inboxes.put(letter, place).is_none());
+        drop(first.try_recv().unwrap());
+        assert_eq!(places.available_permits(), 0);
+        drop(second.try_recv().unwrap());
+        assert_eq!(places.available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_a_run_left_in_its_inbox_is_acknowledged_and_what_it_took_is_its_own() {
+        let (fleet, mut heard) = fleet();
+        let letters = {
+            let mut inboxes = Inboxes::default();
+            let letters = inboxes.open("run");
+            for sequence in 1..=2 {
+                let letter = batch(&fleet, "run", sequence);
+                assert!(inboxes.put(letter, place()).is_none());
+            }
+            letters
+        };
+        let mut inbox = Inbox::new("run", fleet.clone(), letters, std::future::pending());
+        let taken = inbox.next().await.unwrap();
+        drop(inbox);
+        // The first is out, so nothing is acknowledged up to the second.
+        assert_eq!(acknowledged(&mut heard), Some(0));
+        fleet.registry().acknowledge(taken.receipt.unwrap());
+        assert_eq!(acknowledged(&mut heard), Some(2));
+    }
+}
