@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use reachproof_lab::world::{AgentPlace, Expect, World};
-use reachproof_verify::config::{ExpectedAgents, RESUME_WAIT, SnapshotContent};
+use reachproof_verify::config::{ExpectedAgents, Order, RESUME_WAIT, SnapshotContent};
 use reachproof_verify::door::CONNECTIONS_PER_ADDRESS;
 use reachproof_verify::random::SystemRandomness;
 use reachproof_verify::report::human::{Colour, Terminal};
@@ -80,16 +80,18 @@ pub async fn run(
         credentials,
         reviewer: None,
         connections_per_address: CONNECTIONS_PER_ADDRESS,
-        expected: expected(stage, options),
-        wait: options.wait,
-        settle: Duration::ZERO,
-        resume_wait: RESUME_WAIT,
-        // A world states the finding of every pair.
-        depth: Some(reachproof_model::plan::Depth::Mesh),
-        seed: options.seed,
-        content: SnapshotContent::Included,
-        started_at: SystemTime::now(),
-        random,
+        order: Order {
+            expected: expected(stage, options),
+            wait: options.wait,
+            settle: Duration::ZERO,
+            resume_wait: RESUME_WAIT,
+            // A world states the finding of every pair.
+            depth: Some(reachproof_model::plan::Depth::Mesh),
+            seed: options.seed,
+            content: SnapshotContent::Included,
+            started_at: SystemTime::now(),
+            random,
+        },
     };
     let report = reachproof_verify::run(config, listener, show, shutdown).await;
     drop(agents);

@@ -20,8 +20,8 @@ use reachproof_verify::report::human::{Colour, Terminal, render, render_missing}
 use reachproof_verify::report::json;
 use reachproof_verify::source::{WorldError, WorldReading, WorldSource, read_text};
 use reachproof_verify::{
-    Authenticator, Credentials, ExpectedAgents, Progress, RESUME_WAIT, Random, Report, RunConfig,
-    RunError, SnapshotContent, SystemRandomness,
+    Authenticator, Credentials, ExpectedAgents, Order, Progress, RESUME_WAIT, Random, Report,
+    RunConfig, RunError, SnapshotContent, SystemRandomness,
 };
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -186,26 +186,28 @@ async fn run(arguments: &VerifyArguments) -> anyhow::Result<Report> {
         credentials,
         reviewer,
         connections_per_address: arguments.connections_per_address,
-        expected: expected(arguments.expect.as_deref())?,
-        wait: arguments.wait,
-        settle: if arguments.source.is_saved() {
-            Duration::ZERO
-        } else {
-            arguments.settle
+        order: Order {
+            expected: expected(arguments.expect.as_deref())?,
+            wait: arguments.wait,
+            settle: if arguments.source.is_saved() {
+                Duration::ZERO
+            } else {
+                arguments.settle
+            },
+            resume_wait: RESUME_WAIT,
+            depth: arguments.scope.map(Depth::from),
+            seed: match arguments.seed {
+                Some(seed) => seed,
+                None => drawn_seed(random.as_ref())?,
+            },
+            content: if arguments.no_snapshot {
+                SnapshotContent::LeftOut
+            } else {
+                SnapshotContent::Included
+            },
+            started_at: SystemTime::now(),
+            random: random.clone(),
         },
-        resume_wait: RESUME_WAIT,
-        depth: arguments.scope.map(Depth::from),
-        seed: match arguments.seed {
-            Some(seed) => seed,
-            None => drawn_seed(random.as_ref())?,
-        },
-        content: if arguments.no_snapshot {
-            SnapshotContent::LeftOut
-        } else {
-            SnapshotContent::Included
-        },
-        started_at: SystemTime::now(),
-        random: random.clone(),
     };
     let listener = TcpListener::bind(arguments.listen)
         .await

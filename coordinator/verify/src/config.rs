@@ -49,48 +49,20 @@ pub struct RunConfig {
     ///
     /// [`CONNECTIONS_PER_ADDRESS`]: crate::door::CONNECTIONS_PER_ADDRESS
     pub connections_per_address: usize,
-    /// See [`Order::expected`].
-    pub expected: ExpectedAgents,
-    /// See [`Order::wait`].
-    pub wait: Duration,
-    /// See [`Order::settle`].
-    pub settle: Duration,
-    /// See [`Order::resume_wait`].
-    pub resume_wait: Duration,
-    /// See [`Order::depth`].
-    pub depth: Option<Depth>,
-    /// See [`Order::seed`].
-    pub seed: u64,
-    /// See [`Order::content`].
-    pub content: SnapshotContent,
-    /// See [`Order::started_at`].
-    pub started_at: SystemTime,
-    /// Source of keys and nonces.
-    pub random: Arc<dyn Random>,
+    /// What is asked of the run.
+    pub order: Order,
 }
 
 impl RunConfig {
     /// The world, what the control server needs, and the order for the run.
     pub(crate) fn into_parts(self) -> (Arc<dyn WorldSource>, EntrySettings, Order) {
-        let clock = Clock::starting(self.started_at);
         let entry = EntrySettings {
             credentials: self.credentials,
             reviewer: self.reviewer,
             connections_per_address: self.connections_per_address,
-            clock,
+            clock: Clock::starting(self.order.started_at),
         };
-        let order = Order {
-            expected: self.expected,
-            wait: self.wait,
-            settle: self.settle,
-            resume_wait: self.resume_wait,
-            depth: self.depth,
-            seed: self.seed,
-            content: self.content,
-            started_at: self.started_at,
-            random: self.random,
-        };
-        (self.snapshot, entry, order)
+        (self.snapshot, entry, self.order)
     }
 }
 

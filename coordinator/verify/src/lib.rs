@@ -24,7 +24,7 @@
 //!
 //! use reachproof_verify::door::CONNECTIONS_PER_ADDRESS;
 //! use reachproof_verify::{
-//!     Credentials, ExpectedAgents, RESUME_WAIT, RunConfig, RunError, SnapshotContent, SystemRandomness,
+//!     Credentials, ExpectedAgents, Order, RESUME_WAIT, RunConfig, RunError, SnapshotContent, SystemRandomness,
 //! };
 //!
 //! # #[tokio::main]
@@ -44,15 +44,17 @@
 //!     credentials: Credentials::in_directory(&directory.path().join("credentials"), random.as_ref())?,
 //!     reviewer: None,
 //!     connections_per_address: CONNECTIONS_PER_ADDRESS,
-//!     expected: ExpectedAgents::Count(1),
-//!     settle: Duration::ZERO,
-//!     wait: Duration::from_millis(10),
-//!     resume_wait: RESUME_WAIT,
-//!     depth: Some(reachproof_model::plan::Depth::Rules),
-//!     seed: 1,
-//!     content: SnapshotContent::Included,
-//!     started_at: SystemTime::now(),
-//!     random,
+//!     order: Order {
+//!         expected: ExpectedAgents::Count(1),
+//!         settle: Duration::ZERO,
+//!         wait: Duration::from_millis(10),
+//!         resume_wait: RESUME_WAIT,
+//!         depth: Some(reachproof_model::plan::Depth::Rules),
+//!         seed: 1,
+//!         content: SnapshotContent::Included,
+//!         started_at: SystemTime::now(),
+//!         random,
+//!     },
 //! };
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
 //! let report = reachproof_verify::run(config, listener, |_| {}, std::future::pending()).await;
@@ -89,7 +91,7 @@ pub mod report;
 pub mod run;
 pub mod source;
 
-pub use config::{ExpectedAgents, RESUME_WAIT, RunConfig, SnapshotContent};
+pub use config::{ExpectedAgents, Order, RESUME_WAIT, RunConfig, SnapshotContent};
 pub use credentials::Credentials;
 pub use entry::run;
 pub use error::RunError;

@@ -250,16 +250,18 @@ async fn start(
         credentials,
         reviewer: None,
         connections_per_address: CONNECTIONS_PER_ADDRESS,
-        expected: ExpectedAgents::Count(agents),
-        settle,
-        wait,
-        // Each hop of a message over a real socket lets the paused clock go on to the next timer.
-        resume_wait: Duration::from_secs(30),
-        depth: None,
-        seed: 1,
-        content: SnapshotContent::LeftOut,
-        started_at: SystemTime::UNIX_EPOCH,
-        random,
+        order: reachproof_verify::config::Order {
+            expected: ExpectedAgents::Count(agents),
+            settle,
+            wait,
+            // Each hop of a message over a real socket lets the paused clock go on to the next timer.
+            resume_wait: Duration::from_secs(30),
+            depth: None,
+            seed: 1,
+            content: SnapshotContent::LeftOut,
+            started_at: SystemTime::UNIX_EPOCH,
+            random,
+        },
     };
     let run = reachproof_verify::run(config, listener, |_| {}, shutdown);
     Coordinator {
