@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use reachproof_model::describe::InvalidJson;
 use reachproof_model::flow::InvalidFlow;
 use reachproof_model::net::escaped_json;
-use reachproof_model::snapshot::{DecodeError, Decoded, Gap, Snapshot};
+use reachproof_model::snapshot::{DecodeError, Decoded, Snapshot};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -21,18 +21,15 @@ mod diff;
 mod doctor;
 mod exit_code;
 mod explain;
+mod gaps;
 mod manifests;
 mod matrix;
 mod predict;
 mod report_file;
-#[cfg(feature = "live")]
 mod snapshot;
 mod table;
 mod token;
 mod verify;
-
-/// Most gaps that are shown one by one, in lines: beyond, they are counted.
-const GAPS_SHOWN_MAX: usize = 20;
 
 /// Where `verify`, `token` and `manifests` keep their keys, unless told otherwise: all must use the same.
 const CREDENTIALS_DIRECTORY: &str = "reachproof-credentials";
@@ -61,8 +58,7 @@ enum Command {
     Token(token::Arguments),
     /// Prints what one run needs on a cluster: agents with CA, token and policy, for `kubectl apply -f -`.
     Manifests(manifests::Arguments),
-    /// Reads a cluster into a directory that every other command takes.
-    #[cfg(feature = "live")]
+    /// Reads a cluster into a directory that every other command takes, prints how to do that by hand, or checks one.
     Snapshot(snapshot::Arguments),
     /// Says what is missing for reading a cluster, and what to do about it.
     #[cfg(feature = "live")]
@@ -161,7 +157,6 @@ pub(crate) fn main() -> process::ExitCode {
             .map_err(CliError::Verify),
         Command::Token(arguments) => token::run(&arguments),
         Command::Manifests(arguments) => manifests::run(&arguments),
-        #[cfg(feature = "live")]
         Command::Snapshot(arguments) => snapshot::run(&arguments),
         #[cfg(feature = "live")]
         Command::Doctor(arguments) => doctor::run(&arguments),
@@ -191,16 +186,13 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// Reads a snapshot and tells on standard error what it does not say.
-fn decoded(source: &SourceArguments) -> Result<Snapshot, CliError> {
+/// Reads a snapshot, with what it does not say.
+fn decoded(source: &SourceArguments) -> Result<Decoded, CliError> {
     let described = source.described()?;
-    let Decoded { snapshot, gaps } =
-        Snapshot::decode(&described).map_err(|error| CliError::Decode {
-            origin: source.to_string(),
-            source: error,
-        })?;
-    tell(&gaps);
-    Ok(snapshot)
+    Snapshot::decode(&described).map_err(|error| CliError::Decode {
+        origin: source.to_string(),
+        source: error,
+    })
 }
 
 /// Writes one answer as JSON in one line, safe for a terminal.
@@ -208,14 +200,4 @@ fn write_json(out: &mut impl Write, answer: &impl Serialize) -> Result<(), CliEr
     let text = serde_json::to_string(answer).map_err(io::Error::from)?;
     writeln!(out, "{}", escaped_json(&text))?;
     Ok(())
-}
-
-fn tell(gaps: &[Gap]) {
-    for gap in gaps.iter().take(GAPS_SHOWN_MAX) {
-        eprintln!("gap: {gap}");
-    }
-    let more = gaps.len().saturating_sub(GAPS_SHOWN_MAX);
-    if more > 0 {
-        eprintln!("gap: and {more} more");
-    }
 }

@@ -12,22 +12,23 @@ use std::sync::Arc;
 use clap::Args;
 use reachproof_kube::Entry;
 use reachproof_model::describe::Described;
-use reachproof_verify::source::{self, SourceError, WorldSource};
+use reachproof_verify::source::{Saved, SourceError, WorldError, WorldReading, WorldSource};
 use thiserror::Error;
 
 /// A snapshot, or the cluster to read.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SourceArguments {
-    /// Snapshot: a directory of answers (STEM.json), or one JSON file with the stems as keys
+    /// Snapshot: a directory of answers (STEM.json), one JSON file with the stems as keys, or - for standard input
     #[arg(long, value_name = "PATH")]
-    #[cfg_attr(
-        feature = "live",
-        arg(required_unless_present = "cluster", conflicts_with = "cluster")
-    )]
+    #[cfg_attr(feature = "live", arg(required_unless_present = "cluster"))]
     #[cfg_attr(not(feature = "live"), arg(required = true))]
     snapshot: Option<PathBuf>,
-    /// Cluster to read instead of a snapshot, by its name
+    /// Cluster to read, by its name; with --snapshot the one that is meant, where the snapshot has several
     #[cfg(feature = "live")]
+    #[arg(long, value_name = "NAME")]
+    cluster: Option<String>,
+    /// Cluster that is meant, where the snapshot has several
+    #[cfg(not(feature = "live"))]
     #[arg(long, value_name = "NAME")]
     cluster: Option<String>,
     #[cfg(feature = "live")]
@@ -51,24 +52,27 @@ pub(crate) enum WorldFailure {
 }
 
 impl SourceArguments {
-    /// The saved snapshot at `path`.
-    pub(crate) fn saved(path: &Path) -> Self {
+    /// The saved snapshot at `path`, of which one cluster may be meant.
+    pub(crate) fn saved(path: &Path, cluster: Option<&str>) -> Self {
         Self {
             snapshot: Some(path.to_owned()),
-            #[cfg(feature = "live")]
-            cluster: None,
+            cluster: cluster.map(str::to_owned),
             #[cfg(feature = "live")]
             access: live::Access::default(),
         }
     }
 
-    /// Reads the world; what a cluster did not tell is told on standard error.
+    /// Reads the world; what a cluster did not tell, and what is to be said about files, is told on standard error.
     ///
     /// # Errors
     /// [`WorldFailure`] when there is no whole world to be had.
     pub(crate) fn described(&self) -> Result<Described, WorldFailure> {
-        if let Some(path) = &self.snapshot {
-            return Ok(source::read(path)?);
+        if let Some(saved) = self.of_files() {
+            let opened = saved.open()?;
+            for note in &opened.notes {
+                eprintln!("note: {note}");
+            }
+            return Ok(opened.described);
         }
         #[cfg(feature = "live")]
         if let Some(cluster) = &self.cluster {
@@ -77,13 +81,17 @@ impl SourceArguments {
         Err(WorldFailure::Unnamed)
     }
 
-    /// The world as a run reads it, several times.
+    /// The world as a run reads it, several times. Standard input is read once, here.
     ///
     /// # Errors
-    /// [`WorldFailure::Unnamed`].
+    /// [`WorldFailure`] when nothing was named, or standard input has no world.
     pub(crate) fn world(&self) -> Result<Arc<dyn WorldSource>, WorldFailure> {
-        if let Some(path) = &self.snapshot {
-            return Ok(Arc::new(path.clone()));
+        if let Some(saved) = self.of_files() {
+            return Ok(if saved.is_stdin() {
+                Arc::new(Kept(saved.open()?.described))
+            } else {
+                Arc::new(saved)
+            });
         }
         #[cfg(feature = "live")]
         if let Some(cluster) = &self.cluster {
@@ -93,10 +101,18 @@ impl SourceArguments {
         Err(WorldFailure::Unnamed)
     }
 
+    /// The saved snapshot that was named.
+    fn of_files(&self) -> Option<Saved> {
+        self.snapshot.as_ref().map(|path| Saved {
+            path: path.clone(),
+            cluster: self.cluster.clone(),
+        })
+    }
+
     /// The API server that is read, which can review tokens as well.
     pub(crate) fn api_server(&self) -> Option<Entry> {
         #[cfg(feature = "live")]
-        if self.cluster.is_some() {
+        if self.snapshot.is_none() && self.cluster.is_some() {
             return self.access.entry();
         }
         None
@@ -105,6 +121,15 @@ impl SourceArguments {
     /// Whether the world is a saved one, which does not change.
     pub(crate) fn is_saved(&self) -> bool {
         self.snapshot.is_some()
+    }
+}
+
+/// A world that can be read only once and is kept.
+struct Kept(Described);
+
+impl WorldSource for Kept {
+    fn read(&self) -> Result<WorldReading, WorldError> {
+        Ok(WorldReading::saved(self.0.clone()))
     }
 }
 

@@ -17,9 +17,8 @@ use serde_json::Value;
 const README_LINES_MAX: usize = 150;
 
 /// Commands and flags that a build without AWS and Kubernetes does not have.
-const LIVE: [&str; 7] = [
+const LIVE: [&str; 6] = [
     "doctor",
-    "snapshot",
     "--cluster",
     "--region",
     "--profile",

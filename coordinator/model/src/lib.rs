@@ -10,6 +10,7 @@
 //! | [`describe`] | answers of the APIs as JSON |
 //! | [`snapshot`] | the world that they describe, and the gaps in it |
 //! | [`mod@predict`], [`prediction`] | the evaluator of `SEMANTICS.md` section K, and its answer |
+//! | [`relevance`] | which gaps an answer rests on |
 //! | [`plan`], [`observation`] | what to probe, and what was seen |
 //! | [`cluster_endpoint`] | where the name of the API server leads |
 //! | [`stability`], [`compare`], [`finding`], [`expectation`] | what follows |
@@ -61,5 +62,6 @@ pub mod observation;
 pub mod plan;
 pub mod predict;
 pub mod prediction;
+pub mod relevance;
 pub mod snapshot;
 pub mod stability;

@@ -13,7 +13,7 @@ use crate::id::{
 
 pub use cluster::{Cluster, CniSettings, EnforcingMode, FargateProfile, FargateSelector, Snat};
 pub use decode::{DecodeError, Decoded};
-pub use gap::{Consequence, Gap, GapKind};
+pub use gap::{Consequence, FoldedGap, Gap, GapKind, folded};
 pub use network_acl::{
     AclAction, FINAL_RULE_NUMBER_V4, FINAL_RULE_NUMBER_V6, NetworkAcl, NetworkAclEntry,
 };
@@ -274,6 +274,12 @@ impl Snapshot {
             .into_iter()
             .flatten()
             .filter_map(|place| self.pods.get(*place))
+    }
+
+    /// Returns whether there is any network policy.
+    #[must_use]
+    pub fn has_network_policies(&self) -> bool {
+        !self.network_policies.is_empty()
     }
 
     /// Returns the network policies that select a pod with this address, sorted by namespace and name (E.5).

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::source::SourceArguments;
 
 use super::exit_code::ExitCode;
+use super::gaps::{self, GapArguments};
 use super::matrix::{end, name};
 use super::{CliError, Format, decoded, table, write_json};
 
@@ -30,6 +31,11 @@ pub(crate) struct Arguments {
     /// How to write the answer
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
+    /// Cluster that is meant, where the snapshots have several
+    #[arg(long, value_name = "NAME")]
+    cluster: Option<String>,
+    #[command(flatten)]
+    gaps: GapArguments,
 }
 
 /// Compares two snapshots; exit code 1 when reachability differs.
@@ -37,14 +43,28 @@ pub(crate) struct Arguments {
 /// # Errors
 /// [`CliError`] for a snapshot that cannot be used and for an answer that cannot be written.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
-    let before = decoded(&SourceArguments::saved(&arguments.before))?;
-    let after = decoded(&SourceArguments::saved(&arguments.after))?;
-    let comparison = Comparison::new(&before, &after);
+    let cluster = arguments.cluster.as_deref();
+    let before = decoded(&SourceArguments::saved(&arguments.before, cluster))?;
+    let after = decoded(&SourceArguments::saved(&arguments.after, cluster))?;
+    let [of_before, of_after] =
+        [&before, &after].map(|side| arguments.gaps.of_relation(&side.gaps));
+    gaps::tell(&of_before);
+    if of_after != of_before {
+        gaps::tell(&of_after);
+    }
+    let comparison = Comparison::new(&before.snapshot, &after.snapshot);
     let difference = comparison.difference();
     let mut out = io::BufWriter::new(io::stdout().lock());
     match arguments.output {
         Format::Table => out.write_all(people(&comparison, &difference).as_bytes())?,
-        Format::Json => write_json(&mut out, &object(&comparison, &difference))?,
+        Format::Json => {
+            let mut answer = object(&comparison, &difference);
+            if let Some(fields) = answer.as_object_mut() {
+                let gaps = json!({"before": of_before, "after": of_after});
+                fields.insert("gaps".to_owned(), gaps);
+            }
+            write_json(&mut out, &answer)?;
+        }
     }
     out.flush()?;
     Ok(if difference.is_change() {

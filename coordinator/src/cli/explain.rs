@@ -7,12 +7,14 @@ use reachproof_model::flow::Flow;
 use reachproof_model::net::Printable;
 use reachproof_model::predict::predict;
 use reachproof_model::prediction::{Gate, Place, Prediction, Step, StepOutcome};
-use reachproof_model::snapshot::Snapshot;
+use reachproof_model::snapshot::{Decoded, FoldedGap, Snapshot};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::source::SourceArguments;
 
 use super::exit_code::ExitCode;
+use super::gaps::{self, GapArguments};
 use super::{CliError, Format, decoded, table, write_json};
 
 /// Arguments of `explain`.
@@ -36,6 +38,8 @@ pub(crate) struct Arguments {
     /// How to write the answer
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
+    #[command(flatten)]
+    gaps: GapArguments,
 }
 
 /// Network namespace of the source.
@@ -53,15 +57,29 @@ enum Kind {
 /// [`CliError`] for arguments that make no flow and for a snapshot that cannot be used.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     let flow = Flow::from_json(&Value::Object(fields(arguments)))?;
-    let snapshot = decoded(&arguments.source)?;
+    let Decoded { snapshot, gaps } = decoded(&arguments.source)?;
     let prediction = predict(&snapshot, &flow);
+    let gaps = arguments
+        .gaps
+        .of_flows(&snapshot, std::slice::from_ref(&prediction), &gaps);
+    gaps::tell(&gaps);
     let mut out = io::stdout().lock();
     match arguments.output {
-        Format::Json => write_json(&mut out, &prediction)?,
+        Format::Json => write_json(&mut out, &Explained { prediction, gaps })?,
         Format::Table => out.write_all(explanation(&snapshot, &prediction).as_bytes())?,
     }
     out.flush()?;
     Ok(ExitCode::Answered)
+}
+
+/// A prediction with the gaps next to it.
+#[derive(Debug, Serialize)]
+pub(super) struct Explained {
+    /// The answer.
+    #[serde(flatten)]
+    pub(super) prediction: Prediction,
+    /// What the snapshot does not say.
+    pub(super) gaps: Vec<FoldedGap>,
 }
 
 /// The flow as JSON, so that arguments and files are checked by the same rules.

@@ -20,7 +20,7 @@ use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use reachproof_model::observation::{AgentName, InvalidAgentName};
 use reachproof_model::plan::AgentKind;
-use reachproof_model::snapshot::{FargateProfile, Platform, Snapshot};
+use reachproof_model::snapshot::{Decoded, FargateProfile, Platform, Snapshot, folded};
 use reachproof_proto::endpoint::EndpointName;
 use reachproof_verify::audience::Audience;
 use reachproof_verify::credentials::{CredentialsError, TOKEN_LIFE, TokenHolder};
@@ -33,7 +33,7 @@ use self::agent::{Agent, Place};
 use self::argument::{CoordinatorAddress, FargatePods, image};
 use self::namespace::Contents;
 use super::exit_code::ExitCode;
-use super::{CREDENTIALS_DIRECTORY, CliError, decoded};
+use super::{CREDENTIALS_DIRECTORY, CliError, decoded, gaps};
 use crate::source::SourceArguments;
 
 /// What stands above the objects.
@@ -148,7 +148,8 @@ pub(crate) enum ManifestsError {
 /// # Errors
 /// [`CliError`] when the world, the credentials or the answer cannot be had. Nothing is printed then.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
-    let snapshot = decoded(&arguments.source)?;
+    let Decoded { snapshot, gaps } = decoded(&arguments.source)?;
+    gaps::tell(&folded(&gaps));
     let text = text(arguments, &snapshot, SystemTime::now())?;
     io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::Answered)

@@ -8,12 +8,13 @@ use reachproof_model::class::{Class, ClassId};
 use reachproof_model::matrix::{Filter, Matrix, RelationEntry, Tuple};
 use reachproof_model::net::{PortRange, Printable};
 use reachproof_model::prediction::Gate;
-use reachproof_model::snapshot::{Direction, Snapshot};
+use reachproof_model::snapshot::{Decoded, Direction, Snapshot};
 use serde_json::{Map, Value, json};
 
 use crate::source::SourceArguments;
 
 use super::exit_code::ExitCode;
+use super::gaps::{self, GapArguments};
 use super::{CliError, decoded, table, write_json};
 
 /// Most lines that are shown to people; JSON and CSV have all.
@@ -36,6 +37,8 @@ pub(crate) struct Arguments {
     /// How to write the answer
     #[arg(short, long, value_enum, default_value_t = MatrixFormat::Table)]
     output: MatrixFormat,
+    #[command(flatten)]
+    gaps: GapArguments,
 }
 
 /// How the relation is written.
@@ -65,7 +68,8 @@ fn ports(text: &str) -> Result<PortRange, String> {
 /// # Errors
 /// [`CliError`] for a snapshot that cannot be used and for an answer that cannot be written.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
-    let snapshot = decoded(&arguments.world)?;
+    let Decoded { snapshot, gaps } = decoded(&arguments.world)?;
+    gaps::tell(&arguments.gaps.of_relation(&gaps));
     let matrix = Matrix::new(&snapshot);
     let filter = Filter {
         sources: chosen(&matrix, arguments.source.as_deref()),

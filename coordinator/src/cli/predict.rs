@@ -8,13 +8,15 @@ use reachproof_model::describe::parse;
 use reachproof_model::flow::Flow;
 use reachproof_model::predict::predict;
 use reachproof_model::prediction::Prediction;
-use reachproof_model::snapshot::Snapshot;
+use reachproof_model::snapshot::{Decoded, Snapshot};
 use reachproof_verify::source::read_text;
 use serde_json::Value;
 
 use crate::source::SourceArguments;
 
 use super::exit_code::ExitCode;
+use super::explain::Explained;
+use super::gaps::{self, GapArguments};
 use super::{CliError, Format, decoded, table, write_json};
 
 /// Arguments of `predict`.
@@ -28,6 +30,9 @@ pub(crate) struct Arguments {
     /// How to write the answers
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
+    /// Which gaps to show; asked for, they are in each JSON object, too.
+    #[command(flatten)]
+    gaps: GapArguments,
 }
 
 /// Predicts every flow of the list, in its order. One bad flow and nothing is predicted.
@@ -36,9 +41,18 @@ pub(crate) struct Arguments {
 /// [`CliError`] for a snapshot or a list that cannot be used.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     let flows = flows(&arguments.flows)?;
-    let snapshot = decoded(&arguments.source)?;
+    let Decoded { snapshot, gaps } = decoded(&arguments.source)?;
     let mut out = BufWriter::new(io::stdout().lock());
     match arguments.output {
+        Format::Json if arguments.gaps.is_asked() => {
+            for flow in &flows {
+                let prediction = predict(&snapshot, flow);
+                let own = std::slice::from_ref(&prediction);
+                let gaps = arguments.gaps.of_flows(&snapshot, own, &gaps);
+                write_json(&mut out, &Explained { prediction, gaps })?;
+            }
+        }
+        // The fields are a promise: whoever does not ask for gaps gets no further one.
         Format::Json => {
             for flow in &flows {
                 write_json(&mut out, &predict(&snapshot, flow))?;
@@ -46,6 +60,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
         }
         Format::Table => {
             let predictions: Vec<_> = flows.iter().map(|flow| predict(&snapshot, flow)).collect();
+            gaps::tell(&arguments.gaps.of_flows(&snapshot, &predictions, &gaps));
             writeln!(out, "{}", overview(&snapshot, &predictions))?;
         }
     }

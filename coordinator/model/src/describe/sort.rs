@@ -34,6 +34,7 @@ impl Piece {
     pub fn count(&self) -> Option<usize> {
         let key = match self.answer?.form {
             Form::List { key, .. } | Form::ListOf { key, .. } => key,
+            Form::Objects { .. } if self.value.get("items").is_none() => return Some(1),
             Form::Objects { .. } => "items",
             Form::Single { .. } | Form::Plain { .. } => return None,
         };

@@ -6,6 +6,10 @@ use serde::{Serialize, Serializer};
 
 use crate::net::Printable;
 
+pub use fold::{FoldedGap, folded};
+
+mod fold;
+
 /// Something that is absent, unreadable or assumed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Gap {
