@@ -11,6 +11,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use reachproof_kube::resource::{Extent, RESOURCES};
+use reachproof_model::describe::{ANSWERS, Answer, Form};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
@@ -327,4 +329,28 @@ fn predictions_carry_gaps_when_they_are_asked_for() {
     assert!(answer(&plain).get("gaps").is_none());
     let asked = answer(&[&plain[..], &["--gaps", "touching"]].concat());
     assert_eq!(asked["gaps"][0]["file"], "describe-vpc-peering-connections");
+}
+
+#[test]
+fn what_the_reader_of_kubernetes_writes_is_what_the_model_takes() {
+    let taken: Vec<_> = ANSWERS
+        .iter()
+        .filter_map(|answer| match answer.form {
+            Form::Objects { kind, group, only } => Some((answer.stem, kind, group, only)),
+            Form::List { .. } | Form::ListOf { .. } | Form::Single { .. } | Form::Plain { .. } => {
+                None
+            }
+        })
+        .collect();
+    for resource in &RESOURCES {
+        let only = match resource.extent {
+            Extent::All => None,
+            Extent::One { name, .. } => Some(name),
+        };
+        let row = (resource.stem, resource.kind, resource.group, only);
+        assert!(taken.contains(&row), "{row:?}");
+        let version = resource.api_version();
+        let known = Answer::of_kind(resource.kind, Some(&version));
+        assert_eq!(known.map(|answer| answer.stem), Some(resource.stem));
+    }
 }

@@ -20,6 +20,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
+use reachproof_aws::{Call, Necessity};
+use reachproof_model::describe::{ANSWERS, Answer, Need};
 use replay::{Asked, Fault, Replay};
 use serde_json::{Value, json};
 use world::World;
@@ -256,4 +258,28 @@ async fn a_region_that_nobody_names_is_an_error_that_says_how_to_name_it() {
         "{}",
         text(&output.stderr)
     );
+}
+
+#[test]
+fn what_the_reader_of_aws_writes_is_what_the_model_takes() {
+    let calls = Call::ALL
+        .into_iter()
+        .filter_map(|call| Some((call, call.stem()?)));
+    let mut stems: Vec<&str> = Vec::new();
+    for (call, stem) in calls {
+        let answer = Answer::of_stem(stem).unwrap();
+        assert_eq!(answer.stem, stem);
+        // A reading starts from the cluster, a snapshot made by hand may lack it.
+        if call != Call::Cluster {
+            let is_essential = call.necessity() == Necessity::Essential;
+            assert_eq!(answer.need == Need::Required, is_essential, "{stem}");
+        }
+        stems.push(stem);
+    }
+    let of_aws = ANSWERS
+        .iter()
+        .filter(|answer| answer.command.starts_with("aws "));
+    for answer in of_aws {
+        assert!(stems.contains(&answer.stem), "{}", answer.stem);
+    }
 }

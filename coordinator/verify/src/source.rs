@@ -175,7 +175,7 @@ pub fn open(path: &Path) -> Result<Opened, SourceError> {
     for looked in look(path)? {
         pieces.extend(looked.held?);
     }
-    let notes = pieces
+    let mut notes: Vec<_> = pieces
         .iter()
         .filter_map(|piece| {
             Some(format!(
@@ -185,6 +185,8 @@ pub fn open(path: &Path) -> Result<Opened, SourceError> {
             ))
         })
         .collect();
+    // Of a line for each object there are many, and one note says it.
+    notes.dedup();
     Ok(Opened {
         described: merge(pieces)?,
         notes,

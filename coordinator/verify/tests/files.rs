@@ -375,6 +375,25 @@ refused! {
 }
 
 #[test]
+fn a_file_with_a_line_for_each_of_many_objects_is_read_in_time_with_one_note() {
+    let files = Files::clean();
+    let line = format!("{}\n", pod("a"));
+    files.remove(PODS);
+    files.put("all.jsonl", line.repeat(50_000));
+    let begun = std::time::Instant::now();
+    let opened = open(files.directory.path()).unwrap();
+    // Far more than it takes, far less than a parser that counts lines from the start each time.
+    assert!(begun.elapsed().as_secs() < 30);
+    let pods = opened.described.get("pods").unwrap();
+    assert_eq!(pods["items"].as_array().map(Vec::len), Some(50_000));
+    let notes: Vec<_> = opened.notes.iter().map(|note| files.local(note)).collect();
+    assert_eq!(
+        notes,
+        ["`all.jsonl` holds the answer of `pods` and is taken for that"]
+    );
+}
+
+#[test]
 fn a_last_page_that_is_missing_is_refused() {
     let files = Files::clean();
     let vpcs = files.items(VPCS, "Vpcs");

@@ -12,6 +12,7 @@ use reachproof_model::expectation::{Expectation, ExpectationState};
 use reachproof_model::finding::{Finding, FindingKind};
 use reachproof_model::net::Printable;
 use reachproof_model::observation::Implausible;
+use reachproof_model::snapshot::{Consequence, folded};
 
 use crate::inventory::{Explanation, MissingAgent};
 use crate::refused::{RefusedAgents, RefusedTimes};
@@ -58,7 +59,7 @@ pub const EXPLAINED_MAX: usize = 20;
 /// Most flows that are listed under a broken expectation, each with the gate that breaks it; the rest is counted.
 pub const BROKEN_LISTED_MAX: usize = 4;
 
-/// Most gaps that are listed; the rest is counted.
+/// Most lines of gaps that are listed, equal gaps in one; the rest is counted.
 pub const GAPS_LISTED_MAX: usize = 10;
 
 /// Writes `report` for people: contradictions and broken expectations first.
@@ -335,14 +336,16 @@ fn gaps(report: &Report, page: &mut Page) {
         "What the snapshot does not say ({})",
         report.gaps.len()
     ));
-    for gap in report.gaps.iter().take(GAPS_LISTED_MAX) {
-        page.text(2, &gap.to_string());
+    let mut lines = folded(&report.gaps);
+    if lines.len() > GAPS_LISTED_MAX {
+        // What can change a prediction is not to be cut off.
+        lines.sort_by_key(|line| line.consequence == Consequence::None);
     }
-    if report.gaps.len() > GAPS_LISTED_MAX {
-        page.text(
-            2,
-            &format!("and {} more", report.gaps.len() - GAPS_LISTED_MAX),
-        );
+    for line in lines.iter().take(GAPS_LISTED_MAX) {
+        page.text(2, &line.to_string());
+    }
+    if lines.len() > GAPS_LISTED_MAX {
+        page.text(2, &format!("and {} more", lines.len() - GAPS_LISTED_MAX));
     }
 }
 
