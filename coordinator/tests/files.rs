@@ -77,6 +77,8 @@ case "$*" in
   *"--query cluster.resourcesVpcConfig.vpcId"*) echo vpc-fa574ace0d415a857; exit;;
   *"--query PrefixLists"*) echo pl-b412490b1877cea9e; exit;;
   *"--query Vpcs"*) echo vpc-fa574ace0d415a857; exit;;
+  *"--query SecurityGroupVpcAssociations"*) echo sg-1 sg-2; exit;;
+  *"Values=sg-1,sg-2"*) echo '{{"SecurityGroups": []}}'; exit;;
   *"--query"*) echo None; exit;;
 esac
 for id in "" .pl-b412490b1877cea9e; do

@@ -48,6 +48,9 @@ const JOINED: [&str; 2] = [
 const OWN: &str =
     r#"aws eks describe-cluster --name "$cluster" --query "cluster.resourcesVpcConfig.vpcId""#;
 
+/// Command that names the groups of other VPCs that are associated with these: the filter by VPC leaves them out \[H.1\].
+const ASSOCIATED: &str = r#"aws ec2 describe-security-group-vpc-associations --filters "Name=vpc-id,Values=$vpcs" --query "SecurityGroupVpcAssociations[].GroupId""#;
+
 /// Answers in which AWS can hide what it manages itself, and the option that shows it; older versions of the AWS CLI do not
 /// have it \[H.1\].
 const MANAGED: [&str; 2] = ["describe-network-interfaces", "describe-instances"];
@@ -77,6 +80,10 @@ keep() {
 # managed COMMAND...: shows what AWS manages itself, too, where the AWS CLI knows the option.
 managed() {
   "$@" --include-managed-resources 2> /dev/null || "$@"
+}
+# joined WORDS...: the ids among them, each once, with commas between them.
+joined() {
+  printf '%s\n' "$@" | grep -v '^None$' | sort -u | paste -s -d , -
 }
 vpcs=$(@OWN@ --output text) || exit 2
 "#;
@@ -127,14 +134,13 @@ pub(super) fn script(shell: Shell) -> String {
         };
     }
     text.push_str(match shell {
-        Shell::Bash => {
-            "vpcs=$(printf '%s\\n' $vpcs | grep -v '^None$' | sort -u | paste -s -d , -)\n"
-        }
+        Shell::Bash => "vpcs=$(joined $vpcs)\n",
         Shell::Powershell => "$vpcs = (Ids $vpcs) -join \",\"\n",
     });
     for answer in ANSWERS.iter().filter(|answer| answer.each == Each::Once) {
         once(shell, answer, &mut text);
     }
+    associated(shell, &mut text);
     for (each, list) in LISTS {
         let wanted: Vec<_> = ANSWERS
             .iter()
@@ -144,6 +150,22 @@ pub(super) fn script(shell: Shell) -> String {
     }
     text.push_str(tail);
     text
+}
+
+/// The groups of other VPCs, in a file beside that of the own ones.
+fn associated(shell: Shell, text: &mut String) {
+    let groups = r#"aws ec2 describe-security-groups --filters "Name=group-id,Values=$groups" --output json"#;
+    let stem = "describe-security-groups.associated";
+    let _ = match shell {
+        Shell::Bash => write!(
+            text,
+            "groups=$(joined $({ASSOCIATED} --output text))\n[ -z \"$groups\" ] || keep optional {stem} {groups}\n"
+        ),
+        Shell::Powershell => write!(
+            text,
+            "$groups = (Ids ({ASSOCIATED} --output text)) -join \",\"\nif ($groups) {{ Keep optional {stem} {{ {groups} }} }}\n"
+        ),
+    };
 }
 
 /// The command of an answer with its options.
