@@ -158,20 +158,10 @@ impl Namespace {
         self.lines.push(line);
     }
 
-    /// Looks `table` up for packets from `address` (only those to `destination`, if given).
-    pub(crate) fn rule_from(
-        &mut self,
-        preference: u32,
-        (address, destination): (IpAddr, Option<IpNet>),
-        table: u32,
-    ) {
-        let to = destination
-            .map(|network| format!(" to {network}"))
-            .unwrap_or_default();
-        let line = format!(
-            "rule add pref {preference} from {}{to} lookup {table}",
-            IpNet::from(address)
-        );
+    /// Looks `table` up for packets from `address`.
+    pub(crate) fn rule_from(&mut self, preference: u32, address: IpAddr, table: u32) {
+        let from = IpNet::from(address);
+        let line = format!("rule add pref {preference} from {from} lookup {table}");
         match address {
             IpAddr::V4(_) => self.lines.push(line),
             IpAddr::V6(_) => self.ipv6_rules.push(line),

@@ -16,6 +16,12 @@ use crate::topology::wire_name;
 const TABLE_PODS: u32 = 99;
 /// The first table of the interfaces.
 const TABLE_PORTS: u32 = 100;
+/// The main table, by its number.
+const TABLE_MAIN: u32 = 254;
+
+/// Marks connections that pods begin and whose source is going to be translated, as the CNI does
+/// (`AWS_VPC_K8S_CNI_CONNMARK`).
+const MARK: &str = "0x80";
 
 /// Draws a host, its pods, and the near ends of its wires.
 ///
@@ -39,7 +45,7 @@ pub(crate) fn draw(blueprint: &mut Blueprint, world: &Cloud, host: &Host) -> Res
     }
     if let Some(namespace) = blueprint.namespaces.get_mut(name) {
         ports(namespace, world, host);
-        pods(namespace, world, host);
+        pods(namespace, host);
         namespace.nft.push_str(&isolation());
         namespace.nft.push_str(&translation(world, host));
     }
@@ -69,7 +75,7 @@ fn ports(namespace: &mut Namespace, world: &Cloud, host: &Host) {
         namespace.route_rest(&device, Table::Numbered(number));
         for address in &port.addresses {
             namespace.address(*address, &device);
-            namespace.rule_from(1536, (*address, None), number);
+            namespace.rule_from(1536, *address, number);
         }
         let prefixes = world
             .interface(&port.interface)
@@ -84,6 +90,7 @@ fn ports(namespace: &mut Namespace, world: &Cloud, host: &Host) {
         .position(|port| port.addresses.iter().any(IpAddr::is_ipv6))
         .unwrap_or(0);
     namespace.rule(512, "from all", TABLE_PODS);
+    namespace.rule(1024, &format!("fwmark {MARK}/{MARK}"), TABLE_MAIN);
     namespace.route(IpNet::V4(ipnet::Ipv4Net::default()), "eth0", Table::Main);
     namespace.route(
         IpNet::V6(ipnet::Ipv6Net::default()),
@@ -92,9 +99,10 @@ fn ports(namespace: &mut Namespace, world: &Cloud, host: &Host) {
     );
 }
 
-/// Routes to and from the pods: to a pod directly; from it by the interface that owns its address, unless the
-/// source is going to be translated.
-fn pods(namespace: &mut Namespace, world: &Cloud, host: &Host) {
+/// Routes to and from the pods: to a pod directly; from it by the interface that owns its address, unless it began the
+/// connection and the source is going to be translated. So replies leave by the interface by which the connection came
+/// (amazon-vpc-cni-k8s #1475).
+fn pods(namespace: &mut Namespace, host: &Host) {
     for (place, pod) in host.pods.iter().enumerate() {
         for (address, owner) in &pod.addresses {
             namespace.route(
@@ -106,14 +114,7 @@ fn pods(namespace: &mut Namespace, world: &Cloud, host: &Host) {
                 .zip(0..=*owner)
                 .last()
                 .map_or(TABLE_PORTS, |(number, _)| number);
-            match untranslated(world, host).filter(|_| address.is_ipv4()) {
-                None => namespace.rule_from(1024, (*address, None), number),
-                Some(networks) => {
-                    for network in networks {
-                        namespace.rule_from(1024, (*address, Some(network)), number);
-                    }
-                }
-            }
+            namespace.rule_from(1536, *address, number);
         }
     }
 }
@@ -161,7 +162,10 @@ fn translation(world: &Cloud, host: &Host) -> String {
         crate::nft::set(&IpNet::aggregate(&networks)),
     );
     format!(
-        "table ip cni {{\n  chain translate {{\n    type nat hook postrouting priority 100;\n    \
+        "table ip cni {{\n  chain begun {{\n    type filter hook prerouting priority mangle;\n    \
+         iifname \"pod*\" ip saddr {from} ip daddr != {to} ct state new ct mark set {MARK}\n    \
+         iifname \"pod*\" meta mark set ct mark\n  }}\n  \
+         chain translate {{\n    type nat hook postrouting priority srcnat;\n    \
          ip saddr {from} ip daddr != {to} oifname \"eth0\" snat to {primary} fully-random\n  }}\n}}\n"
     )
 }

@@ -10,7 +10,7 @@ pub struct Builtin {
 }
 
 /// All of them, the default first.
-pub const BUILTIN: [Builtin; 10] = [
+pub const BUILTIN: [Builtin; 11] = [
     Builtin {
         name: "default",
         text: include_str!("../../worlds/default.yaml"),
@@ -38,6 +38,10 @@ pub const BUILTIN: [Builtin; 10] = [
     Builtin {
         name: "peering",
         text: include_str!("../../worlds/peering.yaml"),
+    },
+    Builtin {
+        name: "peered-client",
+        text: include_str!("../../worlds/peered-client.yaml"),
     },
     Builtin {
         name: "dual-stack",
