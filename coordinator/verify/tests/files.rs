@@ -237,6 +237,16 @@ read! {
     a_bare_cluster_is_read: |files| files.put("describe-cluster.json", files.value("describe-cluster.json")["cluster"].to_string()) => [];
     a_bare_list_of_objects_is_read: |files| files.put(PODS, files.value(PODS)["items"].to_string()) => [];
     a_bare_object_is_read: |files| files.put("nodes.json", node().to_string()) => [];
+    an_object_without_a_version_is_read: |files| {
+        let mut bare = node();
+        bare.as_object_mut().unwrap().remove("apiVersion");
+        files.put("nodes.json", bare.to_string());
+    } => [];
+    an_object_without_a_kind_is_read_by_the_name_of_its_file: |files| {
+        let mut bare = node();
+        bare.as_object_mut().unwrap().retain(|field, _| field != "apiVersion" && field != "kind");
+        files.put("nodes.json", bare.to_string());
+    } => [];
     an_object_a_line_is_read: |files| files.put(PODS, format!("{}\n{}\n", pod("a"), pod("b"))) => [];
     kinds_in_one_list_are_sorted: |files| {
         files.put("all.json", list(json!([pod("a"), policy(), node(), pod("b")])).to_string());

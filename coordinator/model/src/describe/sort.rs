@@ -93,11 +93,7 @@ impl Sorter<'_> {
         if let Some(Value::Object(carried)) = fields.get_mut("snapshot") {
             return self.carried(std::mem::take(carried));
         }
-        if fields.contains_key("kind") && fields.contains_key("apiVersion")
-            || fields
-                .get("items")
-                .is_some_and(|items| items.is_array() || items.is_null())
-        {
+        if self.is_kubernetes(&fields) {
             return self.objects(fields);
         }
         if let Some(answer) = self.keyed(&fields) {
@@ -115,6 +111,20 @@ impl Sorter<'_> {
             return self.wrapped_items(answer, vec![Value::Object(fields)]);
         }
         self.foreign(Value::Object(fields))
+    }
+
+    /// Whether a document is Kubernetes objects: by its kind, or by its name where it says no kind.
+    fn is_kubernetes(&self, fields: &Map<String, Value>) -> bool {
+        let has = |field: &str| fields.contains_key(field);
+        let is_named = self
+            .claim
+            .answer
+            .is_some_and(|answer| matches!(answer.form, Form::Objects { .. }));
+        has("kind") && (has("apiVersion") || has("metadata"))
+            || fields
+                .get("items")
+                .is_some_and(|items| items.is_array() || items.is_null())
+            || is_named && fields.get("metadata").is_some_and(Value::is_object)
     }
 
     /// The world of a report or of a vector.
@@ -164,7 +174,7 @@ impl Sorter<'_> {
         let Some(fields) = first.as_object() else {
             return Err(self.refuse(Nature::ListOfScalars, &Value::Array(items)));
         };
-        if fields.contains_key("kind") && fields.contains_key("apiVersion") {
+        if self.is_kubernetes(fields) {
             let mut list = Map::new();
             list.insert("apiVersion".to_owned(), json!("v1"));
             list.insert("kind".to_owned(), json!("List"));
