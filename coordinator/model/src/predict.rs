@@ -14,6 +14,7 @@ use security_group::Admission;
 
 mod endpoint;
 mod exemption;
+mod gates;
 mod network_acl;
 mod policy;
 mod reply;
@@ -24,7 +25,9 @@ mod transit_gateway;
 mod way;
 mod words;
 
+pub(crate) use endpoint::same_host;
 pub(crate) use exemption::exempt_addresses;
+pub(crate) use gates::{Doubt, Doubts, Fixed, Gates, walk};
 pub(crate) use network_acl::{AclAnswer, ask};
 pub(crate) use route::never_forwarded;
 pub use way::RouteTaken;
@@ -60,7 +63,9 @@ pub fn verdict(snapshot: &Snapshot, flow: &Flow) -> Verdict {
 /// not, or where the ends of the flow are not known.
 #[must_use]
 pub fn translated_source(snapshot: &Snapshot, flow: &Flow) -> Option<IpAddr> {
-    let route = Walk::new(snapshot, flow, Notes::Nothing).endpoints().ok()?;
+    let mut walk = Walk::new(snapshot, flow, Notes::Nothing);
+    let route = walk.route_of_ends().ok()?;
+    walk.endpoints(&route).ok()?;
     (route.sender.address != flow.source).then_some(route.sender.address)
 }
 
@@ -69,7 +74,8 @@ struct Walk<'s> {
     snapshot: &'s Snapshot,
     flow: &'s Flow,
     notes: Notes,
-    remembered: Remembered,
+    doubts: Doubts,
+    partial: Option<Verdict>,
 }
 
 /// Gates met so far, as far as somebody wants them.
@@ -87,9 +93,9 @@ impl Notes {
         !matches!(self, Self::Nothing)
     }
 
-    fn into_outcomes(self) -> Vec<(Gate, StepOutcome)> {
+    fn take_outcomes(&mut self) -> Vec<(Gate, StepOutcome)> {
         match self {
-            Self::Outcomes(outcomes) => outcomes,
+            Self::Outcomes(outcomes) => std::mem::take(outcomes),
             Self::Nothing | Self::Steps(_) => Vec::new(),
         }
     }
@@ -100,16 +106,6 @@ impl Notes {
             Self::Nothing | Self::Outcomes(_) => Vec::new(),
         }
     }
-}
-
-/// What is not known, kept until it is clear that nothing denies: DENY beats UNKNOWN beats PARTIAL beats ALLOW.
-#[derive(Default)]
-struct Remembered {
-    transit_gateway: Option<UnknownReason>,
-    return_middlebox: Option<UnknownReason>,
-    other: Option<UnknownReason>,
-    network_policy: Option<UnknownReason>,
-    partial: Option<Verdict>,
 }
 
 /// The side that sends, as the network sees it: after SNAT.
@@ -136,12 +132,46 @@ struct Route<'s> {
 }
 
 impl<'s> Route<'s> {
-    /// The interface that receives, where the way leads to one.
-    fn receiving(&self) -> Option<&'s InterfaceEntry> {
+    /// The side that receives, where the way leads to one.
+    fn receiver(&self) -> Option<Receiver<'s>> {
         match &self.destination {
-            Destination::One(receiver) => Some(receiver.entry),
+            Destination::One(receiver) => Some(*receiver),
             Destination::Nobody | Destination::Elsewhere => None,
         }
+    }
+
+    /// The interface that receives, where the way leads to one.
+    fn receiving(&self) -> Option<&'s InterfaceEntry> {
+        self.receiver().map(|receiver| receiver.entry)
+    }
+}
+
+/// One flow on its way through the gates.
+struct OneFlow<'w, 's> {
+    walk: &'w mut Walk<'s>,
+    route: Route<'s>,
+    egress: Admission,
+    ingress: Admission,
+}
+
+impl Gates for OneFlow<'_, '_> {
+    type End = Verdict;
+
+    fn fixed(&mut self, gate: Fixed) -> Result<(), Verdict> {
+        self.walk.fixed(gate, &self.route)
+    }
+
+    fn rules(&mut self, direction: Direction) -> Result<(), Verdict> {
+        let admission = self.walk.security_group(&self.route, direction)?;
+        match direction {
+            Direction::Egress => self.egress = admission,
+            Direction::Ingress => self.ingress = admission,
+        }
+        Ok(())
+    }
+
+    fn entries(&mut self, direction: Direction) -> Result<(), Verdict> {
+        self.walk.network_acl(&self.route, direction)
     }
 }
 
@@ -151,7 +181,8 @@ impl<'s> Walk<'s> {
             snapshot,
             flow,
             notes,
-            remembered: Remembered::default(),
+            doubts: Doubts::default(),
+            partial: None,
         }
     }
 
@@ -163,28 +194,56 @@ impl<'s> Walk<'s> {
 
     /// The list of K, from top to bottom; an `Err` ends the walk early.
     fn walk(&mut self) -> Result<Verdict, Verdict> {
-        let route = self.endpoints()?;
-        self.source_dest_check(&route)?;
-        let egress = self.security_group(&route, Direction::Egress)?;
-        self.route(&route)?;
-        self.nacl_out(&route)?;
-        let receiver = self.receiver(&route)?;
-        self.nacl_in(&route, receiver)?;
-        let ingress = self.security_group(&route, Direction::Ingress)?;
-        if matches!(
-            self.flow.protocol,
-            FlowProtocol::Tcp { .. } | FlowProtocol::Udp { .. }
-        ) && !route.hop.path.is_same_subnet()
-        {
-            self.replies(&route, receiver)?;
-            self.return_route(&route, receiver)?;
-        }
-        self.network_policies();
-        Ok(self.conclusion(&route.hop.path, egress, ingress))
+        let route = self.route_of_ends()?;
+        let mut one = OneFlow {
+            walk: self,
+            route,
+            egress: Admission::NoGroups,
+            ingress: Admission::NoGroups,
+        };
+        walk(&mut one)?;
+        let OneFlow {
+            egress, ingress, ..
+        } = one;
+        Ok(self.conclusion(egress, ingress))
     }
 
-    /// Who receives, and whether the far side can be judged at all (K: `de unknown`, `path ∈ {nat,igw,vgw,other}`).
-    fn receiver(&mut self, route: &Route<'s>) -> Result<Receiver<'s>, Verdict> {
+    /// Asks a gate without ports.
+    fn fixed(&mut self, gate: Fixed, route: &Route<'s>) -> Result<(), Verdict> {
+        match gate {
+            Fixed::Endpoints => self.endpoints(route),
+            Fixed::SourceDestCheck => self.source_dest_check(route),
+            Fixed::Route => self.route(route),
+            Fixed::Receiver => self.receiver(route),
+            Fixed::Replies => self.answered(route, Self::replies),
+            Fixed::ReturnRoute => self.answered(route, Self::return_route),
+            Fixed::NetworkPolicy => {
+                self.network_policies();
+                Ok(())
+            }
+        }
+    }
+
+    /// Asks a gate of the replies: tcp and udp have some, which a router takes back unless both ends are in one subnet.
+    fn answered(
+        &mut self,
+        route: &Route<'s>,
+        gate: impl FnOnce(&mut Self, &Route<'s>, Receiver<'s>) -> Result<(), Verdict>,
+    ) -> Result<(), Verdict> {
+        let has_replies = matches!(
+            self.flow.protocol,
+            FlowProtocol::Tcp { .. } | FlowProtocol::Udp { .. }
+        );
+        match route.receiver() {
+            Some(receiver) if has_replies && !route.hop.path.is_same_subnet() => {
+                gate(self, route, receiver)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether the far side can be judged at all (K: `de unknown`, `path ∈ {nat,igw,vgw,other}`).
+    fn receiver(&mut self, route: &Route<'s>) -> Result<(), Verdict> {
         let reason = match (&route.destination, &route.hop.path) {
             (Destination::Nobody, _) => UnknownReason::DstOutsideModel,
             (_, Path::Nat) => UnknownReason::Nat,
@@ -192,7 +251,7 @@ impl<'s> Walk<'s> {
             (_, Path::VpnGateway) => UnknownReason::Vgw,
             (_, Path::Other | Path::Unread) => UnknownReason::Other,
             (Destination::Elsewhere, _) => UnknownReason::DstOutsideModel,
-            (Destination::One(receiver), _) => return Ok(*receiver),
+            (Destination::One(_), _) => return Ok(()),
         };
         let detail = words::unreachable(&reason, self.flow.destination);
         self.note(
@@ -205,26 +264,17 @@ impl<'s> Walk<'s> {
     }
 
     /// Nothing denies: the first thing that is not known, else the ports, else an allow.
-    fn conclusion(&mut self, path: &Path<'_>, egress: Admission, ingress: Admission) -> Verdict {
-        if matches!(path, Path::Middlebox) {
-            return Verdict::Unknown(UnknownReason::Middlebox);
+    fn conclusion(&mut self, egress: Admission, ingress: Admission) -> Verdict {
+        let rules = admitted(egress, ingress);
+        self.doubts.add_if(rules.is_err(), Doubt::Rules);
+        let doubt = self.doubts.settle();
+        match (doubt.and_then(Doubt::reason), rules) {
+            (Some(reason), _) | (None, Err(reason)) => Verdict::Unknown(reason),
+            (None, Ok((egress, ingress))) => {
+                let partial = self.partial.take();
+                partial.unwrap_or(Verdict::Allow { egress, ingress })
+            }
         }
-        let remembered = std::mem::take(&mut self.remembered);
-        let early = remembered.transit_gateway.or(remembered.return_middlebox);
-        if let Some(reason) = early {
-            return Verdict::Unknown(reason);
-        }
-        let rules = match admitted(egress, ingress) {
-            Ok(rules) => rules,
-            Err(reason) => return Verdict::Unknown(reason),
-        };
-        if let Some(reason) = remembered.other.or(remembered.network_policy) {
-            return Verdict::Unknown(reason);
-        }
-        remembered.partial.unwrap_or(Verdict::Allow {
-            egress: rules.0,
-            ingress: rules.1,
-        })
     }
 
     /// Writes a step down, where somebody wants it.

@@ -1,10 +1,10 @@
 //! Verdicts out of rows: of a pair of classes at a port interval, and of a flow.
 
-use crate::class::{Class, ClassId, Endpoint, HostRole, Located, Policed, index};
+use crate::class::{ClassId, Endpoint, Located, Policed, index};
 use crate::flow::{EPHEMERAL_PORTS_DEFAULT, Flow, FlowProtocol, SourceKind};
-use crate::predict::{Way, verdict};
-use crate::prediction::{BypassReason, Denial, Gate, UnknownReason, Verdict};
-use crate::snapshot::{Direction, EnforcingMode, Snat};
+use crate::predict::{Doubt, Doubts, Fixed, Gates, Way, same_host, verdict, walk};
+use crate::prediction::{Denial, Gate, UnknownReason, Verdict};
+use crate::snapshot::{Direction, Snat};
 
 use super::Matrix;
 use super::acl::AclRowId;
@@ -87,14 +87,8 @@ pub(super) enum Cell<'m> {
     NaclIn(u32),
     /// No rule of the receiver admits.
     SgIngress,
-    /// The path is not known.
-    Path(&'m UnknownReason),
-    /// Rules cannot be resolved, or there are no groups.
-    Rules,
-    /// Something else is not known.
-    Other,
-    /// A NetworkPolicy selects an end.
-    Policy,
+    /// Something is not known.
+    Doubt(Doubt),
     /// Both rules admit.
     Allow,
 }
@@ -107,7 +101,7 @@ impl Cell<'_> {
             Self::SgEgress | Self::SgIngress | Self::NaclOut(_) | Self::NaclIn(_) => {
                 VerdictKind::Deny
             }
-            Self::Path(_) | Self::Rules | Self::Other | Self::Policy => VerdictKind::Unknown,
+            Self::Doubt(_) => VerdictKind::Unknown,
             Self::Allow => VerdictKind::Allow,
         }
     }
@@ -120,8 +114,60 @@ impl Cell<'_> {
             Self::SgIngress => Some(Gate::SgIngress),
             Self::NaclOut(_) => Some(Gate::NaclOut),
             Self::NaclIn(_) => Some(Gate::NaclIn),
-            Self::Path(_) | Self::Rules | Self::Other | Self::Policy | Self::Allow => None,
+            Self::Doubt(_) | Self::Allow => None,
         }
+    }
+}
+
+/// One port interval of a pair on its way through the gates.
+struct OneCell<'w, 'm, 's> {
+    matrix: &'m Matrix<'s>,
+    pair: &'w Pair<'m>,
+    interval: usize,
+    doubts: Doubts,
+}
+
+impl<'m> Gates for OneCell<'_, 'm, '_> {
+    type End = Cell<'m>;
+
+    fn fixed(&mut self, gate: Fixed) -> Result<(), Cell<'m>> {
+        if gate == Fixed::NetworkPolicy {
+            let is_policed = self.pair.policed == Policed::Yes;
+            self.doubts.add_if(is_policed, Doubt::NetworkPolicy);
+        }
+        match &self.pair.way.end {
+            Some((at, verdict)) if *at == gate => Err(Cell::Way(verdict)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn rules(&mut self, direction: Direction) -> Result<(), Cell<'m>> {
+        let (row, refused) = match direction {
+            Direction::Egress => (self.pair.egress, Cell::SgEgress),
+            Direction::Ingress => (self.pair.ingress, Cell::SgIngress),
+        };
+        let (sure, possible) = self.matrix.groups.lanes(row, self.interval);
+        if possible == 0 {
+            return Err(refused);
+        }
+        self.doubts.add_if(sure == 0, Doubt::Rules);
+        Ok(())
+    }
+
+    fn entries(&mut self, direction: Direction) -> Result<(), Cell<'m>> {
+        let Some((out, back)) = self.pair.acls else {
+            return Ok(());
+        };
+        let (row, denied): (_, fn(u32) -> Cell<'m>) = match direction {
+            Direction::Egress => (out, Cell::NaclOut),
+            Direction::Ingress => (back, Cell::NaclIn),
+        };
+        let (sure, possible) = self.matrix.acls.lanes(row, self.interval);
+        if possible == 0 {
+            return Err(denied(self.matrix.acls.deciding(row, self.interval)));
+        }
+        self.doubts.add_if(sure == 0, Doubt::Other);
+        Ok(())
     }
 }
 
@@ -144,61 +190,20 @@ impl<'s> Matrix<'s> {
 
     /// Decides one cell.
     pub(super) fn cell<'m>(&'m self, pair: &Pair<'m>, interval: usize) -> Cell<'m> {
-        let way = pair.way;
-        if let Some(verdict) = &way.endpoints {
-            return Cell::Way(verdict);
+        let mut one = OneCell {
+            matrix: self,
+            pair,
+            interval,
+            doubts: pair.way.doubts,
+        };
+        if let Err(cell) = walk(&mut one) {
+            return cell;
         }
-        let (egress, egress_unsure) = self.groups.bits(pair.egress);
-        let is_admitted = has(egress, interval);
-        if !is_admitted && !has(egress_unsure, interval) {
-            return Cell::SgEgress;
+        match (one.doubts.settle(), &pair.way.partial) {
+            (Some(doubt), _) => Cell::Doubt(doubt),
+            (None, Some(verdict)) => Cell::Way(verdict),
+            (None, None) => Cell::Allow,
         }
-        if let Some(verdict) = &way.route {
-            return Cell::Way(verdict);
-        }
-        let mut other = way.after_rules.is_some();
-        if let Some((out, _)) = pair.acls {
-            match self.acl(out, interval) {
-                Some(number) => return Cell::NaclOut(number),
-                None => other |= has(self.acls.bits(out).1, interval),
-            }
-        }
-        if let Some(verdict) = &way.receiver {
-            return Cell::Way(verdict);
-        }
-        if let Some((_, back)) = pair.acls {
-            match self.acl(back, interval) {
-                Some(number) => return Cell::NaclIn(number),
-                None => other |= has(self.acls.bits(back).1, interval),
-            }
-        }
-        let (ingress, ingress_unsure) = self.groups.bits(pair.ingress);
-        let is_let_in = has(ingress, interval);
-        if !is_let_in && !has(ingress_unsure, interval) {
-            return Cell::SgIngress;
-        }
-        if let Some(verdict) = way.replies.as_ref().or(way.return_route.as_ref()) {
-            return Cell::Way(verdict);
-        }
-        if let Some(reason) = &way.before_rules {
-            return Cell::Path(reason);
-        }
-        if !is_admitted || !is_let_in {
-            return Cell::Rules;
-        }
-        match (other, pair.policed, &way.partial) {
-            (true, _, _) => Cell::Other,
-            (false, Policed::Yes, _) => Cell::Policy,
-            (false, Policed::No, Some(verdict)) => Cell::Way(verdict),
-            (false, Policed::No, None) => Cell::Allow,
-        }
-    }
-
-    /// The number of the entry that denies an interval, if one does.
-    fn acl(&self, row: AclRowId, interval: usize) -> Option<u32> {
-        let (passing, unsure) = self.acls.bits(row);
-        let is_denied = !has(passing, interval) && !has(unsure, interval);
-        is_denied.then(|| self.acls.deciding(row, interval))
     }
 
     /// Returns the verdict of a flow, as [`crate::predict::verdict`] gives it.
@@ -310,17 +315,8 @@ impl<'s> Matrix<'s> {
         if from.host != to.host {
             return None;
         }
-        let (one, other) = (self.classes.class(from.class), self.classes.class(to.class));
-        let is_branch = |class: &Class| class.role == HostRole::Branch;
-        let has_branch = is_branch(one) || is_branch(other);
-        if has_branch && self.snapshot.cni.enforcing_mode == EnforcingMode::Strict {
-            return None;
-        }
-        let is_unread = self.snapshot.cni.enforcing_mode == EnforcingMode::Unread;
-        if has_branch && (is_unread || one.groups != other.groups) {
-            return Some(Verdict::Unknown(UnknownReason::SameHostBranch));
-        }
-        Some(Verdict::Bypass(BypassReason::SameHost))
+        let entry = |end: &Endpoint| self.snapshot.interfaces.at(end.owner);
+        same_host(self.snapshot, entry(from), entry(to))
     }
 
     /// The whole verdict of a cell, with the names of the interfaces.
@@ -356,10 +352,10 @@ impl<'s> Matrix<'s> {
             Cell::SgIngress => refused(Gate::SgIngress, to),
             Cell::NaclOut(number) => acl(Gate::NaclOut, from, number),
             Cell::NaclIn(number) => acl(Gate::NaclIn, to, number),
-            Cell::Path(reason) => Verdict::Unknown(reason.clone()),
-            Cell::Rules => Verdict::Unknown(self.unresolved(pair, interval)),
-            Cell::Other => Verdict::Unknown(UnknownReason::Other),
-            Cell::Policy => Verdict::Unknown(UnknownReason::NetworkPolicy),
+            Cell::Doubt(doubt) => {
+                let reason = doubt.reason();
+                Verdict::Unknown(reason.unwrap_or_else(|| self.unresolved(pair, interval)))
+            }
             Cell::Allow => self.allowed(pair, interval),
         }
     }

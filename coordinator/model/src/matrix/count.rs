@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use super::Matrix;
 use super::answer::{Pair, VerdictKind};
-use super::ports::size;
 use crate::class::{ClassId, Policed, number};
+use crate::predict::{Fixed, Gates, walk};
+use crate::prediction::Verdict;
+use crate::snapshot::Direction;
 
 /// How many cells have which verdict; a cell is a pair of classes of one family at a port interval.
 ///
@@ -31,12 +33,11 @@ impl Counts {
     }
 }
 
-/// What is left of the cells of a pair.
+/// How many cells of a pair are not denied, and how many pass for certain.
 #[derive(Default)]
 struct Tally {
-    deny: u64,
-    unknown: u64,
-    rest: u64,
+    possible: u64,
+    sure: u64,
 }
 
 impl Matrix<'_> {
@@ -44,6 +45,7 @@ impl Matrix<'_> {
     #[must_use]
     pub fn count(&self) -> Counts {
         let mut counts = Counts::default();
+        let all = number_of(self.ports.len());
         let classes = number(self.classes.len());
         for source in (0..classes).map(ClassId) {
             let mut sum = [0; 4];
@@ -51,16 +53,16 @@ impl Matrix<'_> {
                 let Some(pair) = self.pair(source, destination) else {
                     continue;
                 };
-                let tally = self.tally(&pair);
+                let tally = self.tally(pair);
                 let [allow, deny, partial, unknown] = &mut sum;
-                *deny += tally.deny;
-                *unknown += tally.unknown;
+                *deny += all - tally.possible;
+                *unknown += tally.possible - tally.sure;
                 let rest = if pair.way.partial.is_some() {
                     partial
                 } else {
                     allow
                 };
-                *rest += tally.rest;
+                *rest += tally.sure;
             }
             let [allow, deny, partial, unknown] = sum;
             counts.note(VerdictKind::Allow, allow);
@@ -71,58 +73,87 @@ impl Matrix<'_> {
         counts
     }
 
-    /// Counts the cells of a pair with ANDs of whole rows: the order of the walk, for all intervals at once.
-    fn tally(&self, pair: &Pair<'_>) -> Tally {
-        let way = pair.way;
-        let all = number_of(self.ports.len());
-        if way.endpoints.is_some() {
-            return Tally {
-                unknown: all,
-                ..Tally::default()
-            };
+    /// Counts the cells of a pair, a word of intervals at a time.
+    fn tally(&self, pair: Pair<'_>) -> Tally {
+        let rows = (
+            self.groups.bits(pair.egress),
+            self.groups.bits(pair.ingress),
+        );
+        let mut tally = Tally::default();
+        for (possible, sure) in self.kind_words(pair, rows) {
+            tally.possible += u64::from(possible.count_ones());
+            tally.sure += u64::from(sure.count_ones());
         }
-        let (egress, egress_unsure) = self.groups.bits(pair.egress);
-        let is_lost = way.route.is_some();
-        let is_unjudged = way.receiver.is_some();
-        if is_lost {
-            return Tally {
-                deny: all,
-                ..Tally::default()
-            };
+        tally
+    }
+}
+
+/// A word of intervals of a pair on its way through the gates.
+struct Word<'w> {
+    pair: Pair<'w>,
+    egress: Lane,
+    ingress: Lane,
+    out: Lane,
+    back: Lane,
+    /// Intervals that nothing denied.
+    possible: u64,
+    /// Intervals that pass for certain.
+    sure: u64,
+}
+
+/// Sure and unsure intervals of a word of a row.
+type Lane = (u64, u64);
+
+impl Word<'_> {
+    fn admit(&mut self, (sure, unsure): Lane) {
+        self.possible &= sure | unsure;
+        self.sure &= sure;
+    }
+
+    /// Walks the gates; returns what is not denied, and what passes for certain.
+    fn walked(mut self) -> (u64, u64) {
+        // Where the walk ends is in the words already.
+        let _ended = walk(&mut self);
+        if !self.pair.way.doubts.is_empty() {
+            self.sure = 0;
         }
-        let (out, out_unsure, back, back_unsure) = match pair.acls {
-            None => (&[][..], &[][..], &[][..], &[][..]),
-            Some((out, back)) => {
-                let (out, back) = (self.acls.bits(out), self.acls.bits(back));
-                (out.0, out.1, back.0, back.1)
+        (self.possible, self.sure)
+    }
+}
+
+impl Gates for Word<'_> {
+    type End = ();
+
+    fn fixed(&mut self, gate: Fixed) -> Result<(), ()> {
+        if gate == Fixed::NetworkPolicy && self.pair.policed == Policed::Yes {
+            self.sure = 0;
+        }
+        match &self.pair.way.end {
+            Some((at, verdict)) if *at == gate => {
+                self.sure = 0;
+                if matches!(verdict, Verdict::Deny(_)) {
+                    self.possible = 0;
+                }
+                Err(())
             }
-        };
-        let leaving = Lanes::new(egress, egress_unsure).and(out, out_unsure);
-        if is_unjudged {
-            let unknown = leaving.possible();
-            return Tally {
-                deny: all - unknown,
-                unknown,
-                rest: 0,
-            };
+            Some(_) | None => Ok(()),
         }
-        let (ingress, ingress_unsure) = self.groups.bits(pair.ingress);
-        let arriving = Lanes::new(ingress, ingress_unsure).and(back, back_unsure);
-        let (possible, sure) = leaving.meet(arriving);
-        if way.replies.is_some() || way.return_route.is_some() {
-            return Tally {
-                deny: all,
-                ..Tally::default()
-            };
-        }
-        let is_unknown =
-            way.before_rules.is_some() || way.after_rules.is_some() || pair.policed == Policed::Yes;
-        let rest = if is_unknown { 0 } else { sure };
-        Tally {
-            deny: all - possible,
-            unknown: possible - rest,
-            rest,
-        }
+    }
+
+    fn rules(&mut self, direction: Direction) -> Result<(), ()> {
+        self.admit(match direction {
+            Direction::Egress => self.egress,
+            Direction::Ingress => self.ingress,
+        });
+        Ok(())
+    }
+
+    fn entries(&mut self, direction: Direction) -> Result<(), ()> {
+        self.admit(match direction {
+            Direction::Egress => self.out,
+            Direction::Ingress => self.back,
+        });
+        Ok(())
     }
 }
 
@@ -133,31 +164,25 @@ impl Matrix<'_> {
         pair: Pair<'m>,
         (egress, ingress): (Row<'m>, Row<'m>),
     ) -> impl Iterator<Item = (u64, u64)> + 'm {
-        let way = pair.way;
-        let is_lost = way.route.is_some() || way.replies.is_some() || way.return_route.is_some();
-        let is_open = way.endpoints.is_none() && way.receiver.is_none();
-        let is_sure = is_open
-            && way.before_rules.is_none()
-            && way.after_rules.is_none()
-            && pair.policed == Policed::No;
-        let ((out, out_unsure), (back, back_unsure)) = match pair.acls {
+        let (out, back) = match pair.acls {
             None => ((&[][..], &[][..]), (&[][..], &[][..])),
             Some((out, back)) => (self.acls.bits(out), self.acls.bits(back)),
         };
-        let leaving = Lanes::new(egress.0, egress.1).and(out, out_unsure);
-        let arriving = Lanes::new(ingress.0, ingress.1).and(back, back_unsure);
-        let is_known = way.endpoints.is_none();
-        leaving
-            .into_words()
-            .zip(arriving.into_words())
-            .map(move |(one, other)| {
-                let far = if is_open { other } else { (u64::MAX, u64::MAX) };
-                let possible = one.0 & far.0;
-                match (is_known, is_lost) {
-                    (false, _) => (u64::MAX, 0),
-                    (true, true) => (0, 0),
-                    (true, false) => (possible, if is_sure { one.1 & far.1 } else { 0 }),
+        lanes(egress)
+            .zip(lanes(ingress))
+            .zip(list_lanes(out).zip(list_lanes(back)))
+            .zip(self.ports.whole())
+            .map(move |(((egress, ingress), (out, back)), whole)| {
+                Word {
+                    pair,
+                    egress,
+                    ingress,
+                    out,
+                    back,
+                    possible: whole,
+                    sure: whole,
                 }
+                .walked()
             })
     }
 
@@ -187,53 +212,12 @@ fn number_of(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }
 
-/// A security group row and an ACL row that stand behind each other.
-struct Lanes<'m> {
-    sure: &'m [u64],
-    unsure: &'m [u64],
-    /// Empty: there is no list.
-    passing: &'m [u64],
-    passing_unsure: &'m [u64],
+/// The words of a row.
+fn lanes((sure, unsure): Row<'_>) -> impl Iterator<Item = Lane> {
+    sure.iter().copied().zip(unsure.iter().copied())
 }
 
-impl<'m> Lanes<'m> {
-    fn new(sure: &'m [u64], unsure: &'m [u64]) -> Self {
-        Self {
-            sure,
-            unsure,
-            passing: &[],
-            passing_unsure: &[],
-        }
-    }
-
-    fn and(mut self, passing: &'m [u64], unsure: &'m [u64]) -> Self {
-        self.passing = passing;
-        self.passing_unsure = unsure;
-        self
-    }
-
-    /// Words of what may pass and of what passes for certain.
-    fn into_words(self) -> impl Iterator<Item = (u64, u64)> + 'm {
-        let lists = self.passing.iter().zip(self.passing_unsure);
-        let lists = lists.map(|(sure, unsure)| (sure | unsure, *sure));
-        let lists = lists.chain(std::iter::repeat((u64::MAX, u64::MAX)));
-        let groups = self.sure.iter().zip(self.unsure);
-        groups
-            .zip(lists)
-            .map(|((sure, unsure), list)| ((sure | unsure) & list.0, sure & list.1))
-    }
-
-    fn possible(self) -> u64 {
-        size(self.into_words().map(|(possible, _)| possible))
-    }
-
-    /// Counts what may pass both and what passes both for certain.
-    fn meet(self, other: Self) -> (u64, u64) {
-        let mut counts = (0, 0);
-        for (one, other) in self.into_words().zip(other.into_words()) {
-            counts.0 += u64::from((one.0 & other.0).count_ones());
-            counts.1 += u64::from((one.1 & other.1).count_ones());
-        }
-        counts
-    }
+/// The words of a list's row; where there is no list, everything passes.
+fn list_lanes(row: Row<'_>) -> impl Iterator<Item = Lane> {
+    lanes(row).chain(std::iter::repeat((u64::MAX, 0)))
 }

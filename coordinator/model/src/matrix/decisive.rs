@@ -188,10 +188,7 @@ impl Matrix<'_> {
         let pair = self.pair(source, destination)?;
         match self.cell(&pair, interval) {
             Cell::Way(Verdict::Unknown(_) | Verdict::Bypass(_) | Verdict::Exempt(_))
-            | Cell::Path(_)
-            | Cell::Rules
-            | Cell::Other
-            | Cell::Policy => None,
+            | Cell::Doubt(_) => None,
             Cell::Way(Verdict::Allow { .. } | Verdict::Deny(_) | Verdict::Partial { .. }) => {
                 self.brief(from, to).map(|brief| Layer::Way(brief.way))
             }

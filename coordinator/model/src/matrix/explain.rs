@@ -1,12 +1,12 @@
 //! Why: what decides at every gate of one flow, borrowed from the relation.
 
-use crate::class::{Endpoint, Policed};
+use crate::class::Policed;
 use crate::flow::Flow;
 use crate::id::{NetworkAclId, RouteTableId, RuleId, SubnetId};
 use crate::net::PortRange;
-use crate::predict::{RouteTaken, Way};
+use crate::predict::{Fixed, Gates, RouteTaken, Way, walk};
 use crate::prediction::{Gate, StepOutcome, UnknownReason, Verdict};
-use crate::snapshot::{InterfaceEntry, Match, NetworkInterface};
+use crate::snapshot::{Direction, InterfaceEntry, Match, NetworkInterface};
 
 use super::Matrix;
 use super::acl::AclRowId;
@@ -103,23 +103,87 @@ pub enum Element<'m> {
     Route(&'m RouteTaken),
 }
 
-/// The gates met so far.
-struct Met<'m> {
+/// One port interval of a pair on its way through the gates, with what each of them says.
+struct Met<'w, 'm, 's> {
+    matrix: &'m Matrix<'s>,
+    pair: &'w Pair<'m>,
+    sender: &'m InterfaceEntry,
+    receiver: &'m InterfaceEntry,
+    interval: usize,
     gates: Vec<GateAnswer<'m>>,
 }
 
-impl<'m> Met<'m> {
-    fn note(&mut self, gate: Gate, site: Site<'m>, answer: Answer<'m>) {
+impl<'m> Met<'_, 'm, '_> {
+    /// Notes a gate with ports; an `Err` where it drops.
+    fn note(&mut self, gate: Gate, site: Site<'m>, answer: Answer<'m>) -> Result<(), ()> {
         self.gates.push(GateAnswer { gate, site, answer });
+        match answer {
+            Answer::Drop(_) => Err(()),
+            Answer::Pass(_) | Answer::Partly(_) | Answer::Unknown(_) | Answer::Skipped => Ok(()),
+        }
     }
 
-    /// Notes a gate that ends the walk where it drops.
-    fn pass(&mut self, gate: Gate, site: Site<'m>, answer: Answer<'m>) -> Option<()> {
-        self.note(gate, site, answer);
-        match answer {
-            Answer::Drop(_) => None,
-            Answer::Pass(_) | Answer::Partly(_) | Answer::Unknown(_) | Answer::Skipped => Some(()),
+    /// Where a gate without ports is.
+    fn site(&self, gate: Gate) -> Site<'m> {
+        let way = self.pair.way;
+        match gate {
+            Gate::Endpoints | Gate::NetworkPolicy => Site::Flow,
+            Gate::SourceDestCheck | Gate::SgEgress => {
+                Site::NetworkInterface(&self.sender.interface)
+            }
+            Gate::SgIngress => Site::NetworkInterface(&self.receiver.interface),
+            Gate::NaclOut | Gate::NaclReturnIn => self.matrix.list(self.sender),
+            Gate::NaclIn | Gate::NaclReturnOut => self.matrix.list(self.receiver),
+            Gate::Route => self.matrix.table(self.sender, way),
+            Gate::ReturnRoute => self.matrix.table(self.receiver, way),
         }
+    }
+}
+
+impl Gates for Met<'_, '_, '_> {
+    type End = ();
+
+    fn fixed(&mut self, gate: Fixed) -> Result<(), ()> {
+        let way = self.pair.way;
+        for said in way.said.iter().filter(|said| said.at == gate) {
+            self.gates.push(GateAnswer {
+                gate: said.gate,
+                site: self.site(said.gate),
+                answer: answer(way, said.gate, &said.outcome),
+            });
+        }
+        if gate == Fixed::NetworkPolicy && self.pair.policed == Policed::Yes {
+            self.gates.push(GateAnswer {
+                gate: Gate::NetworkPolicy,
+                site: Site::Flow,
+                answer: Answer::Unknown(UnknownReason::NetworkPolicy.as_str()),
+            });
+        }
+        match &way.end {
+            Some((at, _)) if *at == gate => Err(()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn rules(&mut self, direction: Direction) -> Result<(), ()> {
+        let (gate, row) = match direction {
+            Direction::Egress => (Gate::SgEgress, self.pair.egress),
+            Direction::Ingress => (Gate::SgIngress, self.pair.ingress),
+        };
+        let answer = self.matrix.rules(row, self.interval);
+        self.note(gate, self.site(gate), answer)
+    }
+
+    fn entries(&mut self, direction: Direction) -> Result<(), ()> {
+        let Some((out, back)) = self.pair.acls else {
+            return Ok(());
+        };
+        let (gate, row) = match direction {
+            Direction::Egress => (Gate::NaclOut, out),
+            Direction::Ingress => (Gate::NaclIn, back),
+        };
+        let answer = self.matrix.entry(row, self.interval);
+        self.note(gate, self.site(gate), answer)
     }
 }
 
@@ -136,75 +200,21 @@ impl<'s> Matrix<'s> {
         let interval = self.ports.of(port);
         let cell = self.cell(&pair, interval);
         let mut met = Met {
+            matrix: self,
+            pair: &pair,
+            sender: self.snapshot.interfaces.at(from.owner),
+            receiver: self.snapshot.interfaces.at(to.owner),
+            interval,
             gates: Vec::with_capacity(GATES_MAX),
         };
         // Where the walk ends makes no difference here: the last gate says it.
-        let _ended = self.meet(&mut met, &pair, (from, to), interval);
+        let _ended = walk(&mut met);
         Some(Explanation {
             kind: cell.kind(),
             gate: cell.gate(),
             reason: self.reason(&pair, cell, interval),
             gates: met.gates,
         })
-    }
-
-    /// Meets the gates in the order of the walk; nothing where one of them ends it.
-    fn meet<'m>(
-        &'m self,
-        met: &mut Met<'m>,
-        pair: &Pair<'m>,
-        (from, to): (&Endpoint, &Endpoint),
-        interval: usize,
-    ) -> Option<()> {
-        let way = pair.way;
-        let sender = self.snapshot.interfaces.at(from.owner);
-        let receiver = self.snapshot.interfaces.at(to.owner);
-        let endpoints = way.endpoints.as_ref().map(unknown);
-        let is_open = endpoints.is_none();
-        let whole = Answer::Pass(Element::Whole);
-        met.note(Gate::Endpoints, Site::Flow, endpoints.unwrap_or(whole));
-        is_open.then_some(())?;
-        let rules = |row| self.rules(row, interval);
-        let groups = Site::NetworkInterface(&sender.interface);
-        met.pass(Gate::SgEgress, groups, rules(pair.egress))?;
-        let table = self.table(sender, way);
-        met.pass(Gate::Route, table, said(way, Gate::Route)?)?;
-        if let Some((out, _)) = pair.acls {
-            met.pass(Gate::NaclOut, self.list(sender), self.entry(out, interval))?;
-        }
-        if let Some(verdict) = &way.receiver {
-            met.note(Gate::Endpoints, Site::Flow, unknown(verdict));
-            return None;
-        }
-        if let Some((_, back)) = pair.acls {
-            met.pass(
-                Gate::NaclIn,
-                self.list(receiver),
-                self.entry(back, interval),
-            )?;
-        }
-        let groups = Site::NetworkInterface(&receiver.interface);
-        met.pass(Gate::SgIngress, groups, rules(pair.ingress))?;
-        if !way.is_same_subnet {
-            let lists = [
-                (Gate::NaclReturnOut, receiver),
-                (Gate::NaclReturnIn, sender),
-            ];
-            for (gate, entry) in lists {
-                said(way, gate)
-                    .into_iter()
-                    .for_each(|answer| met.note(gate, self.list(entry), answer));
-            }
-            // One list alone does not end the walk: what it lets pass the other may take, or nobody can tell.
-            way.replies.is_none().then_some(())?;
-            let table = self.table(receiver, way);
-            met.pass(Gate::ReturnRoute, table, said(way, Gate::ReturnRoute)?)?;
-        }
-        if pair.policed == Policed::Yes {
-            let reason = UnknownReason::NetworkPolicy.as_str();
-            met.note(Gate::NetworkPolicy, Site::Flow, Answer::Unknown(reason));
-        }
-        Some(())
     }
 
     fn list<'m>(&'m self, entry: &'m InterfaceEntry) -> Site<'m> {
@@ -266,13 +276,11 @@ impl<'s> Matrix<'s> {
     fn reason(&self, pair: &Pair<'_>, cell: Cell<'_>, interval: usize) -> Option<&'static str> {
         match cell {
             Cell::Way(verdict) => verdict.reason(),
-            Cell::Path(reason) => Some(reason.as_str()),
-            Cell::Rules if self.lacks_groups(pair, interval) => {
-                Some(UnknownReason::NoGroups.as_str())
-            }
-            Cell::Rules => Some(unresolved_rule()),
-            Cell::Other => Some(UnknownReason::Other.as_str()),
-            Cell::Policy => Some(UnknownReason::NetworkPolicy.as_str()),
+            Cell::Doubt(doubt) => Some(match doubt.reason() {
+                Some(reason) => reason.as_str(),
+                None if self.lacks_groups(pair, interval) => UnknownReason::NoGroups.as_str(),
+                None => unresolved_rule(),
+            }),
             Cell::SgEgress | Cell::SgIngress | Cell::NaclOut(_) | Cell::NaclIn(_) | Cell::Allow => {
                 None
             }
@@ -302,26 +310,20 @@ fn beside<'m>(verdict: &Verdict) -> Explanation<'m> {
     }
 }
 
-/// A verdict of the endpoints that nobody can tell more about.
-fn unknown<'m>(verdict: &Verdict) -> Answer<'m> {
-    Answer::Unknown(verdict.reason().unwrap_or(UnknownReason::Other.as_str()))
-}
-
 /// The word of rules that could not be resolved; their names are in the verdict.
 fn unresolved_rule() -> &'static str {
     UnknownReason::UnresolvedRule { rules: Vec::new() }.as_str()
 }
 
-/// What a gate without ports said on the way, if the way met it.
-fn said(way: &Way, gate: Gate) -> Option<Answer<'_>> {
+/// What a gate without ports said on the way.
+fn answer<'m>(way: &'m Way, gate: Gate, outcome: &'m StepOutcome) -> Answer<'m> {
     let route = way.route_taken.as_ref().filter(|_| gate == Gate::Route);
     let element = route.map_or(Element::Whole, Element::Route);
-    let (_, outcome) = way.outcomes.iter().find(|said| said.0 == gate)?;
-    Some(match outcome {
+    match outcome {
         StepOutcome::Pass { .. } => Answer::Pass(element),
         StepOutcome::Drop => Answer::Drop(element),
         StepOutcome::Partly { open_ports } => Answer::Partly(open_ports),
         StepOutcome::Unknown(reason) => Answer::Unknown(reason.as_str()),
         StepOutcome::Skipped => Answer::Skipped,
-    })
+    }
 }

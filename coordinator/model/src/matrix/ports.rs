@@ -16,6 +16,8 @@ pub(crate) struct Ports {
     intervals: Vec<PortRange>,
     /// Interval of every port.
     of: Vec<u16>,
+    /// Words of the set of all intervals.
+    whole: Vec<u64>,
 }
 
 impl Ports {
@@ -37,7 +39,13 @@ impl Ports {
             let width = usize::from(interval.last() - interval.first()) + 1;
             of.extend(std::iter::repeat_n(place, width));
         }
-        Self { intervals, of }
+        let mut whole = vec![0; intervals.len().div_ceil(WORD)];
+        (0..intervals.len()).for_each(|interval| add(&mut whole, interval));
+        Self {
+            intervals,
+            of,
+            whole,
+        }
     }
 
     /// Returns the intervals, lowest ports first.
@@ -48,6 +56,11 @@ impl Ports {
     /// Returns how many intervals there are.
     pub(crate) fn len(&self) -> usize {
         self.intervals.len()
+    }
+
+    /// Visits the words of the set of all intervals.
+    pub(crate) fn whole(&self) -> impl Iterator<Item = u64> + '_ {
+        self.whole.iter().copied()
     }
 
     /// Returns how many words a row has.
@@ -121,11 +134,6 @@ pub(crate) fn add(words: &mut [u64], interval: usize) {
     if let Some(word) = words.get_mut(interval / WORD) {
         *word |= 1 << (interval % WORD);
     }
-}
-
-/// Counts the intervals of a set.
-pub(crate) fn size(words: impl Iterator<Item = u64>) -> u64 {
-    words.map(|word| u64::from(word.count_ones())).sum()
 }
 
 /// Visits the intervals of a set.

@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 
 use super::route::{Path, hop};
-use super::{Receiver, Route, Sender, Walk};
+use super::{Doubt, Receiver, Route, Sender, Walk};
 use crate::flow::{EPHEMERAL_PORTS_AFTER_SNAT, SourceKind};
 use crate::prediction::{BypassReason, Denial, Gate, Place, StepOutcome, UnknownReason, Verdict};
 use crate::snapshot::{
-    Completeness, EnforcingMode, Host, InterfaceEntry, Key, Reading, Snat, SourceDestCheck, Vpc,
+    Completeness, EnforcingMode, Host, InterfaceEntry, Key, Reading, Snapshot, Snat,
+    SourceDestCheck, Vpc,
 };
 
 /// Who owns the destination, as far as the way leads there.
@@ -29,9 +30,35 @@ struct AmbiguousSource<'s> {
     vpc: Option<&'s Vpc>,
 }
 
+/// The verdict of two interfaces of one host that do not meet over the VPC; absent where they do, as a strict branch pod
+/// does with everybody (E.3, E.4).
+pub(crate) fn same_host(
+    snapshot: &Snapshot,
+    one: &InterfaceEntry,
+    other: &InterfaceEntry,
+) -> Option<Verdict> {
+    if one.host != other.host {
+        return None;
+    }
+    let has_branch = one.interface.is_branch() || other.interface.is_branch();
+    let differ = one.interface.groups != other.interface.groups;
+    match snapshot.cni.enforcing_mode {
+        EnforcingMode::Strict if has_branch => None,
+        EnforcingMode::Unread if has_branch => {
+            Some(Verdict::Unknown(UnknownReason::SameHostBranch))
+        }
+        EnforcingMode::Standard if has_branch && differ => {
+            Some(Verdict::Unknown(UnknownReason::SameHostBranch))
+        }
+        EnforcingMode::Strict | EnforcingMode::Standard | EnforcingMode::Unread => {
+            Some(Verdict::Bypass(BypassReason::SameHost))
+        }
+    }
+}
+
 impl<'s> Walk<'s> {
-    /// Everything before the first filter: exemptions, owners, hosts and SNAT.
-    pub(super) fn endpoints(&mut self) -> Result<Route<'s>, Verdict> {
+    /// Everything before the first gate: exemptions, owners, hosts and SNAT.
+    pub(super) fn route_of_ends(&mut self) -> Result<Route<'s>, Verdict> {
         let owner = self.source_interface();
         let vpc = match &owner {
             Ok(key) => key.map(|key| self.vpc_of(key)),
@@ -56,18 +83,18 @@ impl<'s> Walk<'s> {
         if let Some(sender) = self.translated(sender)? {
             route = self.lead(sender)?;
         }
-        self.known(&route)?;
-        self.note_endpoints(&route);
         Ok(route)
     }
 
-    /// Whoever owns the destination may not have been readable: nothing about it can be judged, not even egress.
-    pub(super) fn known(&mut self, route: &Route<'s>) -> Result<(), Verdict> {
+    /// The gate of the endpoints: whoever owns the destination may not have been readable; then nothing about it can
+    /// be judged, not even egress.
+    pub(super) fn endpoints(&mut self, route: &Route<'s>) -> Result<(), Verdict> {
         if matches!(route.destination, Destination::Nobody)
             && self.snapshot.addresses_read == Completeness::Incomplete
         {
             return Err(self.unknown(UnknownReason::DstOutsideModel));
         }
+        self.note_endpoints(route);
         Ok(())
     }
 
@@ -169,22 +196,18 @@ impl<'s> Walk<'s> {
         let Destination::One(receiver) = &route.destination else {
             return Ok(());
         };
-        let (one, other) = (route.sender.entry, receiver.entry);
-        let has_branch = one.interface.is_branch() || other.interface.is_branch();
-        if one.host != other.host
-            || (has_branch && self.snapshot.cni.enforcing_mode == EnforcingMode::Strict)
-        {
-            return Ok(());
+        let entry = route.sender.entry;
+        match same_host(self.snapshot, entry, receiver.entry) {
+            None => Ok(()),
+            Some(Verdict::Unknown(reason)) => Err(self.unknown(reason)),
+            Some(verdict) => {
+                let host = self.snapshot.hosts.at(entry.host).to_string();
+                self.note(Gate::Endpoints, Place::Flow, StepOutcome::Skipped, |_| {
+                    format!("both addresses are on {host}: packets never leave the host")
+                });
+                Err(verdict)
+            }
         }
-        let is_unread = self.snapshot.cni.enforcing_mode == EnforcingMode::Unread;
-        if has_branch && (is_unread || one.interface.groups != other.interface.groups) {
-            return Err(self.unknown(UnknownReason::SameHostBranch));
-        }
-        let host = self.snapshot.hosts.at(one.host).to_string();
-        self.note(Gate::Endpoints, Place::Flow, StepOutcome::Skipped, |_| {
-            format!("both addresses are on {host}: packets never leave the host")
-        });
-        Err(Verdict::Bypass(BypassReason::SameHost))
     }
 
     /// The sender after the SNAT of the VPC CNI, where it applies (E.1).
@@ -264,7 +287,7 @@ impl<'s> Walk<'s> {
             }
             (SourceDestCheck::On, Reading::AddressesUnread | Reading::Doubtful)
             | (SourceDestCheck::Unread, _) => {
-                self.remembered.other = Some(UnknownReason::Other);
+                self.doubts.add(Doubt::Other);
                 let outcome = StepOutcome::Unknown(UnknownReason::Other);
                 self.note(gate, place, outcome, |_| {
                     "the check or the addresses of the interface could not be read".to_owned()

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Receiver, Route, Walk};
+use super::{Doubt, Route, Walk};
 use crate::flow::FlowProtocol;
 use crate::id::SubnetId;
 use crate::prediction::{Denial, Gate, Place, StepOutcome, UnknownReason, Verdict};
@@ -89,32 +89,25 @@ impl<'s> Walk<'s> {
         subnet.acl.map(|key| self.snapshot.network_acls.at(key))
     }
 
-    /// The gate `nacl-out`: the list of the sender's subnet.
-    pub(super) fn nacl_out(&mut self, route: &Route<'s>) -> Result<(), Verdict> {
-        if route.hop.path.is_same_subnet() {
-            return Ok(());
-        }
-        let acl = self.acl_of(route.sender.entry);
-        let remote = self.flow.destination;
-        let answer = ask(acl, Direction::Egress, self.flow.protocol, remote);
-        let subnet = &route.sender.entry.interface.subnet;
-        self.acl_answer(Gate::NaclOut, acl, subnet, answer)
-    }
-
-    /// The gate `nacl-in`: the list of the receiver's subnet.
-    pub(super) fn nacl_in(
+    /// The gate `nacl-out` or `nacl-in`: the list of the sender's or of the receiver's subnet.
+    pub(super) fn network_acl(
         &mut self,
         route: &Route<'s>,
-        receiver: Receiver<'s>,
+        direction: Direction,
     ) -> Result<(), Verdict> {
         if route.hop.path.is_same_subnet() {
             return Ok(());
         }
-        let acl = self.acl_of(receiver.entry);
-        let remote = route.sender.address;
-        let answer = ask(acl, Direction::Ingress, self.flow.protocol, remote);
-        let subnet = &receiver.entry.interface.subnet;
-        self.acl_answer(Gate::NaclIn, acl, subnet, answer)
+        let (gate, entry, remote) = match (direction, route.receiver()) {
+            (Direction::Egress, _) => (Gate::NaclOut, route.sender.entry, self.flow.destination),
+            (Direction::Ingress, Some(receiver)) => {
+                (Gate::NaclIn, receiver.entry, route.sender.address)
+            }
+            (Direction::Ingress, None) => return Ok(()),
+        };
+        let acl = self.acl_of(entry);
+        let answer = ask(acl, direction, self.flow.protocol, remote);
+        self.acl_answer(gate, acl, &entry.interface.subnet, answer)
     }
 
     fn acl_answer(
@@ -143,7 +136,7 @@ impl<'s> Walk<'s> {
                 rule_number,
             })),
             (AclAnswer::Deny(_), None) | (AclAnswer::Unsure, _) => {
-                self.remembered.other = Some(UnknownReason::Other);
+                self.doubts.add(Doubt::Other);
                 Ok(())
             }
         }

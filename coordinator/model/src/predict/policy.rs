@@ -1,6 +1,6 @@
 //! NetworkPolicies: not evaluated, so that selected pods are unknown (E.5).
 
-use super::Walk;
+use super::{Doubt, Walk};
 use crate::prediction::{Gate, Place, StepOutcome, UnknownReason};
 
 impl Walk<'_> {
@@ -15,7 +15,7 @@ impl Walk<'_> {
             return;
         }
         let reason = UnknownReason::NetworkPolicy;
-        self.remembered.network_policy = Some(reason.clone());
+        self.doubts.add(Doubt::NetworkPolicy);
         let outcome = StepOutcome::Unknown(reason);
         self.note(Gate::NetworkPolicy, Place::Flow, outcome, |_| {
             super::words::policies(&selecting)

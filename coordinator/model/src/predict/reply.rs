@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::network_acl::{AclAnswer, ask};
-use super::{Receiver, Route, Walk};
+use super::{Doubt, Receiver, Route, Walk};
 use crate::flow::FlowProtocol;
 use crate::net::PortRange;
 use crate::prediction::{Denial, Gate, Place, StepOutcome, UnknownReason, Verdict};
@@ -41,13 +41,13 @@ impl<'s> Walk<'s> {
         self.note_replies(route, receiver, &lists, (&segments, &open_ports));
         match (blame, is_unsure) {
             (_, true) => {
-                self.remembered.other = Some(UnknownReason::Other);
+                self.doubts.add(Doubt::Other);
                 Ok(())
             }
             (None, false) => Ok(()),
             (Some(denial), false) if open_ports.is_empty() => Err(Verdict::Deny(denial)),
             (Some(denial), false) => {
-                self.remembered.partial = partial(denial, open_ports);
+                self.partial = partial(denial, open_ports);
                 Ok(())
             }
         }

@@ -1,9 +1,9 @@
 //! The way back: from the receiver's subnet to the source (K, K.1 "Path from a route").
 
 use super::route::{Path, routed};
-use super::{Receiver, Route, Walk, transit_gateway};
+use super::{Doubt, Receiver, Route, Walk, transit_gateway};
 use crate::id::PeeringId;
-use crate::prediction::{Denial, Gate, Place, RouteReason, StepOutcome, UnknownReason, Verdict};
+use crate::prediction::{Denial, Gate, Place, RouteReason, StepOutcome, Verdict};
 use crate::snapshot::RouteTarget;
 
 /// What the way back does to a flow.
@@ -13,7 +13,7 @@ enum Return {
     /// It does not.
     Closed(RouteReason),
     /// Nobody can tell, which is remembered.
-    Unknown(UnknownReason),
+    Unknown(Doubt),
 }
 
 impl<'s> Walk<'s> {
@@ -45,7 +45,7 @@ impl<'s> Walk<'s> {
         let (outcome, reason) = match &found {
             Return::Open => (StepOutcome::Pass { rule: None }, None),
             Return::Closed(reason) => (StepOutcome::Drop, Some(*reason)),
-            Return::Unknown(reason) => (StepOutcome::Unknown(reason.clone()), None),
+            Return::Unknown(doubt) => (doubt.outcome(), None),
         };
         let place = Place::RouteTable {
             subnet: receiver.entry.interface.subnet.clone(),
@@ -64,12 +64,8 @@ impl<'s> Walk<'s> {
                 gate: Gate::ReturnRoute,
                 reason,
             })),
-            Return::Unknown(UnknownReason::ReturnMiddlebox) => {
-                self.remembered.return_middlebox = Some(UnknownReason::ReturnMiddlebox);
-                Ok(())
-            }
-            Return::Unknown(reason) => {
-                self.remembered.other = Some(reason);
+            Return::Unknown(doubt) => {
+                self.doubts.add(doubt);
                 Ok(())
             }
         }
@@ -78,7 +74,7 @@ impl<'s> Walk<'s> {
     /// A peering must be active and join the sender's VPC; one that is not in the snapshot is not known.
     fn return_peering(&self, id: &PeeringId, route: &Route<'s>, receiver: Receiver<'s>) -> Return {
         let Some(peering) = self.snapshot.peerings.get(id) else {
-            return Return::Unknown(UnknownReason::Other);
+            return Return::Unknown(Doubt::Other);
         };
         let far = peering
             .far_side(&receiver.entry.interface.vpc)
@@ -102,8 +98,8 @@ fn return_path(path: &Path<'_>) -> Return {
         Path::Nat => Return::Closed(RouteReason::Nat),
         Path::InternetGateway => Return::Closed(RouteReason::Igw),
         Path::VpnGateway | Path::Other => Return::Closed(RouteReason::Other),
-        Path::Middlebox => Return::Unknown(UnknownReason::ReturnMiddlebox),
+        Path::Middlebox => Return::Unknown(Doubt::ReturnMiddlebox),
         Path::Peering { .. } | Path::TransitGateway(_) => Return::Open,
-        Path::Unread => Return::Unknown(UnknownReason::Other),
+        Path::Unread => Return::Unknown(Doubt::Other),
     }
 }

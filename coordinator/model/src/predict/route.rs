@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Route, Walk};
+use super::{Doubt, Route, Walk};
 use crate::id::{PeeringId, TransitGatewayId, VpcId};
 use crate::prediction::{Denial, Gate, Place, RouteReason, StepOutcome, UnknownReason, Verdict};
 use crate::snapshot::{
@@ -348,10 +348,9 @@ impl<'s> Walk<'s> {
             (None, Path::SameSubnet) => StepOutcome::Skipped,
             (None, Path::Unread | Path::Other) => StepOutcome::Unknown(UnknownReason::Other),
             (None, Path::Middlebox) => StepOutcome::Unknown(UnknownReason::Middlebox),
-            (None, Path::TransitGateway(_)) => match &self.remembered.transit_gateway {
-                Some(reason) => StepOutcome::Unknown(reason.clone()),
-                None => StepOutcome::Pass { rule: None },
-            },
+            (None, Path::TransitGateway(_)) if self.doubts.has(Doubt::TransitGateway) => {
+                StepOutcome::Unknown(UnknownReason::Tgw)
+            }
             (None, _) => StepOutcome::Pass { rule: None },
         };
         let place = Place::RouteTable {
@@ -363,6 +362,8 @@ impl<'s> Walk<'s> {
         self.note(Gate::Route, place, outcome, |_| {
             super::words::hop(hop, destination, reason)
         });
+        self.doubts
+            .add_if(matches!(route.hop.path, Path::Middlebox), Doubt::Middlebox);
         match reason {
             Some(reason) => Err(Verdict::Deny(Denial::Route {
                 gate: Gate::Route,

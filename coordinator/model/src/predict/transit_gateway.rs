@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use super::endpoint::Destination;
-use super::{Route, Walk};
+use super::{Doubt, Route, Walk};
 use crate::id::{TransitGatewayId, VpcId};
-use crate::prediction::{RouteReason, UnknownReason};
+use crate::prediction::RouteReason;
 use crate::snapshot::{
     DefaultTables, InterfaceEntry, Match, ReferenceSupport, RouteState, Snapshot, TableRole,
     TransitGatewayRouteTable, VpcAttachment,
@@ -55,7 +55,7 @@ impl<'s> Walk<'s> {
             Crossing::Open => None,
             Crossing::OtherZone => Some(RouteReason::TgwZone),
             Crossing::Unknown => {
-                self.remembered.transit_gateway = Some(UnknownReason::Tgw);
+                self.doubts.add(Doubt::TransitGateway);
                 None
             }
         }

@@ -4,12 +4,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::route::Path;
-use super::{Notes, Sender, Walk};
+use super::{Doubts, Fixed, Gates, Notes, Route, Sender, Walk, walk};
 use crate::flow::Flow;
 use crate::id::RouteTableId;
 use crate::net::PortRange;
-use crate::prediction::{Gate, StepOutcome, UnknownReason, Verdict};
+use crate::prediction::{Gate, StepOutcome, Verdict};
 use crate::snapshot::{Direction, InterfaceEntry, Key, Match, Snapshot};
 
 /// What the gates without ports say of every TCP flow between two addresses on different hosts.
@@ -18,32 +17,33 @@ use crate::snapshot::{Direction, InterfaceEntry, Key, Match, Snapshot};
 /// all pairs that have those in common. Fields are in the order of the walk; each is absent where the gate passes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Way {
-    /// The walk ends before its first gate.
-    pub(crate) endpoints: Option<Verdict>,
+    /// The gate that ends the walk of every flow, if none with ports does before, with its verdict.
+    pub(crate) end: Option<(Fixed, Verdict)>,
     /// No router is on the way, so no ACL either.
     pub(crate) is_same_subnet: bool,
     /// Whether references of egress rules work; see [`Walk::references`].
     pub(crate) egress: Option<Match>,
     /// Whether references of ingress rules work.
     pub(crate) ingress: Option<Match>,
-    /// The forward route drops.
-    pub(crate) route: Option<Verdict>,
-    /// The far side cannot be judged.
-    pub(crate) receiver: Option<Verdict>,
-    /// No reply passes the ACLs.
-    pub(crate) replies: Option<Verdict>,
-    /// The return route drops.
-    pub(crate) return_route: Option<Verdict>,
-    /// A middlebox or a transit gateway: unknown unless something denies, before the rules.
-    pub(crate) before_rules: Option<UnknownReason>,
-    /// Something else that is not known, after the rules.
-    pub(crate) after_rules: Option<UnknownReason>,
+    /// What is not known of the way.
+    pub(crate) doubts: Doubts,
     /// Replies pass for some source ports only.
     pub(crate) partial: Option<Verdict>,
     /// Route that decides the forward path.
     pub(crate) route_taken: Option<RouteTaken>,
     /// What the gates said that the way met.
-    pub(crate) outcomes: Vec<(Gate, StepOutcome)>,
+    pub(crate) said: Vec<Said>,
+}
+
+/// What one gate said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// Where on the walk.
+    pub(crate) at: Fixed,
+    /// Which gate of an answer.
+    pub(crate) gate: Gate,
+    /// Its word.
+    pub(crate) outcome: StepOutcome,
 }
 
 /// A route of a route table, by what names it.
@@ -77,10 +77,7 @@ impl Way {
             ports,
         };
         let mut way = Self::open();
-        if let Err(verdict) = walk.fill(sender, &mut way) {
-            way.endpoints = Some(verdict);
-        }
-        way.outcomes = walk.notes.into_outcomes();
+        way.end = walk.fill(sender, &mut way).err();
         way
     }
 
@@ -94,43 +91,69 @@ impl Way {
 
     /// Returns whether nothing on the way but rules and entries decides.
     pub(crate) fn is_plain(&self) -> bool {
-        let verdicts = [
-            &self.endpoints,
-            &self.route,
-            &self.receiver,
-            &self.replies,
-            &self.return_route,
-            &self.partial,
-        ];
-        verdicts.iter().all(|verdict| verdict.is_none())
-            && self.before_rules.is_none()
-            && self.after_rules.is_none()
+        self.end.is_none() && self.partial.is_none() && self.doubts.is_empty()
     }
 
     fn open() -> Self {
         Self {
-            endpoints: None,
+            end: None,
             is_same_subnet: false,
             egress: Some(Match::Yes),
             ingress: Some(Match::Yes),
-            route: None,
-            receiver: None,
-            replies: None,
-            return_route: None,
-            before_rules: None,
-            after_rules: None,
+            doubts: Doubts::default(),
             partial: None,
             route_taken: None,
-            outcomes: Vec::new(),
+            said: Vec::new(),
         }
     }
 }
 
+/// The gates without ports, on the way of every flow between two addresses.
+struct Filling<'w, 's> {
+    walk: &'w mut Walk<'s>,
+    route: Route<'s>,
+    said: Vec<Said>,
+}
+
+impl Gates for Filling<'_, '_> {
+    type End = (Fixed, Verdict);
+
+    fn fixed(&mut self, gate: Fixed) -> Result<(), Self::End> {
+        match gate {
+            // Policies select pods, not places: the classes know them.
+            Fixed::NetworkPolicy => Ok(()),
+            Fixed::Endpoints
+            | Fixed::SourceDestCheck
+            | Fixed::Route
+            | Fixed::Receiver
+            | Fixed::Replies
+            | Fixed::ReturnRoute => {
+                let met = self.walk.fixed(gate, &self.route);
+                self.said.extend(self.walk.said(gate));
+                met.map_err(|verdict| (gate, verdict))
+            }
+        }
+    }
+
+    fn rules(&mut self, _: Direction) -> Result<(), Self::End> {
+        Ok(())
+    }
+
+    fn entries(&mut self, _: Direction) -> Result<(), Self::End> {
+        Ok(())
+    }
+}
+
 impl<'s> Walk<'s> {
-    /// Walks every gate without ports; an `Err` is a way that ends before the first of them.
-    fn fill(&mut self, sender: Sender<'s>, way: &mut Way) -> Result<(), Verdict> {
-        let route = self.lead(sender)?;
-        self.known(&route)?;
+    /// Walks every gate without ports; an `Err` is the one that ends the way.
+    fn fill(&mut self, sender: Sender<'s>, way: &mut Way) -> Result<(), (Fixed, Verdict)> {
+        let route = match self.lead(sender) {
+            Ok(route) => route,
+            Err(verdict) => {
+                way.said.extend(self.said(Fixed::Endpoints));
+                return Err((Fixed::Endpoints, verdict));
+            }
+        };
         way.is_same_subnet = route.hop.path.is_same_subnet();
         way.egress = self.references(&route, Direction::Egress);
         way.ingress = self.references(&route, Direction::Ingress);
@@ -143,23 +166,23 @@ impl<'s> Walk<'s> {
                 destination: taken.0,
                 target: taken.1.as_str().to_owned(),
             });
-        way.route = self.route(&route).err();
-        match self.receiver(&route) {
-            Err(verdict) => way.receiver = Some(verdict),
-            Ok(receiver) if way.route.is_none() && !way.is_same_subnet => {
-                way.replies = self.replies(&route, receiver).err();
-                way.return_route = self.return_route(&route, receiver).err();
-            }
-            Ok(_) => {}
-        }
-        let remembered = std::mem::take(&mut self.remembered);
-        way.before_rules = if matches!(route.hop.path, Path::Middlebox) {
-            Some(UnknownReason::Middlebox)
-        } else {
-            remembered.transit_gateway.or(remembered.return_middlebox)
+        let mut filling = Filling {
+            walk: self,
+            route,
+            said: Vec::new(),
         };
-        way.after_rules = remembered.other;
-        way.partial = remembered.partial;
-        Ok(())
+        let met = walk(&mut filling);
+        way.said = filling.said;
+        way.doubts = self.doubts;
+        way.partial = self.partial.take();
+        met
+    }
+
+    /// Takes what was noted at a gate.
+    fn said(&mut self, at: Fixed) -> Vec<Said> {
+        let noted = self.notes.take_outcomes().into_iter();
+        noted
+            .map(|(gate, outcome)| Said { at, gate, outcome })
+            .collect()
     }
 }

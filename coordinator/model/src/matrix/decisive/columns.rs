@@ -4,6 +4,7 @@ use super::super::row::RowId;
 use super::super::{Brief, Matrix};
 use super::{Layer, Seen};
 use crate::class::{Facts, Policed, index};
+use crate::predict::{Fixed, Gates, walk};
 use crate::snapshot::{Direction, Match};
 
 /// Nobody can tell, in a column.
@@ -95,29 +96,70 @@ pub(super) enum Settled {
 }
 
 impl PairRows<'_> {
+    /// What settles the flows between two classes at a port, where nothing on the way but rules and entries decides.
     #[inline]
-    pub(super) fn settled(&self, (from, to): (&Facts, &Facts), port: usize) -> Settled {
-        let egress = self.egress.get(port).copied().unwrap_or(UNSURE);
-        if egress == NOBODY {
-            return Settled::Otherwise(Layer::Refused(Direction::Egress, from.set));
+    pub(super) fn settled(&self, ends: (&Facts, &Facts), port: usize) -> Settled {
+        let mut column = Column {
+            rows: self,
+            ends,
+            port,
+            admitted: 0,
+            is_known: true,
+        };
+        match walk(&mut column) {
+            Err(layer) => Settled::Otherwise(layer),
+            Ok(()) if column.is_known => Settled::Admitted(column.admitted),
+            Ok(()) => Settled::Unknown,
         }
-        let out = self.out.get(port).copied().unwrap_or(0);
-        if out != 0 && out != UNSURE {
-            return Settled::Otherwise(Layer::Entry(Direction::Egress, from.acl, out));
+    }
+}
+
+/// One port of a pair on a plain way through the gates.
+struct Column<'c, 'f> {
+    rows: &'c PairRows<'c>,
+    ends: (&'f Facts, &'f Facts),
+    port: usize,
+    /// Number of the pair of rules that admit.
+    admitted: u32,
+    is_known: bool,
+}
+
+impl Gates for Column<'_, '_> {
+    type End = Layer;
+
+    #[inline]
+    fn fixed(&mut self, gate: Fixed) -> Result<(), Layer> {
+        if gate == Fixed::NetworkPolicy {
+            self.is_known &= self.ends.0.policed.max(self.ends.1.policed) == Policed::No;
         }
-        let back = self.back.get(port).copied().unwrap_or(0);
-        if back != 0 && back != UNSURE {
-            return Settled::Otherwise(Layer::Entry(Direction::Ingress, to.acl, back));
+        Ok(())
+    }
+
+    #[inline]
+    fn rules(&mut self, direction: Direction) -> Result<(), Layer> {
+        let (row, own) = match direction {
+            Direction::Egress => (self.rows.egress, self.ends.0),
+            Direction::Ingress => (self.rows.ingress, self.ends.1),
+        };
+        match row.get(self.port).copied().unwrap_or(UNSURE) {
+            NOBODY => return Err(Layer::Refused(direction, own.set)),
+            UNSURE => self.is_known = false,
+            part => self.admitted += part,
         }
-        let ingress = self.ingress.get(port).copied().unwrap_or(UNSURE);
-        if ingress == NOBODY {
-            return Settled::Otherwise(Layer::Refused(Direction::Ingress, to.set));
+        Ok(())
+    }
+
+    #[inline]
+    fn entries(&mut self, direction: Direction) -> Result<(), Layer> {
+        let (row, own) = match direction {
+            Direction::Egress => (self.rows.out, self.ends.0),
+            Direction::Ingress => (self.rows.back, self.ends.1),
+        };
+        match row.get(self.port).copied().unwrap_or(0) {
+            0 => {}
+            UNSURE => self.is_known = false,
+            number => return Err(Layer::Entry(direction, own.acl, number)),
         }
-        let is_known = egress != UNSURE && ingress != UNSURE && out == 0 && back == 0;
-        if is_known && from.policed.max(to.policed) == Policed::No {
-            Settled::Admitted(egress + ingress)
-        } else {
-            Settled::Unknown
-        }
+        Ok(())
     }
 }
