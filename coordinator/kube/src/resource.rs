@@ -265,7 +265,7 @@ const WEBHOOKS: &[&[&str]] = &[
 
 /// Variables of `aws-node` that are kept: they decide which interface, groups and address a pod's traffic has
 /// [CNI-R; E.1, E.2, E.4, E.5, K.1]. Other variables, among them whatever an operator added, are left out.
-pub(crate) const CNI_VARIABLES: [&str; 15] = [
+pub(crate) const CNI_VARIABLES: [&str; 17] = [
     "AWS_VPC_CNI_NODE_PORT_SUPPORT",
     "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG",
     "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS",
@@ -278,6 +278,8 @@ pub(crate) const CNI_VARIABLES: [&str; 15] = [
     "ENABLE_POD_ENI",
     "ENABLE_PREFIX_DELEGATION",
     "ENABLE_SUBNET_DISCOVERY",
+    "ENABLE_V4_EGRESS",
+    "ENABLE_V6_EGRESS",
     "ENI_CONFIG_LABEL_DEF",
     "NETWORK_POLICY_ENFORCING_MODE",
     "POD_SECURITY_GROUP_ENFORCING_MODE",

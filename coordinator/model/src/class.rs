@@ -1,7 +1,8 @@
 //! Classes of endpoints that the model cannot tell apart.
 //!
 //! Two addresses are of one class when they have VPC, subnet, security groups, host role and family in common, when the
-//! same networks of any rule, ACL entry or route contain them, and when NetworkPolicies select both or neither. Every
+//! same networks of any rule, ACL entry or route contain them, and when NetworkPolicies select both or neither; of pods
+//! that a node translates also when those nodes' primary interfaces are such. Every
 //! flow between two classes has one verdict for each port, except that two addresses of one host never leave it.
 //!
 //! **Invariant.** An address that several interfaces own, or that AWS does not filter, is of no class: it is
@@ -11,8 +12,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::flow::SourceKind;
 use crate::id::{NetworkInterfaceId, SecurityGroupId, SubnetId, VpcId};
-use crate::snapshot::{GroupEntry, InterfaceEntry, Key, NetworkAcl, Snapshot};
+use crate::snapshot::{GroupEntry, InterfaceEntry, Key, Snapshot, Vpc};
 
 pub(crate) use address::Spots;
 pub(crate) use zone::{ZoneId, Zones};
@@ -74,6 +76,8 @@ pub struct Class {
     pub network: Option<IpNet>,
     /// Whether a NetworkPolicy selects them.
     pub policed: Policed,
+    /// Whether they are pods whose address the node translates on the way out of the VPC (E.1).
+    pub source_kind: SourceKind,
     /// One of the addresses.
     pub example: IpAddr,
     /// Interfaces that own at least one of the addresses, in the order of the snapshot.
@@ -81,7 +85,6 @@ pub struct Class {
     /// How many addresses there are.
     pub addresses: u128,
     pub(crate) facts: Facts,
-    pub(crate) acl: Option<Key<NetworkAcl>>,
 }
 
 /// An interface in a class.
@@ -110,6 +113,9 @@ pub(crate) struct GroupSet {
 pub(crate) struct Place {
     pub(crate) owner: Key<InterfaceEntry>,
     pub(crate) example: IpAddr,
+    pub(crate) zone: ZoneId,
+    /// Number of the network ACL, one above its place; 0 for a subnet without.
+    pub(crate) acl: u32,
 }
 
 /// One interface as a member of one class.
@@ -121,7 +127,7 @@ pub(crate) struct Endpoint {
 }
 
 /// What every look-up needs of a class, close together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Facts {
     pub(crate) set: SetId,
     pub(crate) zone: ZoneId,
@@ -130,6 +136,31 @@ pub(crate) struct Facts {
     pub(crate) acl: u32,
     pub(crate) role: HostRole,
     pub(crate) policed: Policed,
+    /// Number of the exit of pods that are translated; [`Facts::NO_EXIT`] for everybody else.
+    pub(crate) exit: u32,
+}
+
+impl Facts {
+    /// Nobody translates the source.
+    pub(crate) const NO_EXIT: u32 = u32::MAX;
+}
+
+/// How pods leave their VPC: as the primary interface of their node (E.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Exit {
+    /// VPC whose networks are no outside.
+    pub(crate) vpc: Key<Vpc>,
+    /// Who sends instead; absent where nobody can tell.
+    pub(crate) primary: Result<Facts, Untranslated>,
+}
+
+/// Why nobody can tell as whom pods leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Untranslated {
+    /// The primary interface is not in the snapshot.
+    NoPrimary,
+    /// A setting or the networks of the VPC could not be read.
+    Unread,
 }
 
 /// Where an address is.
@@ -152,6 +183,8 @@ pub struct Classes {
     spots: Spots,
     pub(crate) sets: Vec<GroupSet>,
     pub(crate) places: Vec<Place>,
+    /// How pods leave, each way once.
+    pub(crate) exits: Vec<Exit>,
     pub(crate) zones: Zones,
 }
 
@@ -206,14 +239,6 @@ impl Classes {
     )]
     pub(crate) fn facts(&self, id: ClassId) -> &Facts {
         &self.facts[index(id.0)]
-    }
-
-    /// Returns what look-ups need of each place: of its subnet and zone, that is.
-    pub(crate) fn by_place(&self) -> Vec<Facts> {
-        let mut facts: Vec<Facts> = self.facts.clone();
-        facts.sort_by_key(|facts| facts.place);
-        facts.dedup_by_key(|facts| facts.place);
-        facts
     }
 
     /// Returns the class of an address; absent of one that nobody owns, that several own, or that AWS exempts.

@@ -70,6 +70,11 @@ impl Described {
         self.answers.get(stem)
     }
 
+    /// Returns the answer of one file, to be changed.
+    pub(crate) fn get_mut(&mut self, stem: &str) -> Option<&mut Value> {
+        self.answers.get_mut(stem)
+    }
+
     /// Visits the answers, sorted by stem.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.answers

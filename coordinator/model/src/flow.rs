@@ -123,6 +123,27 @@ impl FlowProtocol {
         }
     }
 
+    /// Returns the reply to an ICMP echo: type 0 (129 for IPv6) with the code of the request; absent of anything else
+    /// (K.1 "ICMP echo").
+    #[must_use]
+    pub fn echo_reply(self) -> Option<Self> {
+        match self {
+            Self::Icmp { kind: 8, code } => Some(Self::Icmp { kind: 0, code }),
+            Self::IcmpV6 { kind: 128, code } => Some(Self::IcmpV6 { kind: 129, code }),
+            Self::Tcp { .. }
+            | Self::Udp { .. }
+            | Self::Icmp { .. }
+            | Self::IcmpV6 { .. }
+            | Self::Other(_) => None,
+        }
+    }
+
+    /// Returns whether a reply is judged, too: to tcp, udp and ICMP echo (K, K.1).
+    #[must_use]
+    pub fn has_reply(self) -> bool {
+        matches!(self, Self::Tcp { .. } | Self::Udp { .. }) || self.echo_reply().is_some()
+    }
+
     /// Returns the destination port of TCP and UDP, and nothing for the others.
     #[must_use]
     pub fn port(self) -> Option<u16> {

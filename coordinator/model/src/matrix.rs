@@ -22,12 +22,13 @@
 
 use std::collections::HashMap;
 
-use crate::class::{Classes, Facts, Zones, index, number};
-use crate::flow::EPHEMERAL_PORTS_DEFAULT;
+use crate::class::{Classes, Facts, Untranslated, Zones, index, number};
+use crate::flow::{EPHEMERAL_PORTS_AFTER_SNAT, EPHEMERAL_PORTS_DEFAULT};
 use crate::net::PortRange;
 pub use crate::predict::RouteTaken;
 use crate::predict::Way;
-use crate::snapshot::{Direction, Match, Snapshot};
+use crate::prediction::UnknownReason;
+use crate::snapshot::{Direction, Match, Snapshot, SnatPorts};
 
 pub use answer::VerdictKind;
 pub use count::Counts;
@@ -50,8 +51,8 @@ mod row;
 
 /// The reachability relation of a snapshot: classes, rows and ways.
 ///
-/// For TCP from a host's network namespace with the default ephemeral range; [`Matrix::verdict`] asks
-/// [`crate::predict`] about everything else.
+/// For TCP with the default ephemeral range; classes of pods answer as pods: outside the VPC their node translates them.
+/// [`Matrix::verdict`] keeps what the flow says, and asks [`crate::predict`] about everything that rows do not cover.
 #[derive(Debug)]
 pub struct Matrix<'s> {
     snapshot: &'s Snapshot,
@@ -62,6 +63,8 @@ pub struct Matrix<'s> {
     ways: Vec<Way>,
     /// What most look-ups need, for every pair of places.
     briefs: Vec<Brief>,
+    /// The same from every exit of pods to every place; absent where the node translates nothing.
+    exits: Vec<Option<Brief>>,
 }
 
 impl<'s> Matrix<'s> {
@@ -74,10 +77,12 @@ impl<'s> Matrix<'s> {
     /// Builds the relation with the networks and ports of several snapshots, so that relations can be compared.
     pub(crate) fn with(snapshot: &'s Snapshot, zones: Zones, ports: Ports) -> Self {
         let classes = Classes::with_zones(snapshot, zones);
-        let (ways, way_of) = ways(snapshot, &classes);
+        let (mut ways, way_of) = ways(snapshot, &classes);
+        let exit_ways = exit_ways(snapshot, &classes, &mut ways);
         let acls = acl::AclRows::new(snapshot, &classes, &ports);
         let groups = row::GroupRows::new(snapshot, &classes, &ports, &ways);
         let briefs = briefs(&classes, &acls, (&ways, &way_of));
+        let exits = exit_briefs(&classes, &acls, (&ways, &exit_ways));
         Self {
             snapshot,
             classes,
@@ -86,6 +91,7 @@ impl<'s> Matrix<'s> {
             acls,
             ways,
             briefs,
+            exits,
         }
     }
 
@@ -113,6 +119,15 @@ impl<'s> Matrix<'s> {
         self.groups.len()
     }
 
+    /// Who sends in the place of pods that their node translates on the way to a class, and the way from there; absent
+    /// where nobody is translated.
+    fn exit(&self, from: &Facts, to: &Facts) -> Option<(Facts, &Brief)> {
+        let exit = self.classes.exits.get(index(from.exit))?;
+        let place = index(from.exit) * self.classes.places.len() + index(to.place);
+        let brief = self.exits.get(place)?.as_ref()?;
+        Some((exit.primary.unwrap_or(*from), brief))
+    }
+
     /// What most look-ups need of the way between two classes; absent of two families.
     fn brief(&self, from: &Facts, to: &Facts) -> Option<&Brief> {
         let place = index(from.place) * self.classes.places.len() + index(to.place);
@@ -136,10 +151,10 @@ struct Brief {
 
 /// What most look-ups need of every way, pair of places after pair of places.
 fn briefs(classes: &Classes, acls: &acl::AclRows, (ways, way_of): (&[Way], &[u32])) -> Vec<Brief> {
-    let facts: Vec<Facts> = classes.by_place();
-    let pairs = facts
+    let places = &classes.places;
+    let pairs = places
         .iter()
-        .flat_map(|from| facts.iter().map(move |to| (from, to)));
+        .flat_map(|from| places.iter().map(move |to| (from, to)));
     pairs
         .zip(way_of)
         .map(|((from, to), number)| {
@@ -157,6 +172,75 @@ fn briefs(classes: &Classes, acls: &acl::AclRows, (ways, way_of): (&[Way], &[u32
             }
         })
         .collect()
+}
+
+/// What most look-ups need of the ways of pods that are translated, exit after exit.
+fn exit_briefs(
+    classes: &Classes,
+    acls: &acl::AclRows,
+    (ways, way_of): (&[Way], &[Option<u32>]),
+) -> Vec<Option<Brief>> {
+    let pairs = classes
+        .exits
+        .iter()
+        .flat_map(|exit| classes.places.iter().map(move |to| (exit, to)));
+    pairs
+        .zip(way_of)
+        .map(|((exit, to), number)| {
+            let way = ways.get(index((*number)?))?;
+            let lists = exit.primary.map(|from| {
+                (
+                    acls.row(from.acl, Direction::Egress, to.zone),
+                    acls.row(to.acl, Direction::Ingress, from.zone),
+                )
+            });
+            Some(Brief {
+                way: (*number)?,
+                acls: lists.unwrap_or_default(),
+                is_plain: way.is_plain(),
+                is_same_subnet: way.is_same_subnet,
+                egress: way.egress,
+                ingress: way.ingress,
+            })
+        })
+        .collect()
+}
+
+/// The ways from every exit of pods to every place, exit after exit; absent where the node translates nothing: within the
+/// VPC, to networks that the CNI excludes, and to the other family (E.1).
+fn exit_ways(snapshot: &Snapshot, classes: &Classes, ways: &mut Vec<Way>) -> Vec<Option<u32>> {
+    let ports = match snapshot.cni.snat_ports {
+        SnatPorts::Random => EPHEMERAL_PORTS_AFTER_SNAT,
+        SnatPorts::Kept => EPHEMERAL_PORTS_DEFAULT,
+    };
+    let mut found = Vec::with_capacity(classes.exits.len() * classes.places.len());
+    for exit in &classes.exits {
+        let vpc = snapshot.vpcs.at(exit.vpc);
+        for to in &classes.places {
+            let is_excluded = |network: &ipnet::IpNet| network.contains(&to.example);
+            if to.example.is_ipv6()
+                || vpc.contains(to.example)
+                || snapshot.cni.snat_excluded.iter().any(is_excluded)
+            {
+                found.push(None);
+                continue;
+            }
+            let way = match exit.primary {
+                Err(Untranslated::NoPrimary) => Way::unknown(UnknownReason::SrcOutsideModel),
+                Err(Untranslated::Unread) => Way::unknown(UnknownReason::Other),
+                Ok(primary) => match classes.places.get(index(primary.place)) {
+                    None => Way::unknown(UnknownReason::Other),
+                    Some(from) => {
+                        let source = (from.owner, from.example);
+                        Way::follow(snapshot, source, to.example, ports)
+                    }
+                },
+            };
+            ways.push(way);
+            found.push(Some(number(ways.len() - 1)));
+        }
+    }
+    found
 }
 
 /// The ways between all pairs of places, each once.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::flow::{Flow, FlowProtocol};
+use crate::flow::Flow;
 use crate::id::RuleId;
 use crate::net::PortRange;
 use crate::prediction::{Gate, Place, Prediction, Step, StepOutcome, UnknownReason, Verdict};
@@ -16,6 +16,7 @@ mod endpoint;
 mod exemption;
 mod gates;
 mod network_acl;
+mod outside;
 mod policy;
 mod reply;
 mod return_route;
@@ -154,10 +155,29 @@ struct OneFlow<'w, 's> {
     ingress: Admission,
 }
 
+impl OneFlow<'_, '_> {
+    /// What the gates so far say, in a word.
+    fn alone(&self) -> &'static str {
+        let is_admitted = |admission: &Admission| matches!(admission, Admission::By(_));
+        let is_known =
+            self.walk.doubts.is_empty() && is_admitted(&self.egress) && is_admitted(&self.ingress);
+        match (is_known, &self.walk.partial) {
+            (false, _) => "unknown",
+            (true, Some(_)) => "partial",
+            (true, None) => "allow",
+        }
+    }
+}
+
 impl Gates for OneFlow<'_, '_> {
     type End = Verdict;
 
     fn fixed(&mut self, gate: Fixed) -> Result<(), Verdict> {
+        if gate == Fixed::NetworkPolicy {
+            let alone = self.alone();
+            self.walk.network_policies(alone);
+            return Ok(());
+        }
         self.walk.fixed(gate, &self.route)
     }
 
@@ -216,28 +236,43 @@ impl<'s> Walk<'s> {
             Fixed::Route => self.route(route),
             Fixed::Receiver => self.receiver(route),
             Fixed::Replies => self.answered(route, Self::replies),
-            Fixed::ReturnRoute => self.answered(route, Self::return_route),
-            Fixed::NetworkPolicy => {
-                self.network_policies();
-                Ok(())
+            Fixed::ReturnRoute => {
+                self.note_forward_only(route);
+                self.answered(route, Self::return_route)
             }
+            // Policies select pods, not ways: whoever knows the pods asks.
+            Fixed::NetworkPolicy => Ok(()),
         }
     }
 
-    /// Asks a gate of the replies: tcp and udp have some, which a router takes back unless both ends are in one subnet.
+    /// Whether a reply is judged that a router takes back: tcp, udp and ICMP echo, unless both ends are in one subnet.
+    fn has_routed_reply(&self, route: &Route<'s>) -> bool {
+        self.flow.protocol.has_reply() && !route.hop.path.is_same_subnet()
+    }
+
+    /// Says that answers to other protocols are not judged (K.1 "ICMP echo").
+    fn note_forward_only(&mut self, route: &Route<'s>) {
+        if self.flow.protocol.has_reply() || route.receiver().is_none() {
+            return;
+        }
+        let protocol = self.flow.protocol;
+        let place = Place::RouteTable {
+            subnet: route.sender.entry.interface.subnet.clone(),
+            table: None,
+        };
+        self.note(Gate::ReturnRoute, place, StepOutcome::Skipped, |_| {
+            format!("{protocol} is judged forward only: whatever answers it is not looked at")
+        });
+    }
+
+    /// Asks a gate of the replies, where there are any.
     fn answered(
         &mut self,
         route: &Route<'s>,
         gate: impl FnOnce(&mut Self, &Route<'s>, Receiver<'s>) -> Result<(), Verdict>,
     ) -> Result<(), Verdict> {
-        let has_replies = matches!(
-            self.flow.protocol,
-            FlowProtocol::Tcp { .. } | FlowProtocol::Udp { .. }
-        );
         match route.receiver() {
-            Some(receiver) if has_replies && !route.hop.path.is_same_subnet() => {
-                gate(self, route, receiver)
-            }
+            Some(receiver) if self.has_routed_reply(route) => gate(self, route, receiver),
             Some(_) | None => Ok(()),
         }
     }
@@ -250,9 +285,13 @@ impl<'s> Walk<'s> {
             (_, Path::InternetGateway) => UnknownReason::Igw,
             (_, Path::VpnGateway) => UnknownReason::Vgw,
             (_, Path::Other | Path::Unread) => UnknownReason::Other,
+            (_, Path::Conflict) => UnknownReason::Conflict,
             (Destination::Elsewhere, _) => UnknownReason::DstOutsideModel,
             (Destination::One(_), _) => return Ok(()),
         };
+        if self.has_routed_reply(route) {
+            self.own_reply_list(route)?;
+        }
         let detail = words::unreachable(&reason, self.flow.destination);
         self.note(
             Gate::Endpoints,
@@ -265,7 +304,7 @@ impl<'s> Walk<'s> {
 
     /// Nothing denies: the first thing that is not known, else the ports, else an allow.
     fn conclusion(&mut self, egress: Admission, ingress: Admission) -> Verdict {
-        let rules = admitted(egress, ingress);
+        let rules = admitted(self.snapshot, egress, ingress);
         self.doubts.add_if(rules.is_err(), Doubt::Rules);
         let doubt = self.doubts.settle();
         match (doubt.and_then(Doubt::reason), rules) {
@@ -299,17 +338,19 @@ impl<'s> Walk<'s> {
 }
 
 /// The two deciding rules, or what is not known about them: egress first (K.1 "Naming rules").
-fn admitted(egress: Admission, ingress: Admission) -> Result<(RuleId, RuleId), UnknownReason> {
+fn admitted(
+    snapshot: &Snapshot,
+    egress: Admission,
+    ingress: Admission,
+) -> Result<(RuleId, RuleId), UnknownReason> {
     match (egress, ingress) {
         (Admission::By(egress), Admission::By(ingress)) => Ok((egress, ingress)),
         (Admission::Unresolved(mut rules), Admission::Unresolved(more)) => {
             rules.extend(more);
-            Err(UnknownReason::UnresolvedRule { rules })
+            Err(snapshot.unresolved(rules))
         }
         (Admission::Unresolved(rules), Admission::By(_) | Admission::NoGroups)
-        | (Admission::By(_), Admission::Unresolved(rules)) => {
-            Err(UnknownReason::UnresolvedRule { rules })
-        }
+        | (Admission::By(_), Admission::Unresolved(rules)) => Err(snapshot.unresolved(rules)),
         (Admission::NoGroups, _) | (Admission::By(_), Admission::NoGroups) => {
             Err(UnknownReason::NoGroups)
         }

@@ -11,7 +11,10 @@ use crate::id::{
     SecurityGroupId, SubnetId, TransitGatewayId, VpcId,
 };
 
-pub use cluster::{Cluster, CniSettings, EnforcingMode, FargateProfile, FargateSelector, Snat};
+pub use cluster::{
+    Cluster, CniSettings, EnforcingMode, FargateProfile, FargateSelector, IpFamily, OtherFamily,
+    Snat, SnatPorts,
+};
 pub use decode::{DecodeError, Decoded};
 pub use gap::{Consequence, FoldedGap, Gap, GapKind, folded};
 pub use network_acl::{
@@ -22,17 +25,20 @@ pub use network_interface::{
     Reading, SourceDestCheck,
 };
 pub use pod::{
-    LabelSelector, NetworkPolicy, Node, Platform, Pod, PodNetwork, PodPhase, SelectorTerm,
+    LabelSelector, NetworkPolicy, Node, Platform, Pod, PodNetwork, PodPhase, PolicySubject,
+    SelectorTerm,
 };
+pub use policy::Policing;
 pub use prefix_list::PrefixList;
 pub use route_table::{Route, RouteDestination, RouteOrigin, RouteState, RouteTable, RouteTarget};
 pub use security_group::{
     Direction, Freshness, GroupReference, RulePeer, SecurityGroup, SecurityGroupRule,
 };
+pub use service::Service;
 pub use traffic::{IcmpRange, Readable, Traffic};
 pub use vpc::{
-    Completeness, DefaultTables, Peering, PeeringSide, ReferenceSupport, Subnet, TableRole,
-    TransitGateway, TransitGatewayRoute, TransitGatewayRouteTable, Vpc, VpcAttachment,
+    Completeness, DefaultTables, Peering, PeeringSide, ReferenceSupport, RouteLead, Subnet,
+    TableRole, TransitGateway, TransitGatewayRoute, TransitGatewayRouteTable, Vpc, VpcAttachment,
 };
 
 pub(crate) use arena::{Arena, Key};
@@ -49,9 +55,11 @@ mod index;
 mod network_acl;
 mod network_interface;
 mod pod;
+mod policy;
 mod prefix_list;
 mod route_table;
 mod security_group;
+mod service;
 mod traffic;
 mod vpc;
 
@@ -100,6 +108,8 @@ pub struct Snapshot {
     pub(crate) primaries: BTreeMap<Key<Host>, Key<InterfaceEntry>>,
     pub(crate) prefix_lists: BTreeMap<PrefixListId, PrefixList>,
     pub(crate) peerings: BTreeMap<PeeringId, Peering>,
+    /// Peerings of which two views contradict each other: not in `peerings`.
+    pub(crate) contradicted_peerings: BTreeSet<PeeringId>,
     pub(crate) transit_gateways: BTreeMap<TransitGatewayId, TransitGateway>,
     pub(crate) attachments: Vec<VpcAttachment>,
     pub(crate) transit_gateway_tables: Option<Vec<TransitGatewayRouteTable>>,
@@ -114,9 +124,13 @@ pub struct Snapshot {
     pub(crate) nodes: Vec<Node>,
     pub(crate) nodes_by_instance: HashMap<InstanceId, usize>,
     pub(crate) nodes_by_address: HashMap<IpAddr, usize>,
+    /// Hosts that a Node names; absent where the nodes, or one of them, could not be read: then any instance may be one.
+    pub(crate) node_hosts: Option<BTreeSet<Key<Host>>>,
     pub(crate) pods: Vec<Pod>,
     pub(crate) pods_by_address: HashMap<IpAddr, Vec<usize>>,
     pub(crate) network_policies: Vec<NetworkPolicy>,
+    /// Services with an address of their own, sorted by namespace and name.
+    pub(crate) services: Vec<Service>,
     /// Addresses of the API servers in the EndpointSlices of `default/kubernetes`; absent without that file.
     pub(crate) api_endpoints: Option<BTreeSet<IpAddr>>,
 }
@@ -280,15 +294,6 @@ impl Snapshot {
     #[must_use]
     pub fn has_network_policies(&self) -> bool {
         !self.network_policies.is_empty()
-    }
-
-    /// Returns the network policies that select a pod with this address, sorted by namespace and name (E.5).
-    #[must_use]
-    pub fn network_policies_selecting(&self, address: IpAddr) -> Vec<&NetworkPolicy> {
-        self.network_policies
-            .iter()
-            .filter(|policy| self.pods_at(address).any(|pod| policy.selects(pod)))
-            .collect()
     }
 
     /// Returns a described security group by its id; a contradicting description counts as none.

@@ -168,9 +168,9 @@ holes! {
         => "IpPermissions[0] of `sg-14a6709cdfea6b7c6`: expected a permission with its peers, found `\"all\"`", rule_unresolved();
     permissions_that_are_missing_are_unresolved: World::base().unset("describe-security-groups", D, "IpPermissions")
         => "SecurityGroups[5].IpPermissions of `sg-14a6709cdfea6b7c6`: field is missing", rule_unresolved();
-    contradicting_groups_are_unresolved: World::base().push("describe-security-groups", "SecurityGroups",
+    contradicting_groups_are_a_conflict: World::base().push("describe-security-groups", "SecurityGroups",
         json!({"GroupId": D, "IpPermissions": [], "IpPermissionsEgress": []}))
-        => "of `sg-14a6709cdfea6b7c6`: two descriptions contradict each other", unresolved(&[D]);
+        => "of `sg-14a6709cdfea6b7c6`: two descriptions contradict each other: `IpPermissions` is", unknown("conflict");
     a_group_that_is_dangling_is_unresolved: World::base().wears(N2, &["sg-nowhere"])
         => "of `eni-2214d974d6ac558dc`: `sg-nowhere` is not in the snapshot", unresolved(&["sg-nowhere"]);
     a_prefix_list_that_is_dangling_is_unresolved: rule(json!({"IpProtocol": "-1",
@@ -196,10 +196,10 @@ holes! {
         unknown("other");
     groups_that_are_missing_are_no_groups: World::base().unset("describe-network-interfaces", N2, "Groups")
         => "NetworkInterfaces[4].Groups of `eni-2214d974d6ac558dc`: field is missing", unknown("no-groups");
-    contradicting_interfaces_are_ambiguous: World::base().push("describe-network-interfaces", "NetworkInterfaces",
+    contradicting_interfaces_are_a_conflict: World::base().push("describe-network-interfaces", "NetworkInterfaces",
         json!({"NetworkInterfaceId": N2, "VpcId": V, "SubnetId": A2, "Groups": []}))
-        => "NetworkInterfaces[10] of `eni-2214d974d6ac558dc`: two descriptions contradict each other",
-        unknown("ambiguous-address");
+        => "NetworkInterfaces[10] of `eni-2214d974d6ac558dc`: two descriptions contradict each other: `Groups` is",
+        unknown("conflict");
     an_attachment_that_is_text_is_doubtful: World::base()
         .set("describe-network-interfaces", N2, "Attachment", json!("attached"))
         => "NetworkInterfaces[4].Attachment of `eni-2214d974d6ac558dc`: expected an object", unknown("ambiguous-address");

@@ -205,16 +205,24 @@ fn a_pod_that_a_policy_selects_has_a_class_of_its_own() {
     let mut answers = answers();
     answers.insert(
         "pods".to_owned(),
-        json!({"items": [{
-            "metadata": {"namespace": "shop", "name": "web", "labels": {"app": "web"}},
-            "spec": {"nodeName": "n"},
-            "status": {"phase": "Running", "podIP": "10.0.1.70"},
-        }]}),
+        json!({"items": [
+            {
+                "metadata": {"namespace": "shop", "name": "web", "labels": {"app": "web"}},
+                "spec": {"nodeName": "n"},
+                "status": {"phase": "Running", "podIP": "10.0.1.70"},
+            },
+            {
+                "metadata": {"namespace": "shop", "name": "db", "labels": {"app": "db"}},
+                "spec": {"nodeName": "n"},
+                "status": {"phase": "Running", "podIP": "10.0.1.71"},
+            },
+        ]}),
     );
     answers.insert(
         "networkpolicies".to_owned(),
         json!({"items": [{
-            "metadata": {"namespace": "shop", "name": "deny"}, "spec": {"podSelector": {}},
+            "metadata": {"namespace": "shop", "name": "deny"},
+            "spec": {"podSelector": {"matchLabels": {"app": "web"}}},
         }]}),
     );
     let snapshot = second::decode(&answers);
@@ -222,6 +230,9 @@ fn a_pod_that_a_policy_selects_has_a_class_of_its_own() {
     assert_eq!(class(&classes, "10.0.1.70").policed, Policed::Yes);
     assert_eq!(class(&classes, "10.0.1.70").addresses, 1);
     assert_eq!(class(&classes, "10.0.1.71").policed, Policed::No);
+    // No pod claims it: one that started since may have it.
+    assert_eq!(class(&classes, "10.0.1.72").policed, Policed::Yes);
+    assert_eq!(class(&classes, "10.0.1.20").policed, Policed::No);
 }
 
 #[test]

@@ -8,9 +8,11 @@
 
 mod second;
 
+use reachproof_model::class::Class;
 use reachproof_model::describe::Described;
-use reachproof_model::flow::Flow;
+use reachproof_model::flow::{Flow, SourceKind};
 use reachproof_model::matrix::{Answer, Element, Explanation, Filter, Matrix, Site, VerdictKind};
+use reachproof_model::net::PortRange;
 use reachproof_model::predict::{predict, verdict};
 use reachproof_model::prediction::{Gate, Place, Prediction, StepOutcome};
 use reachproof_model::snapshot::Snapshot;
@@ -168,6 +170,52 @@ fn rows_agree_with_prediction_where_the_snapshot_cannot_be_read() {
     assert!(
         decoded > 700 && answered > 9_000,
         "{decoded} worlds, {answered} flows"
+    );
+}
+
+/// Asks the entries of every class of pods about every class, and prediction about one pod of each; returns how many
+/// verdicts a translation changed.
+fn compare_pods(seed: u64) -> usize {
+    let world = second::random::world(seed, Size::SMALL);
+    let snapshot = second::decode(&world.snapshot);
+    let matrix = Matrix::new(&snapshot);
+    let mut changed = 0;
+    for (source, from) in matrix.classes().iter() {
+        if from.source_kind == SourceKind::Host {
+            continue;
+        }
+        for (destination, to) in matrix.classes().iter() {
+            let owner = |class: &Class| {
+                let first = &class.members[0].interface;
+                snapshot.host(snapshot.network_interface(first).unwrap())
+            };
+            if owner(from) == owner(to) {
+                continue;
+            }
+            for entry in matrix.entries(source, destination, PortRange::ALL) {
+                let mut flow = Flow::tcp(from.example, to.example, entry.ports.first());
+                let as_host = VerdictKind::from(&verdict(&snapshot, &flow));
+                flow.source_kind = SourceKind::Pod;
+                let as_pod = verdict(&snapshot, &flow);
+                assert_eq!(
+                    entry.verdict,
+                    VerdictKind::from(&as_pod),
+                    "seed {seed}: {flow}"
+                );
+                assert_eq!(entry.tuple.reason, as_pod.reason(), "seed {seed}: {flow}");
+                changed += usize::from(as_host != entry.verdict);
+            }
+        }
+    }
+    changed
+}
+
+#[test]
+fn classes_of_pods_answer_as_pods() {
+    let changed: usize = (0..600).map(compare_pods).sum();
+    assert!(
+        changed > 300,
+        "the node's translation changed only {changed} verdicts"
     );
 }
 

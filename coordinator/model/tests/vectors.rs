@@ -62,7 +62,7 @@ macro_rules! vectors {
 vectors! {
     a01 a02 a03 a05 a06 a07 a08 a10 a11 a12 a14 a15 a17 a18 a20 a21 b01 b03 b05 b06 b08 b09 b11 b13 b15 b16
     b17 c01 c03 c04 c06 c07 c08 d01 d03 d04 d06 d08 d09 d12 d13 e01 e03 e04 e07 e09 f01 f02 f03 f04 f05 f07
-    f08 f10 f11 f13 f15 f16 f17 f19 f20 f22 f24 f25
+    f08 f10 f11 f13 f15 f16 f17 f19 f20 f22 f24 f25 g01 g02 g04 g06 g07 g09 g10 g12 g13 g15
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use clap::{Args, ValueEnum};
-use reachproof_model::flow::Flow;
+use reachproof_model::flow::{Flow, SourceKind};
 use reachproof_model::net::Printable;
 use reachproof_model::predict::predict;
 use reachproof_model::prediction::{Gate, Place, Prediction, Step, StepOutcome};
@@ -32,9 +32,9 @@ pub(crate) struct Arguments {
     /// Protocol: tcp, udp, icmp, icmpv6 or a number
     #[arg(long, default_value = "tcp")]
     protocol: String,
-    /// Network namespace in which the source is
-    #[arg(long, value_enum, default_value_t = Kind::Host)]
-    source_kind: Kind,
+    /// Network namespace in which the source is [default: a pod's where the snapshot lists the address as a pod's]
+    #[arg(long, value_enum)]
+    source_kind: Option<Kind>,
     /// How to write the answer
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -56,8 +56,13 @@ enum Kind {
 /// # Errors
 /// [`CliError`] for arguments that make no flow and for a snapshot that cannot be used.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
-    let flow = Flow::from_json(&Value::Object(fields(arguments)))?;
+    let mut flow = Flow::from_json(&Value::Object(fields(arguments)))?;
     let Decoded { snapshot, gaps } = decoded(&arguments.source)?;
+    flow.source_kind = match arguments.source_kind {
+        Some(Kind::Host) => SourceKind::Host,
+        Some(Kind::Pod) => SourceKind::Pod,
+        None => snapshot.source_kind(flow.source),
+    };
     let prediction = predict(&snapshot, &flow);
     let gaps = arguments
         .gaps
@@ -88,11 +93,6 @@ fn fields(arguments: &Arguments) -> Map<String, Value> {
     fields.insert("source".to_owned(), json!(arguments.from));
     fields.insert("destination".to_owned(), json!(arguments.destination));
     fields.insert("protocol".to_owned(), json!(arguments.protocol));
-    let kind = match arguments.source_kind {
-        Kind::Host => "host",
-        Kind::Pod => "pod",
-    };
-    fields.insert("source_kind".to_owned(), json!(kind));
     if let Some(port) = arguments.port {
         fields.insert("port".to_owned(), json!(port));
     }

@@ -79,7 +79,7 @@ fn written(snapshot: &Snapshot) -> BTreeSet<String> {
             let destination = match &route.destination {
                 RouteDestination::Network(network) => network.to_string(),
                 RouteDestination::PrefixList(id) => id.to_string(),
-                RouteDestination::Unread => "?".to_owned(),
+                RouteDestination::Unread | RouteDestination::Conflict => "?".to_owned(),
             };
             let target = route.target.as_str();
             format!("{} {destination} -> {target} ({:?})", table.id, route.state)

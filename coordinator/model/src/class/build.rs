@@ -5,13 +5,17 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::flow::SourceKind;
 use crate::id::NetworkInterfaceId;
 use crate::predict::exempt_addresses;
-use crate::snapshot::{Host, InterfaceEntry, Key, Reading, Snapshot};
+use crate::snapshot::{
+    Completeness, EnforcingMode, Host, InterfaceEntry, IpFamily, Key, Policing, Reading, Snapshot,
+    Snat,
+};
 
 use super::{
-    Class, ClassId, Classes, Endpoint, Facts, GroupSet, HostRole, Member, Place, PlaceId, Policed,
-    SetId, Spots, ZoneId, Zones, index, number,
+    Class, ClassId, Classes, Endpoint, Exit, Facts, GroupSet, HostRole, Member, Place, PlaceId,
+    Policed, SetId, Spots, Untranslated, ZoneId, Zones, index, number,
 };
 
 impl Classes {
@@ -27,7 +31,7 @@ impl Classes {
             builder.classes.spots.exempt(address);
         }
         for (key, entry) in snapshot.interfaces.entries() {
-            if entry.interface.reading != Reading::Doubtful {
+            if !entry.interface.reading.is_doubtful() {
                 builder.add(key, entry);
             }
         }
@@ -43,14 +47,23 @@ struct ClassKey {
     set: SetId,
     role: HostRole,
     zone: ZoneId,
+    marks: Marks,
+    exit: u32,
+}
+
+/// What addresses of one interface may differ in, besides their zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Marks {
     policed: Policed,
+    kind: SourceKind,
 }
 
 struct Builder<'s> {
     snapshot: &'s Snapshot,
     classes: Classes,
     control_plane: BTreeSet<NetworkInterfaceId>,
-    policed: BTreeSet<IpAddr>,
+    /// Addresses at which what policies say may change.
+    marked: BTreeSet<IpAddr>,
     by_key: HashMap<ClassKey, ClassId>,
     by_set: HashMap<GroupSet, SetId>,
     by_place: HashMap<(usize, usize, ZoneId), PlaceId>,
@@ -72,10 +85,11 @@ impl<'s> Builder<'s> {
                 spots: Spots::default(),
                 sets: Vec::new(),
                 places: Vec::new(),
+                exits: Vec::new(),
                 zones,
             },
             control_plane,
-            policed: policed(snapshot),
+            marked: marked(snapshot),
             by_key: HashMap::new(),
             by_set: HashMap::new(),
             by_place: HashMap::new(),
@@ -86,20 +100,20 @@ impl<'s> Builder<'s> {
     fn add(&mut self, key: Key<InterfaceEntry>, entry: &InterfaceEntry) {
         let set = self.set(entry);
         // The classes of this interface so far: few, so a list is enough.
-        let mut own: Vec<(ZoneId, Policed, u32)> = Vec::new();
+        let mut own: Vec<(ZoneId, Marks, u32)> = Vec::new();
         for network in owned(entry) {
-            for (part, policed) in self.parts(network) {
+            for (part, marks) in self.parts(network) {
                 // What several own stays apart; a class is shown by an address that is really in it.
                 let Some(example) = self.classes.spots.first_claimed(part) else {
                     continue;
                 };
                 let zone = self.classes.zones.of(part.addr());
-                let known = own.iter().find(|it| (it.0, it.1) == (zone, policed));
+                let known = own.iter().find(|it| (it.0, it.1) == (zone, marks));
                 let spot = match known {
                     Some(known) => known.2,
                     None => {
-                        let spot = self.endpoint((key, entry), (set, zone, policed), example);
-                        own.push((zone, policed, spot));
+                        let spot = self.endpoint((key, entry), (set, zone, marks), example);
+                        own.push((zone, marks, spot));
                         spot
                     }
                 };
@@ -109,32 +123,33 @@ impl<'s> Builder<'s> {
         }
     }
 
-    /// Cuts a network where its addresses differ; a large one that would have to be cut stays whole, in no class.
-    fn parts(&self, network: IpNet) -> Vec<(IpNet, Policed)> {
-        let is_single = network.prefix_len() == network.max_prefix_len();
-        let is_cut = !is_single
-            && (self.classes.zones.cut(&network)
-                || self
-                    .policed
-                    .range(network.network()..=network.broadcast())
-                    .next()
-                    .is_some());
-        let policed = |address: &IpAddr| {
-            if self.policed.contains(address) {
-                Policed::Yes
-            } else {
-                Policed::No
-            }
-        };
-        if !is_cut {
-            return vec![(network, policed(&network.addr()))];
-        }
-        if network.max_prefix_len() - network.prefix_len() > CUT_BITS_MAX {
+    /// Cuts a network where its addresses differ; a large one that rules would cut stays whole, in no class. Addresses of
+    /// services are in none, either: what is asked about them is answered before any gate (K.1 "Service addresses").
+    fn parts(&self, network: IpNet) -> Vec<(IpNet, Marks)> {
+        let cluster = self.snapshot.cluster.as_ref();
+        let mut services = cluster
+            .into_iter()
+            .flat_map(|cluster| &cluster.service_networks);
+        if services.any(|range| range.contains(&network) || network.contains(range)) {
             return Vec::new();
         }
-        network_addresses(network)
-            .map(|address| (IpNet::from(address), policed(&address)))
-            .collect()
+        let single = |address: IpAddr| (IpNet::from(address), marks(self.snapshot, address));
+        let marked = || self.marked.range(network.network()..=network.broadcast());
+        let is_single = network.prefix_len() == network.max_prefix_len();
+        let is_large = network.max_prefix_len() - network.prefix_len() > CUT_BITS_MAX;
+        let is_cut = !is_single && self.classes.zones.cut(&network);
+        match (is_cut, marked().next()) {
+            (true, _) if is_large => Vec::new(),
+            (false, Some(_)) if is_large && network.addr().is_ipv4() => Vec::new(),
+            (false, Some(_)) if is_large => {
+                let unmarked = network_addresses(network).find(|it| !self.marked.contains(it));
+                let rest = unmarked.map(|address| (network, marks(self.snapshot, address)));
+                marked().copied().map(single).chain(rest).collect()
+            }
+            (true, _) => network_addresses(network).map(single).collect(),
+            (false, Some(_)) if !is_single => network_addresses(network).map(single).collect(),
+            (false, _) => vec![(network, marks(self.snapshot, network.addr()))],
+        }
     }
 
     fn count(&mut self, spot: u32, part: IpNet) {
@@ -165,7 +180,7 @@ impl<'s> Builder<'s> {
     fn endpoint(
         &mut self,
         (key, entry): (Key<InterfaceEntry>, &InterfaceEntry),
-        (set, zone, policed): (SetId, ZoneId, Policed),
+        (set, zone, marks): (SetId, ZoneId, Marks),
         example: IpAddr,
     ) -> u32 {
         let class_key = ClassKey {
@@ -174,7 +189,8 @@ impl<'s> Builder<'s> {
             set,
             role: self.role(entry),
             zone,
-            policed,
+            marks,
+            exit: self.exit(entry, marks),
         };
         let class = match self.by_key.get(&class_key) {
             Some(class) => *class,
@@ -200,23 +216,16 @@ impl<'s> Builder<'s> {
         key: ClassKey,
         example: IpAddr,
     ) -> ClassId {
-        let places = &mut self.classes.places;
-        let place = *self
-            .by_place
-            .entry((key.vpc, key.subnet, key.zone))
-            .or_insert_with(|| {
-                places.push(Place { owner, example });
-                number(places.len() - 1)
-            });
+        let place = self.place((owner, entry), key.zone, example);
         let id = ClassId(number(self.classes.classes.len()));
-        let acl = self.snapshot.subnets.at(entry.subnet).acl;
         let facts = Facts {
             set: key.set,
             zone: key.zone,
             place,
-            acl: acl.map_or(0, |acl| number(acl.place() + 1)),
+            acl: self.acl(entry),
             role: key.role,
-            policed: key.policed,
+            policed: key.marks.policed,
+            exit: key.exit,
         };
         self.classes.classes.push(Class {
             vpc: entry.interface.vpc.clone(),
@@ -224,16 +233,90 @@ impl<'s> Builder<'s> {
             groups: entry.interface.groups.clone(),
             role: key.role,
             network: self.classes.zones.network(key.zone),
-            policed: key.policed,
+            policed: key.marks.policed,
+            source_kind: key.marks.kind,
             example,
             members: Vec::new(),
             addresses: 0,
             facts,
-            acl,
         });
         self.classes.facts.push(facts);
         self.by_key.insert(key, id);
         id
+    }
+
+    /// The subnet of an interface, and a zone within it.
+    fn place(
+        &mut self,
+        (owner, entry): (Key<InterfaceEntry>, &InterfaceEntry),
+        zone: ZoneId,
+        example: IpAddr,
+    ) -> PlaceId {
+        let acl = self.acl(entry);
+        let places = &mut self.classes.places;
+        let key = (entry.vpc.place(), entry.subnet.place(), zone);
+        *self.by_place.entry(key).or_insert_with(|| {
+            places.push(Place {
+                owner,
+                example,
+                zone,
+                acl,
+            });
+            number(places.len() - 1)
+        })
+    }
+
+    /// The number of the network ACL of an interface's subnet.
+    fn acl(&self, entry: &InterfaceEntry) -> u32 {
+        let acl = self.snapshot.subnets.at(entry.subnet).acl;
+        acl.map_or(0, |acl| number(acl.place() + 1))
+    }
+
+    /// The number of how pods of an interface leave their VPC; [`Facts::NO_EXIT`] for everybody else.
+    fn exit(&mut self, entry: &InterfaceEntry, marks: Marks) -> u32 {
+        if marks.kind == SourceKind::Host {
+            return Facts::NO_EXIT;
+        }
+        let vpc = self.snapshot.vpcs.at(entry.vpc);
+        let cni = &self.snapshot.cni;
+        let is_unread = vpc.completeness == Completeness::Incomplete
+            || cni.snat == Snat::Unread
+            || (entry.interface.is_branch() && cni.enforcing_mode == EnforcingMode::Unread);
+        let primary = if is_unread {
+            Err(Untranslated::Unread)
+        } else {
+            self.primary(entry).ok_or(Untranslated::NoPrimary)
+        };
+        let exit = Exit {
+            vpc: entry.vpc,
+            primary,
+        };
+        let exits = &mut self.classes.exits;
+        let known = exits.iter().position(|known| *known == exit);
+        number(known.unwrap_or_else(|| {
+            exits.push(exit);
+            exits.len() - 1
+        }))
+    }
+
+    /// The primary interface of the host of an interface, as rules, lists and routes see it.
+    fn primary(&mut self, entry: &InterfaceEntry) -> Option<Facts> {
+        let key = *self.snapshot.primaries.get(&entry.host)?;
+        let primary = self.snapshot.interfaces.at(key);
+        let address = primary
+            .interface
+            .primary_address()
+            .filter(IpAddr::is_ipv4)?;
+        let zone = self.classes.zones.of(address);
+        Some(Facts {
+            set: self.set(primary),
+            zone,
+            place: self.place((key, primary), zone, address),
+            acl: self.acl(primary),
+            role: self.role(primary),
+            policed: Policed::No,
+            exit: Facts::NO_EXIT,
+        })
     }
 
     fn role(&self, entry: &InterfaceEntry) -> HostRole {
@@ -270,20 +353,51 @@ pub(crate) fn network_addresses(network: IpNet) -> impl Iterator<Item = IpAddr> 
         .map(|single| single.addr())
 }
 
-/// Addresses of pods that a NetworkPolicy selects.
-fn policed(snapshot: &Snapshot) -> BTreeSet<IpAddr> {
-    if snapshot.network_policies.is_empty() {
+/// Addresses that differ from those around them: of pods where policies or the node's translation tell pods apart, and
+/// those that policies list.
+fn marked(snapshot: &Snapshot) -> BTreeSet<IpAddr> {
+    let is_policed = !snapshot.network_policies.is_empty();
+    if !is_policed && !translates(snapshot) {
         return BTreeSet::new();
     }
-    snapshot
-        .pods
-        .iter()
-        .filter(|pod| {
-            snapshot
-                .network_policies
-                .iter()
-                .any(|policy| policy.selects(pod))
+    let pods = snapshot.pods.iter().flat_map(|pod| &pod.addresses);
+    let pods = pods.filter(|address| is_policed || address.is_ipv4());
+    let policies = snapshot.network_policies.iter();
+    let listed = policies.flat_map(|policy| &policy.listed);
+    pods.chain(listed).copied().collect()
+}
+
+/// Whether nodes may translate the IPv4 addresses of pods (E.1).
+fn translates(snapshot: &Snapshot) -> bool {
+    let cluster = snapshot.cluster.as_ref();
+    snapshot.cni.snat != Snat::External
+        && cluster.is_none_or(|cluster| cluster.ip_family == IpFamily::V4)
+}
+
+fn marks(snapshot: &Snapshot, address: IpAddr) -> Marks {
+    Marks {
+        policed: match snapshot.policing(address) {
+            Policing::None => Policed::No,
+            Policing::Selected(_) | Policing::PerhapsPod => Policed::Yes,
+        },
+        kind: if is_translated(snapshot, address) {
+            SourceKind::Pod
+        } else {
+            SourceKind::Host
+        },
+    }
+}
+
+/// Whether an address is that of a pod whose node translates it on the way out of the VPC: on an instance, and no pod with a
+/// strict branch interface (E.1, E.4).
+fn is_translated(snapshot: &Snapshot, address: IpAddr) -> bool {
+    address.is_ipv4()
+        && translates(snapshot)
+        && snapshot.source_kind(address) == SourceKind::Pod
+        && snapshot.addresses.owners(address).iter().any(|key| {
+            let entry = snapshot.interfaces.at(*key);
+            let is_strict =
+                entry.interface.is_branch() && snapshot.cni.enforcing_mode == EnforcingMode::Strict;
+            !is_strict && matches!(snapshot.hosts.at(entry.host), Host::Instance(_))
         })
-        .flat_map(|pod| pod.addresses.iter().copied())
-        .collect()
 }

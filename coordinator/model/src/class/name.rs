@@ -1,6 +1,7 @@
 //! What people call a class.
 
 use super::{Class, HostRole};
+use crate::flow::SourceKind;
 use crate::snapshot::{InterfaceType, NetworkInterface, Platform, Snapshot};
 
 /// Tag of an instance with the name of its managed node group \[EKS-LT\].
@@ -36,8 +37,12 @@ impl Class {
         let place = subnet
             .and_then(|subnet| subnet.name.as_deref())
             .unwrap_or(self.subnet.as_str());
+        let holder = match self.source_kind {
+            SourceKind::Host => self.holder(snapshot),
+            SourceKind::Pod => format!("pods on {}", self.holder(snapshot)),
+        };
         let family = if self.example.is_ipv6() { ", IPv6" } else { "" };
-        format!("{} [{worn}] in {place}{family}", self.holder(snapshot))
+        format!("{holder} [{worn}] in {place}{family}")
     }
 
     /// What holds the endpoints: control plane, node group, Fargate profile.

@@ -126,7 +126,9 @@ fn mentioned(snapshot: &Snapshot, networks: &mut BTreeSet<IpNet>) {
                 .iter()
                 .filter_map(|route| match route.destination {
                     RouteDestination::Network(network) => Some(network.trunc()),
-                    RouteDestination::PrefixList(_) | RouteDestination::Unread => None,
+                    RouteDestination::PrefixList(_)
+                    | RouteDestination::Unread
+                    | RouteDestination::Conflict => None,
                 }),
         );
     }

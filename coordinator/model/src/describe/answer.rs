@@ -98,6 +98,8 @@ pub enum Each {
 const IN_VPCS: &str = r#"--filters "Name=vpc-id,Values=$vpcs""#;
 /// What follows when an answer is absent that the model does not ask.
 const UNASKED: &str = "no prediction depends on it";
+/// What follows when policies are absent that only some clusters have.
+const NO_POLICIES: &str = "policies of this kind count as absent";
 /// Option for all namespaces.
 const ALL: &str = "--all-namespaces";
 
@@ -134,7 +136,7 @@ const fn all_of(kind: &'static str, group: &'static str) -> Form {
 }
 
 /// Every answer, in the order in which they are asked for (DESIGN section 5).
-pub const ANSWERS: [Answer; 34] = [
+pub const ANSWERS: [Answer; 43] = [
     Answer {
         stem: "describe-cluster",
         form: Form::Single {
@@ -368,6 +370,69 @@ pub const ANSWERS: [Answer; 34] = [
         all_of("NetworkPolicy", "networking.k8s.io"),
         Need::Optional(Consequence::NoKubernetes),
         ALL,
+    ),
+    once(
+        "applicationnetworkpolicies",
+        "kubectl get applicationnetworkpolicies",
+        all_of("ApplicationNetworkPolicy", "networking.k8s.aws"),
+        Need::Silent(NO_POLICIES),
+        ALL,
+    ),
+    once(
+        "clusternetworkpolicies",
+        "kubectl get clusternetworkpolicies",
+        all_of("ClusterNetworkPolicy", "networking.k8s.aws"),
+        Need::Silent(NO_POLICIES),
+        "",
+    ),
+    once(
+        "policyendpoints",
+        "kubectl get policyendpoints",
+        all_of("PolicyEndpoint", "networking.k8s.aws"),
+        Need::Silent(NO_POLICIES),
+        ALL,
+    ),
+    once(
+        "clusterpolicyendpoints",
+        "kubectl get clusterpolicyendpoints",
+        all_of("ClusterPolicyEndpoint", "networking.k8s.aws"),
+        Need::Silent(NO_POLICIES),
+        "",
+    ),
+    once(
+        "adminnetworkpolicies",
+        "kubectl get adminnetworkpolicies",
+        all_of("AdminNetworkPolicy", "policy.networking.k8s.io"),
+        Need::Silent(NO_POLICIES),
+        "",
+    ),
+    once(
+        "baselineadminnetworkpolicies",
+        "kubectl get baselineadminnetworkpolicies",
+        all_of("BaselineAdminNetworkPolicy", "policy.networking.k8s.io"),
+        Need::Silent(NO_POLICIES),
+        "",
+    ),
+    once(
+        "ciliumnetworkpolicies",
+        "kubectl get ciliumnetworkpolicies",
+        all_of("CiliumNetworkPolicy", "cilium.io"),
+        Need::Silent(NO_POLICIES),
+        ALL,
+    ),
+    once(
+        "ciliumclusterwidenetworkpolicies",
+        "kubectl get ciliumclusterwidenetworkpolicies",
+        all_of("CiliumClusterwideNetworkPolicy", "cilium.io"),
+        Need::Silent(NO_POLICIES),
+        "",
+    ),
+    once(
+        "globalnetworkpolicies",
+        "kubectl get globalnetworkpolicies",
+        all_of("GlobalNetworkPolicy", "crd.projectcalico.org"),
+        Need::Silent(NO_POLICIES),
+        "",
     ),
     once(
         "securitygrouppolicies",

@@ -1,15 +1,17 @@
 //! Verdicts out of rows: of a pair of classes at a port interval, and of a flow.
 
-use crate::class::{ClassId, Endpoint, Located, Policed, index};
+use std::net::IpAddr;
+
+use crate::class::{ClassId, Endpoint, Facts, Located, Policed, index};
 use crate::flow::{EPHEMERAL_PORTS_DEFAULT, Flow, FlowProtocol, SourceKind};
 use crate::predict::{Doubt, Doubts, Fixed, Gates, Way, same_host, verdict, walk};
 use crate::prediction::{Denial, Gate, UnknownReason, Verdict};
-use crate::snapshot::{Direction, Snat};
+use crate::snapshot::{Direction, IpFamily, OtherFamily, Snat};
 
-use super::Matrix;
 use super::acl::AclRowId;
 use super::ports::has;
 use super::row::{NO_GROUPS, RowId};
+use super::{Brief, Matrix};
 
 /// Verdict of a flow without its reasons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -172,10 +174,27 @@ impl<'m> Gates for OneCell<'_, 'm, '_> {
 }
 
 impl<'s> Matrix<'s> {
-    /// The rows and the way of a pair; absent of two families.
+    /// The rows and the way of a pair, pods as pods; absent of two families.
     pub(super) fn pair(&self, source: ClassId, destination: ClassId) -> Option<Pair<'_>> {
         let (from, to) = (self.classes.facts(source), self.classes.facts(destination));
-        let brief = self.brief(from, to)?;
+        match self.exit(from, to) {
+            None => self.pair_of_hosts(source, destination),
+            Some((sender, brief)) => {
+                let mut pair = self.joined(&sender, to, brief)?;
+                // Policies select pods by their own address, before any SNAT.
+                pair.policed = from.policed.max(to.policed);
+                Some(pair)
+            }
+        }
+    }
+
+    /// The rows and the way of a pair as if both were hosts: nobody translates anything.
+    pub(super) fn pair_of_hosts(&self, source: ClassId, destination: ClassId) -> Option<Pair<'_>> {
+        let (from, to) = (self.classes.facts(source), self.classes.facts(destination));
+        self.joined(from, to, self.brief(from, to)?)
+    }
+
+    fn joined(&self, from: &Facts, to: &Facts, brief: &Brief) -> Option<Pair<'_>> {
         let way = self.ways.get(index(brief.way))?;
         Some(Pair {
             way,
@@ -216,7 +235,7 @@ impl<'s> Matrix<'s> {
             None => verdict(self.snapshot, flow),
             Some((from, to, port)) => match self.same_host(from, to) {
                 Some(verdict) => verdict,
-                None => match self.pair(from.class, to.class) {
+                None => match self.pair_of_hosts(from.class, to.class) {
                     None => verdict(self.snapshot, flow),
                     Some(pair) => self.spell(&pair, self.ports.of(port), (from, to)),
                 },
@@ -235,7 +254,7 @@ impl<'s> Matrix<'s> {
                     let (from, to) = (from.class, to.class);
                     self.quick(from, to, self.ports.of(port))
                         .or_else(|| {
-                            let pair = self.pair(from, to)?;
+                            let pair = self.pair_of_hosts(from, to)?;
                             Some(self.cell(&pair, self.ports.of(port)).kind())
                         })
                         .unwrap_or(VerdictKind::Unknown)
@@ -295,13 +314,21 @@ impl<'s> Matrix<'s> {
 
     /// Whether the node may translate the source (E.1). Few flows come from pods: the interface is looked up for those.
     fn may_be_translated(&self, flow: &Flow, from: &Endpoint) -> bool {
-        flow.source_kind == SourceKind::Pod
-            && flow.destination.is_ipv4()
-            && self.snapshot.cni.snat != Snat::External
-            && {
+        if flow.source_kind == SourceKind::Host {
+            return false;
+        }
+        let cluster = self.snapshot.cluster.as_ref();
+        let family = cluster.map_or(IpFamily::V4, |cluster| cluster.ip_family);
+        match (flow.destination, family) {
+            (IpAddr::V4(_), IpFamily::V4) => {
                 let vpc = self.snapshot.interfaces.at(from.owner).vpc;
-                !self.snapshot.vpcs.at(vpc).contains(flow.destination)
+                self.snapshot.cni.snat != Snat::External
+                    && !self.snapshot.vpcs.at(vpc).contains(flow.destination)
             }
+            (IpAddr::V6(_), IpFamily::V6) => false,
+            (IpAddr::V4(_), IpFamily::V6) => self.snapshot.cni.v4_egress != OtherFamily::Absent,
+            (IpAddr::V6(_), IpFamily::V4) => self.snapshot.cni.v6_egress != OtherFamily::Absent,
+        }
     }
 
     /// Whether two interfaces of one host are in different VPCs: whether they meet depends on the way.
@@ -372,7 +399,7 @@ impl<'s> Matrix<'s> {
     }
 
     /// What is not known about the rules: egress first (K.1 "Order among unknowns").
-    fn unresolved(&self, pair: &Pair<'_>, interval: usize) -> UnknownReason {
+    pub(super) fn unresolved(&self, pair: &Pair<'_>, interval: usize) -> UnknownReason {
         if self.lacks_groups(pair, interval) {
             return UnknownReason::NoGroups;
         }
@@ -385,11 +412,11 @@ impl<'s> Matrix<'s> {
         };
         let mut rules = names(pair.egress);
         rules.extend(names(pair.ingress));
-        UnknownReason::UnresolvedRule { rules }
+        self.snapshot.unresolved(rules)
     }
 
     /// Whether the first side whose rules do not settle it has no groups at all.
-    pub(super) fn lacks_groups(&self, pair: &Pair<'_>, interval: usize) -> bool {
+    fn lacks_groups(&self, pair: &Pair<'_>, interval: usize) -> bool {
         if has(self.groups.bits(pair.egress).0, interval) {
             pair.ingress == NO_GROUPS
         } else {

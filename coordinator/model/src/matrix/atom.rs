@@ -182,12 +182,12 @@ fn reference_matches(
     crossing.map_or(Match::Unsure, |crossing| crossing.and(membership))
 }
 
-/// An address of every zone that has a class.
+/// An address of every zone in which somebody is.
 pub(super) fn examples(classes: &Classes) -> Vec<Option<IpAddr>> {
     let mut examples = vec![None; classes.zones.len()];
-    for (_, class) in classes.iter() {
-        if let Some(example) = examples.get_mut(crate::class::index(class.facts.zone)) {
-            *example = Some(class.example);
+    for place in &classes.places {
+        if let Some(example) = examples.get_mut(crate::class::index(place.zone)) {
+            *example = Some(place.example);
         }
     }
     examples

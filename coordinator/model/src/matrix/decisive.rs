@@ -154,13 +154,14 @@ impl Matrix<'_> {
                 let Some(brief) = self.brief(from, to) else {
                     continue;
                 };
+                let is_translated = self.exit(from, to).is_some();
                 let egress = self.groups.row((from, Direction::Egress), to, brief.egress);
                 let ingress = (to, Direction::Ingress);
                 let ingress = self.groups.row(ingress, from, brief.ingress);
                 let rows = columns.rows((egress, ingress), brief);
                 for (port, interval) in columns.intervals.iter().enumerate() {
                     let is_new = match rows.settled((from, to), port) {
-                        _ if !brief.is_plain => {
+                        _ if !brief.is_plain || is_translated => {
                             let layer = self.layer(*source, *destination, *interval);
                             layer.is_some_and(|layer| seen.note(port, layer))
                         }
@@ -184,13 +185,18 @@ impl Matrix<'_> {
         destination: ClassId,
         interval: usize,
     ) -> Option<Layer> {
-        let (from, to) = (self.classes.facts(source), self.classes.facts(destination));
+        let (own, to) = (self.classes.facts(source), self.classes.facts(destination));
         let pair = self.pair(source, destination)?;
+        let exit = self.exit(own, to);
+        let (from, brief) = match &exit {
+            Some((sender, brief)) => (sender, Some(*brief)),
+            None => (own, self.brief(own, to)),
+        };
         match self.cell(&pair, interval) {
             Cell::Way(Verdict::Unknown(_) | Verdict::Bypass(_) | Verdict::Exempt(_))
             | Cell::Doubt(_) => None,
             Cell::Way(Verdict::Allow { .. } | Verdict::Deny(_) | Verdict::Partial { .. }) => {
-                self.brief(from, to).map(|brief| Layer::Way(brief.way))
+                brief.map(|brief| Layer::Way(brief.way))
             }
             Cell::SgEgress => Some(Layer::Refused(Direction::Egress, from.set)),
             Cell::SgIngress => Some(Layer::Refused(Direction::Ingress, to.set)),

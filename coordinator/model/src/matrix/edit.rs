@@ -69,6 +69,10 @@ struct Added<'e> {
 impl Matrix<'_> {
     /// Computes the rows that change; absent if a rule needs a port or network that the relation does not tell apart.
     pub(crate) fn row_edit(&self, group: &SecurityGroup, direction: Direction) -> Option<RowEdit> {
+        // Pods that are translated have the rows of other classes: those are not laid over.
+        if !self.classes.exits.is_empty() {
+            return None;
+        }
         let Some(key) = self.snapshot.group_keys.get(&group.id).copied() else {
             return Some(RowEdit::default());
         };

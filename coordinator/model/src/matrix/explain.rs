@@ -196,7 +196,7 @@ impl<'s> Matrix<'s> {
         if let Some(verdict) = self.same_host(from, to) {
             return Some(beside(&verdict));
         }
-        let pair = self.pair(from.class, to.class)?;
+        let pair = self.pair_of_hosts(from.class, to.class)?;
         let interval = self.ports.of(port);
         let cell = self.cell(&pair, interval);
         let mut met = Met {
@@ -278,8 +278,7 @@ impl<'s> Matrix<'s> {
             Cell::Way(verdict) => verdict.reason(),
             Cell::Doubt(doubt) => Some(match doubt.reason() {
                 Some(reason) => reason.as_str(),
-                None if self.lacks_groups(pair, interval) => UnknownReason::NoGroups.as_str(),
-                None => unresolved_rule(),
+                None => self.unresolved(pair, interval).as_str(),
             }),
             Cell::SgEgress | Cell::SgIngress | Cell::NaclOut(_) | Cell::NaclIn(_) | Cell::Allow => {
                 None

@@ -1,6 +1,6 @@
 //! The relation as people read it: port ranges between classes, with the tuple that decides.
 
-use crate::class::ClassId;
+use crate::class::{ClassId, Facts, index};
 use crate::id::{NetworkAclId, RouteTableId, RuleId};
 use crate::net::PortRange;
 use crate::prediction::Gate;
@@ -108,17 +108,20 @@ impl Matrix<'_> {
     }
 
     fn tuple(&self, decision: &Decision<'_>, (source, destination): (ClassId, ClassId)) -> Tuple {
-        let list = |id: ClassId, number: Option<u32>| {
-            let acl = self.classes.class(id).acl?;
-            Some((self.snapshot.network_acls.at(acl).id.clone(), number?))
+        let (from, to) = (self.classes.facts(source), self.classes.facts(destination));
+        let sender = self.exit(from, to).map_or(*from, |(sender, _)| sender);
+        let list = |facts: &Facts, number: Option<u32>| {
+            let place = index(facts.acl).checked_sub(1)?;
+            let acl = self.snapshot.network_acls.iter().nth(place)?;
+            Some((acl.id.clone(), number?))
         };
         Tuple {
             gate: decision.gate,
             reason: decision.reason,
             egress: decision.egress.cloned(),
             ingress: decision.ingress.cloned(),
-            entry_out: list(source, decision.entry_out),
-            entry_in: list(destination, decision.entry_in),
+            entry_out: list(&sender, decision.entry_out),
+            entry_in: list(to, decision.entry_in),
             route: decision.route.map(|route| {
                 let text = format!("{} -> {}", route.destination, route.target);
                 (route.table.clone(), text)

@@ -7,8 +7,8 @@ use super::{Doubt, Receiver, Route, Sender, Walk};
 use crate::flow::{EPHEMERAL_PORTS_AFTER_SNAT, SourceKind};
 use crate::prediction::{BypassReason, Denial, Gate, Place, StepOutcome, UnknownReason, Verdict};
 use crate::snapshot::{
-    Completeness, EnforcingMode, Host, InterfaceEntry, Key, Reading, Snapshot, Snat,
-    SourceDestCheck, Vpc,
+    Completeness, EnforcingMode, Host, InterfaceEntry, IpFamily, Key, OtherFamily, Reading,
+    Snapshot, Snat, SnatPorts, SourceDestCheck, Vpc,
 };
 
 /// Who owns the destination, as far as the way leads there.
@@ -67,7 +67,7 @@ impl<'s> Walk<'s> {
         self.exemptions(vpc)?;
         let key = match owner {
             Ok(Some(key)) => key,
-            Ok(None) => return Err(self.unknown(UnknownReason::SrcOutsideModel)),
+            Ok(None) => return Err(self.from_outside()),
             Err(AmbiguousSource { .. }) => {
                 return Err(self.unknown(UnknownReason::AmbiguousAddress));
             }
@@ -127,12 +127,16 @@ impl<'s> Walk<'s> {
         let Ok(destination) = destination else {
             return Err(self.unknown(UnknownReason::AmbiguousAddress));
         };
-        let is_doubtful = match &destination {
-            Destination::One(receiver) => receiver.entry.interface.reading == Reading::Doubtful,
-            Destination::Nobody | Destination::Elsewhere => false,
+        let receiving = match &destination {
+            Destination::One(receiver) => Some(receiver.entry.interface.reading),
+            Destination::Nobody | Destination::Elsewhere => None,
         };
-        if is_doubtful || sender.entry.interface.reading == Reading::Doubtful {
+        let readings = [Some(sender.entry.interface.reading), receiving];
+        if readings.contains(&Some(Reading::Doubtful)) {
             return Err(self.unknown(UnknownReason::AmbiguousAddress));
+        }
+        if readings.contains(&Some(Reading::Conflict)) {
+            return Err(self.unknown(UnknownReason::Conflict));
         }
         Ok(Route {
             sender,
@@ -178,7 +182,8 @@ impl<'s> Walk<'s> {
             | Path::InternetGateway
             | Path::VpnGateway
             | Path::Other
-            | Path::Unread => within(&own),
+            | Path::Unread
+            | Path::Conflict => within(&own),
         };
         match found.as_slice() {
             [] if path.may_lead_anywhere() && !owners.is_empty() => Ok(Destination::Elsewhere),
@@ -210,21 +215,35 @@ impl<'s> Walk<'s> {
         }
     }
 
-    /// The sender after the SNAT of the VPC CNI, where it applies (E.1).
+    /// The sender after the SNAT of the VPC CNI, where it applies (E.1, K.1 "Pods of the other family").
     fn translated(&mut self, sender: Sender<'s>) -> Result<Option<Sender<'s>>, Verdict> {
-        let IpAddr::V4(_) = self.flow.destination else {
-            return Ok(None);
-        };
-        let cni = &self.snapshot.cni;
-        let is_strict_branch =
-            sender.entry.interface.is_branch() && cni.enforcing_mode == EnforcingMode::Strict;
         let Host::Instance(_) = self.snapshot.hosts.at(sender.entry.host) else {
             return Ok(None);
         };
-        if self.flow.source_kind == SourceKind::Host
-            || cni.snat == Snat::External
-            || is_strict_branch
-        {
+        if self.flow.source_kind == SourceKind::Host {
+            return Ok(None);
+        }
+        let cluster = self.snapshot.cluster.as_ref();
+        let family = cluster.map_or(IpFamily::V4, |cluster| cluster.ip_family);
+        let other = match (self.flow.destination, family) {
+            (IpAddr::V4(_), IpFamily::V4) => return self.leaves_vpc(sender),
+            (IpAddr::V6(_), IpFamily::V6) => return Ok(None),
+            (IpAddr::V4(_), IpFamily::V6) => self.snapshot.cni.v4_egress,
+            (IpAddr::V6(_), IpFamily::V4) => self.snapshot.cni.v6_egress,
+        };
+        match other {
+            OtherFamily::Translated => self.primary(sender).map(Some),
+            OtherFamily::Absent => Ok(None),
+            OtherFamily::Unread => Err(self.unknown(UnknownReason::Other)),
+        }
+    }
+
+    /// The SNAT of pods' IPv4 addresses towards destinations outside the VPC.
+    fn leaves_vpc(&mut self, sender: Sender<'s>) -> Result<Option<Sender<'s>>, Verdict> {
+        let cni = &self.snapshot.cni;
+        let is_branch = sender.entry.interface.is_branch();
+        let is_strict_branch = is_branch && cni.enforcing_mode == EnforcingMode::Strict;
+        if cni.snat == Snat::External || is_strict_branch {
             return Ok(None);
         }
         let vpc = self.vpc_of(sender.key);
@@ -233,7 +252,6 @@ impl<'s> Walk<'s> {
         if vpc.contains(destination) || cni.snat_excluded.iter().any(is_excluded) {
             return Ok(None);
         }
-        let is_branch = sender.entry.interface.is_branch();
         if vpc.completeness == Completeness::Incomplete
             || cni.snat == Snat::Unread
             || (is_branch && cni.enforcing_mode == EnforcingMode::Unread)
@@ -243,16 +261,29 @@ impl<'s> Walk<'s> {
         self.primary(sender).map(Some)
     }
 
+    /// The primary interface of the sender's host, with its first address of the destination's family.
     fn primary(&mut self, sender: Sender<'s>) -> Result<Sender<'s>, Verdict> {
         let primary = self.snapshot.primaries.get(&sender.entry.host);
+        let ports = match self.snapshot.cni.snat_ports {
+            SnatPorts::Random => EPHEMERAL_PORTS_AFTER_SNAT,
+            SnatPorts::Kept => self.flow.ephemeral_ports,
+        };
         let found = primary.and_then(|key| {
             let entry = self.snapshot.interfaces.at(*key);
-            let address = entry.interface.primary_address()?;
-            address.is_ipv4().then_some(Sender {
+            let address = match self.flow.destination {
+                IpAddr::V4(_) => entry.interface.primary_address().filter(IpAddr::is_ipv4),
+                IpAddr::V6(_) => entry
+                    .interface
+                    .addresses
+                    .iter()
+                    .copied()
+                    .find(IpAddr::is_ipv6),
+            };
+            Some(Sender {
                 key: *key,
                 entry,
-                address,
-                ports: EPHEMERAL_PORTS_AFTER_SNAT,
+                address: address?,
+                ports,
             })
         });
         found.ok_or_else(|| self.unknown(UnknownReason::SrcOutsideModel))
@@ -285,7 +316,10 @@ impl<'s> Walk<'s> {
                     at: interface.id.clone(),
                 }))
             }
-            (SourceDestCheck::On, Reading::AddressesUnread | Reading::Doubtful)
+            (
+                SourceDestCheck::On,
+                Reading::AddressesUnread | Reading::Doubtful | Reading::Conflict,
+            )
             | (SourceDestCheck::Unread, _) => {
                 self.doubts.add(Doubt::Other);
                 let outcome = StepOutcome::Unknown(UnknownReason::Other);
@@ -298,7 +332,7 @@ impl<'s> Walk<'s> {
     }
 
     /// Ends the walk among the endpoints.
-    fn unknown(&mut self, reason: UnknownReason) -> Verdict {
+    pub(super) fn unknown(&mut self, reason: UnknownReason) -> Verdict {
         let flow = self.flow;
         let word = reason.clone();
         self.note(

@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use super::Walk;
-use crate::prediction::{BypassReason, ExemptReason, Gate, Place, StepOutcome, Verdict};
+use crate::prediction::{
+    BypassReason, ExemptReason, Gate, Place, StepOutcome, UnknownReason, Verdict,
+};
 use crate::snapshot::{Snapshot, Vpc};
 
 /// Metadata, resolver, time and task metadata [VPC-SEC, VPC-DNS; SEMANTICS K].
@@ -47,7 +49,22 @@ impl Walk<'_> {
             });
             return Err(Verdict::Bypass(BypassReason::Loopback));
         }
-        Ok(())
+        self.service_address()
+    }
+
+    /// Ends the walk for the address of a service: kube-proxy translates it, so that no packet carries it (K.1 "Service
+    /// addresses").
+    fn service_address(&mut self) -> Result<(), Verdict> {
+        let destination = self.flow.destination;
+        if !self.snapshot.is_service_address(destination) {
+            return Ok(());
+        }
+        let reason = UnknownReason::ServiceAddress;
+        let outcome = StepOutcome::Unknown(reason.clone());
+        self.note(Gate::Endpoints, Place::Flow, outcome, |snapshot| {
+            super::words::service(snapshot, destination)
+        });
+        Err(Verdict::Unknown(reason))
     }
 
     fn exempt(&mut self, reason: ExemptReason) -> Verdict {

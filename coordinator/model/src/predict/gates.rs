@@ -65,23 +65,26 @@ pub(crate) enum Doubt {
     Middlebox,
     /// What the transit gateway does is not known.
     TransitGateway,
+    /// Two views of something on the way contradict each other.
+    Conflict,
+    /// A list or the way back is not known.
+    Other,
     /// An appliance is on the way back.
     ReturnMiddlebox,
     /// The rules of an end do not settle it.
     Rules,
-    /// A list or the way back is not known.
-    Other,
     /// A policy selects an end.
     NetworkPolicy,
 }
 
 impl Doubt {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Middlebox,
         Self::TransitGateway,
+        Self::Conflict,
+        Self::Other,
         Self::ReturnMiddlebox,
         Self::Rules,
-        Self::Other,
         Self::NetworkPolicy,
     ];
 
@@ -90,10 +93,11 @@ impl Doubt {
         match self {
             Self::Middlebox => 1,
             Self::TransitGateway => 1 << 1,
-            Self::ReturnMiddlebox => 1 << 2,
-            Self::Rules => 1 << 3,
-            Self::Other => 1 << 4,
-            Self::NetworkPolicy => 1 << 5,
+            Self::Conflict => 1 << 2,
+            Self::Other => 1 << 3,
+            Self::ReturnMiddlebox => 1 << 4,
+            Self::Rules => 1 << 5,
+            Self::NetworkPolicy => 1 << 6,
         }
     }
 
@@ -102,9 +106,10 @@ impl Doubt {
         match self {
             Self::Middlebox => Some(UnknownReason::Middlebox),
             Self::TransitGateway => Some(UnknownReason::Tgw),
+            Self::Conflict => Some(UnknownReason::Conflict),
+            Self::Other => Some(UnknownReason::Other),
             Self::ReturnMiddlebox => Some(UnknownReason::ReturnMiddlebox),
             Self::Rules => None,
-            Self::Other => Some(UnknownReason::Other),
             Self::NetworkPolicy => Some(UnknownReason::NetworkPolicy),
         }
     }

@@ -7,8 +7,8 @@ use crate::flow::FlowProtocol;
 use crate::id::SubnetId;
 use crate::prediction::{Denial, Gate, Place, StepOutcome, UnknownReason, Verdict};
 use crate::snapshot::{
-    AclAction, Direction, FINAL_RULE_NUMBER_V4, FINAL_RULE_NUMBER_V6, Match, NetworkAcl,
-    NetworkAclEntry, Readable,
+    AclAction, Direction, FINAL_RULE_NUMBER_V4, FINAL_RULE_NUMBER_V6, InterfaceEntry, Match,
+    NetworkAcl, NetworkAclEntry, Readable,
 };
 
 /// What a list says about one packet.
@@ -84,7 +84,7 @@ fn matches(entry: &NetworkAclEntry, protocol: FlowProtocol, remote: IpAddr) -> M
 
 impl<'s> Walk<'s> {
     /// The list that holds for a subnet.
-    pub(super) fn acl_of(&self, entry: &crate::snapshot::InterfaceEntry) -> Option<&'s NetworkAcl> {
+    pub(super) fn acl_of(&self, entry: &InterfaceEntry) -> Option<&'s NetworkAcl> {
         let subnet = self.snapshot.subnets.at(entry.subnet);
         subnet.acl.map(|key| self.snapshot.network_acls.at(key))
     }
@@ -105,6 +105,17 @@ impl<'s> Walk<'s> {
             }
             (Direction::Ingress, None) => return Ok(()),
         };
+        self.list_of(gate, entry, direction, remote)
+    }
+
+    /// Asks the list of an interface's subnet about the packet of the flow.
+    pub(super) fn list_of(
+        &mut self,
+        gate: Gate,
+        entry: &InterfaceEntry,
+        direction: Direction,
+        remote: IpAddr,
+    ) -> Result<(), Verdict> {
         let acl = self.acl_of(entry);
         let answer = ask(acl, direction, self.flow.protocol, remote);
         self.acl_answer(gate, acl, &entry.interface.subnet, answer)

@@ -1,19 +1,32 @@
 //! Replies through the network ACLs: which source ports get an answer (B.3).
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use super::network_acl::{AclAnswer, ask};
 use super::{Doubt, Receiver, Route, Walk};
 use crate::flow::FlowProtocol;
 use crate::net::PortRange;
 use crate::prediction::{Denial, Gate, Place, StepOutcome, UnknownReason, Verdict};
-use crate::snapshot::{Direction, NetworkAcl, Readable, Traffic};
+use crate::snapshot::{Direction, InterfaceEntry, NetworkAcl, Readable, Traffic};
 
 /// A range of source ports on which both lists give one answer each.
 struct Segment {
     ports: PortRange,
     out: AclAnswer,
     back: AclAnswer,
+}
+
+/// One list that replies meet, judged alone.
+pub(super) struct OneList<'s> {
+    pub(super) gate: Gate,
+    /// Interface in whose subnet the list is.
+    pub(super) entry: &'s InterfaceEntry,
+    pub(super) direction: Direction,
+    /// The other end of the replies.
+    pub(super) remote: IpAddr,
+    /// Ports to which replies go.
+    pub(super) ports: PortRange,
 }
 
 /// The two lists on the way back: out of the receiver's subnet and into the sender's.
@@ -53,17 +66,84 @@ impl<'s> Walk<'s> {
         }
     }
 
-    /// Cuts the source ports where an entry begins or ends, and asks both lists about each piece.
+    /// Asks both lists about each piece of the source ports.
     fn segments(
         &self,
         route: &Route<'s>,
         receiver: Receiver<'s>,
         lists: &Lists<'s>,
     ) -> Vec<Segment> {
-        let range = route.sender.ports;
+        let both = [
+            (lists.out, Direction::Egress),
+            (lists.back, Direction::Ingress),
+        ];
+        self.reply_pieces(both, route.sender.ports)
+            .into_iter()
+            .map(|(ports, reply)| Segment {
+                ports,
+                out: ask(lists.out, Direction::Egress, reply, route.sender.address),
+                back: ask(lists.back, Direction::Ingress, reply, receiver.address),
+            })
+            .collect()
+    }
+
+    /// The gate `nacl-return-in` alone, towards a far side that cannot be judged: the sender's own list must let
+    /// replies in (K.1 "Ends outside the model").
+    pub(super) fn own_reply_list(&mut self, route: &Route<'s>) -> Result<(), Verdict> {
+        let list = OneList {
+            gate: Gate::NaclReturnIn,
+            entry: route.sender.entry,
+            direction: Direction::Ingress,
+            remote: self.flow.destination,
+            ports: route.sender.ports,
+        };
+        self.one_reply_list(&list)
+    }
+
+    /// One list that replies meet, judged alone: only that it denies all of them is a deny.
+    pub(super) fn one_reply_list(&mut self, list: &OneList<'s>) -> Result<(), Verdict> {
+        let acl = self.acl_of(list.entry);
+        let answers: Vec<(PortRange, AclAnswer)> = self
+            .reply_pieces([(acl, list.direction)], list.ports)
+            .into_iter()
+            .map(|(ports, reply)| (ports, ask(acl, list.direction, reply, list.remote)))
+            .collect();
+        let is_allowed = |answer: &&(PortRange, AclAnswer)| matches!(answer.1, AclAnswer::Allow(_));
+        let open_ports = merge(answers.iter().filter(is_allowed).map(|answer| answer.0));
+        let denied: Option<Vec<u32>> = answers.iter().map(|answer| denied_by(answer.1)).collect();
+        let place = Place::NetworkAcl {
+            subnet: list.entry.interface.subnet.clone(),
+            acl: acl.map(|acl| acl.id.clone()),
+        };
+        let (ports, protocol) = (list.ports, self.flow.protocol);
+        self.note(list.gate, place, outcome(&answers, &open_ports), |_| {
+            super::words::replies(protocol, ports, &answers)
+        });
+        match (denied.as_deref(), acl) {
+            (Some([lowest, ..]), Some(acl)) => Err(Verdict::Deny(Denial::NetworkAcl {
+                gate: list.gate,
+                at: acl.id.clone(),
+                subnet: list.entry.interface.subnet.clone(),
+                rule_number: *lowest,
+            })),
+            (Some(_) | None, _) => Ok(()),
+        }
+    }
+
+    /// The replies to a range of source ports, cut where an entry of the lists begins or ends; an echo reply is one
+    /// packet.
+    fn reply_pieces<const LISTS: usize>(
+        &self,
+        lists: [(Option<&NetworkAcl>, Direction); LISTS],
+        range: PortRange,
+    ) -> Vec<(PortRange, FlowProtocol)> {
+        if let Some(echo) = self.flow.protocol.echo_reply() {
+            return vec![(range, echo)];
+        }
         let mut starts = BTreeSet::from([range.first()]);
-        add_starts(lists.out, Direction::Egress, range, &mut starts);
-        add_starts(lists.back, Direction::Ingress, range, &mut starts);
+        for (list, direction) in lists {
+            add_starts(list, direction, range, &mut starts);
+        }
         let starts: Vec<u16> = starts.into_iter().collect();
         let next = starts.iter().skip(1).map(|start| start.saturating_sub(1));
         let ends = next.chain([range.last()]);
@@ -71,12 +151,8 @@ impl<'s> Walk<'s> {
             .iter()
             .zip(ends)
             .map(|(first, last)| {
-                let reply = reply(self.flow.protocol, *first);
-                Segment {
-                    ports: PortRange::between(*first, last),
-                    out: ask(lists.out, Direction::Egress, reply, route.sender.address),
-                    back: ask(lists.back, Direction::Ingress, reply, receiver.address),
-                }
+                let ports = PortRange::between(*first, last);
+                (ports, reply(self.flow.protocol, *first))
             })
             .collect()
     }
@@ -110,9 +186,9 @@ impl<'s> Walk<'s> {
                 acl: acl.map(|acl| acl.id.clone()),
             };
             let is_final = outcome == StepOutcome::Drop;
-            let ports = route.sender.ports;
+            let (ports, protocol) = (route.sender.ports, self.flow.protocol);
             self.note(gate, place, outcome, |_| {
-                super::words::replies(ports, &answers)
+                super::words::replies(protocol, ports, &answers)
             });
             if is_final {
                 break;

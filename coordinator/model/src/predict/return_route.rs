@@ -74,7 +74,12 @@ impl<'s> Walk<'s> {
     /// A peering must be active and join the sender's VPC; one that is not in the snapshot is not known.
     fn return_peering(&self, id: &PeeringId, route: &Route<'s>, receiver: Receiver<'s>) -> Return {
         let Some(peering) = self.snapshot.peerings.get(id) else {
-            return Return::Unknown(Doubt::Other);
+            let is_contradicted = self.snapshot.contradicted_peerings.contains(id);
+            return Return::Unknown(if is_contradicted {
+                Doubt::Conflict
+            } else {
+                Doubt::Other
+            });
         };
         let far = peering
             .far_side(&receiver.entry.interface.vpc)
@@ -101,5 +106,6 @@ fn return_path(path: &Path<'_>) -> Return {
         Path::Middlebox => Return::Unknown(Doubt::ReturnMiddlebox),
         Path::Peering { .. } | Path::TransitGateway(_) => Return::Open,
         Path::Unread => Return::Unknown(Doubt::Other),
+        Path::Conflict => Return::Unknown(Doubt::Conflict),
     }
 }

@@ -42,6 +42,8 @@ pub(super) enum Path<'s> {
     Other,
     /// Nobody can tell. Named `other` like the above, but references to groups are not false on it.
     Unread,
+    /// Two views of what is on the way contradict each other: as unread.
+    Conflict,
     /// No route.
     None,
     /// A route whose target is gone.
@@ -60,7 +62,12 @@ impl Path<'_> {
     pub(super) fn may_lead_anywhere(&self) -> bool {
         matches!(
             self,
-            Self::Nat | Self::InternetGateway | Self::VpnGateway | Self::Other | Self::Unread
+            Self::Nat
+                | Self::InternetGateway
+                | Self::VpnGateway
+                | Self::Other
+                | Self::Unread
+                | Self::Conflict
         )
     }
 }
@@ -133,6 +140,7 @@ pub(super) fn routed<'s>(
     match best(snapshot, routes, destination) {
         Best::None => nowhere(Path::None),
         Best::Unread => nowhere(Path::Unread),
+        Best::Conflict => nowhere(Path::Conflict),
         Best::Route(candidate) => Hop {
             path: candidate.path(),
             table,
@@ -166,6 +174,7 @@ struct Candidate<'s> {
 enum Best<'s> {
     None,
     Unread,
+    Conflict,
     Route(Candidate<'s>),
 }
 
@@ -184,7 +193,7 @@ impl<'s> Candidate<'s> {
                 RouteTarget::InternetGateway(_) => Path::InternetGateway,
                 RouteTarget::VpnGateway(_) => Path::VpnGateway,
                 RouteTarget::GatewayEndpoint(_) | RouteTarget::Other(_) => Path::Other,
-                RouteTarget::Unread => Path::Unread,
+                RouteTarget::Unfollowed(_) | RouteTarget::Unread => Path::Unread,
             },
         }
     }
@@ -195,14 +204,16 @@ impl<'s> Candidate<'s> {
     }
 }
 
-/// The route that wins. An unreadable list or route may cover anything that nothing else covers for certain.
+/// The route that wins. An unreadable route may cover anything; an unreadable list may hold a longer prefix than the
+/// winner, unless none is longer or AWS refuses it (K.1 "Unreadable prefix list in a route").
 fn best<'s>(snapshot: &'s Snapshot, table: &'s RouteTable, destination: IpAddr) -> Best<'s> {
     let mut best: Option<Candidate<'s>> = None;
     let mut is_contested = false;
-    let mut has_unread_list = false;
+    let mut unread = UnreadLists::default();
     for route in &table.routes {
         let network = match &route.destination {
             RouteDestination::Unread => return Best::Unread,
+            RouteDestination::Conflict => return Best::Conflict,
             RouteDestination::Network(network) => {
                 network.contains(&destination).then_some(*network)
             }
@@ -210,9 +221,9 @@ fn best<'s>(snapshot: &'s Snapshot, table: &'s RouteTable, destination: IpAddr) 
                 let networks = snapshot
                     .prefix_list(id)
                     .and_then(|list| list.networks.as_ref());
-                // Gateway endpoints with an unreadable list are ignored (K.1).
-                has_unread_list |=
-                    networks.is_none() && !matches!(route.target, RouteTarget::GatewayEndpoint(_));
+                if networks.is_none() {
+                    unread.add(&route.target);
+                }
                 longest(networks.map_or(&[], Vec::as_slice), destination)
             }
         };
@@ -238,11 +249,57 @@ fn best<'s>(snapshot: &'s Snapshot, table: &'s RouteTable, destination: IpAddr) 
     }
     match best {
         Some(_) if is_contested => Best::Unread,
-        Some(candidate) if !has_unread_list || candidate.network.prefix_len() > 0 => {
-            Best::Route(candidate)
-        }
-        None if !has_unread_list => Best::None,
+        Some(candidate) if !unread.may_beat(&candidate) => Best::Route(candidate),
+        None if !unread.is_any => Best::None,
         Some(_) | None => Best::Unread,
+    }
+}
+
+/// Routes over prefix lists that could not be read.
+#[derive(Default)]
+struct UnreadLists {
+    is_any: bool,
+    /// One of them leads where AWS allows routes more specific than `local`.
+    is_inside: bool,
+}
+
+impl UnreadLists {
+    fn add(&mut self, target: &RouteTarget) {
+        match target {
+            // Gateway endpoints are ignored (K.1).
+            RouteTarget::GatewayEndpoint(_) => {}
+            // An interface, an instance, a Gateway Load Balancer endpoint, a NAT gateway; an unread one may be any.
+            RouteTarget::Middlebox(_) | RouteTarget::Nat(_) | RouteTarget::Unread => {
+                self.is_any = true;
+                self.is_inside = true;
+            }
+            RouteTarget::Local
+            | RouteTarget::Peering(_)
+            | RouteTarget::TransitGateway(_)
+            | RouteTarget::InternetGateway(_)
+            | RouteTarget::VpnGateway(_)
+            | RouteTarget::Unfollowed(_)
+            | RouteTarget::Other(_) => self.is_any = true,
+        }
+    }
+
+    /// Whether one of the lists may hold a longer prefix than a route that matches.
+    fn may_beat(&self, candidate: &Candidate<'_>) -> bool {
+        let is_whole = candidate.network.prefix_len() == candidate.network.max_prefix_len();
+        let counts = match candidate.target {
+            RouteTarget::Local => self.is_inside,
+            RouteTarget::Middlebox(_)
+            | RouteTarget::Peering(_)
+            | RouteTarget::TransitGateway(_)
+            | RouteTarget::Nat(_)
+            | RouteTarget::InternetGateway(_)
+            | RouteTarget::VpnGateway(_)
+            | RouteTarget::GatewayEndpoint(_)
+            | RouteTarget::Unfollowed(_)
+            | RouteTarget::Other(_)
+            | RouteTarget::Unread => self.is_any,
+        };
+        counts && !is_whole
     }
 }
 
@@ -262,7 +319,11 @@ fn peering<'s>(
     destination: IpAddr,
 ) -> Path<'s> {
     let Some(peering) = snapshot.peerings.get(id) else {
-        return Path::Unread;
+        return if snapshot.contradicted_peerings.contains(id) {
+            Path::Conflict
+        } else {
+            Path::Unread
+        };
     };
     let Some((side, far)) = peering
         .far_side(from)
@@ -341,12 +402,14 @@ impl<'s> Walk<'s> {
             | Path::InternetGateway
             | Path::VpnGateway
             | Path::Other
-            | Path::Unread => None,
+            | Path::Unread
+            | Path::Conflict => None,
         };
         let outcome = match (&reason, &route.hop.path) {
             (Some(_), _) => StepOutcome::Drop,
             (None, Path::SameSubnet) => StepOutcome::Skipped,
             (None, Path::Unread | Path::Other) => StepOutcome::Unknown(UnknownReason::Other),
+            (None, Path::Conflict) => StepOutcome::Unknown(UnknownReason::Conflict),
             (None, Path::Middlebox) => StepOutcome::Unknown(UnknownReason::Middlebox),
             (None, Path::TransitGateway(_)) if self.doubts.has(Doubt::TransitGateway) => {
                 StepOutcome::Unknown(UnknownReason::Tgw)

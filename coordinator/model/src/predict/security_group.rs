@@ -40,16 +40,24 @@ impl<'s> Walk<'s> {
         route: &Route<'s>,
         direction: Direction,
     ) -> Result<Admission, Verdict> {
-        let receiver = route.receiving();
-        let (gate, entry, peer) = match direction {
-            Direction::Egress => (Gate::SgEgress, route.sender.entry, self.flow.destination),
+        let (entry, peer) = match direction {
+            Direction::Egress => (route.sender.entry, self.flow.destination),
             Direction::Ingress => (
-                Gate::SgIngress,
-                receiver.unwrap_or(route.sender.entry),
+                route.receiving().unwrap_or(route.sender.entry),
                 route.sender.address,
             ),
         };
         let references = self.references(route, direction);
+        self.groups_of((entry, direction), peer, references)
+    }
+
+    /// Asks the groups of an interface about a peer; that they refuse is an `Err`.
+    pub(super) fn groups_of(
+        &mut self,
+        (entry, direction): (&'s InterfaceEntry, Direction),
+        peer: IpAddr,
+        references: Option<Match>,
+    ) -> Result<Admission, Verdict> {
         let question = Question {
             peer,
             owners: OnceCell::new(),
@@ -59,7 +67,10 @@ impl<'s> Walk<'s> {
         self.note_admission(direction, entry, peer, &admission);
         admission.ok_or_else(|| {
             Verdict::Deny(Denial::SecurityGroup {
-                gate,
+                gate: match direction {
+                    Direction::Egress => Gate::SgEgress,
+                    Direction::Ingress => Gate::SgIngress,
+                },
                 at: entry.interface.id.clone(),
             })
         })
@@ -91,7 +102,7 @@ impl<'s> Walk<'s> {
             | Path::InternetGateway
             | Path::VpnGateway
             | Path::Other => Match::No,
-            Path::Unread => Match::Unsure,
+            Path::Unread | Path::Conflict => Match::Unsure,
         })
     }
 
@@ -174,7 +185,9 @@ impl<'s> Walk<'s> {
                     return Match::Yes;
                 }
                 Reading::Whole | Reading::AddressesUnread => {}
-                Reading::GroupsUnread | Reading::Doubtful => answer = Match::Unsure,
+                Reading::GroupsUnread | Reading::Doubtful | Reading::Conflict => {
+                    answer = Match::Unsure;
+                }
             }
         }
         // An address that nobody owns may be one of an interface that could not be read.

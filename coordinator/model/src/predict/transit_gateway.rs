@@ -7,8 +7,8 @@ use super::{Doubt, Route, Walk};
 use crate::id::{TransitGatewayId, VpcId};
 use crate::prediction::RouteReason;
 use crate::snapshot::{
-    DefaultTables, InterfaceEntry, Match, ReferenceSupport, RouteState, Snapshot, TableRole,
-    TransitGatewayRouteTable, VpcAttachment,
+    DefaultTables, InterfaceEntry, Match, ReferenceSupport, RouteLead, RouteState, Snapshot,
+    TableRole, TransitGateway, TransitGatewayRoute, TransitGatewayRouteTable, VpcAttachment,
 };
 
 /// What a transit gateway does with a packet.
@@ -17,6 +17,8 @@ pub(super) enum Crossing {
     Open,
     /// It has no attachment subnet in the sender's zone.
     OtherZone,
+    /// It hands it to a network function, which may drop it.
+    Inspected,
     /// Nobody can tell.
     Unknown,
 }
@@ -54,6 +56,10 @@ impl<'s> Walk<'s> {
         match crossing {
             Crossing::Open => None,
             Crossing::OtherZone => Some(RouteReason::TgwZone),
+            Crossing::Inspected => {
+                self.doubts.add(Doubt::Other);
+                None
+            }
             Crossing::Unknown => {
                 self.doubts.add(Doubt::TransitGateway);
                 None
@@ -80,8 +86,8 @@ pub(super) fn crossing(
     }
     let far = to.and_then(|vpc| self::attachment(snapshot, gateway, vpc));
     match far {
-        Some(far) if is_routed(snapshot, attachment, far, address) => Crossing::Open,
-        Some(_) | None => Crossing::Unknown,
+        Some(far) => delivery(snapshot, attachment, far, address),
+        None => Crossing::Unknown,
     }
 }
 
@@ -98,31 +104,37 @@ fn attachment<'s>(
 
 /// Whether the attachment has a subnet in the zone of the sender's subnet.
 fn serves_zone(snapshot: &Snapshot, attachment: &VpcAttachment, from: &InterfaceEntry) -> Match {
-    let Some(zone) = &snapshot.subnets.at(from.subnet).subnet.zone else {
-        return Match::Unsure;
-    };
+    let sender = &snapshot.subnets.at(from.subnet).subnet;
     let mut answer = if attachment.subnets.is_empty() {
         Match::Unsure
     } else {
         Match::No
     };
     for id in &attachment.subnets {
-        match snapshot.subnet(id).and_then(|subnet| subnet.zone.as_ref()) {
-            Some(served) if served == zone => return Match::Yes,
-            Some(_) => {}
-            None => answer = Match::Unsure,
+        let served = snapshot.subnet(id);
+        match served.map_or(Match::Unsure, |served| sender.shares_zone(served)) {
+            Match::Yes => return Match::Yes,
+            Match::No => {}
+            Match::Unsure => answer = Match::Unsure,
         }
     }
     answer
 }
 
-/// Whether the gateway's tables are known to lead from one attachment to another.
-fn is_routed(
+/// What the gateway's tables do with a packet from one attachment to another.
+fn delivery(
     snapshot: &Snapshot,
     from: &VpcAttachment,
     to: &VpcAttachment,
     address: IpAddr,
-) -> bool {
+) -> Crossing {
+    let open_if = |is_open| {
+        if is_open {
+            Crossing::Open
+        } else {
+            Crossing::Unknown
+        }
+    };
     let tables: Vec<_> = snapshot
         .transit_gateway_tables
         .iter()
@@ -130,12 +142,19 @@ fn is_routed(
         .filter(|table| table.gateway.as_ref().is_none_or(|id| *id == from.gateway))
         .collect();
     if tables.is_empty() {
-        return snapshot
-            .transit_gateways
-            .get(&from.gateway)
-            .is_some_and(|gateway| gateway.default_tables == DefaultTables::Both);
+        let gateway = snapshot.transit_gateways.get(&from.gateway);
+        let is_default = |gateway: &TransitGateway| gateway.default_tables == DefaultTables::Both;
+        return open_if(gateway.is_some_and(is_default));
     }
-    associated(snapshot, &tables, from).is_some_and(|table| leads(table, to, address))
+    let table = associated(snapshot, &tables, from);
+    let route = table.and_then(|table| longest(table, address));
+    match route {
+        Some(route) if route.leads == RouteLead::NetworkFunction => Crossing::Inspected,
+        Some(route) => {
+            open_if(route.state == RouteState::Active && route.attachments.contains(&to.id))
+        }
+        None => Crossing::Unknown,
+    }
 }
 
 /// The table of an attachment: its own, the one that names it, else the default one.
@@ -166,8 +185,8 @@ fn associated<'t>(
     })
 }
 
-/// Whether the longest prefix is an active route to the attachment.
-fn leads(table: &TransitGatewayRouteTable, to: &VpcAttachment, address: IpAddr) -> bool {
+/// The route with the longest prefix for an address.
+fn longest(table: &TransitGatewayRouteTable, address: IpAddr) -> Option<&TransitGatewayRoute> {
     table
         .routes
         .iter()
@@ -176,9 +195,6 @@ fn leads(table: &TransitGatewayRouteTable, to: &VpcAttachment, address: IpAddr) 
         .min_by_key(|route| {
             let length = std::cmp::Reverse(route.destination.prefix_len());
             (length, route.origin)
-        })
-        .is_some_and(|route| {
-            route.state == RouteState::Active && route.attachments.contains(&to.id)
         })
 }
 

@@ -8,7 +8,7 @@ use super::{Doubts, Fixed, Gates, Notes, Route, Sender, Walk, walk};
 use crate::flow::Flow;
 use crate::id::RouteTableId;
 use crate::net::PortRange;
-use crate::prediction::{Gate, StepOutcome, Verdict};
+use crate::prediction::{Gate, StepOutcome, UnknownReason, Verdict};
 use crate::snapshot::{Direction, InterfaceEntry, Key, Match, Snapshot};
 
 /// What the gates without ports say of every TCP flow between two addresses on different hosts.
@@ -94,6 +94,21 @@ impl Way {
         self.end.is_none() && self.partial.is_none() && self.doubts.is_empty()
     }
 
+    /// A way of which nobody knows where it begins.
+    pub(crate) fn unknown(reason: UnknownReason) -> Self {
+        let outcome = StepOutcome::Unknown(reason.clone());
+        Self {
+            end: Some((Fixed::Endpoints, Verdict::Unknown(reason))),
+            is_same_subnet: true,
+            said: vec![Said {
+                at: Fixed::Endpoints,
+                gate: Gate::Endpoints,
+                outcome,
+            }],
+            ..Self::open()
+        }
+    }
+
     fn open() -> Self {
         Self {
             end: None,
@@ -119,20 +134,9 @@ impl Gates for Filling<'_, '_> {
     type End = (Fixed, Verdict);
 
     fn fixed(&mut self, gate: Fixed) -> Result<(), Self::End> {
-        match gate {
-            // Policies select pods, not places: the classes know them.
-            Fixed::NetworkPolicy => Ok(()),
-            Fixed::Endpoints
-            | Fixed::SourceDestCheck
-            | Fixed::Route
-            | Fixed::Receiver
-            | Fixed::Replies
-            | Fixed::ReturnRoute => {
-                let met = self.walk.fixed(gate, &self.route);
-                self.said.extend(self.walk.said(gate));
-                met.map_err(|verdict| (gate, verdict))
-            }
-        }
+        let met = self.walk.fixed(gate, &self.route);
+        self.said.extend(self.walk.said(gate));
+        met.map_err(|verdict| (gate, verdict))
     }
 
     fn rules(&mut self, _: Direction) -> Result<(), Self::End> {

@@ -6,12 +6,15 @@ use super::Sender;
 use super::network_acl::AclAnswer;
 use super::route::{Hop, Path};
 use super::security_group::Admission;
-use crate::flow::Flow;
+use crate::flow::{Flow, FlowProtocol};
 use crate::net::PortRange;
 use crate::prediction::{RouteReason, UnknownReason};
 use crate::snapshot::{
-    Direction, InterfaceEntry, NetworkAcl, NetworkPolicy, Owner, SecurityGroupRule, Snapshot,
+    Direction, InterfaceEntry, NetworkAcl, Owner, Policing, SecurityGroupRule, Snapshot,
 };
+
+/// Most endpoints of a service that are named.
+const ENDPOINTS_MAX: usize = 10;
 
 /// Who the two ends are.
 pub(super) fn endpoints(
@@ -48,9 +51,11 @@ fn whose(snapshot: &Snapshot, address: IpAddr, entry: &InterfaceEntry) -> String
 /// Why the walk ends among the endpoints.
 pub(super) fn outside(reason: &UnknownReason, flow: &Flow) -> String {
     match reason {
-        UnknownReason::SrcOutsideModel => {
-            format!("no interface of the snapshot sends {}", flow.source)
-        }
+        UnknownReason::SrcOutsideModel => format!(
+            "no interface of the snapshot sends {}: judged as seen at the other end; if the address is translated on \
+             the way, ask with the translated one",
+            flow.source
+        ),
         UnknownReason::AmbiguousAddress => {
             format!("{} or {} has several owners", flow.source, flow.destination)
         }
@@ -68,16 +73,19 @@ pub(super) fn outside(reason: &UnknownReason, flow: &Flow) -> String {
         | UnknownReason::Other
         | UnknownReason::DstOutsideModel
         | UnknownReason::NetworkPolicy
-        | UnknownReason::Tgw => "the snapshot does not say enough about the source".to_owned(),
+        | UnknownReason::Tgw
+        | UnknownReason::ServiceAddress
+        | UnknownReason::Conflict => "the snapshot does not say enough about the source".to_owned(),
     }
 }
 
 /// Why the far side cannot be judged.
 pub(super) fn unreachable(reason: &UnknownReason, destination: IpAddr) -> String {
     match reason {
-        UnknownReason::DstOutsideModel => {
-            format!("no interface to which the way leads owns {destination}")
-        }
+        UnknownReason::DstOutsideModel => format!(
+            "no interface to which the way leads owns {destination}: judged as seen at this end; if the address is \
+             translated on the way, ask with the translated one"
+        ),
         UnknownReason::UnresolvedRule { .. }
         | UnknownReason::NoGroups
         | UnknownReason::Middlebox
@@ -90,7 +98,9 @@ pub(super) fn unreachable(reason: &UnknownReason, destination: IpAddr) -> String
         | UnknownReason::SrcOutsideModel
         | UnknownReason::AmbiguousAddress
         | UnknownReason::NetworkPolicy
-        | UnknownReason::Tgw => {
+        | UnknownReason::Tgw
+        | UnknownReason::ServiceAddress
+        | UnknownReason::Conflict => {
             "beyond this way another source address may be seen: its gates cannot be judged"
                 .to_owned()
         }
@@ -245,6 +255,7 @@ pub(super) fn hop(hop: &Hop<'_>, address: IpAddr, reason: Option<RouteReason>) -
             | Path::VpnGateway
             | Path::Other
             | Path::Unread
+            | Path::Conflict
             | Path::None
             | Path::Blackhole
             | Path::Filtered => format!("which route holds for {address} could not be read"),
@@ -267,8 +278,19 @@ pub(super) fn acl(acl: Option<&NetworkAcl>, answer: AclAnswer) -> String {
     }
 }
 
-/// What a list says about replies to a range of source ports.
-pub(super) fn replies(ports: PortRange, answers: &[(PortRange, AclAnswer)]) -> String {
+/// What a list says about replies to a range of source ports, or about the reply to an echo.
+pub(super) fn replies(
+    protocol: FlowProtocol,
+    ports: PortRange,
+    answers: &[(PortRange, AclAnswer)],
+) -> String {
+    if let (Some(_), Some((_, answer))) = (protocol.echo_reply(), answers.first()) {
+        return match answer {
+            AclAnswer::Allow(number) => format!("entry {number} allows the echo reply"),
+            AclAnswer::Deny(number) => format!("entry {number} denies the echo reply"),
+            AclAnswer::Unsure => "an entry for the echo reply could not be read".to_owned(),
+        };
+    }
     let denied: Vec<_> = answers
         .iter()
         .filter_map(|(ports, answer)| match answer {
@@ -289,14 +311,69 @@ pub(super) fn replies(ports: PortRange, answers: &[(PortRange, AclAnswer)]) -> S
     }
 }
 
-/// Which policies select a pod.
-pub(super) fn policies(selecting: &[&NetworkPolicy]) -> String {
-    let names: Vec<_> = selecting
+/// Which service has an address, and whom to ask about instead.
+pub(super) fn service(snapshot: &Snapshot, address: IpAddr) -> String {
+    let Some(service) = snapshot.service_at(address) else {
+        return format!(
+            "{address} is in the range of service addresses, which kube-proxy translates: ask about the endpoints of the \
+             service"
+        );
+    };
+    let name = format!("{}/{}", service.namespace, service.name);
+    let endpoints: Vec<String> = service
+        .endpoints
         .iter()
-        .map(|policy| format!("{}/{}", policy.namespace, policy.name))
+        .take(ENDPOINTS_MAX)
+        .map(ToString::to_string)
+        .collect();
+    let more = service.endpoints.len().saturating_sub(ENDPOINTS_MAX);
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    if endpoints.is_empty() {
+        return format!(
+            "{address} is service {name}, which kube-proxy translates; the snapshot has no endpoint of it to ask about"
+        );
+    }
+    format!(
+        "{address} is service {name}, which kube-proxy translates: ask about its endpoints {}{more}",
+        endpoints.join(", ")
+    )
+}
+
+/// Which policies select the ends, and what would hold without them.
+pub(super) fn policies(alone: &str, source: &Policing<'_>, destination: &Policing<'_>) -> String {
+    let ends = [("source", source), ("destination", destination)];
+    let parts: Vec<String> = ends
+        .into_iter()
+        .filter_map(|(end, policing)| policies_of(end, policing))
         .collect();
     format!(
-        "selected by {}; policies are not evaluated",
-        names.join(", ")
+        "security groups: {alone}; {}; policies are not evaluated",
+        parts.join("; ")
     )
+}
+
+fn policies_of(end: &str, policing: &Policing<'_>) -> Option<String> {
+    match policing {
+        Policing::None => None,
+        Policing::PerhapsPod => Some(format!(
+            "the {end} could be a pod of which nothing is known, and there are policies"
+        )),
+        Policing::Selected(policies) => {
+            let names: Vec<String> = policies.iter().map(ToString::to_string).collect();
+            let verb = if policies.len() == 1 {
+                "policy selects"
+            } else {
+                "policies select"
+            };
+            Some(format!(
+                "{} {verb} the {end} ({})",
+                policies.len(),
+                names.join(", ")
+            ))
+        }
+    }
 }

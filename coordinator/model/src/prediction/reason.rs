@@ -75,6 +75,10 @@ pub enum UnknownReason {
     NetworkPolicy,
     /// What the transit gateway does is not in the snapshot.
     Tgw,
+    /// The destination is the address of a Kubernetes service, which kube-proxy translates.
+    ServiceAddress,
+    /// Two views of one thing contradict each other.
+    Conflict,
 }
 
 impl UnknownReason {
@@ -96,6 +100,8 @@ impl UnknownReason {
             Self::AmbiguousAddress => "ambiguous-address",
             Self::NetworkPolicy => "networkpolicy",
             Self::Tgw => "tgw",
+            Self::ServiceAddress => "service-address",
+            Self::Conflict => "conflict",
         }
     }
 }

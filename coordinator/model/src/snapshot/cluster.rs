@@ -27,6 +27,8 @@ pub struct Cluster {
     pub cluster_group: Option<SecurityGroupId>,
     /// Additional security groups of the control-plane interfaces (D.3).
     pub additional_groups: Vec<SecurityGroupId>,
+    /// Family of the addresses of pods.
+    pub ip_family: IpFamily,
     /// Ranges of the addresses of services, outside the VPC; empty where the answer names none.
     pub service_networks: Vec<IpNet>,
 }
@@ -38,6 +40,16 @@ impl Cluster {
         let name = self.endpoint_url.strip_prefix("https://")?;
         Some(name.trim_end_matches('/')).filter(|name| !name.is_empty())
     }
+}
+
+/// Family of the addresses of pods (`kubernetesNetworkConfig.ipFamily`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IpFamily {
+    /// IPv4; also where the answer does not say.
+    #[default]
+    V4,
+    /// IPv6.
+    V6,
 }
 
 /// A Fargate profile.
@@ -120,6 +132,12 @@ pub struct CniSettings {
     pub snat_excluded: Vec<IpNet>,
     /// How branch interfaces are enforced (`POD_SECURITY_GROUP_ENFORCING_MODE`).
     pub enforcing_mode: EnforcingMode,
+    /// Which source ports pods have after SNAT (`AWS_VPC_K8S_CNI_RANDOMIZESNAT`).
+    pub snat_ports: SnatPorts,
+    /// Whether pods of an IPv6 cluster reach IPv4 (`ENABLE_V4_EGRESS`).
+    pub v4_egress: OtherFamily,
+    /// Whether pods of an IPv4 cluster reach IPv6 (`ENABLE_V6_EGRESS`).
+    pub v6_egress: OtherFamily,
 }
 
 impl Default for CniSettings {
@@ -129,8 +147,31 @@ impl Default for CniSettings {
             snat: Snat::OnNode,
             snat_excluded: Vec::new(),
             enforcing_mode: EnforcingMode::Strict,
+            snat_ports: SnatPorts::Random,
+            v4_egress: OtherFamily::Translated,
+            v6_egress: OtherFamily::Absent,
         }
     }
+}
+
+/// Which source ports pods have after SNAT (K.1 "SNAT ports").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnatPorts {
+    /// Any unprivileged one, also where the setting is not understood.
+    Random,
+    /// Their own.
+    Kept,
+}
+
+/// Whether pods reach the address family that is not the cluster's (K.1 "Pods of the other family").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherFamily {
+    /// They do: the node translates them to the address of its primary interface.
+    Translated,
+    /// They have no address of that family.
+    Absent,
+    /// The setting is there in a form that is not understood.
+    Unread,
 }
 
 /// Who translates the source of pod traffic that leaves the VPC (E.1).

@@ -18,13 +18,16 @@ mod kubernetes;
 mod link;
 mod network_acl;
 mod network_interface;
+mod policy;
 mod prefix_list;
 mod protocol;
 mod route_table;
 mod rule_names;
 mod security_group;
+mod service;
 mod shape;
 mod transit_gateway;
+mod views;
 mod vpc;
 
 /// A snapshot with what it does not say.
@@ -80,12 +83,15 @@ impl Snapshot {
     /// one page of several. Everything else is a [`Gap`].
     pub fn decode(described: &Described) -> Result<Decoded, DecodeError> {
         shape::check(described)?;
+        let united = views::united(described);
+        let described = united.as_ref();
         let mut decoder = Decoder {
             described,
             snapshot: Snapshot::default(),
             gaps: Vec::new(),
             groups_named: HashMap::new(),
             objects: BTreeMap::new(),
+            nodes_read: super::Completeness::Complete,
         };
         decoder.sort_by_kind();
         decoder.note_files();
@@ -101,6 +107,8 @@ impl Snapshot {
         decoder.route_tables();
         decoder.cluster();
         decoder.kubernetes();
+        decoder.services();
+        decoder.policies();
         decoder.link();
         let mut gaps = decoder.gaps;
         gaps.sort();
@@ -161,6 +169,8 @@ struct Decoder<'a> {
     groups_named: HashMap<rule_names::RuleKey, String>,
     /// Kubernetes objects by the stem of their kind; an answer without objects that is there has an empty list.
     objects: BTreeMap<&'static str, Vec<Node<'a>>>,
+    /// Whether every Node could be read.
+    nodes_read: super::Completeness,
 }
 
 impl<'a> Decoder<'a> {
@@ -272,8 +282,14 @@ impl<'a> Decoder<'a> {
             if item.sole().is_none()
                 && let Some(second) = item.descriptions.get(1)
             {
-                self.gaps
-                    .push(second.fault(GapKind::Conflict).gap(consequence));
+                let first = item.descriptions.first().map(Node::value);
+                let difference = first.and_then(|first| views::difference(first, second.value()));
+                let kind = difference.map_or(GapKind::Conflict, |found| GapKind::Differs {
+                    field: found.field,
+                    one: found.one,
+                    other: found.other,
+                });
+                self.gaps.push(second.fault(kind).gap(consequence));
             }
         }
         (items, completeness)

@@ -53,6 +53,15 @@ pub enum GapKind {
     NoneHolds,
     /// Two descriptions under one id contradict each other.
     Conflict,
+    /// Two descriptions under one id contradict each other in a field.
+    Differs {
+        /// Path to the field.
+        field: String,
+        /// What one description has there, shortened.
+        one: String,
+        /// What the other has.
+        other: String,
+    },
     /// Two things claim the same addresses.
     Overlap {
         /// The other thing.
@@ -119,6 +128,8 @@ pub enum Consequence {
     NoKubernetes,
     /// The policy counts as selecting every pod of its namespace.
     PolicySelectsAll,
+    /// The object may own any address of its node that could be a pod's and that no other pod claims.
+    AddressUnread,
 }
 
 impl Consequence {
@@ -153,6 +164,9 @@ impl Consequence {
             Self::CniAssumed => "defaults of the VPC CNI are assumed",
             Self::CniUnread => "flows for which a setting of the VPC CNI decides are unknown",
             Self::NoKubernetes => "Kubernetes objects of this kind count as absent",
+            Self::AddressUnread => {
+                "it may own any address of its node that could be a pod's and that no pod claims"
+            }
             Self::PolicySelectsAll => "the policy counts as selecting every pod of its namespace",
         }
     }
@@ -186,6 +200,13 @@ impl fmt::Display for GapKind {
                 formatter.write_str("neither one list of its own nor one default list holds")
             }
             Self::Conflict => formatter.write_str("two descriptions contradict each other"),
+            Self::Differs { field, one, other } => write!(
+                formatter,
+                "two descriptions contradict each other: `{}` is `{}` in one and `{}` in the other",
+                Printable(field),
+                Printable(one),
+                Printable(other)
+            ),
             Self::Overlap { with } => write!(formatter, "overlaps `{}`", Printable(with)),
             Self::Refused { message } => {
                 write!(

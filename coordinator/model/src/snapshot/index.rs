@@ -5,6 +5,9 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
 
+use crate::id::{RuleId, SecurityGroupId};
+use crate::prediction::UnknownReason;
+
 use super::{
     GroupReference, Host, Key, NetworkAcl, NetworkInterface, RouteTable, SecurityGroup, Snapshot,
     Subnet, Vpc,
@@ -94,6 +97,20 @@ pub(crate) enum Members {
 }
 
 impl Snapshot {
+    /// Returns why rules do not settle a flow: names of those that could not be resolved, or that two views of a group,
+    /// which stands for its rules, contradict each other (K.1 "Two views of one thing").
+    pub(crate) fn unresolved(&self, rules: Vec<RuleId>) -> UnknownReason {
+        let is_contradicted = |rule: &RuleId| {
+            let key = self.group_keys.get(&SecurityGroupId::from(rule.as_str()));
+            key.is_some_and(|key| self.groups.at(*key).state == GroupState::Conflict)
+        };
+        if rules.iter().any(is_contradicted) {
+            UnknownReason::Conflict
+        } else {
+            UnknownReason::UnresolvedRule { rules }
+        }
+    }
+
     /// Returns who wears a group to which a rule refers.
     pub(crate) fn members(&self, reference: &GroupReference) -> Members {
         if let Some(key) = self.group_keys.get(&reference.group) {

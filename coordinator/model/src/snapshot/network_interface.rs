@@ -74,8 +74,18 @@ pub enum Reading {
     GroupsUnread,
     /// Some addresses are not known.
     AddressesUnread,
-    /// Two descriptions contradict each other, or what holds it is unreadable.
+    /// What holds it is unreadable.
     Doubtful,
+    /// Two descriptions contradict each other.
+    Conflict,
+}
+
+impl Reading {
+    /// Returns whether flows of the interface are unknown, whatever else is known.
+    #[must_use]
+    pub fn is_doubtful(self) -> bool {
+        matches!(self, Self::Doubtful | Self::Conflict)
+    }
 }
 
 /// Kind of a network interface.

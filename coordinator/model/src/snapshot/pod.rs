@@ -1,6 +1,6 @@
 //! Kubernetes objects: nodes, pods, network policies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::id::{InstanceId, NodeName};
@@ -69,16 +69,37 @@ pub enum PodPhase {
     Finished,
 }
 
-/// A NetworkPolicy, as far as the model goes: whom it selects (E.5).
+/// A policy of any engine that may drop packets of pods, as far as the model goes: whom it selects (E.5, K.1 "Policies of
+/// other kinds").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkPolicy {
-    /// Its namespace.
+    /// Its kind as Kubernetes names it (`NetworkPolicy`, `ClusterNetworkPolicy`, `CiliumNetworkPolicy`, …).
+    pub kind: &'static str,
+    /// Its namespace; empty for a policy of the whole cluster.
     pub namespace: String,
-    /// Its name.
+    /// Its name; empty where it could not be read.
     pub name: String,
-    /// Which pods of its namespace it selects; absent where that could not be read, which counts as all.
+    /// In which namespaces it selects pods.
+    pub subject: PolicySubject,
+    /// Which pods there; absent where that could not be read, which counts as all.
     pub selector: Option<LabelSelector>,
+    /// Addresses of pods that it lists by themselves.
+    pub listed: BTreeSet<IpAddr>,
 }
+
+/// In which namespaces a policy selects pods.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PolicySubject {
+    /// In its own.
+    Namespace,
+    /// In all, as far as their names say: their labels are not in a snapshot. Absent: in all.
+    Cluster(Option<LabelSelector>),
+    /// In none: it lists addresses.
+    Listed,
+}
+
+/// Label that every namespace has, with its name \[Kubernetes, automatic labelling\].
+const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
 impl NetworkPolicy {
     /// Returns whether the policy selects a pod; host-network, finished and Fargate pods never are (E.5).
@@ -87,11 +108,33 @@ impl NetworkPolicy {
         pod.network == PodNetwork::Pod
             && pod.phase == PodPhase::Live
             && pod.platform == Platform::Ec2
-            && pod.namespace == self.namespace
+            && (self.is_about(pod) || pod.addresses.iter().any(|own| self.listed.contains(own)))
+    }
+
+    fn is_about(&self, pod: &Pod) -> bool {
+        let is_there = match &self.subject {
+            PolicySubject::Namespace => pod.namespace == self.namespace,
+            PolicySubject::Cluster(namespaces) => namespaces
+                .as_ref()
+                .is_none_or(|selector| selector.may_match_namespace(&pod.namespace)),
+            PolicySubject::Listed => false,
+        };
+        is_there
             && self
                 .selector
                 .as_ref()
                 .is_none_or(|selector| selector.matches(&pod.labels))
+    }
+}
+
+impl std::fmt::Display for NetworkPolicy {
+    /// Writes kind, namespace and name, raw text of the snapshot.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.namespace.as_str(), self.name.as_str()) {
+            ("", "") => write!(formatter, "an unreadable {}", self.kind),
+            ("", name) => write!(formatter, "{} {name}", self.kind),
+            (namespace, name) => write!(formatter, "{} {namespace}/{name}", self.kind),
+        }
     }
 }
 
@@ -119,15 +162,33 @@ impl LabelSelector {
     /// Returns whether all terms hold for a set of labels.
     #[must_use]
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.terms.iter().all(|term| match term {
-            SelectorTerm::In(key, values) => {
-                labels.get(key).is_some_and(|value| values.contains(value))
-            }
-            SelectorTerm::NotIn(key, values) => {
-                labels.get(key).is_none_or(|value| !values.contains(value))
-            }
-            SelectorTerm::Exists(key) => labels.contains_key(key),
-            SelectorTerm::DoesNotExist(key) => !labels.contains_key(key),
-        })
+        self.terms.iter().all(|term| term.holds(labels))
+    }
+
+    /// Returns whether all terms may hold for a namespace, of which only the name is known.
+    fn may_match_namespace(&self, name: &str) -> bool {
+        let labels = BTreeMap::from([(NAMESPACE_NAME.to_owned(), name.to_owned())]);
+        let mut terms = self.terms.iter();
+        terms.all(|term| term.key() != NAMESPACE_NAME || term.holds(&labels))
+    }
+}
+
+impl SelectorTerm {
+    fn key(&self) -> &str {
+        match self {
+            Self::In(key, _)
+            | Self::NotIn(key, _)
+            | Self::Exists(key)
+            | Self::DoesNotExist(key) => key,
+        }
+    }
+
+    fn holds(&self, labels: &BTreeMap<String, String>) -> bool {
+        match self {
+            Self::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
+            Self::NotIn(key, values) => labels.get(key).is_none_or(|value| !values.contains(value)),
+            Self::Exists(key) => labels.contains_key(key),
+            Self::DoesNotExist(key) => !labels.contains_key(key),
+        }
     }
 }

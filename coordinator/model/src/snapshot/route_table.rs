@@ -39,6 +39,8 @@ pub enum RouteDestination {
     PrefixList(PrefixListId),
     /// Nobody can tell: the route may cover any address.
     Unread,
+    /// Two descriptions of the table contradict each other: as unread.
+    Conflict,
 }
 
 /// Where a route leads.
@@ -62,6 +64,9 @@ pub enum RouteTarget {
     GatewayEndpoint(String),
     /// A target that the model does not follow, by its id.
     Other(String),
+    /// A target of which the model does not know what it does to a packet, by its id: a Cloud WAN, a route server's next
+    /// hop, an internet gateway with a firewall (K.1 "Newer routes"). Absence of knowledge, so it denies nothing.
+    Unfollowed(String),
     /// Nobody can tell.
     Unread,
 }
@@ -79,6 +84,7 @@ impl RouteTarget {
             | Self::InternetGateway(id)
             | Self::VpnGateway(id)
             | Self::GatewayEndpoint(id)
+            | Self::Unfollowed(id)
             | Self::Other(id) => id,
             Self::Unread => "?",
         }

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::Match;
+
 use crate::id::{
     AttachmentId, PeeringId, SubnetId, TransitGatewayId, TransitGatewayRouteTableId, VpcId,
     ZoneName,
@@ -55,8 +57,25 @@ pub struct Subnet {
     pub name: Option<String>,
     /// Its networks, both families.
     pub networks: Vec<IpNet>,
-    /// Its availability zone.
+    /// Its availability zone, as its account names it.
     pub zone: Option<ZoneName>,
+    /// Its availability zone, as all accounts name it (`AvailabilityZoneId`).
+    pub zone_id: Option<ZoneName>,
+}
+
+impl Subnet {
+    /// Returns whether two subnets are in one availability zone: by id where both have one, else by name (K.1 "Route table
+    /// associations").
+    #[must_use]
+    pub fn shares_zone(&self, other: &Self) -> Match {
+        let named = |one: &Option<ZoneName>, other: &Option<ZoneName>| {
+            let both = one.as_ref().zip(other.as_ref());
+            both.map(|(one, other)| Match::from(one == other))
+        };
+        named(&self.zone_id, &other.zone_id)
+            .or_else(|| named(&self.zone, &other.zone))
+            .unwrap_or(Match::Unsure)
+    }
 }
 
 /// A VPC peering connection.
@@ -186,4 +205,15 @@ pub struct TransitGatewayRoute {
     pub origin: super::route_table::RouteOrigin,
     /// Attachments to which it leads.
     pub attachments: Vec<AttachmentId>,
+    /// What kind of attachments those are.
+    pub leads: RouteLead,
+}
+
+/// What kind of attachment a route of a transit gateway leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RouteLead {
+    /// A VPC, or anything else that hands packets on.
+    Attachment,
+    /// A network function, which may drop them (K.1 "Newer routes").
+    NetworkFunction,
 }

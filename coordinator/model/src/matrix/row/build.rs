@@ -38,7 +38,9 @@ impl GroupRows {
                     .collect()
             })
             .collect();
-        let facts = classes.iter().map(|(_, class)| class.facts);
+        let own = classes.iter().map(|(_, class)| class.facts);
+        let exits = classes.exits.iter().filter_map(|exit| exit.primary.ok());
+        let facts = own.chain(exits);
         let mut rows = Self {
             rules,
             words: ports.words(),

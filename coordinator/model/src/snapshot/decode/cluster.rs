@@ -9,7 +9,7 @@ use crate::id::{SecurityGroupId, SubnetId, VpcId};
 use crate::net::{InvalidNetwork, network_v4, network_v6};
 use crate::snapshot::{
     Cluster, CniSettings, Consequence, EnforcingMode, FargateProfile, FargateSelector, GapKind,
-    Snat,
+    IpFamily, OtherFamily, Snat, SnatPorts,
 };
 
 /// Reads a network of one family.
@@ -87,6 +87,7 @@ impl<'a> Decoder<'a> {
                 .into_iter()
                 .map(SecurityGroupId::from)
                 .collect(),
+            ip_family: self.ip_family(node),
             service_networks: self.service_networks(node),
         })
     }
@@ -96,6 +97,15 @@ impl<'a> Decoder<'a> {
         let authority = cluster.field("certificateAuthority");
         let data = authority.and_then(|authority| self.plain_text(&authority, "data"));
         data.unwrap_or_default().to_owned()
+    }
+
+    /// The family of pods' addresses.
+    fn ip_family(&mut self, cluster: &Node<'a>) -> IpFamily {
+        let network = cluster.field("kubernetesNetworkConfig");
+        match network.and_then(|network| self.plain_text(&network, "ipFamily")) {
+            Some("ipv6") => IpFamily::V6,
+            Some(_) | None => IpFamily::V4,
+        }
     }
 
     /// The ranges of services, of both families; an unreadable one is a gap without consequence for a prediction.
@@ -185,6 +195,18 @@ impl<'a> Decoder<'a> {
                     "AWS_VPC_K8S_CNI_EXTERNALSNAT" => set_snat(settings, value),
                     EXCLUDED => set_excluded(settings, value),
                     "POD_SECURITY_GROUP_ENFORCING_MODE" => set_mode(settings, value),
+                    "AWS_VPC_K8S_CNI_RANDOMIZESNAT" => {
+                        set_snat_ports(settings, value);
+                        true
+                    }
+                    "ENABLE_V4_EGRESS" => {
+                        settings.v4_egress = other_family(value, OtherFamily::Translated);
+                        settings.v4_egress != OtherFamily::Unread
+                    }
+                    "ENABLE_V6_EGRESS" => {
+                        settings.v6_egress = other_family(value, OtherFamily::Absent);
+                        settings.v6_egress != OtherFamily::Unread
+                    }
                     _ => continue,
                 };
                 excluded_is_unread |= name == EXCLUDED && !is_understood;
@@ -277,6 +299,24 @@ fn set_mode(settings: &mut CniSettings, value: Option<&str>) -> bool {
     };
     settings.enforcing_mode = mode;
     mode != EnforcingMode::Unread
+}
+
+/// Sets the ports of translated connections: only `none` keeps them (K.1 "SNAT ports").
+fn set_snat_ports(settings: &mut CniSettings, value: Option<&str>) {
+    settings.snat_ports = match value {
+        Some("none") => SnatPorts::Kept,
+        Some(_) | None => SnatPorts::Random,
+    };
+}
+
+/// Whether pods reach the other family; an empty value is the default.
+fn other_family(value: Option<&str>, default: OtherFamily) -> OtherFamily {
+    match value {
+        Some(word) if TRUE.contains(&word) => OtherFamily::Translated,
+        Some(word) if FALSE.contains(&word) => OtherFamily::Absent,
+        Some("") => default,
+        Some(_) | None => OtherFamily::Unread,
+    }
 }
 
 /// Keeps the defaults next to the code that replaces them.

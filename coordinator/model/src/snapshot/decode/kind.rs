@@ -6,13 +6,18 @@ use super::Decoder;
 use crate::describe::{Answer, Form, Node};
 use crate::snapshot::{Consequence, GapKind};
 
+/// End of the kinds of policies of all engines: one that no answer has may drop packets all the same.
+const ANY_POLICY: &str = "NetworkPolicy";
+/// Where policies are put that no answer has.
+pub(super) const FOREIGN_POLICIES: &str = "policies of other engines";
+
 /// Namespace of the VPC CNI.
 const SYSTEM: &str = "kube-system";
 
 impl<'a> Decoder<'a> {
-    /// The objects of a stem, each once.
-    pub(super) fn objects(&mut self, stem: &str) -> Vec<Node<'a>> {
-        self.objects.remove(stem).unwrap_or_default()
+    /// The objects of a stem.
+    pub(super) fn objects(&self, stem: &str) -> Vec<Node<'a>> {
+        self.objects.get(stem).cloned().unwrap_or_default()
     }
 
     /// Puts every Kubernetes object under the stem of its kind, whatever file it stands in.
@@ -66,6 +71,12 @@ impl<'a> Decoder<'a> {
         };
         match (stem, kind) {
             (Some(known), _) => self.objects.entry(known.stem).or_default().push(object),
+            (None, Some(kind)) if kind.ends_with(ANY_POLICY) => {
+                self.objects
+                    .entry(FOREIGN_POLICIES)
+                    .or_default()
+                    .push(object);
+            }
             (None, kind) => {
                 let found = kind.unwrap_or_default().to_owned();
                 let fault = object.fault(GapKind::UnknownWord { found });

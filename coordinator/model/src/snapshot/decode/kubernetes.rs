@@ -7,7 +7,7 @@ use super::Decoder;
 use crate::describe::{Fault, Node};
 use crate::id::{InstanceId, NodeName};
 use crate::snapshot::{
-    Consequence, LabelSelector, NetworkPolicy, Node as KubernetesNode, Platform, Pod, PodNetwork,
+    Completeness, Consequence, LabelSelector, Node as KubernetesNode, Platform, Pod, PodNetwork,
     PodPhase, SelectorTerm,
 };
 
@@ -31,38 +31,29 @@ const RELAYS: [&str; 5] = [
 impl<'a> Decoder<'a> {
     pub(super) fn kubernetes(&mut self) {
         for object in self.objects("nodes") {
-            let node = self.read(node(&object), Consequence::NoKubernetes);
-            self.snapshot.nodes.extend(node);
+            match self.read(node(&object), Consequence::NoKubernetes) {
+                Some((node, faults)) => {
+                    self.snapshot.nodes.push(node);
+                    self.note_all(faults);
+                }
+                None => self.nodes_read = Completeness::Incomplete,
+            }
         }
         for object in self.objects("pods") {
-            let pod = self.read(pod(&object), Consequence::NoKubernetes);
-            self.snapshot.pods.extend(pod);
-        }
-        for object in self.objects("networkpolicies") {
-            self.network_policy(&object);
+            if let Some((pod, faults)) = self.read(pod(&object), Consequence::NoKubernetes) {
+                self.snapshot.pods.push(pod);
+                self.note_all(faults);
+            }
         }
         self.api_endpoints();
         self.sort_objects();
     }
 
-    fn network_policy(&mut self, object: &Node<'a>) {
-        let named = self.read(namespaced_name(object), Consequence::NoKubernetes);
-        let Some((namespace, name)) = named else {
-            return;
-        };
-        let selector = object.field("spec").map_or_else(
-            || Err(object.missing("spec")),
-            |spec| match spec.field("podSelector") {
-                Some(selector) => label_selector(&selector),
-                None => Ok(LabelSelector::default()),
-            },
-        );
-        let selector = self.read(selector, Consequence::PolicySelectsAll);
-        self.snapshot.network_policies.push(NetworkPolicy {
-            namespace,
-            name,
-            selector,
-        });
+    /// Addresses that could not be read: the object stays with the others.
+    fn note_all(&mut self, faults: Vec<Fault>) {
+        for fault in faults {
+            self.note(fault, Consequence::AddressUnread);
+        }
     }
 
     /// Addresses in the slices of Service `default/kubernetes` that are ready (D.1).
@@ -82,9 +73,6 @@ impl<'a> Decoder<'a> {
         snapshot
             .nodes
             .sort_by(|one, other| one.name.cmp(&other.name));
-        snapshot.network_policies.sort_by(|one, other| {
-            (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name))
-        });
         for (place, node) in snapshot.nodes.iter().enumerate() {
             if let Some(instance) = &node.instance {
                 snapshot.nodes_by_instance.insert(instance.clone(), place);
@@ -119,13 +107,13 @@ impl<'a> Decoder<'a> {
     }
 }
 
-fn metadata<'a>(object: &Node<'a>) -> Result<Node<'a>, Fault> {
+pub(super) fn metadata<'a>(object: &Node<'a>) -> Result<Node<'a>, Fault> {
     object
         .field("metadata")
         .ok_or_else(|| object.missing("metadata"))
 }
 
-fn namespaced_name(object: &Node<'_>) -> Result<(String, String), Fault> {
+pub(super) fn namespaced_name(object: &Node<'_>) -> Result<(String, String), Fault> {
     let metadata = metadata(object)?;
     let namespace = metadata.required("namespace")?;
     Ok((namespace.to_owned(), metadata.required("name")?.to_owned()))
@@ -150,11 +138,12 @@ pub(super) fn text_map(node: &Node<'_>, name: &str) -> Result<BTreeMap<String, S
         .collect()
 }
 
-fn address(node: &Node<'_>) -> Result<IpAddr, Fault> {
+pub(super) fn address(node: &Node<'_>) -> Result<IpAddr, Fault> {
     node.parse("an IP address", str::parse::<IpAddr>)
 }
 
-fn node(object: &Node<'_>) -> Result<KubernetesNode, Fault> {
+/// A node, with the addresses that could not be read.
+fn node(object: &Node<'_>) -> Result<(KubernetesNode, Vec<Fault>), Fault> {
     let metadata = metadata(object)?;
     let name = metadata.required("name")?;
     let labels = text_map(&metadata, "labels")?;
@@ -162,21 +151,26 @@ fn node(object: &Node<'_>) -> Result<KubernetesNode, Fault> {
         Some(spec) => spec.text("providerID")?,
         None => None,
     };
-    let mut addresses = Vec::new();
-    if let Some(status) = object.field("status") {
-        for item in status.list("addresses")? {
-            if item.text("type")? == Some("InternalIP")
-                && let Some(field) = item.field("address")
-            {
-                addresses.push(address(&field)?);
+    let (mut addresses, mut faults) = (Vec::new(), Vec::new());
+    let listed = object
+        .field("status")
+        .map(|status| status.list("addresses"));
+    match listed.transpose() {
+        Ok(items) => {
+            for item in items.unwrap_or_default() {
+                match internal_address(&item) {
+                    Ok(address) => addresses.extend(address),
+                    Err(fault) => faults.push(fault),
+                }
             }
         }
+        Err(fault) => faults.push(fault),
     }
     let is_fargate = labels
         .get(COMPUTE_TYPE)
         .is_some_and(|value| value == "fargate")
         || name.starts_with(FARGATE_NODE);
-    Ok(KubernetesNode {
+    let node = KubernetesNode {
         name: NodeName::from(name),
         instance: provider
             .and_then(|provider| provider.rsplit('/').next())
@@ -188,10 +182,20 @@ fn node(object: &Node<'_>) -> Result<KubernetesNode, Fault> {
         } else {
             Platform::Ec2
         },
-    })
+    };
+    Ok((node, faults))
 }
 
-fn pod(object: &Node<'_>) -> Result<Pod, Fault> {
+/// The address of an item of `status.addresses` that is an internal one.
+fn internal_address(item: &Node<'_>) -> Result<Option<IpAddr>, Fault> {
+    match (item.text("type")?, item.field("address")) {
+        (Some("InternalIP"), Some(field)) => address(&field).map(Some),
+        (_, _) => Ok(None),
+    }
+}
+
+/// A pod, with the addresses that could not be read.
+fn pod(object: &Node<'_>) -> Result<(Pod, Vec<Fault>), Fault> {
     let (namespace, name) = namespaced_name(object)?;
     let labels = text_map(&metadata(object)?, "labels")?;
     let mut pod = Pod {
@@ -224,9 +228,11 @@ fn pod(object: &Node<'_>) -> Result<Pod, Fault> {
         if matches!(status.text("phase")?, Some("Succeeded" | "Failed")) {
             pod.phase = PodPhase::Finished;
         }
-        pod.addresses = pod_addresses(&status)?;
+        let (addresses, faults) = pod_addresses(&status);
+        pod.addresses = addresses;
+        return Ok((pod, faults));
     }
-    Ok(pod)
+    Ok((pod, Vec::new()))
 }
 
 /// The container of a service mesh among those of a pod. What cannot be read is none: the note that hangs on it is no
@@ -240,22 +246,26 @@ fn relay(spec: &Node<'_>) -> Option<String> {
         .map(str::to_owned)
 }
 
-fn pod_addresses(status: &Node<'_>) -> Result<Vec<IpAddr>, Fault> {
-    let mut addresses = Vec::new();
-    if let Some(field) = status.field("podIP").filter(|field| field.value() != "") {
-        addresses.push(address(&field)?);
+/// The addresses that can be read, and the faults of the others.
+fn pod_addresses(status: &Node<'_>) -> (Vec<IpAddr>, Vec<Fault>) {
+    let (mut addresses, mut faults) = (Vec::new(), Vec::new());
+    let mut fields: Vec<Node<'_>> = status.field("podIP").into_iter().collect();
+    match status.list("podIPs") {
+        Ok(items) => fields.extend(items.iter().filter_map(|item| item.field("ip"))),
+        Err(fault) => faults.push(fault),
     }
-    for item in status.list("podIPs")? {
-        if let Some(field) = item.field("ip").filter(|field| field.value() != "") {
-            addresses.push(address(&field)?);
+    for field in fields.iter().filter(|field| field.value() != "") {
+        match address(field) {
+            Ok(address) => addresses.push(address),
+            Err(fault) => faults.push(fault),
         }
     }
     addresses.sort();
     addresses.dedup();
-    Ok(addresses)
+    (addresses, faults)
 }
 
-fn label_selector(node: &Node<'_>) -> Result<LabelSelector, Fault> {
+pub(super) fn label_selector(node: &Node<'_>) -> Result<LabelSelector, Fault> {
     if !node.value().is_object() {
         return Err(node.malformed("an object"));
     }

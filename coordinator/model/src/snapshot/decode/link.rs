@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use ipnet::IpNet;
 
 use super::Decoder;
+use crate::describe::Answer;
 use crate::id::{InstanceId, NetworkInterfaceId, SubnetId, VpcId};
 use crate::snapshot::{
     Completeness, Consequence, Gap, GapKind, GroupReference, Host, InterfaceEntry, Key, RulePeer,
@@ -64,6 +65,7 @@ impl Decoder<'_> {
         self.link_primaries();
         self.link_members();
         self.link_addresses();
+        self.link_nodes();
         self.note_dangling_interfaces();
         self.note_references();
     }
@@ -171,6 +173,28 @@ impl Decoder<'_> {
             self.snapshot.addresses.insert(*network, *key);
         }
         self.note_shared_addresses(&found);
+    }
+
+    /// Hosts that a Node names, by its provider id or by an address; not known where some Node could not be read.
+    fn link_nodes(&mut self) {
+        let has_file = Answer::of_stem("nodes").is_some_and(|answer| self.has(answer));
+        if !has_file || self.nodes_read == Completeness::Incomplete {
+            return;
+        }
+        let snapshot = &self.snapshot;
+        let is_named = |entry: &InterfaceEntry| match snapshot.hosts.at(entry.host) {
+            Host::Instance(instance) => {
+                let addresses = &entry.interface.addresses;
+                snapshot.nodes_by_instance.contains_key(instance)
+                    || addresses
+                        .iter()
+                        .any(|address| snapshot.nodes_by_address.contains_key(address))
+            }
+            Host::Interface(_) => false,
+        };
+        let named = snapshot.interfaces.iter().filter(|entry| is_named(entry));
+        let hosts = named.map(|entry| entry.host).collect();
+        self.snapshot.node_hosts = Some(hosts);
     }
 
     fn note_shared_addresses(&mut self, found: &[(IpNet, Key<InterfaceEntry>)]) {

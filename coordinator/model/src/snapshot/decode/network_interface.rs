@@ -17,6 +17,9 @@ use crate::snapshot::{
 /// Tag that names the trunk of a branch interface [VRC; E.1].
 const TRUNK_TAG: &str = "vpcresources.k8s.aws/trunk-eni-id";
 
+/// Interfaces for the Elastic Fabric Adapter alone: what groups do there is not in the model (K.1 "Newer routes").
+const EFA_ONLY: &str = "efa-only";
+
 impl<'a> Decoder<'a> {
     pub(super) fn instances(&mut self) {
         let mut rows = Vec::new();
@@ -106,7 +109,7 @@ impl<'a> Decoder<'a> {
         let subnet = self.snapshot.subnet(&interface.subnet);
         let vpc = subnet.and_then(|subnet| subnet.vpc.as_ref());
         if vpc.is_some_and(|vpc| *vpc != interface.vpc) {
-            interface.reading = Reading::Doubtful;
+            interface.reading = Reading::Conflict;
             if let Some(node) = item.descriptions.first() {
                 let fault = node.fault(GapKind::Conflict);
                 self.note(fault, Consequence::InterfaceUnknown);
@@ -148,7 +151,7 @@ impl<'a> Decoder<'a> {
                 interface.prefixes.extend(other.prefixes);
                 interface.groups.extend(other.groups);
             }
-            interface.reading = Reading::Doubtful;
+            interface.reading = Reading::Conflict;
         }
         interface.groups.sort();
         interface.groups.dedup();
@@ -186,6 +189,12 @@ impl<'a> Decoder<'a> {
         self.addresses(node, &mut interface);
         self.groups(node, &mut interface);
         self.attachment(node, &mut interface);
+        let is_secondary = node.field("SecondarySubnetId").is_some();
+        let is_foreign =
+            matches!(&interface.interface_type, InterfaceType::Other(word) if word == EFA_ONLY);
+        if (is_secondary || is_foreign) && interface.reading == Reading::Whole {
+            interface.reading = Reading::GroupsUnread;
+        }
         Some(interface)
     }
 

@@ -5,13 +5,15 @@ use crate::describe::{Fault, Node};
 use crate::id::{AttachmentId, SubnetId, TransitGatewayId, TransitGatewayRouteTableId, VpcId};
 use crate::net::network;
 use crate::snapshot::{
-    Consequence, DefaultTables, Gap, GapKind, ReferenceSupport, RouteOrigin, RouteState, TableRole,
-    TransitGateway, TransitGatewayRoute, TransitGatewayRouteTable, VpcAttachment,
+    Consequence, DefaultTables, Gap, GapKind, ReferenceSupport, RouteLead, RouteOrigin, RouteState,
+    TableRole, TransitGateway, TransitGatewayRoute, TransitGatewayRouteTable, VpcAttachment,
 };
 
 const CONSEQUENCE: Consequence = Consequence::TransitGatewayUnknown;
 /// Stem of the files with the routes, each with the table's id behind a dot.
 const ROUTES: &str = "search-transit-gateway-routes";
+/// Type of an attachment behind which a network function stands.
+const NETWORK_FUNCTION: &str = "network-function";
 /// States of an attachment in which it carries traffic [EC2M TransitGatewayAttachmentState].
 const ATTACHED: [&str; 2] = ["available", "modifying"];
 
@@ -200,8 +202,8 @@ fn transit_gateway_route(node: &Node<'_>, state: RouteState) -> Result<TransitGa
         Some("propagated") => RouteOrigin::Propagated,
         Some(_) | None => RouteOrigin::Static,
     };
-    let attachments = node
-        .list("TransitGatewayAttachments")?
+    let listed = node.list("TransitGatewayAttachments")?;
+    let attachments = listed
         .iter()
         .map(|attachment| {
             attachment
@@ -209,10 +211,19 @@ fn transit_gateway_route(node: &Node<'_>, state: RouteState) -> Result<TransitGa
                 .map(AttachmentId::from)
         })
         .collect::<Result<_, _>>()?;
+    let is_inspected = listed.iter().any(|attachment| {
+        let kind = attachment.text("ResourceType").ok().flatten();
+        kind == Some(NETWORK_FUNCTION)
+    });
     Ok(TransitGatewayRoute {
         destination,
         state,
         origin,
         attachments,
+        leads: if is_inspected {
+            RouteLead::NetworkFunction
+        } else {
+            RouteLead::Attachment
+        },
     })
 }

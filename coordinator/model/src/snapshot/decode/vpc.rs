@@ -182,6 +182,7 @@ impl<'a> Decoder<'a> {
                 name: None,
                 networks: Vec::new(),
                 zone: None,
+                zone_id: None,
             }),
         }
     }
@@ -209,6 +210,7 @@ impl<'a> Decoder<'a> {
             name: None,
             networks: Vec::new(),
             zone: None,
+            zone_id: None,
         };
         for node in &item.descriptions {
             subnet.name = self.tag(node, "Name").map(str::to_owned);
@@ -217,6 +219,9 @@ impl<'a> Decoder<'a> {
                 .map(VpcId::from);
             subnet.zone = self
                 .plain_text(node, "AvailabilityZone")
+                .map(ZoneName::from);
+            subnet.zone_id = self
+                .plain_text(node, "AvailabilityZoneId")
                 .map(ZoneName::from);
             let parsed = node.parsed("CidrBlock", "an IPv4 network", network_v4);
             let network = self.read(parsed, Consequence::SubnetUnknown).flatten();
@@ -234,6 +239,7 @@ impl<'a> Decoder<'a> {
         }
         if item.sole().is_none() {
             subnet.zone = None;
+            subnet.zone_id = None;
             subnet.vpc = None;
         }
         subnet
@@ -263,6 +269,8 @@ impl<'a> Decoder<'a> {
         let (items, _) = self.things(rows, "VpcPeeringConnectionId", consequence);
         for item in items {
             let Some(node) = item.sole() else {
+                let id = PeeringId::from(item.id);
+                self.snapshot.contradicted_peerings.insert(id);
                 continue;
             };
             let status = node.field("Status").map(|status| status.required("Code"));

@@ -12,9 +12,13 @@ impl Draft {
             if self.dice.chance(98) {
                 let routes = self.routes(place);
                 let vpc = self.vpcs[place].id;
+                let mut main = json!({"Main": true});
+                if self.dice.chance(3) {
+                    main["AssociationState"] = json!({"State": "associating"});
+                }
                 tables.push(json!({
                     "RouteTableId": format!("rtb-{}", &vpc[4..]), "VpcId": vpc, "Routes": routes,
-                    "Associations": [{"Main": true}],
+                    "Associations": [main],
                 }));
             }
         }
@@ -22,10 +26,21 @@ impl Draft {
             if self.dice.chance(25) {
                 let vpc = self.subnets[place].vpc;
                 let routes = self.routes(self.vpcs.iter().position(|it| it.id == vpc).unwrap());
-                let id = &self.subnets[place].id;
+                let id = self.subnets[place].id.clone();
+                let mut association = json!({"Main": false, "SubnetId": id});
+                if self.dice.chance(20) {
+                    let word = *self.dice.pick(&[
+                        "associated",
+                        "associated",
+                        "disassociated",
+                        "disassociating",
+                        "failed",
+                    ]);
+                    association["AssociationState"] = json!({"State": word});
+                }
                 tables.push(json!({
                     "RouteTableId": format!("rtb-{}", &id[7..]), "VpcId": vpc, "Routes": routes,
-                    "Associations": [{"Main": false, "SubnetId": id}],
+                    "Associations": [association],
                 }));
             }
         }
@@ -103,6 +118,17 @@ impl Draft {
                 .remove("DestinationCidrBlock");
             route["DestinationPrefixListId"] = json!(list);
             routes.push(route);
+        }
+        if self.dice.chance(4) {
+            let hop = *self.dice.pick(&["10.0.1.10", "10.0.1.250"]);
+            routes.push(json!({
+                "DestinationCidrBlock": "10.1.0.0/20", "IpAddress": hop, "State": "active",
+                "Origin": "Advertisement",
+            }));
+        }
+        if self.dice.chance(4) {
+            // Nothing is longer than a whole address.
+            routes.push(self.route("10.1.1.10/32", "pcx-1"));
         }
         if self.dice.chance(12) {
             let cidr = *self.dice.pick(&["10.0.1.0/24", "10.0.2.0/24"]);

@@ -274,8 +274,17 @@ fn subnet_json(subnet: &Subnet) -> Value {
             })
         })
         .collect();
-    json!({
+    let mut json = json!({
         "SubnetId": subnet.id, "VpcId": subnet.vpc, "CidrBlock": format!("{}.0/24", subnet.stem),
         "AvailabilityZone": subnet.zone, "Ipv6CidrBlockAssociationSet": v6,
-    })
+    });
+    // Another account names the same zones otherwise.
+    if subnet.vpc == "vpc-t" {
+        json["AvailabilityZone"] = json!("us-east-1f");
+    }
+    json["AvailabilityZoneId"] = json!(format!(
+        "use1-az{}",
+        subnet.zone.trim_start_matches("us-east-1")
+    ));
+    json
 }

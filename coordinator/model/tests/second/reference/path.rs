@@ -78,15 +78,26 @@ pub fn route(world: &World, subnet: &Subnet, to: IpAddr) -> Path {
     let Some(table) = table_of(world, subnet) else {
         return Path::Unread;
     };
+    // Whether an unread list may be anywhere, and whether one may be inside of `local`.
+    let mut unreadable_inside = false;
     // Longest prefix, then static before prefix list before propagated.
     let mut best: Option<(u32, u32, &Value)> = None;
     let mut unreadable = false;
     for route in list(table, "Routes") {
-        let propagated = route["Origin"] == "EnableVgwRoutePropagation";
+        let propagated = ["EnableVgwRoutePropagation", "Advertisement"]
+            .iter()
+            .any(|word| route["Origin"] == *word);
         if let Some(id) = text(route, "DestinationPrefixListId") {
             let endpoint = text(route, "GatewayId").is_some_and(|it| it.starts_with("vpce-"));
             match world.lists.get(&id) {
-                None => unreadable = unreadable || !endpoint,
+                None if endpoint => {}
+                None => {
+                    unreadable = true;
+                    let inner = ["NetworkInterfaceId", "InstanceId", "NatGatewayId"];
+                    if inner.iter().any(|key| route.get(*key).is_some()) {
+                        unreadable_inside = true;
+                    }
+                }
                 Some(nets) => {
                     for net in nets.iter().filter(|net| net.contains(to)) {
                         best = better(best, (net.len, 1, route));
@@ -104,9 +115,21 @@ pub fn route(world: &World, subnet: &Subnet, to: IpAddr) -> Path {
         }
     }
     match best {
-        Some((length, _, route)) if length > 0 || !unreadable => target(world, subnet, route, to),
-        _ if unreadable => Path::Unread,
-        Some(_) | None => Path::None,
+        None if unreadable => Path::Unread,
+        None => Path::None,
+        Some((length, _, route)) => {
+            let whole = if to.is_ipv4() { 32 } else { 128 };
+            let doubtful = if route["GatewayId"] == "local" {
+                unreadable_inside
+            } else {
+                unreadable
+            };
+            if doubtful && length < whole {
+                Path::Unread
+            } else {
+                target(world, subnet, route, to)
+            }
+        }
     }
 }
 
@@ -120,22 +143,34 @@ fn better<'a>(
     }
 }
 
-/// Explicit association, else the VPC's main table.
+/// Explicit association, else the VPC's main table; nothing where the one that counts is under way.
 fn table_of<'a>(world: &'a World, subnet: &Subnet) -> Option<&'a Value> {
     let tables = rows(&world.json, "describe-route-tables", "RouteTables");
-    let explicit = tables.iter().find(|table| {
-        list(table, "Associations")
-            .iter()
-            .any(|it| it["SubnetId"] == *subnet.id)
-    });
-    explicit.or_else(|| {
-        tables.iter().find(|table| {
-            table["VpcId"] == *subnet.vpc
-                && list(table, "Associations")
-                    .iter()
-                    .any(|it| it["Main"] == true)
-        })
-    })
+    let word = |it: &Value| {
+        it.pointer("/AssociationState/State")
+            .and_then(Value::as_str)
+            .unwrap_or("associated")
+            .to_owned()
+    };
+    let of = |wanted: &dyn Fn(&Value, &Value) -> bool| -> Vec<(&'a Value, String)> {
+        let mut found = Vec::new();
+        for table in tables {
+            for it in list(table, "Associations") {
+                if wanted(table, it) && word(it) != "disassociated" {
+                    found.push((table, word(it)));
+                }
+            }
+        }
+        found
+    };
+    let mut found = of(&|_, it| it["SubnetId"] == *subnet.id);
+    if found.is_empty() {
+        found = of(&|table, it| table["VpcId"] == *subnet.vpc && it["Main"] == true);
+    }
+    if found.iter().any(|(_, word)| word != "associated") {
+        return None;
+    }
+    found.first().map(|(table, _)| *table)
 }
 
 fn target(world: &World, subnet: &Subnet, route: &Value, to: IpAddr) -> Path {
@@ -148,6 +183,15 @@ fn target(world: &World, subnet: &Subnet, route: &Value, to: IpAddr) -> Path {
     let gateway = text(route, "GatewayId").unwrap_or_default();
     if gateway == "local" {
         Path::Local
+    } else if has("CoreNetworkArn") {
+        Path::Unread
+    } else if let Some(hop) = text(route, "IpAddress") {
+        let hop: IpAddr = hop.parse().unwrap();
+        let known = world
+            .enis
+            .iter()
+            .any(|eni| eni.owned.contains(&Net::host(hop)));
+        if known { Path::Middlebox } else { Path::Unread }
     } else if has("NetworkInterfaceId") || has("InstanceId") {
         Path::Middlebox
     } else if gateway.starts_with("vpce-") && !has("DestinationPrefixListId") {
@@ -259,6 +303,14 @@ fn disabled(row: &Value) -> bool {
     row["Options"]["SecurityGroupReferencingSupport"] == "disable"
 }
 
+/// By the id of the zone where both have it, else by name.
+fn one_zone(one: &Subnet, other: &Subnet) -> bool {
+    match (&one.zone_id, &other.zone_id) {
+        (Some(one), Some(other)) => one == other,
+        _ => one.zone == other.zone,
+    }
+}
+
 fn transit_gateway(world: &World, subnet: &Subnet, id: &str, to: IpAddr) -> Tgw {
     let all = attachments(world, id);
     let ours: Vec<&Value> = all
@@ -271,7 +323,7 @@ fn transit_gateway(world: &World, subnet: &Subnet, id: &str, to: IpAddr) -> Tgw 
             world
                 .subnets
                 .iter()
-                .any(|other| *member == *other.id && other.zone == subnet.zone)
+                .any(|other| *member == *other.id && one_zone(other, subnet))
         })
     });
     let attached: Vec<String> = all.iter().filter_map(|row| text(row, "VpcId")).collect();

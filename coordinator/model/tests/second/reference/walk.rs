@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::net::Net;
 use super::path::{Path, far_owners, route, tgw_delivers};
-use super::policy::selected;
+use super::policy::{selected, unknown_pod};
 use super::rule::{Acl, Said, security_groups};
 use super::world::{Eni, Subnet, World, text};
 
@@ -119,8 +119,11 @@ pub fn answer(world: &World, question: &Question) -> Answer {
     if src.is_loopback() || dst.is_loopback() || src == dst {
         return json!({"verdict": "bypass", "reason": "loopback"});
     }
+    if world.services.iter().any(|net| net.contains(dst)) {
+        return unknown("service-address");
+    }
     let se = match emitting.as_slice() {
-        [] => return unknown("src-outside-model"),
+        [] => return from_outside(world, question),
         [one] => *one,
         _ => return unknown("ambiguous-address"),
     };
@@ -141,12 +144,20 @@ pub fn answer(world: &World, question: &Question) -> Answer {
         let Some(primary) = world.primary_of(&instance) else {
             return unknown("src-outside-model");
         };
-        let Some(address) = primary.primary else {
+        let first = if dst.is_ipv4() {
+            primary.primary
+        } else {
+            primary.v6.first().copied()
+        };
+        let Some(address) = first else {
             return unknown("src-outside-model");
         };
         hop.se = primary;
         hop.src = address;
-        hop.ephemeral = (1024, 65535);
+        let kept = world.cni.get("AWS_VPC_K8S_CNI_RANDOMIZESNAT");
+        if kept.is_none_or(|word| word != "none") {
+            hop.ephemeral = (1024, 65535);
+        }
     }
     forward(world, &hop)
 }
@@ -173,6 +184,15 @@ fn same_host(world: &World, se: &Eni, dst: IpAddr) -> Option<Answer> {
 /// Whether the CNI translates the source address.
 fn is_translated(world: &World, question: &Question, se: &Eni) -> bool {
     let dst = question.destination;
+    let truth = ["1", "t", "T", "true", "TRUE", "True"];
+    if world.ipv6_cluster && dst.is_ipv4() {
+        let word = world.cni.get("ENABLE_V4_EGRESS");
+        return question.pod && word.is_none_or(|it| truth.contains(&it.as_str()));
+    }
+    if !world.ipv6_cluster && dst.is_ipv6() {
+        let word = world.cni.get("ENABLE_V6_EGRESS");
+        return question.pod && word.is_some_and(|it| truth.contains(&it.as_str()));
+    }
     let external = world
         .cni
         .get("AWS_VPC_K8S_CNI_EXTERNALSNAT")
@@ -256,6 +276,22 @@ fn forward(world: &World, hop: &Hop<'_>) -> Answer {
         }
     }
     let is_owned = !world.owners(dst).is_empty();
+    let unjudged = matches!(
+        path,
+        Path::Nat | Path::Igw | Path::Vgw | Path::Other | Path::Unread
+    );
+    if (unjudged || owners.is_empty())
+        && path != Path::SameSubnet
+        && has_reply(&hop.packet)
+        && let Some(answer) = one_reply_list(
+            world,
+            ("nacl-return-in", &se.subnet, false),
+            (&hop.packet, dst),
+            hop.ephemeral,
+        )
+    {
+        return answer;
+    }
     match path {
         Path::Nat if is_owned => return unknown("nat"),
         Path::Igw if is_owned => return unknown("igw"),
@@ -333,7 +369,7 @@ fn arrive(
         return deny_at("sg-ingress", de);
     }
     let mut partial = None;
-    if *path != Path::SameSubnet && [6, 17].contains(&hop.packet.protocol) {
+    if *path != Path::SameSubnet && has_reply(&hop.packet) {
         match replies(world, hop, de, &mut doubts) {
             Some(answer) if answer["verdict"] == "deny" => return answer,
             other => partial = other,
@@ -348,19 +384,17 @@ fn arrive(
     if doubts.tgw {
         return unknown("tgw");
     }
+    if doubts.other {
+        return unknown("other");
+    }
     if doubts.return_middlebox {
         return unknown("return-middlebox");
     }
-    conclude(world, hop, (e, i), (partial, doubts.other))
+    conclude(world, hop, (e, i), partial)
 }
 
 /// What is left when no gate denied and no path is in doubt.
-fn conclude(
-    world: &World,
-    hop: &Hop<'_>,
-    (e, i): (Said, Said),
-    (partial, other): (Option<Answer>, bool),
-) -> Answer {
+fn conclude(world: &World, hop: &Hop<'_>, (e, i): (Said, Said), partial: Option<Answer>) -> Answer {
     let unresolved = |rules: Vec<String>| json!({"verdict": "unknown", "reason": "unresolved-rule", "rules": rules});
     let (egress, ingress) = match (e, i) {
         (Said::NoGroups, _) => return unknown("no-groups"),
@@ -374,10 +408,8 @@ fn conclude(
         (Said::Allow(egress), Said::Allow(ingress)) => (egress, ingress),
         (Said::Deny, _) | (_, Said::Deny) => panic!("a deny came this far"),
     };
-    if other {
-        return unknown("other");
-    }
-    let policed = |address| selected(&world.pods, &world.policies, address);
+    let policed =
+        |address| selected(&world.pods, &world.policies, address) || unknown_pod(world, address);
     if policed(hop.own) || policed(hop.dst) {
         return unknown("networkpolicy");
     }
@@ -391,6 +423,24 @@ fn replies(world: &World, hop: &Hop<'_>, de: &Eni, doubts: &mut Doubts) -> Optio
         ("nacl-return-out", there, true, hop.src),
         ("nacl-return-in", here, false, hop.dst),
     ];
+    if ![6, 17].contains(&hop.packet.protocol) {
+        let sides = [
+            ("nacl-return-out", &de.subnet, true, hop.src),
+            ("nacl-return-in", &hop.se.subnet, false, hop.dst),
+        ];
+        for (gate, subnet, egress, remote) in sides {
+            if acl_of(world, world.subnet(subnet)).is_none() {
+                doubts.other = true;
+                continue;
+            }
+            let list = (gate, subnet.as_str(), egress);
+            let answer = one_reply_list(world, list, (&hop.packet, remote), hop.ephemeral);
+            if answer.is_some() {
+                return answer;
+            }
+        }
+        return None;
+    }
     let mut ports: Vec<u16> = lists
         .iter()
         .filter_map(|(_, subnet, _, _)| acl_of(world, subnet))
@@ -456,4 +506,126 @@ fn return_route(world: &World, hop: &Hop<'_>, de: &Eni, doubts: &mut Doubts) -> 
         }
         Path::Peering { .. } | Path::Local | Path::SameSubnet => None,
     }
+}
+
+/// tcp, udp and ICMP echo are judged there and back.
+fn has_reply(packet: &Packet) -> bool {
+    match packet.protocol {
+        6 | 17 => true,
+        1 => packet.icmp_type == 8,
+        58 => packet.icmp_type == 128,
+        _ => false,
+    }
+}
+
+/// One list for the replies, judged alone: an answer where it denies all of them.
+fn one_reply_list(
+    world: &World,
+    (gate, subnet, egress): (&str, &str, bool),
+    (packet, remote): (&Packet, IpAddr),
+    ephemeral: (u16, u16),
+) -> Option<Answer> {
+    let acl = acl_of(world, world.subnet(subnet))?;
+    let mut replies = Vec::new();
+    match packet.protocol {
+        1 => replies.push(Packet {
+            icmp_type: 0,
+            ..*packet
+        }),
+        58 => replies.push(Packet {
+            icmp_type: 129,
+            ..*packet
+        }),
+        _ => {
+            let mut ports = acl.turns(ephemeral);
+            ports.sort_unstable();
+            replies.extend(ports.into_iter().map(|port| Packet { port, ..*packet }));
+        }
+    }
+    let said: Vec<(bool, u64)> = replies
+        .iter()
+        .map(|reply| acl.judge(egress, reply, remote))
+        .collect();
+    if said.iter().any(|(allowed, _)| *allowed) {
+        return None;
+    }
+    Some(json!({
+        "verdict": "deny", "gate": gate, "at": acl.id, "subnet": subnet,
+        "rule_number": said.first()?.1,
+    }))
+}
+
+/// Nobody owns the source: the gates of the destination, with the address as given.
+fn from_outside(world: &World, question: &Question) -> Answer {
+    let (src, dst) = (question.source, question.destination);
+    let outside = unknown("src-outside-model");
+    let all = world.owners(dst);
+    let mut owners: Vec<&Eni> = all
+        .iter()
+        .copied()
+        .filter(|eni| Some(&eni.vpc) == world.cluster_vpc.as_ref())
+        .collect();
+    if owners.is_empty() {
+        owners = all;
+    }
+    let [de] = owners.as_slice() else {
+        return outside;
+    };
+    if question.interface.is_some() {
+        return outside;
+    }
+    let there = world.subnet(&de.subnet);
+    let owned_inside = |eni: &&&Eni| eni.vpc == de.vpc;
+    let inside = world.owners(src).iter().find(owned_inside).is_none()
+        && there.cidrs.iter().any(|net| net.contains(src));
+    if !inside && let Some(acl) = acl_of(world, there) {
+        let (allowed, number) = acl.judge(false, &question.packet, src);
+        if !allowed {
+            return json!({
+                "verdict": "deny", "gate": "nacl-in", "at": acl.id, "subnet": there.id,
+                "rule_number": number,
+            });
+        }
+    }
+    let said = security_groups(world, (de, false), &question.packet, src, &Path::Local);
+    if matches!(said, Said::Deny) {
+        return deny_at("sg-ingress", de);
+    }
+    if inside || !has_reply(&question.packet) {
+        return outside;
+    }
+    let list = ("nacl-return-out", de.subnet.as_str(), true);
+    let lost = one_reply_list(world, list, (&question.packet, src), question.ephemeral);
+    if let Some(answer) = lost {
+        return answer;
+    }
+    let reason = match route(world, there, src) {
+        Path::None => "none",
+        Path::Blackhole => "blackhole",
+        Path::Filtered => "filtered",
+        Path::Nat => "nat",
+        Path::DeadPeering => "far-side",
+        Path::Peering {
+            leads_there: false, ..
+        } => "far-side",
+        Path::Igw if is_internal(src) => "igw",
+        Path::Tgw(tgw) if tgw.zone_missing => "tgw-zone",
+        _ => return outside,
+    };
+    deny("return-route", reason)
+}
+
+/// Addresses that the internet does not carry.
+fn is_internal(address: IpAddr) -> bool {
+    [
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",
+        "169.254.0.0/16",
+        "fc00::/7",
+        "fe80::/10",
+    ]
+    .iter()
+    .any(|net| Net::read(net).contains(address))
 }

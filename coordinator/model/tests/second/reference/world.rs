@@ -19,6 +19,7 @@ pub struct Subnet {
     pub vpc: String,
     pub cidrs: Vec<Net>,
     pub zone: Option<String>,
+    pub zone_id: Option<String>,
 }
 
 pub struct Eni {
@@ -26,6 +27,10 @@ pub struct Eni {
     pub vpc: String,
     pub subnet: String,
     pub primary: Option<IpAddr>,
+    /// Listed IPv6 addresses, the first one first.
+    pub v6: Vec<IpAddr>,
+    /// Delegated prefixes.
+    pub prefixes: Vec<Net>,
     pub owned: Vec<Net>,
     pub groups: Vec<String>,
     pub branch: bool,
@@ -55,6 +60,10 @@ pub struct World {
     pub enis: Vec<Eni>,
     pub instances: Vec<Instance>,
     pub cluster_vpc: Option<String>,
+    /// Ranges of service addresses.
+    pub services: Vec<Net>,
+    /// Pods have IPv6 addresses.
+    pub ipv6_cluster: bool,
     pub cni: BTreeMap<String, String>,
     pub pods: Vec<Pod>,
     pub policies: Vec<Policy>,
@@ -111,6 +120,7 @@ fn associated(value: &Value, set: &str, cidr: &str, state: &str) -> Vec<Net> {
 
 impl World {
     pub fn read(json: &Map<String, Value>) -> Self {
+        let json = &with_peerings_of_all_accounts(json);
         let mut world = Self {
             json: json.clone(),
             vpcs: each(json, "describe-vpcs", "Vpcs", vpc),
@@ -131,6 +141,12 @@ impl World {
                 .and_then(|file| file.pointer("/cluster/resourcesVpcConfig/vpcId"))
                 .and_then(Value::as_str)
                 .map(str::to_owned),
+            services: ["serviceIpv4Cidr", "serviceIpv6Cidr"]
+                .iter()
+                .filter_map(|key| text(network_config(json)?, key))
+                .map(|cidr| Net::read(&cidr))
+                .collect(),
+            ipv6_cluster: network_config(json).is_some_and(|it| it["ipFamily"] == "ipv6"),
             cni: cni(json),
             pods: pods(json),
             policies: policies(json),
@@ -231,6 +247,49 @@ impl World {
     }
 }
 
+/// Peerings as several accounts see them: one list, in which each has what any of its views says.
+fn with_peerings_of_all_accounts(json: &Map<String, Value>) -> Map<String, Value> {
+    const STEM: &str = "describe-vpc-peering-connections";
+    let mut found: BTreeMap<String, Value> = BTreeMap::new();
+    for (stem, file) in json {
+        if stem == STEM || stem.starts_with(&format!("{STEM}.")) {
+            for row in list(file, "VpcPeeringConnections") {
+                let id = text(row, "VpcPeeringConnectionId").unwrap();
+                let known = found.entry(id).or_insert(Value::Null);
+                *known = both(known, row);
+            }
+        }
+    }
+    let mut json = json.clone();
+    if !found.is_empty() {
+        let rows: Vec<Value> = found.into_values().collect();
+        let file = serde_json::json!({"VpcPeeringConnections": rows});
+        json.insert(STEM.to_owned(), file);
+    }
+    json
+}
+
+/// Two views as one: what the first lacks the second has.
+fn both(one: &Value, other: &Value) -> Value {
+    match (one, other) {
+        (Value::Null, other) => other.clone(),
+        (Value::Object(one), Value::Object(other)) => {
+            let mut union = other.clone();
+            for (key, value) in one {
+                let theirs = other.get(key).unwrap_or(&Value::Null);
+                union.insert(key.clone(), both(value, theirs));
+            }
+            Value::Object(union)
+        }
+        (one, _) => one.clone(),
+    }
+}
+
+fn network_config(json: &Map<String, Value>) -> Option<&Value> {
+    json.get("describe-cluster")?
+        .pointer("/cluster/kubernetesNetworkConfig")
+}
+
 fn each<T>(json: &Map<String, Value>, stem: &str, key: &str, read: impl Fn(&Value) -> T) -> Vec<T> {
     rows(json, stem, key).iter().map(read).collect()
 }
@@ -270,6 +329,7 @@ fn subnet(value: &Value) -> Subnet {
         vpc: text(value, "VpcId").unwrap(),
         cidrs,
         zone: text(value, "AvailabilityZone"),
+        zone_id: text(value, "AvailabilityZoneId"),
     }
 }
 
@@ -283,12 +343,14 @@ fn eni(value: &Value) -> Eni {
         let addresses = texts(value, key, field);
         owned.extend(addresses.iter().map(|it| Net::host(it.parse().unwrap())));
     }
+    let mut prefixes: Vec<Net> = Vec::new();
     for (key, field) in [
         ("Ipv4Prefixes", "Ipv4Prefix"),
         ("Ipv6Prefixes", "Ipv6Prefix"),
     ] {
-        owned.extend(texts(value, key, field).iter().map(|it| Net::read(it)));
+        prefixes.extend(texts(value, key, field).iter().map(|it| Net::read(it)));
     }
+    owned.extend(prefixes.iter().copied());
     let attachment = value.get("Attachment").cloned().unwrap_or_default();
     let trunk = list(value, "TagSet")
         .iter()
@@ -298,6 +360,11 @@ fn eni(value: &Value) -> Eni {
         vpc: text(value, "VpcId").unwrap(),
         subnet: text(value, "SubnetId").unwrap(),
         primary,
+        v6: texts(value, "Ipv6Addresses", "Ipv6Address")
+            .iter()
+            .map(|it| it.parse().unwrap())
+            .collect(),
+        prefixes,
         owned,
         groups: texts(value, "Groups", "GroupId"),
         branch: value.get("InterfaceType").is_some_and(|it| it == "branch"),

@@ -1,0 +1,190 @@
+//! Small inputs from the field that the model once answered wrongly, each with the right answer: `tests/field`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test says what it expects by failing"
+)]
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+
+use reachproof_model::describe::{Described, parse};
+use reachproof_model::flow::{Flow, FlowProtocol, SourceKind};
+use reachproof_model::matrix::{Filter, Matrix, VerdictKind};
+use reachproof_model::net::PortRange;
+use reachproof_model::predict::predict;
+use reachproof_model::prediction::{Gate, Prediction};
+use reachproof_model::snapshot::Snapshot;
+use serde_json::{Value, json};
+
+/// A file of `tests/field`.
+fn file(name: &str) -> Value {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/field");
+    parse(&fs::read_to_string(directory.join(name)).unwrap()).unwrap()
+}
+
+/// The snapshot of a file.
+fn snapshot(name: &str) -> Snapshot {
+    let answers = file(name).as_object().unwrap().clone();
+    Snapshot::decode(&Described::from(answers))
+        .unwrap()
+        .snapshot
+}
+
+/// A flow as `explain` asks about it: what the snapshot lists as a pod is one.
+fn flow(snapshot: &Snapshot, source: &str, destination: &str, protocol: FlowProtocol) -> Flow {
+    let source: IpAddr = source.parse().unwrap();
+    let mut flow = Flow::tcp(source, destination.parse().unwrap(), 0);
+    flow.protocol = protocol;
+    flow.source_kind = snapshot.source_kind(source);
+    flow
+}
+
+/// What the model says of a TCP flow.
+fn tcp(name: &str, source: &str, destination: &str, port: u16) -> Prediction {
+    let snapshot = snapshot(name);
+    let flow = flow(&snapshot, source, destination, FlowProtocol::Tcp { port });
+    predict(&snapshot, &flow)
+}
+
+/// What a step of a gate says in words.
+fn detail(prediction: &Prediction, gate: Gate) -> String {
+    let step = prediction.steps.iter().find(|step| step.gate == gate);
+    step.unwrap().detail.clone()
+}
+
+#[test]
+fn an_address_of_a_service_is_unknown_and_its_endpoints_are_named() {
+    let bare = tcp("clusterip-deny.json", "192.168.18.171", "10.100.0.1", 443);
+    assert_eq!(bare.verdict.to_string(), "unknown (service-address)");
+    assert!(detail(&bare, Gate::Endpoints).contains("ask about the endpoints of the service"));
+    let named = tcp(
+        "defect-clusterip-egress.json",
+        "10.40.1.20",
+        "172.20.0.1",
+        443,
+    );
+    assert_eq!(named.verdict.to_string(), "unknown (service-address)");
+    let detail = detail(&named, Gate::Endpoints);
+    assert!(detail.contains("default/kubernetes"), "{detail}");
+    assert!(detail.contains("ask about its endpoints 10."), "{detail}");
+}
+
+#[test]
+fn an_address_that_could_be_an_unread_pods_is_unknown_where_there_are_policies() {
+    for name in [
+        "pod-one-unreadable-address.json",
+        "policies-with-pods-of-one-namespace.json",
+    ] {
+        let prediction = tcp(name, "10.0.1.10", "10.0.1.21", 5432);
+        assert_eq!(
+            prediction.verdict.to_string(),
+            "unknown (networkpolicy)",
+            "{name}"
+        );
+        let detail = detail(&prediction, Gate::NetworkPolicy);
+        assert!(detail.starts_with("security groups: allow; "), "{detail}");
+        assert!(
+            detail.contains("the destination could be a pod"),
+            "{detail}"
+        );
+    }
+}
+
+#[test]
+fn a_ping_without_a_return_route_is_lost() {
+    let snapshot = snapshot("icmp-echo-without-return-route.json");
+    let mut ping = flow(
+        &snapshot,
+        "10.4.1.10",
+        "10.5.3.10",
+        FlowProtocol::Icmp { kind: 8, code: 0 },
+    );
+    let verdict = predict(&snapshot, &ping).verdict;
+    assert_eq!(verdict.to_string(), "deny (return-route: none)");
+    ping.protocol = FlowProtocol::Icmp { kind: 13, code: 0 };
+    let forward = predict(&snapshot, &ping);
+    assert_eq!(forward.verdict.as_str(), "allow");
+    assert!(
+        detail(&forward, Gate::ReturnRoute).contains("forward"),
+        "{:?}",
+        forward.steps
+    );
+}
+
+#[test]
+fn tags_of_two_accounts_do_not_make_a_peering_contradict_itself() {
+    let prediction = tcp(
+        "peering-two-accounts-tags.json",
+        "10.4.1.10",
+        "10.5.3.10",
+        22,
+    );
+    assert_eq!(
+        prediction.verdict.as_str(),
+        "allow",
+        "{:?}",
+        prediction.steps
+    );
+}
+
+#[test]
+fn a_listed_pod_is_translated_outside_the_vpc() {
+    let prediction = tcp(
+        "defect-kind-false-allow.json",
+        "100.64.0.11",
+        "10.90.1.50",
+        5432,
+    );
+    assert_eq!(prediction.flow.source_kind, SourceKind::Pod);
+    assert_eq!(
+        prediction.verdict.as_str(),
+        "deny",
+        "{:?}",
+        prediction.steps
+    );
+    let as_host = Flow {
+        source_kind: SourceKind::Host,
+        ..prediction.flow
+    };
+    let snapshot = snapshot("defect-kind-false-allow.json");
+    assert_eq!(predict(&snapshot, &as_host).verdict.as_str(), "allow");
+}
+
+#[test]
+fn the_matrix_answers_for_a_pod_as_a_pod() {
+    let snapshot = snapshot("matrix-pod-snat.snapshot.json");
+    let matrix = Matrix::new(&snapshot);
+    let class = |text: &str| matrix.classes().of(text.parse().unwrap()).unwrap();
+    let filter = Filter {
+        sources: Some(vec![class("10.0.1.31")]),
+        destinations: Some(vec![class("10.1.0.5")]),
+        ports: Some(PortRange::between(8080, 8080)),
+    };
+    let kinds: Vec<VerdictKind> = matrix
+        .relation(&filter)
+        .map(|entry| entry.verdict)
+        .collect();
+    assert_eq!(kinds, [VerdictKind::Deny]);
+    let asked = flow(
+        &snapshot,
+        "10.0.1.31",
+        "10.1.0.5",
+        FlowProtocol::Tcp { port: 8080 },
+    );
+    assert_eq!(predict(&snapshot, &asked).verdict.as_str(), "deny");
+}
+
+#[test]
+fn a_route_over_an_unreadable_prefix_list_makes_the_path_unknown() {
+    let snapshot = snapshot("pl-route.snapshot.json");
+    for asked in file("pl-route.flows.json").as_array().unwrap() {
+        let prediction = predict(&snapshot, &Flow::from_json(asked).unwrap());
+        assert_eq!(
+            json!(prediction.verdict),
+            json!({"verdict": "unknown", "reason": "other"})
+        );
+    }
+}
