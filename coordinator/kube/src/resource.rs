@@ -72,7 +72,7 @@ impl Resource {
 pub(crate) const AWS_NODE: &str = "aws-node";
 
 /// Everything that is read, in this order.
-pub const RESOURCES: [Resource; 12] = [
+pub const RESOURCES: [Resource; 21] = [
     Resource {
         stem: "nodes",
         group: "",
@@ -187,6 +187,97 @@ pub const RESOURCES: [Resource; 12] = [
         kind: "NetworkPolicy",
         extent: Extent::All,
         kept: &[&["metadata", "name"], &["metadata", "namespace"], &["spec"]],
+    },
+    // Policies of other kinds: a cluster has those whose engine it runs [E.5, K.1].
+    Resource {
+        stem: "applicationnetworkpolicies",
+        group: "networking.k8s.aws",
+        version: "v1alpha1",
+        plural: "applicationnetworkpolicies",
+        kind: "ApplicationNetworkPolicy",
+        extent: Extent::All,
+        kept: &[&["metadata", "name"], &["metadata", "namespace"], &["spec"]],
+    },
+    Resource {
+        stem: "clusternetworkpolicies",
+        group: "networking.k8s.aws",
+        version: "v1alpha1",
+        plural: "clusternetworkpolicies",
+        kind: "ClusterNetworkPolicy",
+        extent: Extent::All,
+        kept: &[&["metadata", "name"], &["spec"]],
+    },
+    Resource {
+        stem: "policyendpoints",
+        group: "networking.k8s.aws",
+        version: "v1alpha1",
+        plural: "policyendpoints",
+        kind: "PolicyEndpoint",
+        extent: Extent::All,
+        kept: &[
+            &["metadata", "name"],
+            &["metadata", "namespace"],
+            &["spec", "podSelector"],
+            &["spec", "podSelectorEndpoints"],
+        ],
+    },
+    Resource {
+        stem: "clusterpolicyendpoints",
+        group: "networking.k8s.aws",
+        version: "v1alpha1",
+        plural: "clusterpolicyendpoints",
+        kind: "ClusterPolicyEndpoint",
+        extent: Extent::All,
+        kept: &[&["metadata", "name"], &["spec", "podSelectorEndpoints"]],
+    },
+    Resource {
+        stem: "adminnetworkpolicies",
+        group: "policy.networking.k8s.io",
+        version: "v1alpha1",
+        plural: "adminnetworkpolicies",
+        kind: "AdminNetworkPolicy",
+        extent: Extent::All,
+        kept: &[&["metadata", "name"], &["spec"]],
+    },
+    Resource {
+        stem: "baselineadminnetworkpolicies",
+        group: "policy.networking.k8s.io",
+        version: "v1alpha1",
+        plural: "baselineadminnetworkpolicies",
+        kind: "BaselineAdminNetworkPolicy",
+        extent: Extent::All,
+        kept: &[&["metadata", "name"], &["spec"]],
+    },
+    Resource {
+        stem: "ciliumnetworkpolicies",
+        group: "cilium.io",
+        version: "v2",
+        plural: "ciliumnetworkpolicies",
+        kind: "CiliumNetworkPolicy",
+        extent: Extent::All,
+        kept: &[
+            &["metadata", "name"],
+            &["metadata", "namespace"],
+            &["spec", "endpointSelector"],
+        ],
+    },
+    Resource {
+        stem: "ciliumclusterwidenetworkpolicies",
+        group: "cilium.io",
+        version: "v2",
+        plural: "ciliumclusterwidenetworkpolicies",
+        kind: "CiliumClusterwideNetworkPolicy",
+        extent: Extent::All,
+        kept: &[&["metadata", "name"], &["spec", "endpointSelector"]],
+    },
+    Resource {
+        stem: "globalnetworkpolicies",
+        group: "crd.projectcalico.org",
+        version: "v1",
+        plural: "globalnetworkpolicies",
+        kind: "GlobalNetworkPolicy",
+        extent: Extent::All,
+        kept: &[&["metadata", "name"], &["spec", "selector"]],
     },
     Resource {
         stem: "securitygrouppolicies",

@@ -350,7 +350,7 @@ async fn a_world_is_read_back_as_it_was_laid_down_and_twice_the_same() {
     let kubeconfig = cluster.kubeconfig(ACCOUNT);
     let first = reading(&kubeconfig).await;
     assert_eq!((&first.gaps[..], &first.notes[..]), (&[][..], &[][..]));
-    assert_eq!(first.answers.len(), 12);
+    assert_eq!(first.answers.len(), 21);
     assert_eq!(names(&first, "nodes"), ["node-a", "node-b"]);
     assert_eq!(names(&first, "pods"), ["db", "web"]);
     assert_eq!(names(&first, "networkpolicies"), ["only-web"]);
@@ -433,7 +433,7 @@ async fn an_account_without_rights_gets_gaps_and_the_rules_to_add() {
     let kubeconfig = cluster.account("nobody");
     let reading = reading(&kubeconfig).await;
     assert!(reading.answers.is_empty());
-    assert_eq!(reading.gaps.len(), 12);
+    assert_eq!(reading.gaps.len(), 21);
     assert!(
         reading
             .gaps
