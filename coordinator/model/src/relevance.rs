@@ -48,7 +48,7 @@ pub fn touches(snapshot: &Snapshot, prediction: &Prediction, gap: &Gap) -> bool 
         Consequence::NoCluster => asked.is_outside() || asked.is_ambiguous(),
         Consequence::CniAssumed | Consequence::CniUnread => asked.depends_on_cni(),
         Consequence::NoKubernetes => asked.depends_on_objects(),
-        Consequence::PolicySelectsAll => {
+        Consequence::PolicySelectsAll | Consequence::AddressUnread => {
             matches!(
                 prediction.verdict,
                 Verdict::Unknown(UnknownReason::NetworkPolicy)

@@ -16,7 +16,7 @@ pub use cluster::{
     Snat, SnatPorts,
 };
 pub use decode::{DecodeError, Decoded};
-pub use gap::{Consequence, FoldedGap, Gap, GapKind, folded};
+pub use gap::{Consequence, FieldDifference, FoldedGap, Gap, GapKind, folded};
 pub use network_acl::{
     AclAction, FINAL_RULE_NUMBER_V4, FINAL_RULE_NUMBER_V6, NetworkAcl, NetworkAclEntry,
 };

@@ -69,10 +69,6 @@ struct Added<'e> {
 impl Matrix<'_> {
     /// Computes the rows that change; absent if a rule needs a port or network that the relation does not tell apart.
     pub(crate) fn row_edit(&self, group: &SecurityGroup, direction: Direction) -> Option<RowEdit> {
-        // Pods that are translated have the rows of other classes: those are not laid over.
-        if !self.classes.exits.is_empty() {
-            return None;
-        }
         let Some(key) = self.snapshot.group_keys.get(&group.id).copied() else {
             return Some(RowEdit::default());
         };
@@ -205,13 +201,13 @@ impl Matrix<'_> {
                     let Some(pair) = self.pair(*source, *destination) else {
                         continue;
                     };
-                    if pair.way.egress != *crossing {
-                        continue;
-                    }
                     let ends = (
                         self.classes.facts(*source),
                         self.classes.facts(*destination),
                     );
+                    if pair.way.egress != *crossing || self.exit(ends.0, ends.1).is_some() {
+                        continue;
+                    }
                     let other = overlay_of(&ingress_of, ends.1, ends.0, pair.way.ingress);
                     if let Some(ports) = self.changed(&pair, [Some(overlay), other], &mut known) {
                         found(*source, *destination, ports);
@@ -232,12 +228,45 @@ impl Matrix<'_> {
                     // Pairs with an edited row on both sides were visited above.
                     let crossed = pair.way.egress;
                     let is_visited = overlay_of(&egress_of, ends.0, ends.1, crossed).is_some();
-                    if pair.way.ingress != *crossing || is_visited {
+                    let is_translated = self.exit(ends.0, ends.1).is_some();
+                    if pair.way.ingress != *crossing || is_visited || is_translated {
                         continue;
                     }
                     if let Some(ports) = self.changed(&pair, [None, Some(overlay)], &mut known) {
                         found(*source, *destination, ports);
                     }
+                }
+            }
+        }
+        self.visit_translated((&egress_of, &ingress_of), &mut known, &mut found);
+    }
+
+    /// Visits the pairs of pods that are translated: they have the rows of their nodes' primary interfaces.
+    fn visit_translated(
+        &self,
+        (egress, ingress): (
+            &HashMap<OverlayKey, &Overlay>,
+            &HashMap<OverlayKey, &Overlay>,
+        ),
+        known: &mut KnownPorts,
+        found: &mut impl FnMut(ClassId, ClassId, Arc<[PortRange]>),
+    ) {
+        let all = || self.classes.iter().map(|(id, class)| (id, class.facts));
+        for (source, from) in all().filter(|(_, facts)| facts.exit != Facts::NO_EXIT) {
+            for (destination, to) in all() {
+                let Some((sender, brief)) = self.exit(&from, &to) else {
+                    continue;
+                };
+                let overlays = [
+                    overlay_of(egress, &sender, &to, brief.egress),
+                    overlay_of(ingress, &to, &sender, brief.ingress),
+                ];
+                let pair = self.pair(source, destination);
+                let changed = pair
+                    .filter(|_| overlays.iter().any(Option::is_some))
+                    .and_then(|pair| self.changed(&pair, overlays, known));
+                if let Some(ports) = changed {
+                    found(source, destination, ports);
                 }
             }
         }

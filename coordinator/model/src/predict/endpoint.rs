@@ -67,7 +67,7 @@ impl<'s> Walk<'s> {
         self.exemptions(vpc)?;
         let key = match owner {
             Ok(Some(key)) => key,
-            Ok(None) => return Err(self.from_outside()),
+            Ok(None) => return Err(self.arriving()),
             Err(AmbiguousSource { .. }) => {
                 return Err(self.unknown(UnknownReason::AmbiguousAddress));
             }

@@ -18,7 +18,7 @@ struct Arrival<'w, 's> {
 
 impl<'s> Walk<'s> {
     /// A deny by a gate of the destination, else unknown: nobody knows what happens before.
-    pub(super) fn from_outside(&mut self) -> Verdict {
+    pub(super) fn arriving(&mut self) -> Verdict {
         let unknown = self.unknown(UnknownReason::SrcOutsideModel);
         let Some(mut arrival) = self.arrival() else {
             return unknown;

@@ -284,11 +284,8 @@ impl<'a> Decoder<'a> {
             {
                 let first = item.descriptions.first().map(Node::value);
                 let difference = first.and_then(|first| views::difference(first, second.value()));
-                let kind = difference.map_or(GapKind::Conflict, |found| GapKind::Differs {
-                    field: found.field,
-                    one: found.one,
-                    other: found.other,
-                });
+                let kind =
+                    difference.map_or(GapKind::Conflict, |found| GapKind::Differs(Box::new(found)));
                 self.gaps.push(second.fault(kind).gap(consequence));
             }
         }

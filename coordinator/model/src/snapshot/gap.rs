@@ -54,14 +54,7 @@ pub enum GapKind {
     /// Two descriptions under one id contradict each other.
     Conflict,
     /// Two descriptions under one id contradict each other in a field.
-    Differs {
-        /// Path to the field.
-        field: String,
-        /// What one description has there, shortened.
-        one: String,
-        /// What the other has.
-        other: String,
-    },
+    Differs(Box<FieldDifference>),
     /// Two things claim the same addresses.
     Overlap {
         /// The other thing.
@@ -79,6 +72,17 @@ pub enum GapKind {
         /// The default.
         value: String,
     },
+}
+
+/// A field in which two descriptions of one thing contradict each other.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FieldDifference {
+    /// Path to the field.
+    pub field: String,
+    /// What one description has there, shortened.
+    pub one: String,
+    /// What the other has.
+    pub other: String,
 }
 
 /// What follows from a gap.
@@ -200,12 +204,12 @@ impl fmt::Display for GapKind {
                 formatter.write_str("neither one list of its own nor one default list holds")
             }
             Self::Conflict => formatter.write_str("two descriptions contradict each other"),
-            Self::Differs { field, one, other } => write!(
+            Self::Differs(difference) => write!(
                 formatter,
                 "two descriptions contradict each other: `{}` is `{}` in one and `{}` in the other",
-                Printable(field),
-                Printable(one),
-                Printable(other)
+                Printable(&difference.field),
+                Printable(&difference.one),
+                Printable(&difference.other)
             ),
             Self::Overlap { with } => write!(formatter, "overlaps `{}`", Printable(with)),
             Self::Refused { message } => {

@@ -123,7 +123,9 @@ impl<'a> Decoder<'a> {
         // Without a namespace of its own a policy may be about any.
         let subject = match selection.subject {
             PolicySubject::Namespace if namespace.is_empty() => PolicySubject::Cluster(None),
-            subject => subject,
+            subject @ (PolicySubject::Namespace
+            | PolicySubject::Cluster(_)
+            | PolicySubject::Listed) => subject,
         };
         NetworkPolicy {
             kind,

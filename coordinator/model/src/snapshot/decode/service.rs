@@ -12,14 +12,16 @@ use crate::snapshot::{Consequence, Service};
 /// Label of a slice with the name of its service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
-/// Endpoints by namespace and name of their service.
-type Endpoints = BTreeMap<(String, String), BTreeSet<SocketAddr>>;
+/// Namespace and name of a service.
+type Name = (String, String);
+/// Endpoints of every service.
+type Endpoints = BTreeMap<Name, BTreeSet<SocketAddr>>;
 
 impl Decoder<'_> {
     pub(super) fn services(&mut self) {
         let mut endpoints = Endpoints::new();
         for object in self.objects("endpointslices") {
-            if let Ok(Some((service, found))) = slice(&object) {
+            if let Ok((service, found)) = slice(&object) {
                 endpoints.entry(service).or_default().extend(found);
             }
         }
@@ -62,7 +64,7 @@ fn service(object: &Node<'_>) -> Result<Option<Service>, Fault> {
 }
 
 /// The service of a slice, and its ready endpoints with every port.
-fn slice(object: &Node<'_>) -> Result<Option<((String, String), Vec<SocketAddr>)>, Fault> {
+fn slice(object: &Node<'_>) -> Result<(Name, Vec<SocketAddr>), Fault> {
     let (namespace, name) = namespaced_name(object)?;
     let labels = text_map(&metadata(object)?, "labels")?;
     let service = labels.get(SERVICE_NAME).cloned().unwrap_or(name);
@@ -88,5 +90,5 @@ fn slice(object: &Node<'_>) -> Result<Option<((String, String), Vec<SocketAddr>)
             }
         }
     }
-    Ok(Some(((namespace, service), found)))
+    Ok(((namespace, service), found))
 }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 
 use crate::describe::Described;
+use crate::snapshot::FieldDifference;
 
 /// Answers whose things several accounts may see, with the list and the field that names them.
 const IDENTIFIED: [(&str, &str, &str); 10] = [
@@ -52,17 +53,6 @@ const OWN: [&str; 6] = [
     "Attachment",
     "Association",
 ];
-
-/// A field in which two views contradict each other.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Difference {
-    /// Path to the field.
-    pub(super) field: String,
-    /// What one view has there.
-    pub(super) one: String,
-    /// What the other has.
-    pub(super) other: String,
-}
 
 /// Longest piece of a value that a difference shows, in characters.
 const SHOWN_MAX: usize = 60;
@@ -159,12 +149,12 @@ fn put(described: &mut Described, views: &[View<'_>], (list, id): (&str, &str), 
 }
 
 /// Returns the first field in which two descriptions contradict each other.
-pub(super) fn difference(one: &Value, other: &Value) -> Option<Difference> {
+pub(super) fn difference(one: &Value, other: &Value) -> Option<FieldDifference> {
     merge(one, other, "").err()
 }
 
 /// Two values as one: what one lacks the other has, what is their own the first has.
-fn merge(one: &Value, other: &Value, path: &str) -> Result<Value, Difference> {
+fn merge(one: &Value, other: &Value, path: &str) -> Result<Value, FieldDifference> {
     match (one, other) {
         (Value::Object(one), Value::Object(other)) => {
             merge_objects(one, other, path).map(Value::Object)
@@ -187,7 +177,7 @@ fn merge(one: &Value, other: &Value, path: &str) -> Result<Value, Difference> {
             }),
         (one, other) if one == other || is_absent(other) => Ok(one.clone()),
         (one, other) if is_absent(one) => Ok(other.clone()),
-        (one, other) => Err(Difference {
+        (one, other) => Err(FieldDifference {
             field: path.to_owned(),
             one: shown(one),
             other: shown(other),
@@ -199,7 +189,7 @@ fn merge_objects(
     one: &Map<String, Value>,
     other: &Map<String, Value>,
     path: &str,
-) -> Result<Map<String, Value>, Difference> {
+) -> Result<Map<String, Value>, FieldDifference> {
     let mut merged = one.clone();
     for (key, theirs) in other {
         let below = if path.is_empty() {
@@ -265,7 +255,7 @@ mod tests {
         let view = |code: &str| json!({"Status": {"Code": code}});
         assert_eq!(
             difference(&view("active"), &view("deleted")),
-            Some(Difference {
+            Some(FieldDifference {
                 field: "Status.Code".to_owned(),
                 one: "active".to_owned(),
                 other: "deleted".to_owned(),
