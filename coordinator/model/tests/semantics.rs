@@ -458,11 +458,12 @@ fn source_ports_after_snat_start_at_1024() {
 }
 
 #[test]
-fn icmp_is_judged_forward_only() {
+fn an_echo_is_judged_there_and_back_and_other_icmp_forward_only() {
     let entries = json!([all(Direction::Ingress, 100, "allow")]);
-    let rule = json!([{"IpProtocol": "icmp", "FromPort": 8, "ToPort": -1, "IpRanges": [{"CidrIp": "10.0.0.0/16"}]}]);
+    let rule = json!([{"IpProtocol": "icmp", "FromPort": -1, "ToPort": -1, "IpRanges": [{"CidrIp": "10.0.0.0/16"}]}]);
     let world = World::base().acl(A2, entries).ingress(D, rule);
-    assert_eq!(world.says(icmp(8, 0)), allowed());
+    assert_eq!(world.says(icmp(8, 0))["gate"], "nacl-return-out");
+    assert_eq!(world.says(icmp(13, 0)), allowed());
 }
 
 #[test]
@@ -470,8 +471,14 @@ fn icmp_entries_compare_type_and_code() {
     let allow = json!({"RuleNumber": 10, "Protocol": "1", "RuleAction": "allow", "Egress": false,
         "CidrBlock": "0.0.0.0/0", "IcmpTypeCode": {"Type": 8, "Code": -1}});
     let rule = json!([{"IpProtocol": "icmp", "FromPort": -1, "ToPort": -1, "IpRanges": [{"CidrIp": "10.0.0.0/16"}]}]);
-    let world = World::base().acl(A2, json!([allow])).ingress(D, rule);
+    let reply = json!({"RuleNumber": 10, "Protocol": "1", "RuleAction": "allow", "Egress": true,
+        "CidrBlock": "0.0.0.0/0", "IcmpTypeCode": {"Type": 0, "Code": 3}});
+    let world = World::base()
+        .acl(A2, json!([allow, reply]))
+        .ingress(D, rule);
     assert_eq!(world.says(icmp(8, 3)), allowed());
+    // The reply has the code of the request.
+    assert_eq!(world.says(icmp(8, 4))["gate"], "nacl-return-out");
     assert_eq!(world.says(icmp(13, 0))["rule_number"], 32767);
 }
 
@@ -584,7 +591,6 @@ fn replies_over_nat_or_the_internet_do_not_arrive() {
         ("NatGatewayId", "nat-1", "nat"),
         ("GatewayId", "igw-1", "igw"),
         ("GatewayId", "vgw-1", "other"),
-        ("CoreNetworkArn", "arn:1", "other"),
     ] {
         let world = World::base().routes(RT_W, json!([route("0.0.0.0/0", target, id)]));
         assert_eq!(
@@ -593,6 +599,18 @@ fn replies_over_nat_or_the_internet_do_not_arrive() {
             "{id}"
         );
     }
+}
+
+#[test]
+fn a_cloud_wan_is_unknown_there_and_back() {
+    let cloud_wan = json!([route("0.0.0.0/0", "CoreNetworkArn", "arn:1")]);
+    let back = World::base().routes(RT_W, cloud_wan);
+    assert_eq!(back.tcp(NODE_A, PEERED), unknown("other"));
+    let there = World::base().routes(
+        RT_V,
+        json!([route(&format!("{PEERED}/32"), "CoreNetworkArn", "arn:1")]),
+    );
+    assert_eq!(there.tcp(NODE_A, PEERED), unknown("other"));
 }
 
 #[test]
