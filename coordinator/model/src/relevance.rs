@@ -214,7 +214,9 @@ impl<'a> Asked<'a> {
                 } => self.snapshot.route_table(table).is_some_and(|table| {
                     table.routes.iter().any(|route| match &route.destination {
                         RouteDestination::PrefixList(id) => self.is_of(id.as_str()),
-                        RouteDestination::Network(_) | RouteDestination::Unread => false,
+                        RouteDestination::Network(_)
+                        | RouteDestination::Unread
+                        | RouteDestination::Conflict => false,
                     })
                 }),
                 Place::RouteTable { table: None, .. }
@@ -315,7 +317,8 @@ fn longest(routes: &[Route], address: IpAddr) -> impl Iterator<Item = &Route> {
         }
         RouteDestination::Network(_)
         | RouteDestination::PrefixList(_)
-        | RouteDestination::Unread => None,
+        | RouteDestination::Unread
+        | RouteDestination::Conflict => None,
     };
     let most = routes.iter().filter_map(length).max();
     routes
