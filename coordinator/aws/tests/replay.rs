@@ -75,7 +75,7 @@ fn bytes(answers: &Map<String, Value>) -> String {
 #[tokio::test]
 async fn every_vector_is_read_back_as_it_was_served() {
     let files = vector_files();
-    assert_eq!(files.len(), 64);
+    assert_eq!(files.len(), 74);
     for file in files {
         let world = World::of_file(&file);
         let replay = Replay::start(world.clone(), |_| Fault::Pages(3)).await;

@@ -49,7 +49,7 @@ fn prediction(answers: &Map<String, Value>, flow: &Flow) -> (Value, Value) {
 #[tokio::test]
 async fn every_vector_predicts_the_same_when_its_world_is_read_through_the_sdk() {
     let files = vector_files();
-    assert_eq!(files.len(), 64);
+    assert_eq!(files.len(), 74);
     for file in files {
         let Vector {
             name,

@@ -191,14 +191,19 @@ impl Reading {
                 self.versions.insert(resource.stem, whole.version);
                 whole.objects
             }
-            Listed::NotServed => {
-                self.notes.push(Note::NotServed {
-                    stem: resource.stem,
-                });
-                Vec::new()
+            Listed::NotServed => self.not_served(resource),
+            // The right is asked for before the kind: whoever lacks it learns from the group what is served.
+            Listed::Denied(_)
+                if resource.is_further_policy() && !is_served(server, resource).await? =>
+            {
+                self.not_served(resource)
             }
             Listed::Denied(message) => {
                 self.denied(resource, &message);
+                if resource.is_further_policy() {
+                    self.answers
+                        .insert(resource.stem.to_owned(), shape::refusal());
+                }
                 return Ok(0);
             }
         };
@@ -252,6 +257,14 @@ impl Reading {
         }
     }
 
+    /// There are none of a kind that the cluster does not know.
+    fn not_served(&mut self, resource: &Resource) -> Vec<Value> {
+        self.notes.push(Note::NotServed {
+            stem: resource.stem,
+        });
+        Vec::new()
+    }
+
     fn denied(&mut self, resource: &Resource, message: &str) {
         tracing::warn!(stem = resource.stem, message, "kubernetes list denied");
         self.gaps.push(Gap::Denied {
@@ -259,4 +272,26 @@ impl Reading {
             right: Right::read(resource),
         });
     }
+}
+
+/// Whether the API server serves a kind, by the list of its group. Where that cannot be read, it may.
+async fn is_served(server: &ApiServer, resource: &Resource) -> Result<bool, ReadError> {
+    let Some(path) = resource.group_path() else {
+        return Ok(true);
+    };
+    let answered = server.ask(&Question::get(path)).await;
+    let answered = answered.map_err(|source| ReadError::Request {
+        stem: resource.stem,
+        source,
+    })?;
+    Ok(match answered.answer {
+        Answer::Missing | Answer::Expired => false,
+        Answer::Denied(_) => true,
+        Answer::Whole(group) => match group.get("resources").and_then(Value::as_array) {
+            Some(served) => served
+                .iter()
+                .any(|kind| kind.get("name").and_then(Value::as_str) == Some(resource.plural)),
+            None => true,
+        },
+    })
 }

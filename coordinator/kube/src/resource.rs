@@ -47,6 +47,19 @@ impl Resource {
         }
     }
 
+    /// Path of the group's version, where the API server lists what it serves of it; absent for the core group.
+    #[must_use]
+    pub fn group_path(&self) -> Option<String> {
+        (!self.group.is_empty()).then(|| format!("/apis/{}", self.api_version()))
+    }
+
+    /// Whether objects of this kind may drop packets of pods and not every cluster serves them: policies of the VPC CNI,
+    /// of `policy.networking.k8s.io`, of Cilium and of Calico (K.1 "Policies of other kinds").
+    #[must_use]
+    pub fn is_further_policy(&self) -> bool {
+        FURTHER_POLICIES.contains(&self.group)
+    }
+
     /// Path of the list, or of the single object.
     #[must_use]
     pub fn path(&self) -> String {
@@ -67,6 +80,14 @@ impl Resource {
         }
     }
 }
+
+/// Groups with policies beside NetworkPolicies.
+const FURTHER_POLICIES: [&str; 4] = [
+    "networking.k8s.aws",
+    "policy.networking.k8s.io",
+    "cilium.io",
+    "crd.projectcalico.org",
+];
 
 /// Name of the VPC CNI's container, and of its DaemonSet.
 pub(crate) const AWS_NODE: &str = "aws-node";

@@ -23,6 +23,18 @@ pub(crate) fn list(mut items: Vec<Value>) -> Value {
     json!({"apiVersion": "v1", "items": items, "kind": "List", "metadata": {"resourceVersion": ""}})
 }
 
+/// Makes the `Status` by which a snapshot keeps that the API server serves a kind and refused to list it.
+pub(crate) fn refusal() -> Value {
+    json!({
+        "apiVersion": "v1",
+        "code": 403,
+        "kind": "Status",
+        "message": "access denied",
+        "reason": "Forbidden",
+        "status": "Failure",
+    })
+}
+
 fn text(item: &Value, field: &str) -> String {
     let text = item
         .get("metadata")

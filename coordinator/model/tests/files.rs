@@ -11,7 +11,7 @@
 mod common;
 
 use common::*;
-use reachproof_model::describe::Described;
+use reachproof_model::describe::{Described, sort};
 use reachproof_model::snapshot::Snapshot;
 use serde_json::{Value, json};
 
@@ -92,6 +92,27 @@ fn a_status_is_as_if_the_file_were_absent_and_says_why() {
         )
     );
     assert!(lines.contains(&"networkpolicies: the API server answered with an error, `networkpolicies.networking.k8s.io is forbidden`; Kubernetes objects of this kind count as absent".to_owned()));
+}
+
+#[test]
+fn a_refusal_to_list_policies_of_an_engine_is_an_answer_and_that_of_network_policies_is_none() {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
+        "message": "access denied", "reason": "Forbidden", "code": 403});
+    let pieces = sort("clusternetworkpolicies.json", status.clone()).unwrap();
+    assert_eq!(pieces.len(), 1);
+    assert_eq!(pieces[0].key, "clusternetworkpolicies");
+    assert_eq!((&pieces[0].value, pieces[0].count()), (&status, None));
+    sort("networkpolicies.json", status.clone()).unwrap_err();
+
+    let world = World::base()
+        .file("pods", json!({"items": [a_pod()]}))
+        .file("clusternetworkpolicies", status);
+    let address = "10.0.2.21".parse().unwrap();
+    let decoded = world.decoded();
+    assert_eq!(
+        decoded.snapshot.network_policies_selecting(address).len(),
+        1
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use reachproof_kube::access::Account;
 use reachproof_kube::doctor::{CheckState, examine};
+use reachproof_kube::resource::RESOURCES;
 use serde_json::json;
 
 use crate::support::{Fake, Reply, entry, limits, quiet};
@@ -23,7 +24,7 @@ async fn each_line_is_ok_or_says_the_mend() {
     let fake = refusing(1).await;
     let folder = tempfile::tempdir().unwrap();
     let checks = examine(&entry(&folder, fake.address), limits(), &Account::Reader).await;
-    assert_eq!(checks.len(), 13);
+    assert_eq!(checks.len(), 1 + RESOURCES.len());
     assert_eq!(
         checks[0].detail,
         format!("http://{}/ v1.36.3", fake.address)
@@ -66,7 +67,7 @@ async fn without_an_api_server_the_rights_are_unknown() {
     let folder = tempfile::tempdir().unwrap();
     let account = Account::Coordinator;
     let checks = examine(&entry(&folder, fake.address), limits(), &account).await;
-    assert_eq!(checks.len(), 14);
+    assert_eq!(checks.len(), 2 + RESOURCES.len());
     assert_eq!(checks[0].state, CheckState::Missing);
     assert!(
         checks[0].detail.contains("no answer for"),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Fake, Reply, connect, entry, limits, page, quiet};
 use reachproof_kube::access::{Account, check_rights};
+use reachproof_kube::resource::RESOURCES;
 use reachproof_kube::{
     ApiServer, ConnectError, Entry, Gap, Note, ReadError, Reading, RequestError, RightState, read,
 };
@@ -327,6 +328,44 @@ async fn a_server_that_is_down_at_the_start_is_told_at_once() {
     );
 }
 
+/// Reads with the right to list everything but the VPC CNI's policies, whose group is answered with `group`.
+async fn without_the_right_to_policies(group: fn() -> Reply) -> Reading {
+    let fake = Fake::start(move |path, _| match path.split('?').next() {
+        Some("/apis/networking.k8s.aws/v1alpha1") => group(),
+        Some(path) if path.contains("networking.k8s.aws") => Reply::status(403, "forbidden"),
+        Some(_) | None => quiet(path),
+    })
+    .await;
+    outcome(&fake).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_policy_that_is_served_and_refused_is_kept_as_a_refusal() {
+    let served = || Reply::ok(json!({"resources": [{"name": "clusternetworkpolicies"}]}));
+    let reading = without_the_right_to_policies(served).await;
+    let kind = |stem: &str| reading.answers[stem]["kind"].clone();
+    assert_eq!(kind("clusternetworkpolicies"), "Status");
+    // Others of the group are not served.
+    assert_eq!(kind("policyendpoints"), "List");
+    let gaps: Vec<String> = reading.gaps.iter().map(Gap::to_string).collect();
+    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    assert!(gaps[0].starts_with("cannot read `clusternetworkpolicies`: access denied"));
+}
+
+#[tokio::test]
+async fn a_policy_that_may_be_served_counts_as_refused() {
+    for group in [
+        || Reply::status(403, "forbidden"),
+        || Reply::ok(json!({"unknown": 1})),
+    ] {
+        let reading = without_the_right_to_policies(group).await;
+        assert_eq!(reading.answers["policyendpoints"]["kind"], "Status");
+    }
+    let reading = without_the_right_to_policies(|| Reply::status(404, "not found")).await;
+    assert_eq!(reading.answers["policyendpoints"]["kind"], "List");
+    assert_eq!(reading.gaps, []);
+}
+
 #[tokio::test]
 async fn a_right_that_is_missing_is_a_gap_that_names_the_rule() {
     let fake = Fake::start(|path, _| match path {
@@ -337,7 +376,7 @@ async fn a_right_that_is_missing_is_a_gap_that_names_the_rule() {
     .await;
     let reading = outcome(&fake).await.unwrap();
     assert!(!reading.answers.contains_key("pods") && !reading.answers.contains_key("aws-node"));
-    assert_eq!(reading.answers.len(), 10);
+    assert_eq!(reading.answers.len(), RESOURCES.len() - 2);
     let text: Vec<String> = reading.gaps.iter().map(Gap::to_string).collect();
     assert_eq!(
         text,

@@ -492,6 +492,13 @@ impl Answer {
         ANSWERS.iter().find(|answer| answer.stem == command)
     }
 
+    /// Whether it says something that the API server refuses to list these objects: where it serves them, one may drop
+    /// packets of pods (K.1 "Policies of other kinds").
+    #[must_use]
+    pub fn may_be_a_refusal(&self) -> bool {
+        self.need == Need::Silent(NO_POLICIES)
+    }
+
     /// Returns the answer that holds Kubernetes objects of that kind. Without `apiVersion` the kind alone decides.
     #[must_use]
     pub fn of_kind(kind: &str, api_version: Option<&str>) -> Option<&'static Self> {

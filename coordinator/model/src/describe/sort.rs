@@ -34,6 +34,7 @@ impl Piece {
     pub fn count(&self) -> Option<usize> {
         let key = match self.answer?.form {
             Form::List { key, .. } | Form::ListOf { key, .. } => key,
+            Form::Objects { .. } if text(&self.value, "kind") == Some("Status") => return None,
             Form::Objects { .. } if self.value.get("items").is_none() => return Some(1),
             Form::Objects { .. } => "items",
             Form::Single { .. } | Form::Plain { .. } => return None,
@@ -218,6 +219,9 @@ impl Sorter<'_> {
     fn objects(&self, fields: Map<String, Value>) -> Result<Vec<Piece>, Refusal> {
         let whole = Value::Object(fields);
         if text(&whole, "kind") == Some("Status") {
+            if let Some(answer) = self.claim.answer.filter(|answer| answer.may_be_a_refusal()) {
+                return self.piece(answer, whole).map(|piece| vec![piece]);
+            }
             let message = text(&whole, "message").unwrap_or_default().to_owned();
             return Err(self.refuse(Nature::Status { message }, &Value::Null));
         }
