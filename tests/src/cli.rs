@@ -9,16 +9,19 @@ use std::time::Duration;
 
 use clap::Parser;
 use reachproof_lab::kubernetes::{ControlPlane, Program};
-use reachproof_lab::world::{AgentPlace, BUILTIN, World};
+use reachproof_lab::world::{AgentPlace, BUILTIN, Expect, World};
 use reachproof_lab::{Isolation, is_isolating, isolate};
+use reachproof_model::plan::Depth;
+use reachproof_verify::source::Saved;
 use tokio::runtime::Runtime;
 
 use crate::agents::AGENT_ARGUMENT;
 use crate::error::RunnerError;
 use crate::harness::explain;
 use crate::kubelet::Kubelets;
+use crate::rehearsal::Rehearsal;
 use crate::runner::{Ending, Output, RunOptions, hints, run, say};
-use crate::stage::{Pods, Stage};
+use crate::stage::{Pods, Scene, Stage};
 use crate::{binaries, deployment};
 
 /// Exit code of a run that could not be done (DESIGN 5).
@@ -41,6 +44,13 @@ struct Arguments {
     /// World to build: a name of the list, or a world file.
     #[arg(long, value_name = "NAME|FILE", default_value = "default")]
     world: String,
+    /// Snapshot to build a lab of instead: a directory of answers or one file, as `reachproof verify --snapshot` takes it. At
+    /// most 60 hosts are built, chosen by class.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["world", "kubernetes", "check"])]
+    snapshot: Option<PathBuf>,
+    /// Cluster that is meant, where the snapshot has several.
+    #[arg(long, value_name = "NAME", requires = "snapshot")]
+    cluster: Option<String>,
     /// Start a Kubernetes API server behind each interface of the control plane (built once, from Go modules), and the
     /// agents of the cluster as pods, by the manifests that `reachproof manifests` prints.
     #[arg(long)]
@@ -105,9 +115,9 @@ fn list() {
     }
 }
 
-/// Reads the world, before and after isolation: a wrong file needs no lab to be found.
+/// Reads the world or snapshot, before and after isolation: a wrong file needs no lab to be found.
 fn go(arguments: &Arguments) -> Result<ExitCode, RunnerError> {
-    let world = read(&arguments.world)?;
+    let given = Given::read(arguments)?;
     // Outside, where Go and cargo can fetch what they need; inside it finds what was built.
     let kubernetes = arguments
         .kubernetes
@@ -125,12 +135,13 @@ fn go(arguments: &Arguments) -> Result<ExitCode, RunnerError> {
         .enable_all()
         .build()
         .map_err(RunnerError::Runtime)?;
-    let mut stage = Stage::up(&world)?;
+    given.notes.iter().for_each(|note| say(note));
+    let mut stage = Stage::set(given.scene)?;
     if let Some(kubernetes) = kubernetes {
         stage.start_kubernetes(kubernetes, Pods::WithoutAgents)?;
     }
     let lab = Lab {
-        world: &world,
+        expect: given.expect.as_ref(),
         stage: &stage,
         program: &program,
         arguments,
@@ -141,10 +152,41 @@ fn go(arguments: &Arguments) -> Result<ExitCode, RunnerError> {
     }
 }
 
+/// What is to be built.
+struct Given {
+    scene: Scene,
+    /// What a run must end with; a snapshot states nothing.
+    expect: Option<Expect>,
+    /// What is to be said before it is built.
+    notes: Vec<String>,
+}
+
+impl Given {
+    fn read(arguments: &Arguments) -> Result<Self, RunnerError> {
+        let Some(path) = &arguments.snapshot else {
+            let world = read(&arguments.world)?;
+            return Ok(Self {
+                scene: Scene::of(&world)?,
+                expect: Some(world.expect),
+                notes: Vec::new(),
+            });
+        };
+        let rehearsal = Rehearsal::open(&Saved {
+            path: path.clone(),
+            cluster: arguments.cluster.clone(),
+        })?;
+        Ok(Self {
+            scene: rehearsal.scene,
+            expect: None,
+            notes: rehearsal.notes,
+        })
+    }
+}
+
 /// What a run in the lab stands on.
 #[derive(Clone, Copy)]
 struct Lab<'a> {
-    world: &'a World,
+    expect: Option<&'a Expect>,
     stage: &'a Stage,
     program: &'a Path,
     arguments: &'a Arguments,
@@ -202,6 +244,8 @@ impl Lab<'_> {
         let options = RunOptions {
             wait: Duration::from_secs(arguments.wait),
             seed: arguments.seed,
+            // A world states the finding of every pair.
+            depth: self.expect.map(|_| Depth::Mesh),
             output: arguments.output,
             places,
         };
@@ -209,13 +253,12 @@ impl Lab<'_> {
             // Without a handler the signal ends the program, and the kernel takes the lab away.
             let _received = tokio::signal::ctrl_c().await;
         };
-        let expect = &self.world.expect;
-        let ending = run(self.stage, expect, self.program, &options, interrupted).await?;
+        let ending = run(self.stage, self.expect, self.program, &options, interrupted).await?;
         for difference in &ending.differences {
             say(&format!("world {}: {difference}", arguments.world));
         }
         if arguments.keep {
-            say(&hints(self.stage, self.world));
+            say(&hints(self.stage));
             let _received = tokio::signal::ctrl_c().await;
         }
         Ok(ExitCode::from(exit_code(

@@ -96,8 +96,19 @@ pub enum RunnerError {
         #[source]
         source: io::Error,
     },
-    /// The world's own snapshot cannot be decoded.
-    #[error("cannot decode the snapshot of the world")]
+    /// Standard input was given as snapshot.
+    #[error(
+        "cannot read the snapshot from standard input: the lab reads it twice, give a file or directory"
+    )]
+    Stdin,
+    /// The snapshot cannot be opened.
+    #[error("cannot read the snapshot")]
+    Source(#[from] reachproof_verify::source::SourceError),
+    /// The snapshot has nobody to draw.
+    #[error("the snapshot has no network interface: there is nobody to build a lab of")]
+    Nobody,
+    /// The snapshot cannot be decoded.
+    #[error("cannot decode the snapshot")]
     Snapshot {
         /// Cause.
         #[source]

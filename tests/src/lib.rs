@@ -4,6 +4,7 @@
 //! `reachproof_verify::run` as the binary judge, and holds the report against what the world states.
 //!
 //! * [`cli`]: arguments of `reachproof-lab`; [`runner`]: one run; [`judge`]: the report against the world
+//! * [`rehearsal`]: a snapshot in the place of a world
 //! * [`stage`]: a world that is up; [`resolver`]: what answers in its CoreDNS pods; [`agents`] and [`coordinator`]:
 //!   processes in it; [`error`]: what can go wrong
 //! * [`kubelet`]: nodes that start what is scheduled to them; [`pod`]: what a pod asks of its node; [`fargate`]: what EKS
@@ -30,6 +31,7 @@ pub mod kubelet;
 pub mod play;
 pub mod pod;
 pub mod random;
+pub mod rehearsal;
 pub mod resolver;
 pub mod runner;
 pub mod stage;

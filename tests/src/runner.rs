@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use reachproof_lab::world::{AgentPlace, Expect, World};
+use reachproof_lab::EndpointKind;
+use reachproof_lab::world::{AgentPlace, Expect};
+use reachproof_model::plan::Depth;
 use reachproof_verify::config::{ExpectedAgents, Order, RESUME_WAIT, SnapshotContent};
 use reachproof_verify::door::CONNECTIONS_PER_ADDRESS;
 use reachproof_verify::random::SystemRandomness;
@@ -29,6 +31,8 @@ pub struct RunOptions {
     pub wait: Duration,
     /// Decides the choices of the plan that chance may make.
     pub seed: u64,
+    /// How much is tried; absent: as much as suits the number of agents.
+    pub depth: Option<Depth>,
     /// Shape of the report.
     pub output: Output,
     /// Places of the world at which an agent is started as a process. At the others it comes by manifest.
@@ -49,19 +53,19 @@ pub enum Output {
 pub struct Ending {
     /// Exit code that `reachproof verify` would end with.
     pub exit: u8,
-    /// Where the report is not what the world states; none if it is.
+    /// Where the report is not what the world states; none if it is, or if nothing is stated.
     pub differences: Vec<String>,
 }
 
 /// Runs the agents of a stage that is up against a run of its own, and prints the report on stdout.
 ///
-/// `program` is started again as agents. Agents are gone when this returns, however it returns.
+/// `expect` is what the world states, if there is one. `program` is started again as agents. Agents are gone when this returns, however it returns.
 ///
 /// # Errors
 /// [`RunnerError`] when the run could not be done. A contradiction is a result.
 pub async fn run(
     stage: &Stage,
-    expect: &Expect,
+    expect: Option<&Expect>,
     program: &Path,
     options: &RunOptions,
     shutdown: impl Future<Output = ()> + Send,
@@ -85,8 +89,7 @@ pub async fn run(
             wait: options.wait,
             settle: Duration::ZERO,
             resume_wait: RESUME_WAIT,
-            // A world states the finding of every pair.
-            depth: Some(reachproof_model::plan::Depth::Mesh),
+            depth: options.depth,
             seed: options.seed,
             content: SnapshotContent::Included,
             started_at: SystemTime::now(),
@@ -110,7 +113,7 @@ fn expected(stage: &Stage, options: &RunOptions) -> ExpectedAgents {
 
 fn finish(
     stage: &Stage,
-    expect: &Expect,
+    expect: Option<&Expect>,
     report: &Report,
     output: Output,
 ) -> Result<Ending, RunnerError> {
@@ -122,7 +125,9 @@ fn finish(
     writeln!(stdout, "{}", text.trim_end()).map_err(RunnerError::Print)?;
     let exit = report.exit_code(Allowed::default());
     let report = serde_json::to_value(report)?;
-    let differences = differences(expect, &report, exit, stage.lab.endpoints())?;
+    let endpoints = stage.lab.endpoints();
+    let differences = expect.map(|expect| differences(expect, &report, exit, endpoints));
+    let differences = differences.transpose()?.unwrap_or_default();
     Ok(Ending { exit, differences })
 }
 
@@ -157,7 +162,7 @@ pub fn say(text: &str) {
 
 /// How to enter each endpoint by hand, for people.
 #[must_use]
-pub fn hints(stage: &Stage, world: &World) -> String {
+pub fn hints(stage: &Stage) -> String {
     let mut text = String::from("the lab is up; enter a host with the command behind its name\n");
     for endpoint in stage.lab.endpoints() {
         let addresses: Vec<String> = endpoint.addresses.iter().map(ToString::to_string).collect();
@@ -168,11 +173,10 @@ pub fn hints(stage: &Stage, world: &World) -> String {
             addresses.join(", ")
         ));
     }
-    let target = world
-        .cluster
-        .control_plane
-        .values()
-        .find_map(|interface| interface.addresses.first());
+    let mut endpoints = stage.lab.endpoints().iter();
+    let target = endpoints
+        .find(|endpoint| endpoint.kind == EndpointKind::ControlPlane)
+        .and_then(|endpoint| endpoint.addresses.first());
     if let Some(target) = target {
         text.push_str(&format!(
             "in there, try the API server: timeout 3 bash -c '</dev/tcp/{target}/443' && echo open || echo closed\n"

@@ -43,6 +43,32 @@ pub enum Pods {
     WithoutAgents,
 }
 
+/// What is brought up.
+#[derive(Debug, Clone)]
+pub struct Scene {
+    /// The network, its snapshot and its agents; the authority is made when it is brought up.
+    pub expanded: Expanded,
+    /// Host at which the coordinator listens; absent: in the lab's root namespace, at the end of the management links.
+    pub coordinator: Option<String>,
+    /// Ranges towards which agents may probe: those of all VPCs.
+    pub ranges: Vec<IpNet>,
+}
+
+impl Scene {
+    /// Expands a world.
+    ///
+    /// # Errors
+    /// [`RunnerError::World`] for a name that leads nowhere.
+    pub fn of(world: &World) -> Result<Self, RunnerError> {
+        let vpcs = world.vpcs.values();
+        Ok(Self {
+            expanded: world.expand()?,
+            coordinator: world.coordinator.clone(),
+            ranges: vpcs.flat_map(|vpc| vpc.cidrs.iter().copied()).collect(),
+        })
+    }
+}
+
 /// A world that is up until this is dropped. Directory and network go with it.
 #[derive(Debug)]
 pub struct Stage {
@@ -60,13 +86,21 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Builds the network of `world`, starts a resolver in each of its CoreDNS pods, and writes its snapshot as one file, and
-    /// the policy of its agents.
+    /// Brings `world` up, as [`Stage::set`] does.
     ///
     /// # Errors
-    /// [`RunnerError`] if the world does not expand, the lab cannot be built or the file not written.
+    /// [`RunnerError`] if the world does not expand, and as [`Stage::set`].
     pub fn up(world: &World) -> Result<Self, RunnerError> {
-        let mut expanded = world.expand()?;
+        Self::set(Scene::of(world)?)
+    }
+
+    /// Builds the network of `scene`, starts a resolver in each of its CoreDNS pods, and writes its snapshot as one file, and
+    /// the policy of its agents. The snapshot has the authority of the lab in the place of its own.
+    ///
+    /// # Errors
+    /// [`RunnerError`] if the lab cannot be built or the file not written.
+    pub fn set(scene: Scene) -> Result<Self, RunnerError> {
+        let mut expanded = scene.expanded;
         let authority = Authority::make().map_err(LabError::from)?;
         authority.publish(&mut expanded.plan.snapshot);
         expanded.plan.authority = Some(authority);
@@ -80,16 +114,11 @@ impl Stage {
             _resolvers: Resolvers::start(&lab, &resolver_addresses(&expanded)?)?,
             lab,
             expanded,
-            coordinator: world.coordinator.clone(),
+            coordinator: scene.coordinator,
             directory,
         };
         let snapshot = Value::Object(stage.expanded.plan.snapshot.clone());
-        let ranges: Vec<IpNet> = world
-            .vpcs
-            .values()
-            .flat_map(|vpc| vpc.cidrs.iter().copied())
-            .collect();
-        let policy = json!({ "allow": ranges });
+        let policy = json!({ "allow": scene.ranges });
         for (path, content) in [(stage.snapshot(), snapshot), (stage.policy(), policy)] {
             fs::write(&path, content.to_string())
                 .map_err(|source| RunnerError::Write { path, source })?;

@@ -97,14 +97,18 @@ impl Authority {
         base64(self.certificate().as_bytes())
     }
 
-    /// Adds the certificate to the snapshot's `describe-cluster`; a cluster that says no endpoint says no authority.
+    /// Puts the certificate into the snapshot's `describe-cluster`, in the place of the one there; a cluster that says neither
+    /// endpoint nor authority goes on saying neither.
     pub fn publish(&self, snapshot: &mut Map<String, Value>) {
         let cluster = snapshot
             .get_mut("describe-cluster")
             .and_then(|answer| answer.get_mut("cluster")?.as_object_mut());
-        if let Some(cluster) = cluster.filter(|cluster| cluster.contains_key("endpoint")) {
-            let data = json!({"data": self.data()});
-            cluster.insert("certificateAuthority".to_owned(), data);
+        const AUTHORITY: &str = "certificateAuthority";
+        let says = |cluster: &Map<String, Value>| {
+            cluster.contains_key("endpoint") || cluster.contains_key(AUTHORITY)
+        };
+        if let Some(cluster) = cluster.filter(|cluster| says(cluster)) {
+            cluster.insert(AUTHORITY.to_owned(), json!({"data": self.data()}));
         }
     }
 
@@ -294,6 +298,8 @@ mod tests {
             )
         );
         assert_eq!(cluster(json!({"cluster": {"name": "demo"}})), (None, None));
+        let real = json!({"cluster": {"certificateAuthority": {"data": "cmVhbA=="}}});
+        assert_eq!(cluster(real), (Some(json!(authority.data())), None));
     }
 
     #[test]

@@ -51,6 +51,18 @@ pub(crate) struct End {
     pub(crate) device: String,
 }
 
+/// Returns whether an endpoint can have this name: letters, digits, `-`, `_` and `.`, at most 63, the first of them a letter
+/// or digit.
+#[must_use]
+pub fn is_namespace_name(name: &str) -> bool {
+    let mut letters = name.chars();
+    letters
+        .next()
+        .is_some_and(|first| first.is_ascii_alphanumeric())
+        && letters.all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
+        && name.len() <= NAME_MAX
+}
+
 impl Blueprint {
     /// Adds an empty namespace.
     ///
@@ -61,14 +73,7 @@ impl Blueprint {
         name: &str,
         forwarding: Forwarding,
     ) -> Result<&mut Namespace, LabError> {
-        let first = name
-            .chars()
-            .next()
-            .is_some_and(|letter| letter.is_ascii_alphanumeric());
-        let rest = name
-            .chars()
-            .all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter));
-        if !first || !rest || name.len() > NAME_MAX {
+        if !is_namespace_name(name) {
             return Err(LabError::InvalidName {
                 name: name.to_owned(),
             });

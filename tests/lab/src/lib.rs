@@ -62,6 +62,7 @@ mod transit_gateway;
 pub mod world;
 
 pub use authority::{Authority, AuthorityError};
+pub use blueprint::is_namespace_name;
 pub use endpoint_slice::add_endpoint_slices;
 pub use error::LabError;
 pub use isolate::{IsolateError, Isolation, is_isolating, isolate};
