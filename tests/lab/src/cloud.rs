@@ -61,11 +61,7 @@ impl Cloud {
             acls: required::<NetworkAcls>(snapshot, "describe-network-acls")?.network_acls,
             stale: or_empty::<StaleSecurityGroups>(snapshot, "describe-stale-security-groups")?
                 .stale_security_group_set,
-            peerings: or_empty::<VpcPeeringConnections>(
-                snapshot,
-                "describe-vpc-peering-connections",
-            )?
-            .vpc_peering_connections,
+            peerings: peerings(snapshot)?,
             transit_gateways: or_empty::<TransitGateways>(snapshot, "describe-transit-gateways")?
                 .transit_gateways,
             attachments: or_empty::<TransitGatewayVpcAttachments>(
@@ -248,6 +244,21 @@ impl Cloud {
             })
         })
     }
+}
+
+/// Peerings as one account or both describe them, each once.
+fn peerings(snapshot: &Map<String, Value>) -> Result<Vec<VpcPeeringConnection>, LabError> {
+    let stem = "describe-vpc-peering-connections";
+    let mut all = or_empty::<VpcPeeringConnections>(snapshot, stem)?.vpc_peering_connections;
+    let of_account = |answer: VpcPeeringConnections| answer.vpc_peering_connections;
+    let others = by_id(snapshot, &format!("{stem}."), of_account)?;
+    all.extend(others.into_values().flatten());
+    all.sort_by(|one, other| {
+        one.vpc_peering_connection_id
+            .cmp(&other.vpc_peering_connection_id)
+    });
+    all.dedup_by(|one, other| one.vpc_peering_connection_id == other.vpc_peering_connection_id);
+    Ok(all)
 }
 
 /// Reads all answers whose stem starts with `stem`, by the id that follows.

@@ -64,7 +64,7 @@ pub enum Answer {
     Connected,
     /// The host said that nothing listens there: the way is open.
     Refused,
-    /// The packet was seen at its destination. Only for protocols without ports: their answers are not waited for.
+    /// The packet was seen at its destination, or the answer to an echo at its source. Only for protocols without ports.
     Arrived,
     /// Nothing came until the wait was over.
     Silent,
@@ -83,7 +83,7 @@ impl Answer {
 impl Lab {
     /// Sends `probe` from `endpoint` and waits for what becomes of it.
     ///
-    /// TCP and UDP are judged by their answer, other protocols by their arrival at the endpoint that has the
+    /// TCP, UDP and echoes are judged by their answer, other protocols by their arrival at the endpoint that has the
     /// destination's address (if none has it: by an answer that repeats the payload, as an echo does).
     ///
     /// # Errors
@@ -113,6 +113,7 @@ impl Lab {
         };
         let watcher = self
             .endpoint_at(probe.destination)
+            .filter(|_| !probe.is_echo())
             .map_or(endpoint, |found| found.name.as_str());
         let receiver = self
             .within(watcher, || raw(probe.destination, protocol))?
@@ -120,6 +121,14 @@ impl Lab {
         self.within(endpoint, || send(probe, protocol, &message))?
             .map_err(failed)?;
         arrival(&receiver, &message, probe.wait).map_err(failed)
+    }
+}
+
+impl Probe {
+    /// Whether the kernel of the destination answers with the same payload.
+    fn is_echo(&self) -> bool {
+        let request = if self.destination.is_ipv4() { 8 } else { 128 };
+        matches!(self.traffic, Traffic::Icmp { kind, code: 0 } if kind == request)
     }
 }
 

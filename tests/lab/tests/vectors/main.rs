@@ -30,7 +30,7 @@ const WAIT: Duration = Duration::from_millis(1500);
 /// Labs at a time.
 const WORKERS: usize = 8;
 /// At least so many vectors must be judged by the kernel.
-const JUDGED_MIN: usize = 55;
+const JUDGED_MIN: usize = 60;
 
 /// One file of `tests/vectors`.
 #[derive(Deserialize)]
