@@ -15,7 +15,7 @@ use reachproof_model::expectation::{
     Expectation, ExpectationName, ExpectationState, Requirement, requirements,
 };
 use reachproof_model::finding::{Finding, FindingKind, FindingReason, Strength};
-use reachproof_model::flow::{EPHEMERAL_PORTS_DEFAULT, Flow};
+use reachproof_model::flow::{EPHEMERAL_PORTS_DEFAULT, Flow, SourceKind};
 use reachproof_model::observation::Observation;
 use reachproof_model::plan::{
     AgentKind, Depth, FileState, ProbeKind, Purpose, Roster, RosterAgent, Scope, plan,
@@ -105,6 +105,11 @@ fn judged(findings: &[Finding]) -> Expectation {
 
 /// Judges the wish of that name, which rests on these findings, in the world of A01.
 fn judged_as(name: ExpectationName, findings: &[Finding]) -> Expectation {
+    judged_in(&snapshot("A01"), name, findings)
+}
+
+/// Judges the wish of that name, which rests on these findings.
+fn judged_in(snapshot: &Snapshot, name: ExpectationName, findings: &[Finding]) -> Expectation {
     let requirement = Requirement {
         name,
         flows: findings
@@ -114,8 +119,7 @@ fn judged_as(name: ExpectationName, findings: &[Finding]) -> Expectation {
         left_out: 0,
     };
     let places = (0..findings.len()).collect();
-    let snapshot = snapshot("A01");
-    Judge::new(&snapshot, findings).judge(&requirement, NodeBasis::Kubernetes, places)
+    Judge::new(snapshot, findings).judge(&requirement, NodeBasis::Kubernetes, places)
 }
 
 #[test]
@@ -227,6 +231,31 @@ fn a_flow_that_nobody_tried_is_met_by_another_one_between_the_same_classes() {
         let expectation = judged(&[met.clone(), other]);
         assert_eq!(expectation.state, ExpectationState::Unverified);
         assert_eq!((expectation.met, expectation.by_class), (1, 0));
+    }
+}
+
+#[test]
+fn a_pod_that_nobody_translates_is_met_by_its_node() {
+    let snapshot = decoded(&with_pods());
+    let towards = |destination: &str, finding: Finding| {
+        let mut finding = finding;
+        finding.flow.destination = address(destination);
+        finding
+    };
+    // 10.0.2.20 is the node of CoreDNS at 10.0.2.21; 10.1.0.5 is outside their VPC, where nodes translate pods.
+    for (destination, state) in [
+        ("10.0.1.10", ExpectationState::Met),
+        ("10.1.0.5", ExpectationState::Unverified),
+    ] {
+        let met = finding(443, allow(), FindingKind::ConfirmedAllow, None);
+        let alone = Some(FindingReason::NoVantagePoint);
+        let untried = finding(443, allow(), FindingKind::NotObserved, alone);
+        let mut pod = from("10.0.2.21", untried);
+        pod.flow.source_kind = SourceKind::Pod;
+        let findings = [from("10.0.2.20", met), pod].map(|finding| towards(destination, finding));
+        let name = ExpectationName::PodToControlPlane;
+        let expectation = judged_in(&snapshot, name, &findings);
+        assert_eq!(expectation.state, state, "{destination}");
     }
 }
 

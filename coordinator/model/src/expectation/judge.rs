@@ -1,12 +1,13 @@
 //! What becomes of a wish, by the findings of its flows (F.3, "Wishes").
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use super::members::NodeBasis;
 use super::{Expectation, ExpectationName, ExpectationState, Requirement};
-use crate::class::{ClassId, Classes};
+use crate::class::{ClassId, Classes, Facts};
 use crate::finding::{Finding, FindingKind, FindingReason};
 use crate::flow::{Flow, FlowProtocol};
+use crate::predict::translated_source;
 use crate::prediction::Verdict;
 use crate::snapshot::Snapshot;
 
@@ -43,15 +44,17 @@ impl FlowState {
 /// Judges the wishes of a snapshot by the findings of a whole report.
 #[derive(Debug)]
 pub struct Judge<'a> {
+    snapshot: &'a Snapshot,
     findings: &'a [Finding],
     classes: Classes,
-    measured: BTreeMap<ClassFlow, Vec<&'a Verdict>>,
+    measured: HashMap<ClassFlow, Vec<&'a Verdict>>,
 }
 
 /// Flows that the model cannot tell apart, as far as their ends and their protocol go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct ClassFlow {
-    source: ClassId,
+    /// A pod whose address nobody translates on this way is as its node (E.1).
+    source: Facts,
     destination: ClassId,
     protocol: FlowProtocol,
 }
@@ -59,11 +62,12 @@ struct ClassFlow {
 impl<'a> Judge<'a> {
     /// A judge of these findings.
     #[must_use]
-    pub fn new(snapshot: &Snapshot, findings: &'a [Finding]) -> Self {
+    pub fn new(snapshot: &'a Snapshot, findings: &'a [Finding]) -> Self {
         let mut judge = Self {
+            snapshot,
             findings,
             classes: Classes::new(snapshot),
-            measured: BTreeMap::new(),
+            measured: HashMap::new(),
         };
         for finding in findings.iter().filter(|finding| is_met(finding)) {
             let Some(flow) = judge.class_flow(&finding.flow) else {
@@ -143,8 +147,12 @@ impl<'a> Judge<'a> {
 
     /// The classes of a flow's ends; absent where an end is of none.
     fn class_flow(&self, flow: &Flow) -> Option<ClassFlow> {
+        let mut source = *self.classes.facts(self.classes.of(flow.source)?);
+        if translated_source(self.snapshot, flow).is_none() {
+            source.exit = Facts::NO_EXIT;
+        }
         Some(ClassFlow {
-            source: self.classes.of(flow.source)?,
+            source,
             destination: self.classes.of(flow.destination)?,
             protocol: flow.protocol,
         })
