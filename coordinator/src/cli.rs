@@ -51,6 +51,10 @@ enum Command {
     /// Shows who can reach whom on which TCP ports, and which rules decide.
     Matrix(matrix::Arguments),
     /// Says what changed in reachability between two snapshots; exit code 1 if anything did.
+    ///
+    /// Every answer of the model is compared: TCP, UDP, ICMP and other protocols, IPv4 and IPv6, hosts and pods, two
+    /// endpoints on one host, and addresses that no interface owns, by the networks that rules, ACLs and routes name.
+    /// Interfaces that are gone are laid on new ones of the same kind in the same subnet.
     Diff(diff::Arguments),
     /// Does one run: predicts, lets agents probe, compares, reports.
     Verify(verify::VerifyArguments),

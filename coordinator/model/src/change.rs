@@ -1,9 +1,17 @@
 //! What changed in reachability between two snapshots, and which rules did it.
 //!
-//! Both relations are cut by the networks and ports of both snapshots, so that their cells can be laid on each other.
-//! Endpoints are followed by interface and address: one that changed its groups moves from one class to another.
+//! TCP between classes is compared as relations: both are cut by the networks and ports of both snapshots, so that their
+//! cells can be laid on each other. Endpoints are followed by interface and address: one that changed its groups moves from
+//! one class to another. Everything else that the model answers is compared by asking it (`answers`): UDP, ICMP and other
+//! protocols, pods as pods, addresses outside, two endpoints on one host, interfaces that others replaced.
+//!
+//! **Invariant.** [`Difference::is_change`] is false only if no answer of the model changed for addresses of both snapshots.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use answers::Questions;
+use content::Contents;
+use end::Ends;
 
 use crate::class::{ClassId, HostRole, Zones};
 use crate::expectation::members::{API_SERVER_PORT, DNS_PORT, KUBELET_PORT, core_dns};
@@ -13,10 +21,16 @@ use crate::net::PortRange;
 use crate::prediction::Gate;
 use crate::snapshot::Snapshot;
 
+pub use answers::{AnswerChange, Packets, Party};
 pub use edit::{ChangedPair, NotCovered};
 pub use line::{LineChange, LineKind};
 
+mod answers;
+mod atom;
+mod content;
 mod edit;
+mod end;
+mod kin;
 mod line;
 
 /// Two relations over the same networks and ports.
@@ -66,21 +80,53 @@ pub struct FlowChange {
 /// Everything that changed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Difference {
-    /// Flows whose verdict changed, those of expectations first.
+    /// TCP between classes whose verdict changed, what the cluster needs first.
     pub flows: Vec<FlowChange>,
+    /// The same between classes of which no two endpoints are on two hosts: no flow of today.
+    pub latent: Vec<FlowChange>,
+    /// Other answers that changed between endpoints of the snapshots, what the cluster needs first.
+    pub answers: Vec<AnswerChange>,
+    /// Answers that changed towards or from addresses that no interface owns.
+    pub outside: Vec<AnswerChange>,
     /// Interfaces that are new.
     pub appeared: BTreeSet<NetworkInterfaceId>,
-    /// Interfaces that are gone.
+    /// Interfaces with an address of a kind that was not there before, and that replaces nothing.
+    pub novel: BTreeSet<NetworkInterfaceId>,
+    /// Interfaces that are gone, and that no other one replaces.
     pub gone: BTreeSet<NetworkInterfaceId>,
-    /// Rules, entries, routes and memberships that are written differently.
+    /// Interfaces that are gone, and those that took their place: the same kind of interface in the same subnet.
+    pub replaced: BTreeSet<NetworkInterfaceId>,
+    /// Interfaces that lost an address of a kind that is no more.
+    pub shrunk: BTreeSet<NetworkInterfaceId>,
+    /// Rules, entries, routes, settings and memberships that are written differently.
     pub lines: Vec<LineChange>,
+    /// Whether all answers were compared, and all changes are listed.
+    pub coverage: Coverage,
+}
+
+/// How much was compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Coverage {
+    /// Every answer of the model, and everything that changed is listed.
+    #[default]
+    Whole,
+    /// Every answer that was compared is listed, but some were not: nobody can say that nothing changed.
+    Bounded,
+    /// More changed than is listed.
+    Shortened,
 }
 
 impl Difference {
-    /// Returns whether any flow or interface differs; lines alone do not count.
+    /// Returns whether any answer differs, or may differ where the comparison met a bound. Lines alone do not count, nor
+    /// do interfaces that are only new, of a kind that was there.
     #[must_use]
     pub fn is_change(&self) -> bool {
-        !self.flows.is_empty() || !self.appeared.is_empty() || !self.gone.is_empty()
+        let interfaces = [&self.novel, &self.gone, &self.shrunk];
+        self.coverage != Coverage::Whole
+            || !self.flows.is_empty()
+            || !self.answers.is_empty()
+            || !self.outside.is_empty()
+            || interfaces.iter().any(|list| !list.is_empty())
     }
 }
 
@@ -123,13 +169,92 @@ impl<'s> Comparison<'s> {
             }
         }
         flows.sort_by_key(|flow| (flow.concern, flow.source, flow.destination, flow.ports));
-        let (before, after) = (interfaces(&self.before), interfaces(&self.after));
+        self.rest(flows)
+    }
+
+    /// What is compared by asking, around what the relations say.
+    fn rest(&self, flows: Vec<FlowChange>) -> Difference {
+        let snapshots = [self.before.snapshot(), self.after.snapshot()];
+        let [before, after] = snapshots;
+        let contents = Contents::both(snapshots);
+        let ends = Ends::new(before, after, &contents);
+        let answers = Questions::new((before, after), &ends, &contents).ask();
+        let coverage = match (answers.is_whole, answers.is_cut) {
+            (true, false) => Coverage::Whole,
+            (_, true) => Coverage::Shortened,
+            (false, false) => Coverage::Bounded,
+        };
+        let is_listed = self.cells(&answers.changes, &flows);
+        // Beyond a bound nobody knows whether there are such endpoints.
+        let (flows, latent) = if coverage == Coverage::Whole {
+            let is_met = |flow: &FlowChange| is_listed.flows.contains(&flow.cell());
+            flows.into_iter().partition(is_met)
+        } else {
+            (flows, Vec::new())
+        };
+        let changes = answers.changes.into_iter().enumerate();
+        let mut changes: Vec<_> = changes
+            .filter(|(place, _)| !is_listed.answers.contains(place))
+            .map(|(_, change)| change)
+            .collect();
+        changes.sort_by_key(AnswerChange::order);
+        let (outside, answers) = changes.into_iter().partition(AnswerChange::is_outside);
+        let (former, present) = (interfaces(&self.before), interfaces(&self.after));
+        let gone = former.difference(&present);
         Difference {
             flows,
-            appeared: after.difference(&before).cloned().collect(),
-            gone: before.difference(&after).cloned().collect(),
-            lines: line::lines(self.before.snapshot(), self.after.snapshot()),
+            latent,
+            answers,
+            outside,
+            appeared: present.difference(&former).cloned().collect(),
+            gone: gone
+                .filter(|id| !ends.replaced.contains(*id))
+                .cloned()
+                .collect(),
+            novel: ends.novel,
+            replaced: ends.replaced,
+            shrunk: ends.shrunk,
+            lines: line::lines(before, after),
+            coverage,
         }
+    }
+
+    /// Which changes of TCP both the relations and the answers have.
+    fn cells(&self, changes: &[AnswerChange], flows: &[FlowChange]) -> Common {
+        let mut by_pair: HashMap<(Move, Move), Vec<&FlowChange>> = HashMap::new();
+        for flow in flows {
+            let pair = (flow.source, flow.destination);
+            by_pair.entry(pair).or_default().push(flow);
+        }
+        let step = |party: &Party| match party {
+            Party::Inside { before, after, .. } if before == after => Some(Move {
+                before: self.before.classes().of(*before)?,
+                after: self.after.classes().of(*after)?,
+            }),
+            Party::Inside { .. } | Party::Outside { .. } => None,
+        };
+        let mut common = Common::default();
+        for (place, change) in changes.iter().enumerate() {
+            let Packets::Tcp(ports) = change.packets else {
+                continue;
+            };
+            let pair = step(&change.source).zip(step(&change.destination));
+            let Some(flows) = pair.and_then(|pair| by_pair.get(&pair)) else {
+                continue;
+            };
+            if change.on_one_host {
+                continue;
+            }
+            for flow in flows {
+                if flow.ports.intersection(ports).is_some()
+                    && (flow.before, flow.after) == change.kinds()
+                {
+                    common.answers.insert(place);
+                    common.flows.insert(flow.cell());
+                }
+            }
+        }
+        common
     }
 
     /// The classes of every endpoint that is in both.
@@ -188,6 +313,20 @@ impl<'s> Comparison<'s> {
                 responsible: responsible(one, other),
             });
         }
+    }
+}
+
+/// Changes that are found both ways.
+#[derive(Debug, Default)]
+struct Common {
+    flows: HashSet<(Move, Move, PortRange)>,
+    /// Places of answers.
+    answers: HashSet<usize>,
+}
+
+impl FlowChange {
+    fn cell(&self) -> (Move, Move, PortRange) {
+        (self.source, self.destination, self.ports)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::id::{NetworkInterfaceId, SecurityGroupId, SubnetId, VpcId};
 use crate::snapshot::{GroupEntry, InterfaceEntry, Key, Snapshot, Vpc};
 
 pub(crate) use address::Spots;
-pub(crate) use zone::{ZoneId, Zones};
+pub(crate) use zone::{ZoneId, Zones, mentioned};
 
 pub(crate) use build::network_addresses;
 pub(crate) use name::NODE_GROUP;

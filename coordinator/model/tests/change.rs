@@ -98,6 +98,7 @@ fn the_difference_is_what_the_relations_say() {
         let listed: usize = difference
             .flows
             .iter()
+            .chain(&difference.latent)
             .map(|flow| {
                 assert_eq!(flow.source.before, flow.source.after);
                 let intervals = comparison.before().port_intervals().iter();
@@ -132,7 +133,8 @@ fn an_edited_group_changes_what_a_new_snapshot_would() {
         };
         let comparison = Comparison::new(&before, &after);
         let mut wanted: BTreeMap<(ClassId, ClassId), Vec<PortRange>> = BTreeMap::new();
-        for flow in comparison.difference().flows {
+        let difference = comparison.difference();
+        for flow in difference.flows.iter().chain(&difference.latent) {
             let pair = (flow.source.before, flow.destination.before);
             wanted.entry(pair).or_default().push(flow.ports);
         }

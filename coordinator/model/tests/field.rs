@@ -10,6 +10,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
+use reachproof_model::change::{AnswerChange, Comparison, Concern, Difference, Packets, Party};
 use reachproof_model::describe::{Described, parse};
 use reachproof_model::flow::{Flow, FlowProtocol, SourceKind};
 use reachproof_model::matrix::{Filter, Matrix, VerdictKind};
@@ -184,4 +185,107 @@ fn a_route_over_an_unreadable_prefix_list_makes_the_path_unknown() {
             json!({"verdict": "unknown", "reason": "other"})
         );
     }
+}
+
+/// What `diff` finds between the two snapshots of a name.
+fn difference(name: &str) -> Difference {
+    let before = snapshot(&format!("defect-diff-{name}-before.json"));
+    let after = snapshot(&format!("defect-diff-{name}-after.json"));
+    Comparison::new(&before, &after).difference()
+}
+
+#[test]
+fn dns_over_udp_that_is_lost_is_a_change() {
+    let difference = difference("udp");
+    assert!(difference.is_change());
+    let lost = difference.answers.iter().find(|change| {
+        change.packets == Packets::Udp(PortRange::between(53, 53))
+            && change.kinds() == (VerdictKind::Allow, VerdictKind::Deny)
+    });
+    let lost = lost.unwrap();
+    assert_eq!(lost.concern, Concern::Expectation, "{lost:?}");
+    assert!(!lost.is_outside());
+}
+
+#[test]
+fn a_setting_of_the_cni_changes_what_pods_reach() {
+    let difference = difference("snat");
+    assert!(difference.is_change());
+    let pods: Vec<&AnswerChange> = difference
+        .answers
+        .iter()
+        .filter(|change| change.source_kind == SourceKind::Pod)
+        .collect();
+    assert!(!pods.is_empty());
+    for change in pods {
+        assert!(
+            change.responsible.contains(&"CNI setting".to_owned()),
+            "{change:?}"
+        );
+    }
+    let lines = difference.lines.iter().map(ToString::to_string);
+    assert!(lines.filter(|line| line.contains("CNI setting")).count() >= 2);
+}
+
+#[test]
+fn rolled_nodes_that_lost_their_group_lost_the_api() {
+    let difference = difference("roll");
+    assert!(difference.is_change());
+    assert!(difference.gone.is_empty() && difference.novel.is_empty());
+    let lost = difference.answers.iter().find(|change| {
+        change.concern == Concern::Expectation
+            && change
+                .packets
+                .ports()
+                .is_some_and(|ports| ports.contains(443))
+            && change.packets.protocol() == "tcp"
+            && change.kinds() == (VerdictKind::Allow, VerdictKind::Deny)
+    });
+    let lost = lost.unwrap();
+    let (Party::Inside { before, after, .. }, Party::Inside { after: api, .. }) =
+        (lost.source, lost.destination)
+    else {
+        panic!("{lost:?}");
+    };
+    assert_ne!(before, after);
+    let after = snapshot("defect-diff-roll-after.json");
+    let is_api = after
+        .control_plane_interfaces()
+        .iter()
+        .any(|found| found.interface.owns(api));
+    assert!(is_api, "{api}");
+}
+
+#[test]
+fn an_interface_that_is_only_new_is_no_change() {
+    let before = file("defect-diff-udp-before.json");
+    let mut after = before.clone();
+    let enis = after["describe-network-interfaces"]["NetworkInterfaces"]
+        .as_array_mut()
+        .unwrap();
+    let is_free = |eni: &&Value| {
+        eni["Description"]
+            .as_str()
+            .unwrap()
+            .starts_with("Amazon EKS")
+    };
+    let mut one = enis.iter().find(is_free).unwrap().clone();
+    let address = one["PrivateIpAddress"].as_str().unwrap().to_owned();
+    let (stem, _) = address.rsplit_once('.').unwrap();
+    one["NetworkInterfaceId"] = json!("eni-00000000000000001");
+    one["PrivateIpAddress"] = json!(format!("{stem}.234"));
+    one["PrivateIpAddresses"] =
+        json!([{"PrivateIpAddress": format!("{stem}.234"), "Primary": true}]);
+    enis.push(one);
+    let decode = |answers: &Value| {
+        let answers = Described::from(answers.as_object().unwrap().clone());
+        Snapshot::decode(&answers).unwrap().snapshot
+    };
+    let (before, after) = (decode(&before), decode(&after));
+    let difference = Comparison::new(&before, &after).difference();
+    assert_eq!(difference.appeared.len(), 1);
+    assert!(!difference.is_change(), "{difference:?}");
+    // The other way round somebody is gone.
+    let back = Comparison::new(&after, &before).difference();
+    assert!(back.is_change() && back.gone.len() == 1);
 }

@@ -5,8 +5,12 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
-use reachproof_model::change::{Comparison, Concern, Difference, FlowChange};
-use reachproof_model::matrix::VerdictKind;
+use reachproof_model::change::{
+    AnswerChange, Comparison, Concern, Coverage, Difference, FlowChange, Party,
+};
+use reachproof_model::flow::SourceKind;
+use reachproof_model::matrix::{Matrix, VerdictKind};
+use reachproof_model::snapshot::Snapshot;
 use serde_json::{Value, json};
 
 use crate::source::SourceArguments;
@@ -39,6 +43,9 @@ pub(crate) struct Arguments {
 }
 
 /// Compares two snapshots; exit code 1 when reachability differs.
+///
+/// Every answer of the model is compared: TCP, UDP, ICMP and other protocols, IPv4 and IPv6, hosts and pods, endpoints on one
+/// host, and addresses that no interface owns, by the networks that rules, ACLs and routes name.
 ///
 /// # Errors
 /// [`CliError`] for a snapshot that cannot be used and for an answer that cannot be written.
@@ -75,8 +82,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
 }
 
 /// Whether flows were won or lost.
-fn word(flow: &FlowChange) -> &'static str {
-    match (flow.before, flow.after) {
+fn word(kinds: (VerdictKind, VerdictKind)) -> &'static str {
+    match kinds {
         (_, VerdictKind::Allow) => "gained",
         (VerdictKind::Allow, _) => "lost",
         (
@@ -90,19 +97,32 @@ fn word(flow: &FlowChange) -> &'static str {
     }
 }
 
+/// What became of packets towards or from outside, of which only this end is known.
+fn outside_word(change: &AnswerChange) -> &'static str {
+    match change.kinds() {
+        (VerdictKind::Deny, _) => "widened",
+        (_, VerdictKind::Deny) => "narrowed",
+        kinds => word(kinds),
+    }
+}
+
 fn people(comparison: &Comparison<'_>, difference: &Difference) -> String {
     let mut text = String::new();
     if difference.is_change() {
         flows(comparison, difference, &mut text);
-        for (what, interfaces) in [("new", &difference.appeared), ("gone", &difference.gone)] {
-            for interface in interfaces {
-                let _ = writeln!(text, "{what} interface {interface}");
-            }
-        }
-    } else if difference.lines.is_empty() {
+        outside(comparison, difference, &mut text);
+    } else if difference.lines.is_empty() && difference.appeared.is_empty() {
         text.push_str("no difference\n");
     } else {
         text.push_str("no change in reachability\n");
+    }
+    interfaces(difference, &mut text);
+    match difference.coverage {
+        Coverage::Whole => {}
+        Coverage::Bounded => text.push_str(
+            "the snapshots are too large to compare every answer: what is not listed may have changed, too\n",
+        ),
+        Coverage::Shortened => text.push_str("more changed than is listed\n"),
     }
     if !difference.lines.is_empty() {
         let _ = writeln!(
@@ -121,36 +141,179 @@ fn people(comparison: &Comparison<'_>, difference: &Difference) -> String {
     text
 }
 
+fn interfaces(difference: &Difference, text: &mut String) {
+    for interface in &difference.appeared {
+        let about = if difference.replaced.contains(interface) {
+            "in place of another one"
+        } else if difference.novel.contains(interface) {
+            "of a kind that was not there"
+        } else {
+            "of a kind that was there"
+        };
+        let _ = writeln!(text, "new interface {interface}, {about}");
+    }
+    for interface in difference.novel.difference(&difference.appeared) {
+        let _ = writeln!(text, "interface {interface} has an address of a new kind");
+    }
+    for interface in &difference.gone {
+        let _ = writeln!(text, "gone interface {interface}");
+    }
+    for interface in difference.replaced.difference(&difference.appeared) {
+        let _ = writeln!(text, "gone interface {interface}, replaced");
+    }
+    for interface in &difference.shrunk {
+        let _ = writeln!(
+            text,
+            "interface {interface} lost an address of a kind that is no more"
+        );
+    }
+}
+
+/// What the cluster needs is said.
+fn needed(concern: Concern) -> &'static str {
+    match concern {
+        Concern::Expectation => " (the cluster needs it)",
+        Concern::Other => "",
+    }
+}
+
+/// An end of a changed answer.
+fn party(matrix: &Matrix<'_>, party: &Party) -> String {
+    match party {
+        Party::Inside { before, after, .. } => {
+            let class = matrix.classes().of(*after);
+            let what = class.map_or_else(
+                || table::address(matrix.snapshot(), *after),
+                |class| format!("{} {after}", name(matrix, class)),
+            );
+            if before == after {
+                what
+            } else {
+                format!("{what} (replaces {before})")
+            }
+        }
+        Party::Outside { network, example } => {
+            let network = network.map_or_else(|| example.to_string(), |it| it.to_string());
+            format!("{network} (e.g. {example})")
+        }
+    }
+}
+
+fn answer(matrix: &Matrix<'_>, change: &AnswerChange, word: &str) -> [String; 6] {
+    let kind = match (change.source_kind, change.on_one_host) {
+        (SourceKind::Host, false) => "",
+        (SourceKind::Pod, false) => " as a pod",
+        (SourceKind::Host, true) => " on the same host",
+        (SourceKind::Pod, true) => " as a pod on the same host",
+    };
+    let emitter = change.emitter.as_ref();
+    let emitter = emitter.map_or_else(String::new, |id| format!(" emitted by {id}"));
+    let (before, after) = change.kinds();
+    [
+        format!("{word}{}", needed(change.concern)),
+        format!("{}{kind}{emitter}", party(matrix, &change.source)),
+        party(matrix, &change.destination),
+        change.packets.to_string(),
+        format!("{} -> {}", before.as_str(), after.as_str()),
+        change.responsible.join(", "),
+    ]
+}
+
+/// The header of both tables.
+const HEADER: [&str; 6] = [
+    "flows",
+    "source",
+    "destination",
+    "packets",
+    "verdict",
+    "because",
+];
+
 fn flows(comparison: &Comparison<'_>, difference: &Difference, text: &mut String) {
     let after = comparison.after();
-    let rows = difference.flows.iter().take(ROWS_MAX).map(|flow| {
-        let needed = match flow.concern {
-            Concern::Expectation => " (the cluster needs it)",
-            Concern::Other => "",
-        };
+    let count = difference.flows.len() + difference.answers.len();
+    if count == 0 {
+        return;
+    }
+    let relation = difference.flows.iter().map(|flow| {
         [
-            format!("{}{needed}", word(flow)),
+            format!(
+                "{}{}",
+                word((flow.before, flow.after)),
+                needed(flow.concern)
+            ),
             name(after, flow.source.after),
             name(after, flow.destination.after),
-            flow.ports.to_string(),
+            format!("tcp/{}", flow.ports),
             format!("{} -> {}", flow.before.as_str(), flow.after.as_str()),
             flow.responsible.join(", "),
         ]
     });
-    let header = [
-        "flows",
-        "source",
-        "destination",
-        "tcp ports",
-        "verdict",
-        "because",
-    ];
-    text.push_str(&table::aligned(header, rows));
+    let answers = difference.answers.iter();
+    let answers = answers.map(|change| answer(after, change, word(change.kinds())));
+    let mut rows: Vec<[String; 6]> = relation.chain(answers).take(ROWS_MAX).collect();
+    rows.dedup();
+    text.push_str(&table::aligned(HEADER, rows.into_iter()));
     text.push('\n');
-    let more = difference.flows.len().saturating_sub(ROWS_MAX);
+    more(count, text);
+}
+
+fn outside(comparison: &Comparison<'_>, difference: &Difference, text: &mut String) {
+    if difference.outside.is_empty() {
+        return;
+    }
+    let after = comparison.after();
+    let rows = difference.outside.iter().take(ROWS_MAX);
+    let rows = rows.map(|change| answer(after, change, outside_word(change)));
+    text.push_str("\nreachable from outside, and outside from here, as far as this end decides:\n");
+    text.push_str(&table::aligned(HEADER, rows));
+    text.push('\n');
+    more(difference.outside.len(), text);
+}
+
+fn more(count: usize, text: &mut String) {
+    let more = count.saturating_sub(ROWS_MAX);
     if more > 0 {
         let _ = writeln!(text, "and {more} more: take -o json");
     }
+}
+
+/// An end of a changed answer as JSON.
+fn party_object(after: &Snapshot, party: &Party) -> Value {
+    match party {
+        Party::Inside {
+            before,
+            after: address,
+            addresses,
+        } => json!({
+            "address": address,
+            "address_before": before,
+            "name": after.address_name(*address),
+            "addresses": addresses,
+        }),
+        Party::Outside { network, example } => json!({
+            "outside": network.map(|network| network.to_string()),
+            "address": example,
+        }),
+    }
+}
+
+fn answer_object(after: &Snapshot, change: &AnswerChange, word: &str) -> Value {
+    json!({
+        "change": word,
+        "expectation": change.concern == Concern::Expectation,
+        "source": party_object(after, &change.source),
+        "source_kind": change.source_kind,
+        "destination": party_object(after, &change.destination),
+        "on_one_host": change.on_one_host,
+        "emitter": change.emitter,
+        "protocol": change.packets.protocol(),
+        "ports": change.packets.ports(),
+        "packets": change.packets.to_string(),
+        "before": change.before,
+        "after": change.after,
+        "responsible": change.responsible,
+    })
 }
 
 fn object(comparison: &Comparison<'_>, difference: &Difference) -> Value {
@@ -159,7 +322,7 @@ fn object(comparison: &Comparison<'_>, difference: &Difference) -> Value {
         .iter()
         .map(|flow| {
             json!({
-                "change": word(flow),
+                "change": word((flow.before, flow.after)),
                 "expectation": flow.concern == Concern::Expectation,
                 "source": end(comparison.after(), flow.source.after),
                 "destination": end(comparison.after(), flow.destination.after),
@@ -172,11 +335,30 @@ fn object(comparison: &Comparison<'_>, difference: &Difference) -> Value {
         })
         .collect();
     let lines: Vec<String> = difference.lines.iter().map(ToString::to_string).collect();
+    let after = comparison.after().snapshot();
+    let answers = difference.answers.iter();
+    let answers: Vec<Value> = answers
+        .map(|change| answer_object(after, change, word(change.kinds())))
+        .collect();
+    let outside = difference.outside.iter();
+    let outside: Vec<Value> = outside
+        .map(|change| answer_object(after, change, outside_word(change)))
+        .collect();
     json!({
         "reachability_changed": difference.is_change(),
+        "compared": match difference.coverage {
+            Coverage::Whole => "all",
+            Coverage::Bounded => "bounded",
+            Coverage::Shortened => "shortened",
+        },
         "flows": flows,
+        "answers": answers,
+        "outside": outside,
         "interfaces_new": difference.appeared,
+        "interfaces_new_kind": difference.novel,
         "interfaces_gone": difference.gone,
+        "interfaces_replaced": difference.replaced,
+        "interfaces_shrunk": difference.shrunk,
         "lines": lines,
     })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::snapshot::{Direction, Readable, RouteDestination, Snapshot};
+use crate::snapshot::{Direction, EnforcingMode, Readable, RouteDestination, Snapshot, Snat};
 
 /// What kind of line changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,7 +55,14 @@ fn written(snapshot: &Snapshot) -> BTreeSet<String> {
         for direction in [Direction::Ingress, Direction::Egress] {
             lines.extend(group.rules(direction).iter().map(|rule| {
                 let (traffic, peer) = (&rule.traffic, &rule.peer);
-                format!("{} {direction} {traffic} {peer} ({})", group.id, rule.id)
+                // A name by position says nothing that another snapshot says, too.
+                let is_named = !rule.id.as_str().starts_with(&format!("{}.", group.id));
+                let name = if is_named {
+                    format!(" ({})", rule.id)
+                } else {
+                    String::new()
+                };
+                format!("{} {direction} {traffic} {peer}{name}", group.id)
             }));
         }
     }
@@ -89,5 +96,34 @@ fn written(snapshot: &Snapshot) -> BTreeSet<String> {
         let groups = interface.groups.iter();
         lines.extend(groups.map(|group| format!("{} wears {group}", interface.id)));
     }
+    lines.extend(settings(snapshot));
+    for policy in &snapshot.network_policies {
+        let (kind, namespace, name) = (&policy.kind, &policy.namespace, &policy.name);
+        lines.insert(format!("policy {kind} {namespace}/{name}"));
+    }
     lines
+}
+
+/// The settings of the VPC CNI.
+fn settings(snapshot: &Snapshot) -> [String; 3] {
+    let cni = snapshot.cni();
+    let snat = match cni.snat {
+        Snat::OnNode => "on the node",
+        Snat::External => "external, none on the node",
+        Snat::Unread => "?",
+    };
+    let mode = match cni.enforcing_mode {
+        EnforcingMode::Strict => "strict",
+        EnforcingMode::Standard => "standard",
+        EnforcingMode::Unread => "?",
+    };
+    let excluded: Vec<String> = cni.snat_excluded.iter().map(ToString::to_string).collect();
+    [
+        format!("CNI setting: source NAT of pods {snat}"),
+        format!(
+            "CNI setting: no source NAT towards [{}]",
+            excluded.join(", ")
+        ),
+        format!("CNI setting: enforcing mode of security groups for pods {mode}"),
+    ]
 }

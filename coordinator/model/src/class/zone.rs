@@ -38,6 +38,11 @@ impl Zones {
         for snapshot in snapshots {
             mentioned(snapshot, &mut networks);
         }
+        Self::of_networks(networks)
+    }
+
+    /// Numbers networks.
+    pub(crate) fn of_networks(networks: BTreeSet<IpNet>) -> Self {
         let mut zones = Self::default();
         for network in &networks {
             let zone = number(OUTSIDES + zones.by_number.len());
@@ -85,6 +90,15 @@ impl Zones {
                 .any(|inner| inner.prefix_len() > network.prefix_len())
     }
 
+    /// Visits the networks inside a network, itself left out.
+    pub(crate) fn inside(&self, network: &IpNet) -> impl Iterator<Item = &IpNet> {
+        let (network, own) = (*network, *network);
+        self.networks
+            .range(network..)
+            .take_while(move |inner| network.contains(&inner.addr()))
+            .filter(move |inner| **inner != own)
+    }
+
     /// Returns the network of a zone.
     pub(crate) fn network(&self, zone: ZoneId) -> Option<IpNet> {
         let place = super::index(zone).checked_sub(OUTSIDES)?;
@@ -102,7 +116,8 @@ impl Zones {
     }
 }
 
-fn mentioned(snapshot: &Snapshot, networks: &mut BTreeSet<IpNet>) {
+/// Collects what rules, entries, routes, VPCs, subnets, peerings and settings of a snapshot mention.
+pub(crate) fn mentioned(snapshot: &Snapshot, networks: &mut BTreeSet<IpNet>) {
     for group in snapshot.groups.iter() {
         for direction in [Direction::Ingress, Direction::Egress] {
             let rules = group.group.rules(direction).iter();

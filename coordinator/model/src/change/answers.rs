@@ -1,0 +1,659 @@
+//! Every answer of the model before and after: all protocols, both families, hosts and pods, addresses outside.
+//!
+//! Ends that neither model tells apart are one [`End`]; kinds of packets that no rule between two ends tells apart are one
+//! atom. So a finite set of flows stands for all, and [`crate::predict::verdict`] answers each of them twice. Ends of which
+//! both snapshots say the same have the same answers, and are not asked.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::Concern;
+use super::atom::{Atom, Mentioned};
+use super::content::Contents;
+use super::end::{End, Ends, Member};
+use crate::expectation::members::{API_SERVER_PORT, DNS_PORT, KUBELET_PORT};
+use crate::flow::{EPHEMERAL_PORTS_DEFAULT, Flow, FlowProtocol, SourceKind};
+use crate::id::NetworkInterfaceId;
+use crate::matrix::VerdictKind;
+use crate::net::PortRange;
+use crate::predict::verdict;
+use crate::prediction::{Gate, Verdict};
+use crate::snapshot::{Host, Snapshot, SourceDestCheck};
+
+/// Most flows that are asked: some tens of seconds. Beyond it, the comparison says that it is not whole.
+const QUESTIONS_MAX: usize = 20_000_000;
+/// Most changes that are kept.
+const CHANGES_MAX: usize = 20_000;
+
+/// One end of a changed answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Party {
+    /// Addresses that interfaces own.
+    Inside {
+        /// One of them before.
+        before: IpAddr,
+        /// The same after, or the address of the interface that replaced it.
+        after: IpAddr,
+        /// How many such addresses there are; a delegated prefix counts as one.
+        addresses: usize,
+    },
+    /// Addresses that no interface owns.
+    Outside {
+        /// The smallest network around them that a rule, entry, route or setting names.
+        network: Option<IpNet>,
+        /// One of them.
+        example: IpAddr,
+    },
+}
+
+impl Party {
+    fn new(end: &End, member: Member) -> Self {
+        if end.is_outside {
+            Self::Outside {
+                network: end.network,
+                example: member.after,
+            }
+        } else {
+            Self::Inside {
+                before: member.before,
+                after: member.after,
+                addresses: end.count,
+            }
+        }
+    }
+
+    /// Returns whether no interface owns the addresses.
+    #[must_use]
+    pub fn is_outside(&self) -> bool {
+        matches!(self, Self::Outside { .. })
+    }
+
+    /// Returns an address after the change.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        match self {
+            Self::Inside { after, .. } => *after,
+            Self::Outside { example, .. } => *example,
+        }
+    }
+}
+
+/// Packets whose answer changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Packets {
+    /// TCP to these ports.
+    Tcp(PortRange),
+    /// UDP to these ports.
+    Udp(PortRange),
+    /// ICMP for IPv4: this type and code, or all types where both are absent.
+    Icmp(Option<(u8, u8)>),
+    /// ICMP for IPv6.
+    IcmpV6(Option<(u8, u8)>),
+    /// Another protocol, by its number; absent for all others.
+    Other(Option<u8>),
+}
+
+impl Packets {
+    fn new(atom: Atom) -> Self {
+        let single = |port| PortRange::between(port, port);
+        match atom.packet {
+            FlowProtocol::Tcp { port } => Self::Tcp(atom.ports.unwrap_or(single(port))),
+            FlowProtocol::Udp { port } => Self::Udp(atom.ports.unwrap_or(single(port))),
+            FlowProtocol::Icmp { kind, code } => {
+                Self::Icmp((!atom.is_rest).then_some((kind, code)))
+            }
+            FlowProtocol::IcmpV6 { kind, code } => {
+                Self::IcmpV6((!atom.is_rest).then_some((kind, code)))
+            }
+            FlowProtocol::Other(number) => Self::Other((!atom.is_rest).then_some(number)),
+        }
+    }
+
+    /// Both as one, where nothing lies between them; what is said of all of a protocol holds for its parts.
+    fn joined(self, next: Self) -> Option<Self> {
+        let touch = |one: PortRange, other: PortRange| {
+            (one.last().checked_add(1) == Some(other.first()))
+                .then(|| PortRange::between(one.first(), other.last()))
+        };
+        match (self, next) {
+            (Self::Tcp(one), Self::Tcp(other)) => touch(one, other).map(Self::Tcp),
+            (Self::Udp(one), Self::Udp(other)) => touch(one, other).map(Self::Udp),
+            (Self::Tcp(_) | Self::Udp(_) | Self::Icmp(_) | Self::IcmpV6(_) | Self::Other(_), _) => {
+                None
+            }
+        }
+    }
+
+    /// Returns the ports of TCP and UDP.
+    #[must_use]
+    pub fn ports(&self) -> Option<PortRange> {
+        match self {
+            Self::Tcp(ports) | Self::Udp(ports) => Some(*ports),
+            Self::Icmp(_) | Self::IcmpV6(_) | Self::Other(_) => None,
+        }
+    }
+
+    /// Returns the word for the protocol.
+    #[must_use]
+    pub fn protocol(&self) -> String {
+        match self {
+            Self::Tcp(_) => "tcp".to_owned(),
+            Self::Udp(_) => "udp".to_owned(),
+            Self::Icmp(_) => "icmp".to_owned(),
+            Self::IcmpV6(_) => "icmpv6".to_owned(),
+            Self::Other(Some(number)) => number.to_string(),
+            Self::Other(None) => "other".to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Display for Packets {
+    /// Writes `udp/53`, `icmp type 8 code 0`, `other icmp types` or `other protocols`.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(ports) => write!(formatter, "tcp/{ports}"),
+            Self::Udp(ports) => write!(formatter, "udp/{ports}"),
+            Self::Icmp(Some((kind, code))) => write!(formatter, "icmp type {kind} code {code}"),
+            Self::Icmp(None) => formatter.write_str("other icmp types"),
+            Self::IcmpV6(Some((kind, code))) => {
+                write!(formatter, "icmpv6 type {kind} code {code}")
+            }
+            Self::IcmpV6(None) => formatter.write_str("other icmpv6 types"),
+            Self::Other(Some(number)) => write!(formatter, "protocol {number}"),
+            Self::Other(None) => formatter.write_str("other protocols"),
+        }
+    }
+}
+
+/// An answer of the model that changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerChange {
+    /// Who sends.
+    pub source: Party,
+    /// Who receives.
+    pub destination: Party,
+    /// Whether the source is asked about as a host or as a pod.
+    pub source_kind: SourceKind,
+    /// Both ends are on one host in at least one snapshot.
+    pub on_one_host: bool,
+    /// The packets.
+    pub packets: Packets,
+    /// One of them.
+    pub packet: FlowProtocol,
+    /// Source ports that were asked about; the usual ones, unless only others show the change.
+    pub ephemeral_ports: PortRange,
+    /// Interface that emits, where it does not own the source.
+    pub emitter: Option<NetworkInterfaceId>,
+    /// The answer before.
+    pub before: Verdict,
+    /// The answer after.
+    pub after: Verdict,
+    /// Whether the cluster needs such flows.
+    pub concern: Concern,
+    /// What is responsible: names of rules, a setting, or the word of a gate or reason.
+    pub responsible: Vec<String>,
+}
+
+impl AnswerChange {
+    /// Returns the words before and after.
+    #[must_use]
+    pub fn kinds(&self) -> (VerdictKind, VerdictKind) {
+        (
+            VerdictKind::from(&self.before),
+            VerdictKind::from(&self.after),
+        )
+    }
+
+    /// What the cluster needs first, then by who sends, to whom, as what, which packets.
+    pub(super) fn order(&self) -> (Concern, Party, Party, SourceKind, Packets) {
+        let ends = (self.source, self.destination);
+        (self.concern, ends.0, ends.1, self.source_kind, self.packets)
+    }
+
+    /// Returns whether one of the ends is outside.
+    #[must_use]
+    pub fn is_outside(&self) -> bool {
+        self.source.is_outside() || self.destination.is_outside()
+    }
+}
+
+/// What was found by asking.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    pub(super) changes: Vec<AnswerChange>,
+    /// More changed than is kept.
+    pub(super) is_cut: bool,
+    /// Not everything could be asked.
+    pub(super) is_whole: bool,
+}
+
+/// Whatever distinguishes two answers: the word, and which source ports work.
+fn differ(before: &Verdict, after: &Verdict) -> bool {
+    let open = |verdict: &Verdict| match verdict {
+        Verdict::Partial { open_ports, .. } => open_ports.clone(),
+        Verdict::Allow { .. }
+        | Verdict::Deny(_)
+        | Verdict::Unknown(_)
+        | Verdict::Bypass(_)
+        | Verdict::Exempt(_) => Vec::new(),
+    };
+    VerdictKind::from(before) != VerdictKind::from(after) || open(before) != open(after)
+}
+
+/// Two models that are asked the same.
+pub(super) struct Questions<'s> {
+    before: &'s Snapshot,
+    after: &'s Snapshot,
+    ends: &'s Ends,
+    /// What every flow may depend on differs.
+    is_common_changed: bool,
+    mentioned: Vec<Mentioned>,
+    asked: usize,
+    answers: Answers,
+}
+
+/// Who sends to whom, and how it is asked.
+#[derive(Clone, Copy)]
+struct Pair<'e> {
+    source: &'e End,
+    destination: &'e End,
+    members: (Member, Member),
+    /// Interface that emits, where it is not the owner of the source.
+    emitter: Option<&'e NetworkInterfaceId>,
+    on_one_host: bool,
+}
+
+impl<'s> Questions<'s> {
+    /// Prepares to ask about all ends.
+    pub(super) fn new(
+        (before, after): (&'s Snapshot, &'s Snapshot),
+        ends: &'s Ends,
+        contents: &[Contents; 2],
+    ) -> Self {
+        let [one, other] = contents;
+        let mentioned = ends
+            .ends
+            .iter()
+            .map(|end| mentioned(before, after, end))
+            .collect();
+        Self {
+            before,
+            after,
+            ends,
+            is_common_changed: one.common != other.common,
+            mentioned,
+            asked: 0,
+            answers: Answers {
+                is_whole: ends.unseen.is_empty(),
+                ..Answers::default()
+            },
+        }
+    }
+
+    /// Asks everything; what nobody but an unusual flow shows is asked only while nothing else changed.
+    pub(super) fn ask(mut self) -> Answers {
+        self.pairs(&[EPHEMERAL_PORTS_DEFAULT]);
+        if self.answers.changes.is_empty() {
+            self.replies();
+        }
+        if self.answers.changes.is_empty() {
+            self.emitters();
+        }
+        self.answers
+    }
+
+    fn is_wanted(&self, source: &End, destination: &End) -> bool {
+        let is_one_family = |one: IpAddr, other: IpAddr| one.is_ipv4() == other.is_ipv4();
+        let families = source.members.first().zip(destination.members.first());
+        let is_changed = self.is_common_changed || !source.is_same() || !destination.is_same();
+        is_changed
+            && !(source.is_outside && destination.is_outside)
+            && families.is_some_and(|(one, other)| is_one_family(one.after, other.after))
+    }
+
+    /// Asks about every pair of ends, on two hosts and on one.
+    fn pairs(&mut self, ranges: &[PortRange]) {
+        let ends = self.ends;
+        for (one, source) in ends.ends.iter().enumerate() {
+            for (other, destination) in ends.ends.iter().enumerate() {
+                if !self.is_wanted(source, destination) {
+                    continue;
+                }
+                if let Some(members) = apart(source, destination) {
+                    let pair = Pair {
+                        source,
+                        destination,
+                        members,
+                        emitter: None,
+                        on_one_host: false,
+                    };
+                    self.pair((one, other), pair, ranges);
+                }
+            }
+        }
+        for neighbours in &ends.neighbours {
+            let (one, other) = neighbours.ends;
+            let Some((source, destination)) = ends.ends.get(one).zip(ends.ends.get(other)) else {
+                continue;
+            };
+            if self.is_wanted(source, destination) || self.has_moved(neighbours.members) {
+                let pair = Pair {
+                    source,
+                    destination,
+                    members: neighbours.members,
+                    emitter: None,
+                    on_one_host: true,
+                };
+                self.pair((one, other), pair, ranges);
+            }
+        }
+    }
+
+    /// Whether two addresses are on one host in one snapshot alone.
+    fn has_moved(&self, (one, other): (Member, Member)) -> bool {
+        (one.hosts.0 == other.hosts.0) != (one.hosts.1 == other.hosts.1)
+    }
+
+    /// Asks once more for other source ports: all, and every range that entries tell apart.
+    fn replies(&mut self) {
+        let mut all = Mentioned::default();
+        for snapshot in [self.before, self.after] {
+            for entry in snapshot.interfaces.iter() {
+                all.add_list(snapshot, entry);
+            }
+        }
+        let mut ranges = all.reply_ports();
+        if ranges.len() > 1 {
+            ranges.push(PortRange::ALL);
+            self.pairs(&ranges);
+        }
+    }
+
+    /// Asks about interfaces that may emit what is not theirs (A.6), and about those that share an address with others.
+    fn emitters(&mut self) {
+        let ends = self.ends;
+        let members = ends.ends.iter().flat_map(|end| &end.members);
+        let sharing: BTreeSet<NetworkInterfaceId> = members
+            .flat_map(|member| self.sharing(member.before))
+            .collect();
+        let interfaces = self.before.network_interfaces().map(|it| &it.id);
+        let interfaces: Vec<&NetworkInterfaceId> = interfaces
+            .filter(|id| self.after.network_interface(id).is_some())
+            .filter(|id| self.may_emit_others(id) || sharing.contains(*id))
+            .collect();
+        for id in interfaces {
+            let may_emit = self.may_emit_others(id);
+            for (one, source) in ends.ends.iter().enumerate() {
+                let member = if may_emit {
+                    source.members.first()
+                } else {
+                    let mut members = source.members.iter();
+                    members.find(|member| self.sharing(member.before).contains(id))
+                };
+                if let Some(member) = member {
+                    self.emitted((one, source), *member, id);
+                }
+            }
+        }
+    }
+
+    /// Asks about what an interface emits from one end to all others.
+    fn emitted(
+        &mut self,
+        (one, source): (usize, &'s End),
+        member: Member,
+        id: &'s NetworkInterfaceId,
+    ) {
+        let ends = self.ends;
+        let is_changed = self.is_common_changed || ends.changed.contains(id) || !source.is_same();
+        for (other, destination) in ends.ends.iter().enumerate() {
+            let Some(second) = destination.members.first() else {
+                continue;
+            };
+            let is_one_family = member.after.is_ipv4() == second.after.is_ipv4();
+            if !is_one_family || (!is_changed && destination.is_same()) {
+                continue;
+            }
+            let pair = Pair {
+                source,
+                destination,
+                members: (member, *second),
+                emitter: Some(id),
+                on_one_host: false,
+            };
+            self.pair((one, other), pair, &[EPHEMERAL_PORTS_DEFAULT]);
+        }
+    }
+
+    /// Whether an interface may emit addresses that are not its own in either snapshot.
+    fn may_emit_others(&self, id: &NetworkInterfaceId) -> bool {
+        [self.before, self.after].into_iter().any(|snapshot| {
+            snapshot
+                .network_interface(id)
+                .is_some_and(|it| it.source_dest_check != SourceDestCheck::On)
+        })
+    }
+
+    /// The interfaces that own an address together.
+    fn sharing(&self, address: IpAddr) -> Vec<NetworkInterfaceId> {
+        let mut found = Vec::new();
+        for snapshot in [self.before, self.after] {
+            let owners = snapshot.addresses.owners(address);
+            if owners.len() > 1 {
+                let id = |key| snapshot.interfaces.at(key).interface.id.clone();
+                found.extend(owners.into_iter().map(id));
+            }
+        }
+        found
+    }
+
+    fn pair(&mut self, (one, other): (usize, usize), pair: Pair<'_>, ranges: &[PortRange]) {
+        let mut all = Mentioned::default();
+        for place in [one, other] {
+            if let Some(mentioned) = self.mentioned.get(place) {
+                all.join(mentioned);
+            }
+        }
+        if let Some(id) = pair.emitter {
+            for snapshot in [self.before, self.after] {
+                if let Some(key) = snapshot.interface_keys.get(id) {
+                    all.add(snapshot, snapshot.interfaces.at(*key));
+                }
+            }
+        }
+        let atoms = all.atoms();
+        let mut as_host = Vec::new();
+        for kind in [SourceKind::Host, SourceKind::Pod] {
+            if kind == SourceKind::Pod && !self.may_be_translated(pair) {
+                continue;
+            }
+            let found = self.kind(pair, kind, &atoms, ranges);
+            // What holds for hosts, too, is said once.
+            if kind == SourceKind::Host || words(&found) != words(&as_host) {
+                self.keep(&found);
+            }
+            as_host = found;
+        }
+    }
+
+    /// Whether it may matter that the source is a pod: its interface, or the one that emits, is of an instance.
+    fn may_be_translated(&self, pair: Pair<'_>) -> bool {
+        let is_of_instance = |snapshot: &Snapshot, address: IpAddr| {
+            let owners = snapshot.addresses.owners(address);
+            owners.into_iter().any(|key| {
+                let host = snapshot.interfaces.at(key).host;
+                matches!(snapshot.hosts.at(host), Host::Instance(_))
+            })
+        };
+        pair.emitter.is_some()
+            || is_of_instance(self.before, pair.members.0.before)
+            || is_of_instance(self.after, pair.members.0.after)
+    }
+
+    fn kind(
+        &mut self,
+        pair: Pair<'_>,
+        kind: SourceKind,
+        atoms: &[Atom],
+        ranges: &[PortRange],
+    ) -> Vec<AnswerChange> {
+        let (source, destination) = pair.members;
+        let mut found: Vec<AnswerChange> = Vec::new();
+        for atom in atoms {
+            let ranges = if atom.ports.is_some() {
+                ranges
+            } else {
+                ranges.get(..1).unwrap_or_default()
+            };
+            for range in ranges {
+                if self.asked >= QUESTIONS_MAX {
+                    self.answers.is_whole = false;
+                    return found;
+                }
+                self.asked += 1;
+                let flow = |source, destination| Flow {
+                    source,
+                    destination,
+                    protocol: atom.packet,
+                    source_kind: kind,
+                    ephemeral_ports: *range,
+                    source_interface: pair.emitter.cloned(),
+                };
+                let before = verdict(self.before, &flow(source.before, destination.before));
+                let after = verdict(self.after, &flow(source.after, destination.after));
+                if !differ(&before, &after) {
+                    continue;
+                }
+                let mut responsible = responsible(&before, &after);
+                if kind == SourceKind::Pod && self.before.cni != self.after.cni {
+                    responsible.push("CNI setting".to_owned());
+                }
+                let packets = Packets::new(*atom);
+                let change = AnswerChange {
+                    concern: concern(pair, packets),
+                    responsible,
+                    source: Party::new(pair.source, source),
+                    destination: Party::new(pair.destination, destination),
+                    source_kind: kind,
+                    on_one_host: pair.on_one_host,
+                    packets,
+                    packet: atom.packet,
+                    ephemeral_ports: *range,
+                    emitter: pair.emitter.cloned(),
+                    before,
+                    after,
+                };
+                add(&mut found, change);
+                break;
+            }
+        }
+        found
+    }
+
+    fn keep(&mut self, found: &[AnswerChange]) {
+        let room = CHANGES_MAX.saturating_sub(self.answers.changes.len());
+        self.answers.is_cut |= found.len() > room;
+        self.answers
+            .changes
+            .extend(found.iter().take(room).cloned());
+    }
+}
+
+/// What a list of changes says, without who is asked as what.
+fn words(changes: &[AnswerChange]) -> Vec<(Packets, VerdictKind, VerdictKind)> {
+    let one = |change: &AnswerChange| (change.packets, change.kinds().0, change.kinds().1);
+    changes.iter().map(one).collect()
+}
+
+/// Adds a change to the ports before it, where it says the same.
+fn add(found: &mut Vec<AnswerChange>, change: AnswerChange) {
+    if let Some(last) = found.last_mut()
+        && last.kinds() == change.kinds()
+        && let Some(packets) = last.packets.joined(change.packets)
+    {
+        last.packets = packets;
+        return;
+    }
+    found.push(change);
+}
+
+/// Two members that share a host in no snapshot.
+fn apart(source: &End, destination: &End) -> Option<(Member, Member)> {
+    let is_shared = |one: Option<u32>, other: Option<u32>| one.is_some() && one == other;
+    source.members.iter().find_map(|one| {
+        let other = destination.members.iter().find(|other| {
+            one.before != other.before
+                && one.after != other.after
+                && !is_shared(one.hosts.0, other.hosts.0)
+                && !is_shared(one.hosts.1, other.hosts.1)
+        });
+        other.map(|other| (*one, *other))
+    })
+}
+
+/// What rules and entries at an end mention in both snapshots, those of the interface as which its pods leave, too.
+fn mentioned(before: &Snapshot, after: &Snapshot, end: &End) -> Mentioned {
+    let mut found = Mentioned::default();
+    let Some(member) = end.members.first() else {
+        return found;
+    };
+    for (snapshot, address) in [(before, member.before), (after, member.after)] {
+        for key in snapshot.addresses.owners(address) {
+            let entry = snapshot.interfaces.at(key);
+            found.add(snapshot, entry);
+            if let Some(primary) = snapshot.primaries.get(&entry.host) {
+                found.add(snapshot, snapshot.interfaces.at(*primary));
+            }
+        }
+    }
+    found
+}
+
+/// What is responsible: the rule that admitted or admits, the gate or the reason that stops, the setting that changed.
+fn responsible(before: &Verdict, after: &Verdict) -> Vec<String> {
+    let (closed, open) = match after {
+        Verdict::Allow { .. } => (before, after),
+        Verdict::Deny(_)
+        | Verdict::Partial { .. }
+        | Verdict::Unknown(_)
+        | Verdict::Bypass(_)
+        | Verdict::Exempt(_) => (after, before),
+    };
+    let word = || {
+        let gate = closed.gate().map(|gate| gate.to_string());
+        gate.or_else(|| closed.reason().map(str::to_owned))
+    };
+    let rule = match (closed.gate(), open) {
+        (Some(Gate::SgEgress), Verdict::Allow { egress, .. }) => Some(egress.to_string()),
+        (Some(Gate::SgIngress), Verdict::Allow { ingress, .. }) => Some(ingress.to_string()),
+        (
+            _,
+            Verdict::Allow { .. }
+            | Verdict::Deny(_)
+            | Verdict::Partial { .. }
+            | Verdict::Unknown(_)
+            | Verdict::Bypass(_)
+            | Verdict::Exempt(_),
+        ) => None,
+    };
+    rule.or_else(word).into_iter().collect()
+}
+
+/// Whether the cluster needs such packets (DESIGN 5, "Expectations").
+fn concern(pair: Pair<'_>, packets: Packets) -> Concern {
+    let to = |port: u16| packets.ports().is_some_and(|ports| ports.contains(port));
+    let is_tcp = matches!(packets, Packets::Tcp(_));
+    let is_needed = (pair.destination.duties.is_control_plane && is_tcp && to(API_SERVER_PORT))
+        || (pair.source.duties.is_control_plane
+            && pair.destination.duties.is_node
+            && is_tcp
+            && to(KUBELET_PORT))
+        || (pair.destination.duties.is_resolver && to(DNS_PORT));
+    if is_needed {
+        Concern::Expectation
+    } else {
+        Concern::Other
+    }
+}
