@@ -154,9 +154,15 @@ impl<'s> Comparison<'s> {
         &self.after
     }
 
-    /// Lays both relations on each other.
+    /// Compares everything: TCP between classes, and by asking what the relations do not hold.
     #[must_use]
     pub fn difference(&self) -> Difference {
+        self.rest(self.flows())
+    }
+
+    /// Lays both relations on each other: TCP between classes, what the cluster needs first.
+    #[must_use]
+    pub fn flows(&self) -> Vec<FlowChange> {
         let moves = self.moves();
         let concerns = Concerns::new(&self.before, &self.after);
         let mut flows = Vec::new();
@@ -169,7 +175,7 @@ impl<'s> Comparison<'s> {
             }
         }
         flows.sort_by_key(|flow| (flow.concern, flow.source, flow.destination, flow.ports));
-        self.rest(flows)
+        flows
     }
 
     /// What is compared by asking, around what the relations say.

@@ -232,8 +232,13 @@ fn rolled_nodes_that_lost_their_group_lost_the_api() {
     let difference = difference("roll");
     assert!(difference.is_change());
     assert!(difference.gone.is_empty() && difference.novel.is_empty());
+    let is_replaced = |party: &Party| match party {
+        Party::Inside { before, after, .. } => before != after,
+        Party::Outside { .. } => false,
+    };
     let lost = difference.answers.iter().find(|change| {
         change.concern == Concern::Expectation
+            && is_replaced(&change.source)
             && change
                 .packets
                 .ports()

@@ -5,9 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
-use reachproof_model::change::{
-    AnswerChange, Comparison, Concern, Coverage, Difference, FlowChange, Party,
-};
+use reachproof_model::change::{AnswerChange, Comparison, Concern, Coverage, Difference, Party};
 use reachproof_model::flow::SourceKind;
 use reachproof_model::matrix::{Matrix, VerdictKind};
 use reachproof_model::snapshot::Snapshot;

@@ -23,7 +23,7 @@ use crate::prediction::{Gate, Verdict};
 use crate::snapshot::{Host, Snapshot, SourceDestCheck};
 
 /// Most flows that are asked: some tens of seconds. Beyond it, the comparison says that it is not whole.
-const QUESTIONS_MAX: usize = 20_000_000;
+const QUESTIONS_MAX: usize = 10_000_000;
 /// Most changes that are kept.
 const CHANGES_MAX: usize = 20_000;
 
@@ -381,12 +381,24 @@ impl<'s> Questions<'s> {
         let interfaces = self.before.network_interfaces().map(|it| &it.id);
         let interfaces: Vec<&NetworkInterfaceId> = interfaces
             .filter(|id| self.after.network_interface(id).is_some())
-            .filter(|id| self.may_emit_others(id) || sharing.contains(*id))
+            .filter(|id| {
+                self.is_common_changed || self.may_emit_others(id) || sharing.contains(*id)
+            })
             .collect();
+        // What nobody owns stands for all that an interface emits as somebody else, and its node translates or not (E.1).
+        let mut strangers: Vec<usize> = Vec::new();
+        for is_v4 in [true, false] {
+            let is_it = |end: &End| {
+                let member = end.members.first();
+                end.is_outside && member.is_some_and(|member| member.before.is_ipv4() == is_v4)
+            };
+            strangers.extend(ends.ends.iter().position(is_it));
+        }
         for id in interfaces {
             let may_emit = self.may_emit_others(id);
             for (one, source) in ends.ends.iter().enumerate() {
-                let member = if may_emit {
+                let is_stranger = self.is_common_changed && strangers.contains(&one);
+                let member = if may_emit || is_stranger {
                     source.members.first()
                 } else {
                     let mut members = source.members.iter();
