@@ -345,6 +345,7 @@ fn doctor_finds_nothing_missing_and_a_snapshot_serves_as_the_cluster_also_redact
     let mut by_snapshot = live.stage.coordinator_command(reachproof())?;
     by_snapshot
         .arg("manifests")
+        .args(["--tokens", "reviewed"])
         .arg("--snapshot")
         .arg(&halves[0]);
     assert!(by_name.contains("kind: DaemonSet"), "{by_name}");
