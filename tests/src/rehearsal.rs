@@ -4,7 +4,7 @@
 //! lab; agents stand wherever one could. Of more than [`HOSTS_MAX`] those are drawn that show the most classes. Security
 //! groups, network ACLs and routes are never cut.
 //!
-//! * [`choice`]: who is drawn; [`inhabitants`]: who could be; [`copy`]: the answers that the lab and the coordinator read
+//! * `choice`: who is drawn; `inhabitants`: who could be; `copy`: the answers that the lab and the coordinator read
 //!
 //! **Invariant.** The copy that the coordinator reads is the one from which the lab is drawn: what was left out is in
 //! neither.
