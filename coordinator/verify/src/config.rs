@@ -12,7 +12,7 @@ use crate::random::Random;
 use crate::source::WorldSource;
 use crate::token::Clock;
 
-/// Default of [`RunConfig::resume_wait`]: a dead stream is noticed within 25 s, and the first dial after it comes within
+/// Default of [`Order::resume_wait`]: a dead stream is noticed within 25 s, and the first dial after it comes within
 /// the window of `Welcome`.
 pub const RESUME_WAIT: Duration = Duration::from_secs(45);
 
