@@ -354,5 +354,7 @@ fn what_the_reader_of_kubernetes_writes_is_what_the_model_takes() {
         let version = resource.api_version();
         let known = Answer::of_kind(resource.kind, Some(&version));
         assert_eq!(known.map(|answer| answer.stem), Some(resource.stem));
+        let is_refusable = known.is_some_and(Answer::may_be_a_refusal);
+        assert_eq!(is_refusable, resource.is_further_policy(), "{row:?}");
     }
 }

@@ -93,7 +93,7 @@ const FURTHER_POLICIES: [&str; 4] = [
 pub(crate) const AWS_NODE: &str = "aws-node";
 
 /// Everything that is read, in this order.
-pub const RESOURCES: [Resource; 21] = [
+pub const RESOURCES: [Resource; 22] = [
     Resource {
         stem: "nodes",
         group: "",
@@ -290,6 +290,19 @@ pub const RESOURCES: [Resource; 21] = [
         kind: "CiliumClusterwideNetworkPolicy",
         extent: Extent::All,
         kept: &[&["metadata", "name"], &["spec", "endpointSelector"]],
+    },
+    Resource {
+        stem: "caliconetworkpolicies",
+        group: "crd.projectcalico.org",
+        version: "v1",
+        plural: "networkpolicies",
+        kind: "NetworkPolicy",
+        extent: Extent::All,
+        kept: &[
+            &["metadata", "name"],
+            &["metadata", "namespace"],
+            &["spec", "selector"],
+        ],
     },
     Resource {
         stem: "globalnetworkpolicies",

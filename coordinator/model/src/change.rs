@@ -21,10 +21,11 @@ use crate::net::PortRange;
 use crate::prediction::Gate;
 use crate::snapshot::Snapshot;
 
-pub use answers::{AnswerChange, Packets, Party};
+pub use answer::{AnswerChange, Packets, Party};
 pub use edit::{ChangedPair, NotCovered};
 pub use line::{LineChange, LineKind};
 
+mod answer;
 mod answers;
 mod atom;
 mod content;

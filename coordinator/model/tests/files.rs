@@ -116,6 +116,25 @@ fn a_refusal_to_list_policies_of_an_engine_is_an_answer_and_that_of_network_poli
 }
 
 #[test]
+fn a_policy_of_calico_selects_the_pods_of_its_namespace() {
+    let policy = json!({"apiVersion": "crd.projectcalico.org/v1", "kind": "NetworkPolicy",
+        "metadata": {"namespace": "default", "name": "deny"}, "spec": {"selector": "all()"}});
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": [policy]});
+    let pieces = sort("networkpolicies.json", list.clone()).unwrap();
+    assert_eq!(pieces.len(), 1);
+    assert_eq!(pieces[0].key, "caliconetworkpolicies");
+
+    let world = World::base()
+        .file("pods", json!({"items": [a_pod()]}))
+        .file("caliconetworkpolicies", list);
+    let address = "10.0.2.21".parse().unwrap();
+    let decoded = world.decoded();
+    let selecting = decoded.snapshot.network_policies_selecting(address);
+    assert_eq!(selecting.len(), 1);
+    assert_eq!(selecting[0].kind, "Calico NetworkPolicy");
+}
+
+#[test]
 fn items_null_is_an_empty_list() {
     let world = World::base().file(
         "pods",

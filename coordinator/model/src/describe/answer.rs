@@ -75,6 +75,9 @@ pub enum Need {
     Optional(Consequence),
     /// Its absence is no gap; the text says what follows all the same.
     Silent(&'static str),
+    /// The same, and not every cluster serves it: that the API server refuses to list it says that there may be some
+    /// (K.1 "Policies of other kinds").
+    UnlessRefused(&'static str),
 }
 
 /// How often a command is to be called.
@@ -136,7 +139,7 @@ const fn all_of(kind: &'static str, group: &'static str) -> Form {
 }
 
 /// Every answer, in the order in which they are asked for (DESIGN section 5).
-pub const ANSWERS: [Answer; 43] = [
+pub const ANSWERS: [Answer; 44] = [
     Answer {
         stem: "describe-cluster",
         form: Form::Single {
@@ -375,63 +378,70 @@ pub const ANSWERS: [Answer; 43] = [
         "applicationnetworkpolicies",
         "kubectl get applicationnetworkpolicies",
         all_of("ApplicationNetworkPolicy", "networking.k8s.aws"),
-        Need::Silent(NO_POLICIES),
+        Need::UnlessRefused(NO_POLICIES),
         ALL,
     ),
     once(
         "clusternetworkpolicies",
         "kubectl get clusternetworkpolicies",
         all_of("ClusterNetworkPolicy", "networking.k8s.aws"),
-        Need::Silent(NO_POLICIES),
+        Need::UnlessRefused(NO_POLICIES),
         "",
     ),
     once(
         "policyendpoints",
         "kubectl get policyendpoints",
         all_of("PolicyEndpoint", "networking.k8s.aws"),
-        Need::Silent(NO_POLICIES),
+        Need::UnlessRefused(NO_POLICIES),
         ALL,
     ),
     once(
         "clusterpolicyendpoints",
         "kubectl get clusterpolicyendpoints",
         all_of("ClusterPolicyEndpoint", "networking.k8s.aws"),
-        Need::Silent(NO_POLICIES),
+        Need::UnlessRefused(NO_POLICIES),
         "",
     ),
     once(
         "adminnetworkpolicies",
         "kubectl get adminnetworkpolicies",
         all_of("AdminNetworkPolicy", "policy.networking.k8s.io"),
-        Need::Silent(NO_POLICIES),
+        Need::UnlessRefused(NO_POLICIES),
         "",
     ),
     once(
         "baselineadminnetworkpolicies",
         "kubectl get baselineadminnetworkpolicies",
         all_of("BaselineAdminNetworkPolicy", "policy.networking.k8s.io"),
-        Need::Silent(NO_POLICIES),
+        Need::UnlessRefused(NO_POLICIES),
         "",
     ),
     once(
         "ciliumnetworkpolicies",
         "kubectl get ciliumnetworkpolicies",
         all_of("CiliumNetworkPolicy", "cilium.io"),
-        Need::Silent(NO_POLICIES),
+        Need::UnlessRefused(NO_POLICIES),
         ALL,
     ),
     once(
         "ciliumclusterwidenetworkpolicies",
         "kubectl get ciliumclusterwidenetworkpolicies",
         all_of("CiliumClusterwideNetworkPolicy", "cilium.io"),
-        Need::Silent(NO_POLICIES),
+        Need::UnlessRefused(NO_POLICIES),
         "",
+    ),
+    once(
+        "caliconetworkpolicies",
+        "kubectl get networkpolicies.crd.projectcalico.org",
+        all_of("NetworkPolicy", "crd.projectcalico.org"),
+        Need::UnlessRefused(NO_POLICIES),
+        ALL,
     ),
     once(
         "globalnetworkpolicies",
         "kubectl get globalnetworkpolicies",
         all_of("GlobalNetworkPolicy", "crd.projectcalico.org"),
-        Need::Silent(NO_POLICIES),
+        Need::UnlessRefused(NO_POLICIES),
         "",
     ),
     once(
@@ -496,7 +506,7 @@ impl Answer {
     /// packets of pods (K.1 "Policies of other kinds").
     #[must_use]
     pub fn may_be_a_refusal(&self) -> bool {
-        self.need == Need::Silent(NO_POLICIES)
+        matches!(self.need, Need::UnlessRefused(_))
     }
 
     /// Returns the answer that holds Kubernetes objects of that kind. Without `apiVersion` the kind alone decides.
@@ -528,7 +538,7 @@ impl Answer {
         match self.need {
             Need::Required => "there is no snapshot without it",
             Need::Optional(consequence) => consequence.as_str(),
-            Need::Silent(text) => text,
+            Need::Silent(text) | Need::UnlessRefused(text) => text,
         }
     }
 }

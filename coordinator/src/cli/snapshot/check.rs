@@ -95,11 +95,11 @@ fn row(answer: &Answer, pieces: &[&Piece], refused: &[(String, String)]) -> (&'s
     if pieces.is_empty() {
         let state = match answer.need {
             Need::Required => "MISSING",
-            Need::Optional(_) | Need::Silent(_) => "missing",
+            Need::Optional(_) | Need::Silent(_) | Need::UnlessRefused(_) => "missing",
         };
         let remedy = match answer.need {
             Need::Required => format!("; write it with `{}`", answer.shown_command()),
-            Need::Optional(_) | Need::Silent(_) => String::new(),
+            Need::Optional(_) | Need::Silent(_) | Need::UnlessRefused(_) => String::new(),
         };
         return (state, format!("{}{remedy}", answer.absence()));
     }

@@ -184,7 +184,7 @@ fn command(answer: &Answer) -> String {
 fn need(answer: &Answer) -> &'static str {
     match answer.need {
         Need::Required => "required",
-        Need::Optional(_) | Need::Silent(_) => "optional",
+        Need::Optional(_) | Need::Silent(_) | Need::UnlessRefused(_) => "optional",
     }
 }
 

@@ -302,18 +302,25 @@ fn api_addresses(object: &Node<'_>) -> Result<Option<Vec<IpAddr>>, Fault> {
     if !is_service || metadata.text("namespace")? != Some("default") {
         return Ok(None);
     }
+    let ready = ready_addresses(object)?;
+    ready
+        .iter()
+        .map(address)
+        .collect::<Result<_, _>>()
+        .map(Some)
+}
+
+/// The addresses of an EndpointSlice whose endpoints are ready, or do not say whether they are.
+pub(super) fn ready_addresses<'a>(object: &Node<'a>) -> Result<Vec<Node<'a>>, Fault> {
     let mut addresses = Vec::new();
     for endpoint in object.list("endpoints")? {
         let ready = match endpoint.field("conditions") {
             Some(conditions) => conditions.flag("ready")?,
             None => None,
         };
-        if ready == Some(false) {
-            continue;
-        }
-        for item in endpoint.list("addresses")? {
-            addresses.push(address(&item)?);
+        if ready != Some(false) {
+            addresses.extend(endpoint.list("addresses")?);
         }
     }
-    Ok(Some(addresses))
+    Ok(addresses)
 }

@@ -27,8 +27,8 @@ enum Form {
 /// Kinds of policies: stem of the file, kind, and where it says whom it selects.
 ///
 /// Of the VPC CNI (`networking.k8s.aws`), of `policy.networking.k8s.io`, of Cilium and of Calico; the last are those of any
-/// other kind, among them Calico's own NetworkPolicy.
-const KINDS: [(&str, &str, Form); 11] = [
+/// other kind.
+const KINDS: [(&str, &str, Form); 12] = [
     ("networkpolicies", "NetworkPolicy", Form::PodSelector),
     (
         "applicationnetworkpolicies",
@@ -61,6 +61,11 @@ const KINDS: [(&str, &str, Form); 11] = [
         "ciliumclusterwidenetworkpolicies",
         "CiliumClusterwideNetworkPolicy",
         Form::ForeignCluster,
+    ),
+    (
+        "caliconetworkpolicies",
+        "Calico NetworkPolicy",
+        Form::Foreign,
     ),
     (
         "globalnetworkpolicies",

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::Decoder;
-use super::kubernetes::{metadata, namespaced_name, text_map};
+use super::kubernetes::{metadata, namespaced_name, ready_addresses, text_map};
 use crate::describe::{Fault, Node};
 use crate::snapshot::{Consequence, Service};
 
@@ -76,18 +76,9 @@ fn slice(object: &Node<'_>) -> Result<(Name, Vec<SocketAddr>), Fault> {
         ports.extend(number);
     }
     let mut found = Vec::new();
-    for endpoint in object.list("endpoints")? {
-        let ready = match endpoint.field("conditions") {
-            Some(conditions) => conditions.flag("ready")?,
-            None => None,
-        };
-        if ready == Some(false) {
-            continue;
-        }
-        for item in endpoint.list("addresses")? {
-            if let Ok(address) = item.as_text()?.parse::<IpAddr>() {
-                found.extend(ports.iter().map(|port| SocketAddr::new(address, *port)));
-            }
+    for item in ready_addresses(object)? {
+        if let Ok(address) = item.as_text()?.parse::<IpAddr>() {
+            found.extend(ports.iter().map(|port| SocketAddr::new(address, *port)));
         }
     }
     Ok(((namespace, service), found))
