@@ -37,8 +37,29 @@ fn reachproof(arguments: &[&str]) -> Output {
 
 /// What `matrix` says about the world of F03 with some more arguments.
 fn matrix(arguments: &[&str]) -> String {
+    matrix_of(&world("F03"), arguments)
+}
+
+/// A world of `tests/field`.
+fn field(name: &str) -> Value {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/field");
+    serde_json::from_str(&fs::read_to_string(file.join(name)).unwrap()).unwrap()
+}
+
+/// The lines of `matrix -o json`, and the gaps behind them.
+fn entries(text: &str) -> (Vec<Value>, Option<Value>) {
+    let mut lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let gaps = lines.pop_if(|last| last.get("gaps").is_some());
+    (lines, gaps.map(|mut line| line["gaps"].take()))
+}
+
+/// What `matrix` says about a world.
+fn matrix_of(world: &Value, arguments: &[&str]) -> String {
     let directory = TempDir::new().unwrap();
-    let snapshot = written(&directory, "snapshot.json", &world("F03"));
+    let snapshot = written(&directory, "snapshot.json", world);
     let mut all = vec!["matrix", "--snapshot", snapshot.to_str().unwrap()];
     all.extend(arguments);
     let output = reachproof(&all);
@@ -85,10 +106,7 @@ fn one_entry_in_json_holds_the_tuple_that_decides() {
         "-o",
         "json",
     ]);
-    let entries: Vec<Value> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let (entries, _) = entries(&text);
     assert_eq!(entries.len(), 1);
     assert_eq!(entries[0]["verdict"], "allow");
     assert_eq!(entries[0]["ports"], json!([0, 65535]));
@@ -98,6 +116,109 @@ fn one_entry_in_json_holds_the_tuple_that_decides() {
             .as_str()
             .unwrap()
             .ends_with("local")
+    );
+}
+
+#[test]
+fn two_addresses_of_one_host_are_bypass_in_every_format() {
+    let asked = [
+        "--source",
+        "10.0.1.20",
+        "--destination",
+        "10.0.1.30",
+        "-o",
+        "json",
+    ];
+    let (entries, _) = entries(&matrix(&asked));
+    assert_eq!(entries.len(), 1);
+    let said = |key: &str| &entries[0][key];
+    assert_eq!(
+        (said("verdict"), said("reason"), said("on_one_host")),
+        (&json!("bypass"), &json!("same-host"), &json!(true))
+    );
+    assert_eq!(said("source")["example"], "10.0.1.20");
+    assert_eq!(said("destination")["example"], "10.0.1.30");
+    let table = matrix(&asked[..4]);
+    assert!(
+        table.contains(", on the same host  0-65535    bypass   same-host"),
+        "{table}"
+    );
+    let csv = matrix(&[&asked[..5], &["csv"]].concat());
+    let line = csv.lines().nth(1).unwrap();
+    assert!(line.contains("\"bypass\",\"\",\"same-host\""), "{line}");
+    assert!(line.ends_with("\"host\",\"true\""), "{line}");
+}
+
+#[test]
+fn a_strict_branch_pod_meets_its_groups_on_its_own_host_too() {
+    let asked = [
+        "--source",
+        "10.0.1.20",
+        "--destination",
+        "10.0.1.90",
+        "-o",
+        "json",
+    ];
+    let in_mode = |mode: &str| {
+        let mut world = world("F03");
+        world["aws-node"]["spec"]["template"]["spec"]["containers"][0]["env"] =
+            json!([{"name": "POD_SECURITY_GROUP_ENFORCING_MODE", "value": mode}]);
+        let (mut entries, _) = entries(&matrix_of(&world, &asked));
+        assert_eq!(entries.len(), 1);
+        entries.remove(0)
+    };
+    let strict = in_mode("strict");
+    assert_eq!(strict["on_one_host"], true);
+    assert_eq!(strict["gate"], "sg-ingress");
+    let standard = in_mode("standard");
+    assert_eq!(standard["verdict"], "unknown");
+    assert_eq!(standard["reason"], "same-host-branch");
+}
+
+#[test]
+fn gaps_follow_the_lines_in_json_unless_nobody_wants_them() {
+    let (lines, gaps) = entries(&matrix(&["--port", "443", "-o", "json"]));
+    assert!(lines.len() > 10);
+    let gaps = gaps.unwrap();
+    let texts: Vec<&str> = gaps
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|it| it["file"].as_str())
+        .collect();
+    assert!(texts.contains(&"networkpolicies"), "{gaps}");
+    let (fewer, gaps) = entries(&matrix(&["--port", "443", "-o", "json", "--gaps", "none"]));
+    assert_eq!((fewer, gaps), (lines, None));
+}
+
+#[test]
+fn the_kind_of_the_source_decides_whether_its_node_translates() {
+    let world = field("matrix-pod-snat.snapshot.json");
+    let verdict = |kind: &[&str]| {
+        let asked = [
+            "--source",
+            "10.0.1.31",
+            "--destination",
+            "10.1.0.5",
+            "--port",
+            "8080",
+        ];
+        let text = matrix_of(&world, &[&asked[..], &["-o", "json"], kind].concat());
+        let (entries, _) = entries(&text);
+        assert_eq!(entries.len(), 1);
+        (
+            entries[0]["source_kind"].clone(),
+            entries[0]["verdict"].clone(),
+        )
+    };
+    assert_eq!(verdict(&[]), (json!("pod"), json!("deny")));
+    assert_eq!(
+        verdict(&["--source-kind", "pod"]),
+        (json!("pod"), json!("deny"))
+    );
+    assert_eq!(
+        verdict(&["--source-kind", "host"]),
+        (json!("host"), json!("allow"))
     );
 }
 

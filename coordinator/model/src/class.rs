@@ -14,12 +14,12 @@ use ipnet::IpNet;
 
 use crate::flow::SourceKind;
 use crate::id::{NetworkInterfaceId, SecurityGroupId, SubnetId, VpcId};
-use crate::snapshot::{GroupEntry, InterfaceEntry, Key, Snapshot, Vpc};
+use crate::snapshot::{GroupEntry, InterfaceEntry, IpFamily, Key, Snapshot, Vpc};
 
 pub(crate) use address::Spots;
 pub(crate) use zone::{ZoneId, Zones, mentioned};
 
-pub(crate) use build::network_addresses;
+pub(crate) use build::{network_addresses, owned};
 pub(crate) use name::NODE_GROUP;
 
 mod address;
@@ -145,11 +145,14 @@ impl Facts {
     pub(crate) const NO_EXIT: u32 = u32::MAX;
 }
 
-/// How pods leave their VPC: as the primary interface of their node (E.1).
+/// How pods leave: as the primary interface of their node, out of the VPC in the cluster's own family, to everywhere in the
+/// other one (E.1, K.1 "Pods of the other family").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Exit {
     /// VPC whose networks are no outside.
     pub(crate) vpc: Key<Vpc>,
+    /// Family of the addresses.
+    pub(crate) family: IpFamily,
     /// Who sends instead; absent where nobody can tell.
     pub(crate) primary: Result<Facts, Untranslated>,
 }
@@ -202,7 +205,7 @@ impl Classes {
     /// Sorts every owned address of a snapshot into its class.
     #[must_use]
     pub fn new(snapshot: &Snapshot) -> Self {
-        Self::with_zones(snapshot, Zones::new([snapshot]))
+        Self::with_zones(snapshot, Zones::new([snapshot]), None)
     }
 
     /// Visits the classes, in the order of their numbers.

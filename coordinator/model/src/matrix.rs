@@ -15,24 +15,27 @@
 //! | `explain` | what decides at every gate of a flow |
 //! | `edit` | rows of one edited group, laid over the others |
 //! | `count` | one pass over every pair and interval |
+//! | `listing` | the relation with who shows each line: endpoints on two hosts, or on one |
 //! | `relation` | what people read: port ranges with verdict and deciding tuple |
 //!
 //! **Invariant.** [`Matrix::verdict`] agrees with [`crate::predict::verdict`] on every flow: it is built out of the same
 //! gates, and flows that it does not cover are handed on.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
-use crate::class::{Classes, Facts, Untranslated, Zones, index, number};
-use crate::flow::{EPHEMERAL_PORTS_AFTER_SNAT, EPHEMERAL_PORTS_DEFAULT};
+use crate::class::{Classes, Exit, Facts, Untranslated, Zones, index, number};
+use crate::flow::{EPHEMERAL_PORTS_AFTER_SNAT, EPHEMERAL_PORTS_DEFAULT, SourceKind};
 use crate::net::PortRange;
 pub use crate::predict::RouteTaken;
 use crate::predict::Way;
 use crate::prediction::UnknownReason;
-use crate::snapshot::{Direction, Match, Snapshot, SnatPorts};
+use crate::snapshot::{Direction, IpFamily, Match, Snapshot, SnatPorts};
 
 pub use answer::VerdictKind;
 pub use count::Counts;
 pub use explain::{Answer, Element, Explanation, GateAnswer, Site};
+pub use listing::{Ends, ListedEntry};
 pub use relation::{Filter, RelationEntry, Tuple};
 
 pub(crate) use decisive::{Layer, Live, Seen};
@@ -45,6 +48,7 @@ mod count;
 mod decisive;
 mod edit;
 mod explain;
+mod listing;
 mod ports;
 mod relation;
 mod row;
@@ -71,12 +75,23 @@ impl<'s> Matrix<'s> {
     /// Builds the relation of a snapshot.
     #[must_use]
     pub fn new(snapshot: &'s Snapshot) -> Self {
-        Self::with(snapshot, Zones::new([snapshot]), Ports::new([snapshot]))
+        Self::with_source_kind(snapshot, None)
+    }
+
+    /// Builds the relation of a snapshot in which all endpoints send as hosts, or all as pods; without a kind, as those that
+    /// the snapshot says they are (K.1 "Source kind").
+    #[must_use]
+    pub fn with_source_kind(snapshot: &'s Snapshot, kind: Option<SourceKind>) -> Self {
+        let (zones, ports) = (Zones::new([snapshot]), Ports::new([snapshot]));
+        Self::of_classes(snapshot, Classes::with_zones(snapshot, zones, kind), ports)
     }
 
     /// Builds the relation with the networks and ports of several snapshots, so that relations can be compared.
     pub(crate) fn with(snapshot: &'s Snapshot, zones: Zones, ports: Ports) -> Self {
-        let classes = Classes::with_zones(snapshot, zones);
+        Self::of_classes(snapshot, Classes::with_zones(snapshot, zones, None), ports)
+    }
+
+    fn of_classes(snapshot: &'s Snapshot, classes: Classes, ports: Ports) -> Self {
         let (mut ways, way_of) = ways(snapshot, &classes);
         let exit_ways = exit_ways(snapshot, &classes, &mut ways);
         let acls = acl::AclRows::new(snapshot, &classes, &ports);
@@ -215,13 +230,8 @@ fn exit_ways(snapshot: &Snapshot, classes: &Classes, ways: &mut Vec<Way>) -> Vec
     };
     let mut found = Vec::with_capacity(classes.exits.len() * classes.places.len());
     for exit in &classes.exits {
-        let vpc = snapshot.vpcs.at(exit.vpc);
         for to in &classes.places {
-            let is_excluded = |network: &ipnet::IpNet| network.contains(&to.example);
-            if to.example.is_ipv6()
-                || vpc.contains(to.example)
-                || snapshot.cni.snat_excluded.iter().any(is_excluded)
-            {
+            if !leaves(snapshot, exit, to.example) {
                 found.push(None);
                 continue;
             }
@@ -241,6 +251,17 @@ fn exit_ways(snapshot: &Snapshot, classes: &Classes, ways: &mut Vec<Way>) -> Vec
         }
     }
     found
+}
+
+/// Whether the node of pods translates what they send to an address (E.1, K.1 "Pods of the other family").
+fn leaves(snapshot: &Snapshot, exit: &Exit, destination: IpAddr) -> bool {
+    let is_excluded = |network: &ipnet::IpNet| network.contains(&destination);
+    let is_inside = || {
+        snapshot.vpcs.at(exit.vpc).contains(destination)
+            || snapshot.cni.snat_excluded.iter().any(is_excluded)
+    };
+    IpFamily::of(destination) == exit.family
+        && (exit.family != snapshot.ip_family() || !is_inside())
 }
 
 /// The ways between all pairs of places, each once.

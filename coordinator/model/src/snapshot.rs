@@ -251,6 +251,12 @@ impl Snapshot {
         self.cluster.as_ref()
     }
 
+    /// Returns the family of the addresses of pods; IPv4 without a cluster.
+    pub(crate) fn ip_family(&self) -> IpFamily {
+        let cluster = self.cluster.as_ref();
+        cluster.map_or(IpFamily::V4, |cluster| cluster.ip_family)
+    }
+
     /// Returns the settings of the VPC CNI, defaults where the snapshot does not say.
     #[must_use]
     pub fn cni(&self) -> &CniSettings {

@@ -11,11 +11,13 @@ mod second;
 use reachproof_model::class::Class;
 use reachproof_model::describe::Described;
 use reachproof_model::flow::{Flow, SourceKind};
-use reachproof_model::matrix::{Answer, Element, Explanation, Filter, Matrix, Site, VerdictKind};
+use reachproof_model::matrix::{
+    Answer, Element, Ends, Explanation, Filter, Matrix, Site, VerdictKind,
+};
 use reachproof_model::net::PortRange;
 use reachproof_model::predict::{predict, verdict};
 use reachproof_model::prediction::{Gate, Place, Prediction, StepOutcome};
-use reachproof_model::snapshot::Snapshot;
+use reachproof_model::snapshot::{Owner, Snapshot};
 use second::random::{Dice, Size, World};
 use serde_json::{Value, json};
 
@@ -217,6 +219,49 @@ fn classes_of_pods_answer_as_pods() {
         changed > 50,
         "the node's translation changed only {changed} verdicts"
     );
+}
+
+/// Asks prediction about the two endpoints that show each line, as the line's kind of source; returns how many lines are
+/// about one host.
+fn compare_listing(seed: u64, kind: Option<SourceKind>) -> usize {
+    let world = second::random::world(seed, Size::SMALL);
+    let snapshot = second::decode(&world.snapshot);
+    let matrix = Matrix::with_source_kind(&snapshot, kind);
+    let mut on_one_host = 0;
+    for listed in matrix.listing(&Filter::default(), Ends::default()) {
+        let entry = &listed.entry;
+        let host = |address| match snapshot.owner(address) {
+            Owner::One(interface) => Some(snapshot.host(interface)),
+            Owner::Nobody | Owner::Several(_) => None,
+        };
+        assert_eq!(
+            listed.on_one_host,
+            host(listed.source) == host(listed.destination),
+            "seed {seed}"
+        );
+        for port in [entry.ports.first(), entry.ports.last()] {
+            let mut flow = Flow::tcp(listed.source, listed.destination, port);
+            flow.source_kind = kind.unwrap_or_else(|| snapshot.source_kind(flow.source));
+            let predicted = verdict(&snapshot, &flow);
+            let said = (entry.verdict, entry.tuple.gate, entry.tuple.reason);
+            let wanted = VerdictKind::from(&predicted);
+            let wanted = (wanted, predicted.gate(), predicted.reason());
+            assert_eq!(said, wanted, "seed {seed}, {kind:?}: {flow}");
+        }
+        on_one_host += usize::from(listed.on_one_host);
+    }
+    on_one_host
+}
+
+#[test]
+fn every_line_of_the_listing_is_true_of_the_endpoints_that_show_it() {
+    for kind in [None, Some(SourceKind::Host), Some(SourceKind::Pod)] {
+        let on_one_host: usize = (0..200).map(|seed| compare_listing(seed, kind)).sum();
+        assert!(
+            on_one_host > 100,
+            "{kind:?}: only {on_one_host} lines about one host"
+        );
+    }
 }
 
 #[test]

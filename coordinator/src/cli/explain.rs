@@ -44,11 +44,20 @@ pub(crate) struct Arguments {
 
 /// Network namespace of the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Kind {
+pub(super) enum Kind {
     /// A host's.
     Host,
     /// A pod's: the VPC CNI translates its address outside the VPC.
     Pod,
+}
+
+impl From<Kind> for SourceKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Host => Self::Host,
+            Kind::Pod => Self::Pod,
+        }
+    }
 }
 
 /// Explains one flow.
@@ -58,11 +67,8 @@ enum Kind {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     let mut flow = Flow::from_json(&Value::Object(fields(arguments)))?;
     let Decoded { snapshot, gaps } = decoded(&arguments.source)?;
-    flow.source_kind = match arguments.source_kind {
-        Some(Kind::Host) => SourceKind::Host,
-        Some(Kind::Pod) => SourceKind::Pod,
-        None => snapshot.source_kind(flow.source),
-    };
+    let listed = || snapshot.source_kind(flow.source);
+    flow.source_kind = arguments.source_kind.map_or_else(listed, SourceKind::from);
     let prediction = predict(&snapshot, &flow);
     let gaps = arguments
         .gaps

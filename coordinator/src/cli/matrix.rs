@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use clap::{Args, ValueEnum};
 use reachproof_model::class::{Class, ClassId};
-use reachproof_model::matrix::{Filter, Matrix, RelationEntry, Tuple};
+use reachproof_model::flow::SourceKind;
+use reachproof_model::matrix::{Ends, Filter, ListedEntry, Matrix, Tuple};
 use reachproof_model::net::{PortRange, Printable};
 use reachproof_model::prediction::Gate;
 use reachproof_model::snapshot::{Decoded, Direction, Snapshot};
@@ -14,6 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::source::SourceArguments;
 
 use super::exit_code::ExitCode;
+use super::explain::Kind;
 use super::gaps::{self, GapArguments};
 use super::{CliError, decoded, table, write_json};
 
@@ -34,6 +36,9 @@ pub(crate) struct Arguments {
     /// Only these TCP ports: one, or a range like 8000-9000
     #[arg(long, value_name = "PORTS", value_parser = ports)]
     port: Option<PortRange>,
+    /// Network namespace in which the sources are [default: a pod's where the snapshot lists the address as a pod's]
+    #[arg(long, value_enum)]
+    source_kind: Option<Kind>,
     /// How to write the answer
     #[arg(short, long, value_enum, default_value_t = MatrixFormat::Table)]
     output: MatrixFormat,
@@ -63,31 +68,44 @@ fn ports(text: &str) -> Result<PortRange, String> {
     PortRange::new(port(first)?, port(last)?).map_err(|error| error.to_string())
 }
 
-/// Writes the relation.
+/// Writes the relation; in JSON the gaps follow it in a line of their own, where there are any.
 ///
 /// # Errors
 /// [`CliError`] for a snapshot that cannot be used and for an answer that cannot be written.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     let Decoded { snapshot, gaps } = decoded(&arguments.world)?;
-    gaps::tell(&arguments.gaps.of_relation(&gaps));
-    let matrix = Matrix::new(&snapshot);
+    let gaps = arguments.gaps.of_relation(&gaps);
+    gaps::tell(&gaps);
+    let kind = arguments.source_kind.map(SourceKind::from);
+    let matrix = Matrix::with_source_kind(&snapshot, kind);
     let filter = Filter {
         sources: chosen(&matrix, arguments.source.as_deref()),
         destinations: chosen(&matrix, arguments.destination.as_deref()),
         ports: arguments.port,
     };
+    let named = |who: &Option<String>| who.as_ref()?.parse::<IpAddr>().ok();
+    let ends = Ends {
+        source: named(&arguments.source),
+        destination: named(&arguments.destination),
+    };
+    let listing = matrix.listing(&filter, ends);
+    let kind_of =
+        |listed: &ListedEntry| kind.unwrap_or_else(|| snapshot.source_kind(listed.source));
     let mut out = io::BufWriter::new(io::stdout().lock());
     match arguments.output {
-        MatrixFormat::Table => out.write_all(people(&matrix, &filter).as_bytes())?,
+        MatrixFormat::Table => out.write_all(people(&matrix, listing).as_bytes())?,
         MatrixFormat::Json => {
-            for entry in matrix.relation(&filter) {
-                write_json(&mut out, &object(&matrix, &entry))?;
+            for listed in listing {
+                write_json(&mut out, &object(&matrix, &listed, kind_of(&listed)))?;
+            }
+            if !gaps.is_empty() {
+                write_json(&mut out, &json!({ "gaps": gaps }))?;
             }
         }
         MatrixFormat::Csv => {
             writeln!(out, "{}", CSV_HEADER.join(","))?;
-            for entry in matrix.relation(&filter) {
-                writeln!(out, "{}", record(&matrix, &entry))?;
+            for listed in listing {
+                writeln!(out, "{}", record(&matrix, &listed, kind_of(&listed)))?;
             }
         }
     }
@@ -124,22 +142,28 @@ pub(super) fn name(matrix: &Matrix<'_>, id: ClassId) -> String {
     format!("{}{}", Printable(&name), network.unwrap_or_default())
 }
 
-fn people(matrix: &Matrix<'_>, filter: &Filter) -> String {
-    let mut entries = matrix.relation(filter);
-    let rows: Vec<[String; 5]> = entries
+fn people(matrix: &Matrix<'_>, mut listing: impl Iterator<Item = ListedEntry>) -> String {
+    let rows: Vec<[String; 5]> = listing
         .by_ref()
         .take(ROWS_MAX)
-        .map(|entry| {
+        .map(|listed| {
+            let entry = &listed.entry;
+            let is_itself = listed.source == listed.destination;
+            let nearness = match (listed.on_one_host, is_itself) {
+                (_, true) => ", itself",
+                (true, false) => ", on the same host",
+                (false, false) => "",
+            };
             [
                 name(matrix, entry.source),
-                name(matrix, entry.destination),
+                format!("{}{nearness}", name(matrix, entry.destination)),
                 entry.ports.to_string(),
                 entry.verdict.as_str().to_owned(),
                 because(matrix.snapshot(), &entry.tuple),
             ]
         })
         .collect();
-    let left_out = entries.count();
+    let left_out = listing.count();
     let mut text = table::aligned(
         ["source", "destination", "tcp ports", "verdict", "because"],
         rows.into_iter(),
@@ -150,7 +174,6 @@ fn people(matrix: &Matrix<'_>, filter: &Filter) -> String {
             "and {left_out} more lines: narrow with --source, --destination, --port, or take -o csv\n"
         ));
     }
-    text.push_str("two endpoints on one host are not filtered at all, whatever the table says\n");
     text
 }
 
@@ -194,10 +217,22 @@ fn because(snapshot: &Snapshot, tuple: &Tuple) -> String {
 }
 
 /// An entry as JSON.
-fn object(matrix: &Matrix<'_>, entry: &RelationEntry) -> Value {
+fn object(matrix: &Matrix<'_>, listed: &ListedEntry, kind: SourceKind) -> Value {
+    let entry = &listed.entry;
     let mut object = Map::new();
-    object.insert("source".to_owned(), end(matrix, entry.source));
-    object.insert("destination".to_owned(), end(matrix, entry.destination));
+    let shown = |class, example: IpAddr| {
+        let mut end = end(matrix, class);
+        if let Some(fields) = end.as_object_mut() {
+            fields.insert("example".to_owned(), json!(example));
+        }
+        end
+    };
+    let source = shown(entry.source, listed.source);
+    object.insert("source".to_owned(), source);
+    let destination = shown(entry.destination, listed.destination);
+    object.insert("destination".to_owned(), destination);
+    object.insert("source_kind".to_owned(), json!(kind));
+    object.insert("on_one_host".to_owned(), json!(listed.on_one_host));
     object.insert("protocol".to_owned(), json!("tcp"));
     object.insert("ports".to_owned(), json!(entry.ports));
     object.insert("verdict".to_owned(), json!(entry.verdict.as_str()));
@@ -241,7 +276,7 @@ pub(super) fn end(matrix: &Matrix<'_>, id: ClassId) -> Value {
     })
 }
 
-const CSV_HEADER: [&str; 13] = [
+const CSV_HEADER: [&str; 15] = [
     "source",
     "source_example",
     "destination",
@@ -255,12 +290,14 @@ const CSV_HEADER: [&str; 13] = [
     "ingress_rule",
     "nacl_out",
     "nacl_in",
+    "source_kind",
+    "on_one_host",
 ];
 
 /// An entry as a line of [`CSV_HEADER`].
-fn record(matrix: &Matrix<'_>, entry: &RelationEntry) -> String {
+fn record(matrix: &Matrix<'_>, listed: &ListedEntry, kind: SourceKind) -> String {
+    let entry = &listed.entry;
     let tuple = &entry.tuple;
-    let example = |id| matrix.classes().class(id).example.to_string();
     let rule = |rule: &Option<reachproof_model::id::RuleId>| {
         rule.as_ref().map(ToString::to_string).unwrap_or_default()
     };
@@ -272,9 +309,9 @@ fn record(matrix: &Matrix<'_>, entry: &RelationEntry) -> String {
     };
     let fields = [
         name(matrix, entry.source),
-        example(entry.source),
+        listed.source.to_string(),
         name(matrix, entry.destination),
-        example(entry.destination),
+        listed.destination.to_string(),
         entry.ports.first().to_string(),
         entry.ports.last().to_string(),
         entry.verdict.as_str().to_owned(),
@@ -284,6 +321,12 @@ fn record(matrix: &Matrix<'_>, entry: &RelationEntry) -> String {
         rule(&tuple.ingress),
         list(&tuple.entry_out),
         list(&tuple.entry_in),
+        match kind {
+            SourceKind::Host => "host",
+            SourceKind::Pod => "pod",
+        }
+        .to_owned(),
+        listed.on_one_host.to_string(),
     ];
     fields.map(|field| quoted(&field)).join(",")
 }

@@ -9,8 +9,8 @@ use crate::flow::SourceKind;
 use crate::id::NetworkInterfaceId;
 use crate::predict::exempt_addresses;
 use crate::snapshot::{
-    Completeness, EnforcingMode, Host, InterfaceEntry, IpFamily, Key, Policing, Reading, Snapshot,
-    Snat,
+    Completeness, EnforcingMode, Host, InterfaceEntry, IpFamily, Key, OtherFamily, Policing,
+    Reading, Snapshot, Snat,
 };
 
 use super::{
@@ -19,9 +19,10 @@ use super::{
 };
 
 impl Classes {
-    /// Sorts the addresses of a snapshot with the networks of several, so that the classes can be compared.
-    pub(crate) fn with_zones(snapshot: &Snapshot, zones: Zones) -> Self {
-        let mut builder = Builder::new(snapshot, zones);
+    /// Sorts the addresses of a snapshot with the networks of several, so that the classes can be compared. With a `kind`,
+    /// all addresses count as that; without, those of pods are those that the pods list (K.1 "Source kind").
+    pub(crate) fn with_zones(snapshot: &Snapshot, zones: Zones, kind: Option<SourceKind>) -> Self {
+        let mut builder = Builder::new(snapshot, zones, kind);
         for entry in snapshot.interfaces.iter() {
             owned(entry)
                 .iter()
@@ -60,6 +61,8 @@ struct Marks {
 
 struct Builder<'s> {
     snapshot: &'s Snapshot,
+    /// In whose network namespace all addresses are; absent where the pods say it.
+    kind: Option<SourceKind>,
     classes: Classes,
     control_plane: BTreeSet<NetworkInterfaceId>,
     /// Addresses at which what policies say may change.
@@ -70,7 +73,7 @@ struct Builder<'s> {
 }
 
 impl<'s> Builder<'s> {
-    fn new(snapshot: &'s Snapshot, zones: Zones) -> Self {
+    fn new(snapshot: &'s Snapshot, zones: Zones, kind: Option<SourceKind>) -> Self {
         let control_plane = snapshot
             .control_plane_interfaces()
             .iter()
@@ -78,6 +81,7 @@ impl<'s> Builder<'s> {
             .collect();
         Self {
             snapshot,
+            kind,
             classes: Classes {
                 classes: Vec::new(),
                 facts: Vec::new(),
@@ -89,7 +93,7 @@ impl<'s> Builder<'s> {
                 zones,
             },
             control_plane,
-            marked: marked(snapshot),
+            marked: marked(snapshot, kind),
             by_key: HashMap::new(),
             by_set: HashMap::new(),
             by_place: HashMap::new(),
@@ -133,7 +137,7 @@ impl<'s> Builder<'s> {
         if services.any(|range| range.contains(&network) || network.contains(range)) {
             return Vec::new();
         }
-        let single = |address: IpAddr| (IpNet::from(address), marks(self.snapshot, address));
+        let single = |address: IpAddr| (IpNet::from(address), self.marks(address));
         let marked = || self.marked.range(network.network()..=network.broadcast());
         let is_single = network.prefix_len() == network.max_prefix_len();
         let is_large = network.max_prefix_len() - network.prefix_len() > CUT_BITS_MAX;
@@ -143,12 +147,12 @@ impl<'s> Builder<'s> {
             (false, Some(_)) if is_large && network.addr().is_ipv4() => Vec::new(),
             (false, Some(_)) if is_large => {
                 let unmarked = network_addresses(network).find(|it| !self.marked.contains(it));
-                let rest = unmarked.map(|address| (network, marks(self.snapshot, address)));
+                let rest = unmarked.map(|address| (network, self.marks(address)));
                 marked().copied().map(single).chain(rest).collect()
             }
             (true, _) => network_addresses(network).map(single).collect(),
             (false, Some(_)) if !is_single => network_addresses(network).map(single).collect(),
-            (false, _) => vec![(network, marks(self.snapshot, network.addr()))],
+            (false, _) => vec![(network, self.marks(network.addr()))],
         }
     }
 
@@ -190,7 +194,7 @@ impl<'s> Builder<'s> {
             role: self.role(entry),
             zone,
             marks,
-            exit: self.exit(entry, marks),
+            exit: self.exit(entry, marks, IpFamily::of(example)),
         };
         let class = match self.by_key.get(&class_key) {
             Some(class) => *class,
@@ -272,23 +276,32 @@ impl<'s> Builder<'s> {
         acl.map_or(0, |acl| number(acl.place() + 1))
     }
 
-    /// The number of how pods of an interface leave their VPC; [`Facts::NO_EXIT`] for everybody else.
-    fn exit(&mut self, entry: &InterfaceEntry, marks: Marks) -> u32 {
+    /// The number of how pods of an interface leave; [`Facts::NO_EXIT`] for everybody else.
+    fn exit(&mut self, entry: &InterfaceEntry, marks: Marks, family: IpFamily) -> u32 {
         if marks.kind == SourceKind::Host {
             return Facts::NO_EXIT;
         }
-        let vpc = self.snapshot.vpcs.at(entry.vpc);
         let cni = &self.snapshot.cni;
-        let is_unread = vpc.completeness == Completeness::Incomplete
-            || cni.snat == Snat::Unread
-            || (entry.interface.is_branch() && cni.enforcing_mode == EnforcingMode::Unread);
+        let is_unread = match (family, self.snapshot.ip_family()) {
+            (IpFamily::V4, IpFamily::V4) => {
+                let vpc = self.snapshot.vpcs.at(entry.vpc);
+                let is_branch = entry.interface.is_branch();
+                vpc.completeness == Completeness::Incomplete
+                    || cni.snat == Snat::Unread
+                    || (is_branch && cni.enforcing_mode == EnforcingMode::Unread)
+            }
+            (IpFamily::V4, IpFamily::V6) => cni.v4_egress == OtherFamily::Unread,
+            (IpFamily::V6, IpFamily::V4) => cni.v6_egress == OtherFamily::Unread,
+            (IpFamily::V6, IpFamily::V6) => false,
+        };
         let primary = if is_unread {
             Err(Untranslated::Unread)
         } else {
-            self.primary(entry).ok_or(Untranslated::NoPrimary)
+            self.primary(entry, family).ok_or(Untranslated::NoPrimary)
         };
         let exit = Exit {
             vpc: entry.vpc,
+            family,
             primary,
         };
         let exits = &mut self.classes.exits;
@@ -300,13 +313,10 @@ impl<'s> Builder<'s> {
     }
 
     /// The primary interface of the host of an interface, as rules, lists and routes see it.
-    fn primary(&mut self, entry: &InterfaceEntry) -> Option<Facts> {
+    fn primary(&mut self, entry: &InterfaceEntry, family: IpFamily) -> Option<Facts> {
         let key = *self.snapshot.primaries.get(&entry.host)?;
         let primary = self.snapshot.interfaces.at(key);
-        let address = primary
-            .interface
-            .primary_address()
-            .filter(IpAddr::is_ipv4)?;
+        let address = primary.interface.emitting_address(family)?;
         let zone = self.classes.zones.of(address);
         Some(Facts {
             set: self.set(primary),
@@ -317,6 +327,26 @@ impl<'s> Builder<'s> {
             policed: Policed::No,
             exit: Facts::NO_EXIT,
         })
+    }
+
+    /// What is told apart of an address.
+    fn marks(&self, address: IpAddr) -> Marks {
+        let snapshot = self.snapshot;
+        let kind = || self.kind.unwrap_or_else(|| snapshot.source_kind(address));
+        let is_translated = translates(snapshot, address)
+            && kind() == SourceKind::Pod
+            && is_on_translating_node(snapshot, address);
+        Marks {
+            policed: match snapshot.policing(address) {
+                Policing::None => Policed::No,
+                Policing::Selected(_) | Policing::PerhapsPod => Policed::Yes,
+            },
+            kind: if is_translated {
+                SourceKind::Pod
+            } else {
+                SourceKind::Host
+            },
+        }
     }
 
     fn role(&self, entry: &InterfaceEntry) -> HostRole {
@@ -334,7 +364,7 @@ impl<'s> Builder<'s> {
 }
 
 /// The networks that an interface owns, single addresses too.
-fn owned(entry: &InterfaceEntry) -> BTreeSet<IpNet> {
+pub(crate) fn owned(entry: &InterfaceEntry) -> BTreeSet<IpNet> {
     let single = entry.interface.addresses.iter().copied().map(IpNet::from);
     single
         .chain(entry.interface.prefixes.iter().map(IpNet::trunc))
@@ -355,49 +385,36 @@ pub(crate) fn network_addresses(network: IpNet) -> impl Iterator<Item = IpAddr> 
 
 /// Addresses that differ from those around them: of pods where policies or the node's translation tell pods apart, and
 /// those that policies list.
-fn marked(snapshot: &Snapshot) -> BTreeSet<IpAddr> {
+fn marked(snapshot: &Snapshot, kind: Option<SourceKind>) -> BTreeSet<IpAddr> {
     let is_policed = !snapshot.network_policies.is_empty();
-    if !is_policed && !translates(snapshot) {
-        return BTreeSet::new();
-    }
+    let is_told_apart =
+        |address: &&IpAddr| is_policed || (kind.is_none() && translates(snapshot, **address));
     let pods = snapshot.pods.iter().flat_map(|pod| &pod.addresses);
-    let pods = pods.filter(|address| is_policed || address.is_ipv4());
     let policies = snapshot.network_policies.iter();
     let listed = policies.flat_map(|policy| &policy.listed);
-    pods.chain(listed).copied().collect()
+    pods.filter(is_told_apart).chain(listed).copied().collect()
 }
 
-/// Whether nodes may translate the IPv4 addresses of pods (E.1).
-fn translates(snapshot: &Snapshot) -> bool {
-    let cluster = snapshot.cluster.as_ref();
-    snapshot.cni.snat != Snat::External
-        && cluster.is_none_or(|cluster| cluster.ip_family == IpFamily::V4)
-}
-
-fn marks(snapshot: &Snapshot, address: IpAddr) -> Marks {
-    Marks {
-        policed: match snapshot.policing(address) {
-            Policing::None => Policed::No,
-            Policing::Selected(_) | Policing::PerhapsPod => Policed::Yes,
-        },
-        kind: if is_translated(snapshot, address) {
-            SourceKind::Pod
-        } else {
-            SourceKind::Host
-        },
+/// Whether nodes may translate addresses of pods of the family (E.1, K.1 "Pods of the other family").
+fn translates(snapshot: &Snapshot, address: IpAddr) -> bool {
+    let cni = &snapshot.cni;
+    match (IpFamily::of(address), snapshot.ip_family()) {
+        (IpFamily::V4, IpFamily::V4) => cni.snat != Snat::External,
+        (IpFamily::V4, IpFamily::V6) => cni.v4_egress != OtherFamily::Absent,
+        (IpFamily::V6, IpFamily::V4) => cni.v6_egress != OtherFamily::Absent,
+        (IpFamily::V6, IpFamily::V6) => false,
     }
 }
 
-/// Whether an address is that of a pod whose node translates it on the way out of the VPC: on an instance, and no pod with a
-/// strict branch interface (E.1, E.4).
-fn is_translated(snapshot: &Snapshot, address: IpAddr) -> bool {
-    address.is_ipv4()
-        && translates(snapshot)
-        && snapshot.source_kind(address) == SourceKind::Pod
-        && snapshot.addresses.owners(address).iter().any(|key| {
-            let entry = snapshot.interfaces.at(*key);
-            let is_strict =
-                entry.interface.is_branch() && snapshot.cni.enforcing_mode == EnforcingMode::Strict;
-            !is_strict && matches!(snapshot.hosts.at(entry.host), Host::Instance(_))
-        })
+/// Whether packets of a pod with this address leave through its node: on an instance, and no pod of the cluster's own
+/// family with a strict branch interface (E.1, E.4).
+fn is_on_translating_node(snapshot: &Snapshot, address: IpAddr) -> bool {
+    let is_own_family = IpFamily::of(address) == snapshot.ip_family();
+    snapshot.addresses.owners(address).iter().any(|key| {
+        let entry = snapshot.interfaces.at(*key);
+        let is_strict =
+            entry.interface.is_branch() && snapshot.cni.enforcing_mode == EnforcingMode::Strict;
+        let is_on_instance = matches!(snapshot.hosts.at(entry.host), Host::Instance(_));
+        is_on_instance && !(is_strict && is_own_family)
+    })
 }

@@ -317,9 +317,7 @@ impl<'s> Matrix<'s> {
         if flow.source_kind == SourceKind::Host {
             return false;
         }
-        let cluster = self.snapshot.cluster.as_ref();
-        let family = cluster.map_or(IpFamily::V4, |cluster| cluster.ip_family);
-        match (flow.destination, family) {
+        match (flow.destination, self.snapshot.ip_family()) {
             (IpAddr::V4(_), IpFamily::V4) => {
                 let vpc = self.snapshot.interfaces.at(from.owner).vpc;
                 self.snapshot.cni.snat != Snat::External

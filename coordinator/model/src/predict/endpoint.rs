@@ -223,9 +223,7 @@ impl<'s> Walk<'s> {
         if self.flow.source_kind == SourceKind::Host {
             return Ok(None);
         }
-        let cluster = self.snapshot.cluster.as_ref();
-        let family = cluster.map_or(IpFamily::V4, |cluster| cluster.ip_family);
-        let other = match (self.flow.destination, family) {
+        let other = match (self.flow.destination, self.snapshot.ip_family()) {
             (IpAddr::V4(_), IpFamily::V4) => return self.leaves_vpc(sender),
             (IpAddr::V6(_), IpFamily::V6) => return Ok(None),
             (IpAddr::V4(_), IpFamily::V6) => self.snapshot.cni.v4_egress,
@@ -270,15 +268,8 @@ impl<'s> Walk<'s> {
         };
         let found = primary.and_then(|key| {
             let entry = self.snapshot.interfaces.at(*key);
-            let address = match self.flow.destination {
-                IpAddr::V4(_) => entry.interface.primary_address().filter(IpAddr::is_ipv4),
-                IpAddr::V6(_) => entry
-                    .interface
-                    .addresses
-                    .iter()
-                    .copied()
-                    .find(IpAddr::is_ipv6),
-            };
+            let family = IpFamily::of(self.flow.destination);
+            let address = entry.interface.emitting_address(family);
             Some(Sender {
                 key: *key,
                 entry,

@@ -1,6 +1,7 @@
 //! The EKS cluster and its network settings (D.7, K.1 "CNI settings").
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -43,13 +44,24 @@ impl Cluster {
 }
 
 /// Family of the addresses of pods (`kubernetesNetworkConfig.ipFamily`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum IpFamily {
     /// IPv4; also where the answer does not say.
     #[default]
     V4,
     /// IPv6.
     V6,
+}
+
+impl IpFamily {
+    /// Returns the family of an address.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
 }
 
 /// A Fargate profile.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::IpFamily;
 use crate::id::{InstanceId, NetworkInterfaceId, SecurityGroupId, SubnetId, VpcId};
 
 /// A network interface: the thing that owns addresses and wears security groups.
@@ -56,6 +57,14 @@ impl NetworkInterface {
     #[must_use]
     pub fn primary_address(&self) -> Option<IpAddr> {
         self.addresses.first().copied()
+    }
+
+    /// Returns the address that packets have which the node translates (E.1, K.1 "Pods of the other family").
+    pub(crate) fn emitting_address(&self, family: IpFamily) -> Option<IpAddr> {
+        match family {
+            IpFamily::V4 => self.primary_address().filter(IpAddr::is_ipv4),
+            IpFamily::V6 => self.addresses.iter().copied().find(IpAddr::is_ipv6),
+        }
     }
 
     /// Returns whether the interface is a branch interface of a pod (E.4).
