@@ -15,6 +15,7 @@ use members::{
 
 pub mod judge;
 pub mod members;
+pub mod needs;
 
 /// Most flows of one expectation: the largest cluster has 5,000 nodes and 4 control-plane interfaces (D.1).
 pub const FLOWS_PER_EXPECTATION_MAX: usize = 20_000;
@@ -34,6 +35,19 @@ pub enum ExpectationName {
     /// Every pod reaches CoreDNS on 53, over TCP and UDP.
     #[serde(rename = "pod to coredns 53")]
     PodToCoreDns,
+    /// Every node reaches CoreDNS on 53, over TCP and UDP: pods of the host network resolve there. Judged by
+    /// [`needs`](needs::needs) alone, like the following ones.
+    #[serde(rename = "node to coredns 53")]
+    NodeToCoreDns,
+    /// Every control-plane interface reaches the backends of every webhook at their target port.
+    #[serde(rename = "control plane to webhook")]
+    ControlPlaneToWebhook,
+    /// Every control-plane interface reaches the backends of every `APIService` at their target port.
+    #[serde(rename = "control plane to API service")]
+    ControlPlaneToApiService,
+    /// The metrics server reaches every kubelet on 10250.
+    #[serde(rename = "metrics server to kubelet 10250")]
+    MetricsToKubelet,
 }
 
 impl ExpectationName {
@@ -45,6 +59,10 @@ impl ExpectationName {
             Self::PodToControlPlane => "pod to control plane 443",
             Self::ControlPlaneToKubelet => "control plane to kubelet 10250",
             Self::PodToCoreDns => "pod to coredns 53",
+            Self::NodeToCoreDns => "node to coredns 53",
+            Self::ControlPlaneToWebhook => "control plane to webhook",
+            Self::ControlPlaneToApiService => "control plane to API service",
+            Self::MetricsToKubelet => "metrics server to kubelet 10250",
         }
     }
 }

@@ -11,6 +11,9 @@
 //! | [`snapshot`] | the world that they describe, and the gaps in it |
 //! | [`mod@predict`], [`prediction`] | the evaluator of `SEMANTICS.md` section K, and its answer |
 //! | [`relevance`] | which gaps an answer rests on |
+//! | [`cause`] | what stops flows, grouped by what they share |
+//! | [`diagnosis`] | causes with their repairs, judged together |
+//! | [`repair`] | changes that would open flows, and what they open besides |
 //! | [`plan`], [`observation`] | what to probe, and what was seen |
 //! | [`cluster_endpoint`] | where the name of the API server leads |
 //! | [`stability`], [`compare`], [`finding`], [`expectation`] | what follows |
@@ -46,12 +49,14 @@
 //! # }
 //! ```
 
+pub mod cause;
 pub mod change;
 pub mod class;
 pub mod cluster_endpoint;
 pub mod compare;
 pub mod coverage;
 pub mod describe;
+pub mod diagnosis;
 pub mod expectation;
 pub mod finding;
 pub mod flow;
@@ -63,5 +68,6 @@ pub mod plan;
 pub mod predict;
 pub mod prediction;
 pub mod relevance;
+pub mod repair;
 pub mod snapshot;
 pub mod stability;

@@ -22,6 +22,7 @@ mod reply;
 mod return_route;
 mod route;
 mod security_group;
+mod survey;
 mod transit_gateway;
 mod way;
 mod words;
@@ -31,6 +32,8 @@ pub(crate) use exemption::exempt_addresses;
 pub(crate) use gates::{Doubt, Doubts, Fixed, Gates, walk};
 pub(crate) use network_acl::{AclAnswer, ask};
 pub(crate) use route::never_forwarded;
+pub(crate) use survey::{Ends, survey};
+pub use survey::{Stop, stops};
 pub use way::RouteTaken;
 pub(crate) use way::Way;
 

@@ -11,12 +11,14 @@ use crate::id::{
     SecurityGroupId, SubnetId, TransitGatewayId, VpcId,
 };
 
+pub use backend::{Backend, BackendCaller, Targets};
 pub use cluster::{
     Cluster, CniSettings, EnforcingMode, FargateProfile, FargateSelector, IpFamily, OtherFamily,
     Snat, SnatPorts,
 };
 pub use decode::{DecodeError, Decoded};
 pub use gap::{Consequence, FieldDifference, FoldedGap, Gap, GapKind, folded};
+pub use managed::Manager;
 pub use network_acl::{
     AclAction, FINAL_RULE_NUMBER_V4, FINAL_RULE_NUMBER_V6, NetworkAcl, NetworkAclEntry,
 };
@@ -47,11 +49,13 @@ pub(crate) use index::{
 };
 
 mod arena;
+mod backend;
 mod cluster;
 mod decode;
 mod edges;
 mod gap;
 mod index;
+mod managed;
 mod network_acl;
 mod network_interface;
 mod pod;
@@ -131,6 +135,8 @@ pub struct Snapshot {
     pub(crate) network_policies: Vec<NetworkPolicy>,
     /// Services with an address of their own, sorted by namespace and name.
     pub(crate) services: Vec<Service>,
+    /// What the API server dials for webhooks and aggregated APIs, sorted.
+    pub(crate) backends: Vec<Backend>,
     /// Addresses of the API servers in the EndpointSlices of `default/kubernetes`; absent without that file.
     pub(crate) api_endpoints: Option<BTreeSet<IpAddr>>,
 }

@@ -37,12 +37,18 @@ impl Class {
         let place = subnet
             .and_then(|subnet| subnet.name.as_deref())
             .unwrap_or(self.subnet.as_str());
-        let holder = match self.source_kind {
-            SourceKind::Host => self.holder(snapshot),
-            SourceKind::Pod => format!("pods on {}", self.holder(snapshot)),
-        };
+        let holder = self.holder_name(snapshot);
         let family = if self.example.is_ipv6() { ", IPv6" } else { "" };
         format!("{holder} [{worn}] in {place}{family}")
+    }
+
+    /// Returns what holds the endpoints, as people call it: `control plane`, `pods on node group web`; raw text.
+    #[must_use]
+    pub fn holder_name(&self, snapshot: &Snapshot) -> String {
+        match self.source_kind {
+            SourceKind::Host => self.holder(snapshot),
+            SourceKind::Pod => format!("pods on {}", self.holder(snapshot)),
+        }
     }
 
     /// What holds the endpoints: control plane, node group, Fargate profile.

@@ -192,7 +192,11 @@ fn untried(name: ExpectationName) -> FlowState {
         ExpectationName::NodeToControlPlane
         | ExpectationName::PodToControlPlane
         | ExpectationName::PodToCoreDns => FlowState::NotObserved,
-        ExpectationName::ControlPlaneToKubelet => FlowState::Predicted,
+        ExpectationName::ControlPlaneToKubelet
+        | ExpectationName::NodeToCoreDns
+        | ExpectationName::ControlPlaneToWebhook
+        | ExpectationName::ControlPlaneToApiService
+        | ExpectationName::MetricsToKubelet => FlowState::Predicted,
     }
 }
 

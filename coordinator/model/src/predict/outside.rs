@@ -9,9 +9,9 @@ use crate::prediction::{Denial, Gate, Place, RouteReason, StepOutcome, UnknownRe
 use crate::snapshot::{Completeness, Direction, Match};
 
 /// A packet from outside on its way through the gates of its destination.
-struct Arrival<'w, 's> {
+pub(super) struct Arrival<'w, 's> {
     walk: &'w mut Walk<'s>,
-    receiver: Receiver<'s>,
+    pub(super) receiver: Receiver<'s>,
     /// The source is an address of the destination's subnet: no router is on the way.
     is_same_subnet: bool,
 }
@@ -30,7 +30,7 @@ impl<'s> Walk<'s> {
     }
 
     /// The way in; absent where the destination has no gates that are known, or where the source may have an owner.
-    fn arrival(&mut self) -> Option<Arrival<'_, 's>> {
+    pub(super) fn arrival(&mut self) -> Option<Arrival<'_, 's>> {
         if self.flow.source_interface.is_some()
             || self.snapshot.addresses_read == Completeness::Incomplete
         {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::network_acl::{AclAnswer, ask};
-use super::{Doubt, Receiver, Route, Walk};
+use super::{Doubt, Receiver, Route, Stop, Walk};
 use crate::flow::FlowProtocol;
 use crate::net::PortRange;
 use crate::prediction::{Denial, Gate, Place, StepOutcome, UnknownReason, Verdict};
@@ -64,6 +64,37 @@ impl<'s> Walk<'s> {
                 Ok(())
             }
         }
+    }
+
+    /// What each of the two lists stops, the receiver's first; nothing where the walk could not tell.
+    pub(super) fn reply_stops(&self, route: &Route<'s>, receiver: Receiver<'s>) -> Vec<Stop> {
+        let lists = Lists {
+            out: self.acl_of(receiver.entry),
+            back: self.acl_of(route.sender.entry),
+        };
+        let segments = self.segments(route, receiver, &lists);
+        if segments.iter().any(Segment::is_unsure) {
+            return Vec::new();
+        }
+        let of = |gate, acl: Option<&NetworkAcl>, entry, answer: fn(&Segment) -> AclAnswer| {
+            let rule_number = segments.iter().find_map(|piece| denied_by(answer(piece)))?;
+            let is_denied = |piece: &&Segment| denied_by(answer(piece)).is_some();
+            let passing = segments.iter().filter(|piece| !is_denied(piece));
+            Some(Stop {
+                denial: acl_denial(gate, acl?, entry, rule_number),
+                open_ports: merge(passing.map(|piece| piece.ports)),
+            })
+        };
+        let out = of(Gate::NaclReturnOut, lists.out, receiver.entry, |piece| {
+            piece.out
+        });
+        let back = of(
+            Gate::NaclReturnIn,
+            lists.back,
+            route.sender.entry,
+            |piece| piece.back,
+        );
+        [out, back].into_iter().flatten().collect()
     }
 
     /// Asks both lists about each piece of the source ports.
@@ -245,12 +276,16 @@ fn blame(
         (None, Some(number)) => (Gate::NaclReturnIn, lists.back, route.sender.entry, number),
         (None, None) => return None,
     };
-    Some(Denial::NetworkAcl {
+    Some(acl_denial(gate, acl?, entry, rule_number))
+}
+
+fn acl_denial(gate: Gate, acl: &NetworkAcl, entry: &InterfaceEntry, rule_number: u32) -> Denial {
+    Denial::NetworkAcl {
         gate,
-        at: acl?.id.clone(),
+        at: acl.id.clone(),
         subnet: entry.interface.subnet.clone(),
         rule_number,
-    })
+    }
 }
 
 fn denied_by(answer: AclAnswer) -> Option<u32> {

@@ -12,6 +12,7 @@ use thiserror::Error;
 use super::{Consequence, Gap, GapKind, Snapshot};
 use crate::describe::{ANSWERS, Answer, Described, Fault, Form, Need, Node};
 
+mod backend;
 mod cluster;
 mod kind;
 mod kubernetes;
@@ -108,6 +109,7 @@ impl Snapshot {
         decoder.cluster();
         decoder.kubernetes();
         decoder.services();
+        decoder.backends();
         decoder.policies();
         decoder.link();
         let mut gaps = decoder.gaps;
