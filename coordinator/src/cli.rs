@@ -16,6 +16,8 @@ use thiserror::Error;
 use crate::source::{SourceArguments, WorldFailure};
 use exit_code::ExitCode;
 
+mod check;
+mod diagnosis;
 mod diff;
 #[cfg(feature = "live")]
 mod doctor;
@@ -48,6 +50,10 @@ enum Command {
     Predict(predict::Arguments),
     /// Says gate by gate what the VPC does with one flow, and why.
     Explain(explain::Arguments),
+    /// Says whether the network lets the cluster have what it needs, by the model alone; causes come with repairs.
+    ///
+    /// Exit code 0 if nothing stops a required flow, 1 if something does, 3 if nobody can tell of some.
+    Check(check::Arguments),
     /// Shows who can reach whom on which TCP ports, and which rules decide.
     Matrix(matrix::Arguments),
     /// Says what changed in reachability between two snapshots; exit code 1 if anything did.
@@ -131,6 +137,14 @@ pub(crate) enum CliError {
     /// The flow of the arguments is wrong.
     #[error("cannot use these arguments")]
     Flow(#[from] InvalidFlow),
+    /// The words of the arguments are no flows.
+    #[error(
+        "{words} words make no flows, write SOURCE DESTINATION PORT for each, as 10.0.1.5 10.0.2.6 udp/53"
+    )]
+    FlowWords {
+        /// How many there are.
+        words: usize,
+    },
     /// The run could not be done.
     #[error(transparent)]
     Verify(anyhow::Error),
@@ -154,6 +168,7 @@ pub(crate) fn main() -> process::ExitCode {
     let result = match Cli::parse().command {
         Command::Predict(arguments) => predict::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Matrix(arguments) => matrix::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Verify(arguments) => verify::verify(&arguments)

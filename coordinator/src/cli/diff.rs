@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::source::SourceArguments;
 
+use super::diagnosis::{self, Closing};
 use super::exit_code::ExitCode;
 use super::gaps::{self, GapArguments};
 use super::matrix::{end, name};
@@ -136,7 +137,36 @@ fn people(comparison: &Comparison<'_>, difference: &Difference) -> String {
     if more > 0 {
         let _ = writeln!(text, "  and {more} more");
     }
+    text.push_str(&verdict(difference));
     text
+}
+
+/// The last line: whether any answer of the model changed.
+fn verdict(difference: &Difference) -> String {
+    let changes = difference.flows.len() + difference.answers.len() + difference.outside.len();
+    if changes == 0 && difference.coverage != Coverage::Whole {
+        let summary = "not every answer was compared, none of those that were changed";
+        return diagnosis::verdict((Closing::Unsure, 1), summary);
+    }
+    if !difference.is_change() {
+        return diagnosis::verdict((Closing::Pass, 0), "no answer of the model changed");
+    }
+    let of_flows = difference.flows.iter().map(|flow| flow.concern);
+    let answers = difference.answers.iter().chain(&difference.outside);
+    let concerns = of_flows.chain(answers.map(|change| change.concern));
+    let needed = concerns
+        .filter(|concern| *concern == Concern::Expectation)
+        .count();
+    let needed = match needed {
+        0 => String::new(),
+        needed => format!(", {needed} of them about what the cluster needs"),
+    };
+    let summary = match changes {
+        0 => "interfaces came or went, no answer between the others changed".to_owned(),
+        1 => format!("1 change in reachability{needed}"),
+        changes => format!("{changes} changes in reachability{needed}"),
+    };
+    diagnosis::verdict((Closing::Fail, 1), &summary)
 }
 
 fn interfaces(difference: &Difference, text: &mut String) {

@@ -3,16 +3,18 @@
 use std::io::{self, Write};
 
 use clap::{Args, ValueEnum};
+use reachproof_model::diagnosis::{Diagnosis, diagnose};
 use reachproof_model::flow::{Flow, SourceKind};
 use reachproof_model::net::Printable;
 use reachproof_model::predict::predict;
-use reachproof_model::prediction::{Gate, Place, Prediction, Step, StepOutcome};
-use reachproof_model::snapshot::{Decoded, FoldedGap, Snapshot};
+use reachproof_model::prediction::{Gate, Place, Prediction, Step, StepOutcome, Verdict};
+use reachproof_model::snapshot::{Decoded, FoldedGap, Owner, Snapshot};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::source::SourceArguments;
 
+use super::diagnosis::{self, Closing};
 use super::exit_code::ExitCode;
 use super::gaps::{self, GapArguments};
 use super::{CliError, Format, decoded, table, write_json};
@@ -74,10 +76,26 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
         .gaps
         .of_flows(&snapshot, std::slice::from_ref(&prediction), &gaps);
     gaps::tell(&gaps);
+    let own = std::slice::from_ref(&flow);
+    let diagnosis = diagnose(&snapshot, own, own);
     let mut out = io::stdout().lock();
     match arguments.output {
-        Format::Json => write_json(&mut out, &Explained { prediction, gaps })?,
-        Format::Table => out.write_all(explanation(&snapshot, &prediction).as_bytes())?,
+        Format::Json => {
+            let diagnosis = diagnosis::json(&snapshot, &diagnosis, &|_| Vec::new());
+            let explained = Explained { prediction, gaps };
+            write_json(
+                &mut out,
+                &Diagnosed {
+                    explained,
+                    diagnosis,
+                },
+            )?;
+        }
+        Format::Table => {
+            let mut text = explanation(&snapshot, &prediction);
+            text.push_str(&judged(&snapshot, &prediction, &diagnosis));
+            out.write_all(text.as_bytes())?;
+        }
     }
     out.flush()?;
     Ok(ExitCode::Answered)
@@ -91,6 +109,62 @@ pub(super) struct Explained {
     pub(super) prediction: Prediction,
     /// What the snapshot does not say.
     pub(super) gaps: Vec<FoldedGap>,
+}
+
+/// An explanation with what stops the flow at every gate, and what would open it.
+#[derive(Debug, Serialize)]
+struct Diagnosed {
+    #[serde(flatten)]
+    explained: Explained,
+    diagnosis: Value,
+}
+
+/// Who holds the ends, what stops the flow at every gate and what would open it, and the verdict.
+fn judged(snapshot: &Snapshot, prediction: &Prediction, diagnosis: &Diagnosis) -> String {
+    let closing = match &prediction.verdict {
+        Verdict::Allow { .. } | Verdict::Bypass(_) | Verdict::Exempt(_) => Closing::Pass,
+        Verdict::Deny(_) | Verdict::Partial { .. } => Closing::Fail,
+        Verdict::Unknown(_) => Closing::Unsure,
+    };
+    let flow = &prediction.flow;
+    let mut text = held(snapshot, flow);
+    if !text.is_empty() {
+        text.insert(0, '\n');
+    }
+    if closing == Closing::Fail {
+        text.push_str(&diagnosis::details(snapshot, diagnosis, &|_| Vec::new()));
+    }
+    let decision = table::decision(snapshot, &prediction.verdict);
+    let summary = format!("{flow}: {decision}");
+    let summary = match closing {
+        Closing::Pass => format!("{flow}: {}", prediction.verdict.as_str()),
+        Closing::Fail | Closing::Unsure => summary,
+    };
+    text.push_str(&diagnosis::closing(
+        snapshot,
+        diagnosis,
+        (closing, 0),
+        &summary,
+    ));
+    text
+}
+
+/// The ends that a service of AWS holds, a line each.
+fn held(snapshot: &Snapshot, flow: &Flow) -> String {
+    let mut text = String::new();
+    for address in [flow.source, flow.destination] {
+        let Owner::One(interface) = snapshot.owner(address) else {
+            continue;
+        };
+        if let Some(manager) = interface.manager() {
+            let described = Printable(&interface.description).to_string();
+            let interface = table::interface(snapshot, &interface.id);
+            text.push_str(&format!(
+                "{address}: {interface} is of a {manager} ({described})\n"
+            ));
+        }
+    }
+    text
 }
 
 /// The flow as JSON, so that arguments and files are checked by the same rules.

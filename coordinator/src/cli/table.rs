@@ -23,7 +23,7 @@ pub(super) fn aligned<const N: usize>(
 }
 
 /// `TEXT (NAME)`, or the text alone.
-fn named(text: &str, name: Option<&str>) -> String {
+pub(super) fn named(text: &str, name: Option<&str>) -> String {
     match name {
         Some(name) => format!("{} ({})", Printable(text), Printable(name)),
         None => Printable(text).to_string(),

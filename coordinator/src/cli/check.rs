@@ -1,0 +1,281 @@
+//! `reachproof check`: what the cluster needs, judged by the model alone, with causes and repairs.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+use clap::Args;
+use reachproof_model::diagnosis::{Diagnosis, Tally, diagnose};
+use reachproof_model::expectation::needs::{Need, Needs, needs};
+use reachproof_model::flow::Flow;
+use reachproof_model::net::Printable;
+use reachproof_model::predict::verdict;
+use reachproof_model::snapshot::{Decoded, Snapshot};
+use serde_json::{Map, Value, json};
+
+use crate::source::SourceArguments;
+
+use super::diagnosis::{self, Closing};
+use super::exit_code::ExitCode;
+use super::{CliError, Format, decoded, table, write_json};
+
+/// Most lines about needs that are not judged.
+const NOTES_MAX: usize = 5;
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Flows to judge in place of what the cluster needs: SOURCE DESTINATION PORT, as 10.0.1.5 10.0.2.6 udp/53
+    #[arg(value_name = "SOURCE DESTINATION PORT")]
+    flows: Vec<String>,
+    #[command(flatten)]
+    source: SourceArguments,
+    /// How to write the answer
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+    /// Also show each repair as Terraform
+    #[arg(long)]
+    terraform: bool,
+}
+
+/// What is judged.
+struct Question {
+    flows: Vec<Flow>,
+    needs: Needs,
+    /// Whether the flows are those that the cluster needs.
+    is_of_needs: bool,
+}
+
+/// Judges what the cluster needs, or the flows of the arguments.
+///
+/// # Errors
+/// [`CliError`] for arguments that make no flow and for a snapshot that cannot be used.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
+    let asked = asked(&arguments.flows)?;
+    let Decoded { snapshot, .. } = decoded(&arguments.source)?;
+    let question = question(&snapshot, asked);
+    let wanted: Vec<Flow> = if question.is_of_needs {
+        Vec::new()
+    } else {
+        question.needs.flows().cloned().collect()
+    };
+    let diagnosis = diagnose(&snapshot, &question.flows, &wanted);
+    let closing = question.closing(&diagnosis);
+    let mut out = io::stdout().lock();
+    match arguments.output {
+        Format::Json => write_json(&mut out, &question.json(&snapshot, &diagnosis, closing))?,
+        Format::Table => {
+            let mut text = question.overview(&snapshot);
+            text.push_str(&diagnosis::details(&snapshot, &diagnosis, &|flow| {
+                question.needed_by(flow)
+            }));
+            if arguments.terraform {
+                text.push_str(&diagnosis::terraform(&diagnosis));
+            }
+            text.push_str(&question.verdict(&snapshot, &diagnosis, closing));
+            out.write_all(text.as_bytes())?;
+        }
+    }
+    out.flush()?;
+    Ok(ExitCode::Judged(closing.exit_code()))
+}
+
+/// The flows of the arguments, three words each.
+fn asked(words: &[String]) -> Result<Vec<Flow>, CliError> {
+    if !words.len().is_multiple_of(3) {
+        return Err(CliError::FlowWords { words: words.len() });
+    }
+    words
+        .chunks_exact(3)
+        .map(|words| match words {
+            [source, destination, port] => flow(source, destination, port),
+            _ => Err(CliError::FlowWords { words: words.len() }),
+        })
+        .collect()
+}
+
+/// A flow out of its words; the port may have a protocol before it.
+fn flow(source: &str, destination: &str, port: &str) -> Result<Flow, CliError> {
+    let (protocol, port) = port.split_once('/').unwrap_or(("tcp", port));
+    let mut fields = Map::new();
+    fields.insert("source".to_owned(), json!(source));
+    fields.insert("destination".to_owned(), json!(destination));
+    fields.insert("protocol".to_owned(), json!(protocol));
+    let number = port.parse::<u64>();
+    fields.insert(
+        "port".to_owned(),
+        number.map_or_else(|_| json!(port), |port| json!(port)),
+    );
+    Ok(Flow::from_json(&Value::Object(fields))?)
+}
+
+fn question(snapshot: &Snapshot, mut asked: Vec<Flow>) -> Question {
+    let needs = needs(snapshot);
+    if asked.is_empty() {
+        let flows: BTreeSet<Flow> = needs.flows().cloned().collect();
+        return Question {
+            flows: flows.into_iter().collect(),
+            needs,
+            is_of_needs: true,
+        };
+    }
+    for flow in &mut asked {
+        flow.source_kind = snapshot.source_kind(flow.source);
+    }
+    Question {
+        flows: asked,
+        needs,
+        is_of_needs: false,
+    }
+}
+
+impl Question {
+    /// Whether something could not be judged that the cluster needs.
+    fn is_open(&self) -> bool {
+        let left_out = self.needs.needs.iter().any(|need| need.left_out > 0);
+        self.is_of_needs && (self.flows.is_empty() || left_out || !self.needs.unknown.is_empty())
+    }
+
+    fn closing(&self, diagnosis: &Diagnosis) -> Closing {
+        if diagnosis.now.stopped > 0 {
+            Closing::Fail
+        } else if diagnosis.now.unknown > 0 || self.is_open() {
+            Closing::Unsure
+        } else {
+            Closing::Pass
+        }
+    }
+
+    /// What needs a flow, as people call it.
+    fn needed_by(&self, flow: &Flow) -> Vec<String> {
+        let own = self
+            .needs
+            .needs
+            .iter()
+            .filter(|need| need.flows.binary_search(flow).is_ok());
+        own.map(title).collect()
+    }
+
+    /// A line for each need, and what could not be judged.
+    fn overview(&self, snapshot: &Snapshot) -> String {
+        if !self.is_of_needs {
+            return String::new();
+        }
+        let mut text = "What the cluster needs, by the model alone\n".to_owned();
+        for need in &self.needs.needs {
+            let line = format!(
+                "  {:7} {}\n",
+                word(tally(snapshot, need)),
+                summary(snapshot, need)
+            );
+            text.push_str(&line);
+        }
+        let unknown = self.needs.unknown.iter().map(|what| ("unknown", what));
+        let idle = self.needs.idle.iter().map(|what| ("note", what));
+        let notes: Vec<_> = unknown.chain(idle).collect();
+        for (word, what) in notes.iter().take(NOTES_MAX) {
+            text.push_str(&format!("  {word:7} {}\n", Printable(what)));
+        }
+        if let Some(more) = notes.len().checked_sub(NOTES_MAX).filter(|more| *more > 0) {
+            text.push_str(&format!("  note    {more} more, see -o json\n"));
+        }
+        text
+    }
+
+    /// The last lines.
+    fn verdict(&self, snapshot: &Snapshot, diagnosis: &Diagnosis, closing: Closing) -> String {
+        let what = if self.is_of_needs {
+            "required"
+        } else {
+            "asked"
+        };
+        let summary = match closing {
+            Closing::Pass => format!(
+                "the model lets {} pass; no packet was sent",
+                diagnosis::flows(diagnosis.now.total(), what)
+            ),
+            Closing::Fail => diagnosis::broken(diagnosis, what),
+            Closing::Unsure if diagnosis.now.unknown > 0 => format!(
+                "of {} of {} nobody can tell, nothing stops the others",
+                diagnosis.now.unknown,
+                diagnosis::flows(diagnosis.now.total(), what)
+            ),
+            Closing::Unsure => match self.needs.unknown.first() {
+                Some(first) => Printable(first).to_string(),
+                None => "nothing was judged, or not all: see the notes above".to_owned(),
+            },
+        };
+        diagnosis::closing(
+            snapshot,
+            diagnosis,
+            (closing, closing.exit_code()),
+            &summary,
+        )
+    }
+
+    fn json(&self, snapshot: &Snapshot, diagnosis: &Diagnosis, closing: Closing) -> Value {
+        let needs: Vec<Value> = self
+            .needs
+            .needs
+            .iter()
+            .map(|need| {
+                let tally = tally(snapshot, need);
+                json!({
+                    "name": need.name.as_str(), "subject": need.subject, "flows": need.flows.len(),
+                    "stopped": tally.stopped, "unknown": tally.unknown, "left_out": need.left_out,
+                })
+            })
+            .collect();
+        let mut answer = diagnosis::json(snapshot, diagnosis, &|flow| self.needed_by(flow));
+        if let Value::Object(fields) = &mut answer {
+            fields.insert("schema".to_owned(), json!("reachproof.check/v1"));
+            fields.insert("verdict".to_owned(), json!(closing.as_str()));
+            fields.insert("exit_code".to_owned(), json!(closing.exit_code()));
+            fields.insert("needs".to_owned(), json!(needs));
+            fields.insert("unknown".to_owned(), json!(self.needs.unknown));
+            fields.insert("idle".to_owned(), json!(self.needs.idle));
+        }
+        answer
+    }
+}
+
+fn tally(snapshot: &Snapshot, need: &Need) -> Tally {
+    let mut tally = Tally::default();
+    for flow in &need.flows {
+        tally.add(&verdict(snapshot, flow));
+    }
+    tally
+}
+
+fn title(need: &Need) -> String {
+    match &need.subject {
+        Some(subject) => format!("{}: {subject}", need.name.as_str()),
+        None => need.name.as_str().to_owned(),
+    }
+}
+
+fn word(tally: Tally) -> &'static str {
+    match (tally.stopped, tally.unknown) {
+        (0, 0) => "ok",
+        (0, _) => "unknown",
+        (_, _) => "broken",
+    }
+}
+
+/// A need with how many of its flows are how.
+fn summary(snapshot: &Snapshot, need: &Need) -> String {
+    let tally = tally(snapshot, need);
+    let mut counts = vec![match tally.stopped {
+        0 => diagnosis::flows(tally.total(), ""),
+        stopped => format!(
+            "{stopped} of {} broken",
+            diagnosis::flows(tally.total(), "")
+        ),
+    }];
+    if tally.unknown > 0 {
+        counts.push(format!("{} unknown", tally.unknown));
+    }
+    if need.left_out > 0 {
+        counts.push(format!("{} more not judged", need.left_out));
+    }
+    table::named(&title(need), Some(&counts.join(", ")))
+}
