@@ -14,7 +14,7 @@ use crate::id::{
 pub use backend::{Backend, BackendCaller, Targets};
 pub use cluster::{
     Cluster, CniSettings, EnforcingMode, FargateProfile, FargateSelector, IpFamily, OtherFamily,
-    Snat, SnatPorts,
+    PolicyMode, Snat, SnatPorts,
 };
 pub use decode::{DecodeError, Decoded};
 pub use gap::{Consequence, FieldDifference, FoldedGap, Gap, GapKind, folded};
@@ -302,10 +302,19 @@ impl Snapshot {
             .filter_map(|place| self.pods.get(*place))
     }
 
-    /// Returns whether there is any network policy.
+    /// Returns whether policies may drop packets of pods: there is one, or pods without one are denied (E.5).
     #[must_use]
     pub fn has_network_policies(&self) -> bool {
-        !self.network_policies.is_empty()
+        !self.network_policies.is_empty() || self.denies_by_default()
+    }
+
+    /// Returns whether pods that no policy selects may be denied everything (E.5).
+    #[must_use]
+    pub fn denies_by_default(&self) -> bool {
+        match self.cni.policy_mode {
+            PolicyMode::Standard => false,
+            PolicyMode::Strict | PolicyMode::Unread => true,
+        }
     }
 
     /// Returns a described security group by its id; a contradicting description counts as none.

@@ -28,7 +28,7 @@ const FLOWS: usize = 2_000;
 type Edit = fn(&mut Dice, &mut Map<String, Value>) -> bool;
 
 /// The kinds of edits, by name.
-const EDITS: [(&str, Edit); 16] = [
+const EDITS: [(&str, Edit); 17] = [
     ("permission taken away", |dice, files| {
         let Some(list) = permissions(dice, files).filter(|list| !list.is_empty()) else {
             return false;
@@ -94,6 +94,13 @@ const EDITS: [(&str, Edit); 16] = [
             files,
             "POD_SECURITY_GROUP_ENFORCING_MODE",
             &["standard", "strict"],
+        )
+    }),
+    ("mode of policies", |_, files| {
+        setting(
+            files,
+            "NETWORK_POLICY_ENFORCING_MODE",
+            &["strict", "standard"],
         )
     }),
     ("policy", |_, files| {

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use reachproof_model::coverage::relation_coverage;
+use reachproof_model::describe::Described;
 use reachproof_model::flow::{EPHEMERAL_PORTS_DEFAULT, Flow, SourceKind};
 use reachproof_model::matrix::Matrix;
 use reachproof_model::plan::{
@@ -366,6 +367,36 @@ fn probes_are_numbered_in_their_order_without_gaps() {
     let numbers: Vec<u32> = probes.map(|probe| probe.id.0).collect();
     assert!(numbers.len() > plan.flows.len());
     assert!(numbers.iter().copied().eq((0..).take(numbers.len())));
+}
+
+#[test]
+fn a_pod_that_is_denied_by_default_is_as_one_that_a_policy_selects() {
+    let mut world = described("A01");
+    world.insert(
+        "aws-node",
+        json!({"kind": "DaemonSet", "metadata": {"name": "aws-node"},
+        "spec": {"template": {"spec": {"containers": [{"name": "aws-node", "env": [
+            {"name": "NETWORK_POLICY_ENFORCING_MODE", "value": "strict"},
+        ]}]}}}}),
+    );
+    let policies = |world: &Described| {
+        let snapshot = Snapshot::decode(world).unwrap().snapshot;
+        let plan = plan(&snapshot, &roster(), &SCOPE);
+        let policy = |from, to| flow(&plan, from, to, PEER_PORT).unwrap().policy;
+        (
+            policy("10.0.2.20", "10.0.1.31"),
+            policy("10.0.1.20", "10.0.2.20"),
+        )
+    };
+    assert_eq!(
+        policies(&world),
+        (PolicyFact::Unread, PolicyFact::NoneSelects)
+    );
+    let pod = json!({"metadata": {"namespace": "default", "name": "probe"}, "spec": {},
+        "status": {"phase": "Running", "podIP": "10.0.1.31"}});
+    world.insert("pods", json!({"items": [pod]}));
+    let selected = PolicyFact::Selects(address("10.0.1.31"));
+    assert_eq!(policies(&world), (selected, PolicyFact::NoneSelects));
 }
 
 #[test]

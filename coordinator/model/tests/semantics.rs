@@ -13,6 +13,7 @@ mod common;
 use common::*;
 use reachproof_model::flow::Flow;
 use reachproof_model::predict::predict;
+use reachproof_model::prediction::Gate;
 use reachproof_model::snapshot::Direction;
 use serde_json::{Value, json};
 
@@ -880,6 +881,39 @@ fn a_network_policy_that_selects_a_pod_is_unknown() {
         json!({"nodeName": "fargate-ip-10-0-2-21"}),
     ));
     assert_eq!(fargate.tcp(NODE_A, "10.0.2.21"), allowed());
+}
+
+#[test]
+fn a_pod_without_a_policy_is_unknown_where_the_cni_denies_by_default() {
+    let pods = json!({"items": [{"metadata": {"namespace": "shop", "name": "db-0"}, "spec": {},
+        "status": {"phase": "Running", "podIP": "10.0.2.21", "podIPs": [{"ip": "10.0.2.21"}]}}]});
+    let world = |mode: &str| {
+        World::base()
+            .cni("NETWORK_POLICY_ENFORCING_MODE", mode)
+            .file("pods", pods.clone())
+    };
+    assert_eq!(world("standard").tcp(NODE_A, "10.0.2.21"), allowed());
+    for mode in ["strict", "severe"] {
+        let answer = world(mode).tcp(NODE_A, "10.0.2.21");
+        assert_eq!(answer, unknown("networkpolicy"), "{mode}");
+    }
+    let strict = world("strict");
+    assert_eq!(strict.tcp(NODE_A, NODE_B), allowed());
+    // What the groups deny stays a deny.
+    assert_eq!(strict.tcp("10.0.2.21", NODE_A), denied("sg-egress", N2));
+    let flow = Flow::from_json(&tcp(NODE_A, "10.0.2.21")).unwrap();
+    let prediction = predict(&strict.decoded().snapshot, &flow);
+    let said = prediction.steps.last().unwrap();
+    assert_eq!(said.gate, Gate::NetworkPolicy);
+    assert!(
+        said.detail
+            .starts_with("security groups: allow; no policy selects the destination, "),
+        "{}",
+        said.detail
+    );
+    // An address of a node that no pod claims may be a pod's.
+    let unlisted = World::base().cni("NETWORK_POLICY_ENFORCING_MODE", "strict");
+    assert_eq!(unlisted.tcp(NODE_A, "10.0.2.21"), unknown("networkpolicy"));
 }
 
 #[test]

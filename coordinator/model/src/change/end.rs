@@ -198,7 +198,7 @@ impl Builder<'_> {
                 singles.extend(interface.addresses.iter().copied());
                 prefixes.extend(interface.prefixes.iter().map(IpNet::trunc));
             }
-            if !side.snapshot.network_policies.is_empty() {
+            if side.snapshot.has_network_policies() {
                 let pods = side.snapshot.pods.iter().flat_map(|pod| &pod.addresses);
                 let policies = side.snapshot.network_policies.iter();
                 marked.extend(

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::snapshot::{Direction, EnforcingMode, Readable, RouteDestination, Snapshot, Snat};
+use crate::snapshot::{
+    Direction, EnforcingMode, PolicyMode, Readable, RouteDestination, Snapshot, Snat,
+};
 
 /// What kind of line changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -105,7 +107,7 @@ fn written(snapshot: &Snapshot) -> BTreeSet<String> {
 }
 
 /// The settings of the VPC CNI.
-fn settings(snapshot: &Snapshot) -> [String; 3] {
+fn settings(snapshot: &Snapshot) -> [String; 4] {
     let cni = snapshot.cni();
     let snat = match cni.snat {
         Snat::OnNode => "on the node",
@@ -117,6 +119,11 @@ fn settings(snapshot: &Snapshot) -> [String; 3] {
         EnforcingMode::Standard => "standard",
         EnforcingMode::Unread => "?",
     };
+    let policies = match cni.policy_mode {
+        PolicyMode::Standard => "free",
+        PolicyMode::Strict => "denied everything",
+        PolicyMode::Unread => "?",
+    };
     let excluded: Vec<String> = cni.snat_excluded.iter().map(ToString::to_string).collect();
     [
         format!("CNI setting: source NAT of pods {snat}"),
@@ -125,5 +132,6 @@ fn settings(snapshot: &Snapshot) -> [String; 3] {
             excluded.join(", ")
         ),
         format!("CNI setting: enforcing mode of security groups for pods {mode}"),
+        format!("CNI setting: pods without a network policy are {policies}"),
     ]
 }

@@ -339,7 +339,9 @@ impl<'s> Builder<'s> {
         Marks {
             policed: match snapshot.policing(address) {
                 Policing::None => Policed::No,
-                Policing::Selected(_) | Policing::PerhapsPod => Policed::Yes,
+                Policing::Selected(_) | Policing::DeniedByDefault | Policing::PerhapsPod => {
+                    Policed::Yes
+                }
             },
             kind: if is_translated {
                 SourceKind::Pod
@@ -386,7 +388,7 @@ pub(crate) fn network_addresses(network: IpNet) -> impl Iterator<Item = IpAddr> 
 /// Addresses that differ from those around them: of pods where policies or the node's translation tell pods apart, and
 /// those that policies list.
 fn marked(snapshot: &Snapshot, kind: Option<SourceKind>) -> BTreeSet<IpAddr> {
-    let is_policed = !snapshot.network_policies.is_empty();
+    let is_policed = snapshot.has_network_policies();
     let is_told_apart =
         |address: &&IpAddr| is_policed || (kind.is_none() && translates(snapshot, **address));
     let pods = snapshot.pods.iter().flat_map(|pod| &pod.addresses);

@@ -21,7 +21,7 @@ use crate::observation::AgentName;
 use crate::plan::AgentKind;
 use crate::predict::verdict;
 use crate::prediction::Verdict;
-use crate::snapshot::{Owner, Snapshot};
+use crate::snapshot::{Owner, Policing, Snapshot};
 
 /// Most flows that one agent tries: at 20 attempts a second (SECURITY D.3) silence on all of them takes 5 minutes.
 pub const FLOWS_PER_AGENT_MAX: usize = 2_000;
@@ -502,9 +502,10 @@ fn fixed_ports(flow: &Flow, draft: &Draft) -> BTreeSet<u16> {
 /// Whether a NetworkPolicy may drop packets of `flow` (E.5).
 fn policy(snapshot: &Snapshot, roster: &Roster, scope: &Scope, flow: &Flow) -> PolicyFact {
     let ends = [flow.source, flow.destination];
-    let selected = ends
-        .iter()
-        .find(|end| !snapshot.network_policies_selecting(**end).is_empty());
+    let selected = ends.iter().find(|end| match snapshot.policing(**end) {
+        Policing::Selected(_) | Policing::DeniedByDefault => true,
+        Policing::None | Policing::PerhapsPod => false,
+    });
     if let Some(end) = selected {
         return PolicyFact::Selects(*end);
     }
@@ -516,7 +517,7 @@ fn policy(snapshot: &Snapshot, roster: &Roster, scope: &Scope, flow: &Flow) -> P
         FileState::Absent => pods().next().is_some(),
         // A policy selects by labels; those of a pod that is not in the snapshot are not known.
         FileState::Read => {
-            !snapshot.network_policies.is_empty()
+            snapshot.has_network_policies()
                 && pods().any(|end| snapshot.pods_at(*end).next().is_none())
         }
     };

@@ -362,6 +362,9 @@ fn policies_of(end: &str, policing: &Policing<'_>) -> Option<String> {
         Policing::PerhapsPod => Some(format!(
             "the {end} could be a pod of which nothing is known, and there are policies"
         )),
+        Policing::DeniedByDefault => Some(format!(
+            "no policy selects the {end}, and the VPC CNI denies such pods everything (NETWORK_POLICY_ENFORCING_MODE)"
+        )),
         Policing::Selected(policies) => {
             let names: Vec<String> = policies.iter().map(ToString::to_string).collect();
             let verb = if policies.len() == 1 {

@@ -144,6 +144,8 @@ pub struct CniSettings {
     pub snat_excluded: Vec<IpNet>,
     /// How branch interfaces are enforced (`POD_SECURITY_GROUP_ENFORCING_MODE`).
     pub enforcing_mode: EnforcingMode,
+    /// What holds for a pod that no policy selects (`NETWORK_POLICY_ENFORCING_MODE`).
+    pub policy_mode: PolicyMode,
     /// Which source ports pods have after SNAT (`AWS_VPC_K8S_CNI_RANDOMIZESNAT`).
     pub snat_ports: SnatPorts,
     /// Whether pods of an IPv6 cluster reach IPv4 (`ENABLE_V4_EGRESS`).
@@ -159,11 +161,23 @@ impl Default for CniSettings {
             snat: Snat::OnNode,
             snat_excluded: Vec::new(),
             enforcing_mode: EnforcingMode::Strict,
+            policy_mode: PolicyMode::Standard,
             snat_ports: SnatPorts::Random,
             v4_egress: OtherFamily::Translated,
             v6_egress: OtherFamily::Absent,
         }
     }
+}
+
+/// What the VPC CNI's agent does with a pod that no policy selects, or whose policies it does not know yet (E.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PolicyMode {
+    /// It lets everything pass.
+    Standard,
+    /// It drops everything.
+    Strict,
+    /// The setting is there in a form that is not understood: it may be strict.
+    Unread,
 }
 
 /// Which source ports pods have after SNAT (K.1 "SNAT ports").

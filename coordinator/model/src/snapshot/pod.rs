@@ -51,6 +51,16 @@ pub struct Pod {
     pub relay: Option<String>,
 }
 
+impl Pod {
+    /// Returns whether policies are about the pod: never about host-network, finished and Fargate pods (E.5).
+    #[must_use]
+    pub fn is_policed(&self) -> bool {
+        self.network == PodNetwork::Pod
+            && self.phase == PodPhase::Live
+            && self.platform == Platform::Ec2
+    }
+}
+
 /// Whose network namespace a pod uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PodNetwork {
@@ -105,9 +115,7 @@ impl NetworkPolicy {
     /// Returns whether the policy selects a pod; host-network, finished and Fargate pods never are (E.5).
     #[must_use]
     pub fn selects(&self, pod: &Pod) -> bool {
-        pod.network == PodNetwork::Pod
-            && pod.phase == PodPhase::Live
-            && pod.platform == Platform::Ec2
+        pod.is_policed()
             && (self.is_about(pod) || pod.addresses.iter().any(|own| self.listed.contains(own)))
     }
 

@@ -12,7 +12,9 @@ pub enum Policing<'s> {
     None,
     /// These select the pod that has it, sorted by kind, namespace and name.
     Selected(Vec<&'s NetworkPolicy>),
-    /// There are policies, and it could be the address of a pod of which nothing is known.
+    /// None selects the pod that has it, and the VPC CNI denies such pods everything (E.5).
+    DeniedByDefault,
+    /// There are policies, or pods without one are denied, and it could be the address of a pod of which nothing is known.
     PerhapsPod,
 }
 
@@ -41,12 +43,14 @@ impl Snapshot {
     /// Returns what policies make of an address (K.1 "NetworkPolicy with pods unread").
     #[must_use]
     pub fn policing(&self, address: IpAddr) -> Policing<'_> {
-        if self.network_policies.is_empty() {
+        if !self.has_network_policies() {
             return Policing::None;
         }
         let selecting = self.network_policies_selecting(address);
         if !selecting.is_empty() {
             Policing::Selected(selecting)
+        } else if self.denies_by_default() && self.pods_at(address).any(Pod::is_policed) {
+            Policing::DeniedByDefault
         } else if self.could_be_unknown_pod(address) {
             Policing::PerhapsPod
         } else {

@@ -9,7 +9,7 @@ use crate::id::{SecurityGroupId, SubnetId, VpcId};
 use crate::net::{InvalidNetwork, network_v4, network_v6};
 use crate::snapshot::{
     Cluster, CniSettings, Consequence, EnforcingMode, FargateProfile, FargateSelector, GapKind,
-    IpFamily, OtherFamily, Snat, SnatPorts,
+    IpFamily, OtherFamily, PolicyMode, Snat, SnatPorts,
 };
 
 /// Reads a network of one family.
@@ -178,6 +178,7 @@ impl<'a> Decoder<'a> {
             let Some(variables) = self.read(cni_variables(&object), Consequence::CniUnread) else {
                 self.snapshot.cni.snat = Snat::Unread;
                 self.snapshot.cni.enforcing_mode = EnforcingMode::Unread;
+                self.snapshot.cni.policy_mode = PolicyMode::Unread;
                 continue;
             };
             let settings = &mut self.snapshot.cni;
@@ -195,6 +196,7 @@ impl<'a> Decoder<'a> {
                     "AWS_VPC_K8S_CNI_EXTERNALSNAT" => set_snat(settings, value),
                     EXCLUDED => set_excluded(settings, value),
                     "POD_SECURITY_GROUP_ENFORCING_MODE" => set_mode(settings, value),
+                    "NETWORK_POLICY_ENFORCING_MODE" => set_policy_mode(settings, value),
                     "AWS_VPC_K8S_CNI_RANDOMIZESNAT" => {
                         set_snat_ports(settings, value);
                         true
@@ -299,6 +301,17 @@ fn set_mode(settings: &mut CniSettings, value: Option<&str>) -> bool {
     };
     settings.enforcing_mode = mode;
     mode != EnforcingMode::Unread
+}
+
+/// Sets what holds for pods without policies; returns whether the value was understood. An empty one is the default.
+fn set_policy_mode(settings: &mut CniSettings, value: Option<&str>) -> bool {
+    let mode = match value {
+        Some("standard" | "") => PolicyMode::Standard,
+        Some("strict") => PolicyMode::Strict,
+        Some(_) | None => PolicyMode::Unread,
+    };
+    settings.policy_mode = mode;
+    mode != PolicyMode::Unread
 }
 
 /// Sets the ports of translated connections: only `none` keeps them (K.1 "SNAT ports").

@@ -61,6 +61,10 @@ impl Draft {
             let word = *self.dice.pick(&["true", "false"]);
             env.push(json!({"name": name, "value": word}));
         }
+        if self.dice.chance(10) {
+            let mode = *self.dice.pick(&["strict", "standard"]);
+            env.push(json!({"name": "NETWORK_POLICY_ENFORCING_MODE", "value": mode}));
+        }
         if self.dice.chance(70) {
             let mode = *self.dice.pick(&["strict", "standard"]);
             env.push(json!({"name": "POD_SECURITY_GROUP_ENFORCING_MODE", "value": mode}));

@@ -103,10 +103,22 @@ pub fn policies(json: &Map<String, Value>) -> Vec<Policy> {
     found
 }
 
+/// Whether the VPC CNI drops everything of pods that no policy selects.
+fn denies_by_default(world: &World) -> bool {
+    let mode = world.cni.get("NETWORK_POLICY_ENFORCING_MODE");
+    mode.is_some_and(|mode| mode == "strict")
+}
+
+/// Whether an address is one of a pod that is denied because no policy selects it.
+pub fn denied_by_default(world: &World, address: IpAddr) -> bool {
+    let is_policed = |pod: &Pod| pod.selectable && pod.addresses.contains(&address);
+    denies_by_default(world) && world.pods.iter().any(is_policed)
+}
+
 /// Whether an address could be that of a pod of which nothing is known: no running pod claims it, and the VPC CNI gives
 /// such addresses to pods.
 pub fn unknown_pod(world: &World, address: IpAddr) -> bool {
-    if world.policies.is_empty()
+    if (world.policies.is_empty() && !denies_by_default(world))
         || world
             .pods
             .iter()

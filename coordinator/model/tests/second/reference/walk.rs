@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::net::Net;
 use super::path::{Path, far_owners, route, tgw_delivers};
-use super::policy::{selected, unknown_pod};
+use super::policy::{denied_by_default, selected, unknown_pod};
 use super::rule::{Acl, Said, security_groups};
 use super::world::{Eni, Subnet, World, text};
 
@@ -408,8 +408,11 @@ fn conclude(world: &World, hop: &Hop<'_>, (e, i): (Said, Said), partial: Option<
         (Said::Allow(egress), Said::Allow(ingress)) => (egress, ingress),
         (Said::Deny, _) | (_, Said::Deny) => panic!("a deny came this far"),
     };
-    let policed =
-        |address| selected(&world.pods, &world.policies, address) || unknown_pod(world, address);
+    let policed = |address| {
+        selected(&world.pods, &world.policies, address)
+            || denied_by_default(world, address)
+            || unknown_pod(world, address)
+    };
     if policed(hop.own) || policed(hop.dst) {
         return unknown("networkpolicy");
     }
