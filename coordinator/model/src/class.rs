@@ -164,6 +164,8 @@ pub(crate) enum Untranslated {
     NoPrimary,
     /// A setting or the networks of the VPC could not be read.
     Unread,
+    /// Two views of the VPC contradict each other.
+    Contradicted,
 }
 
 /// Where an address is.

@@ -238,6 +238,7 @@ fn exit_ways(snapshot: &Snapshot, classes: &Classes, ways: &mut Vec<Way>) -> Vec
             let way = match exit.primary {
                 Err(Untranslated::NoPrimary) => Way::unknown(UnknownReason::SrcOutsideModel),
                 Err(Untranslated::Unread) => Way::unknown(UnknownReason::Other),
+                Err(Untranslated::Contradicted) => Way::unknown(UnknownReason::Conflict),
                 Ok(primary) => match classes.places.get(index(primary.place)) {
                     None => Way::unknown(UnknownReason::Other),
                     Some(from) => {

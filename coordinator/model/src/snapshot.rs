@@ -40,7 +40,8 @@ pub use service::Service;
 pub use traffic::{IcmpRange, Readable, Traffic};
 pub use vpc::{
     Completeness, DefaultTables, Peering, PeeringSide, ReferenceSupport, RouteLead, Subnet,
-    TableRole, TransitGateway, TransitGatewayRoute, TransitGatewayRouteTable, Vpc, VpcAttachment,
+    TableRole, TransitGateway, TransitGatewayRoute, TransitGatewayRouteTable, Views, Vpc,
+    VpcAttachment,
 };
 
 pub(crate) use arena::{Arena, Key};
@@ -114,6 +115,10 @@ pub struct Snapshot {
     pub(crate) peerings: BTreeMap<PeeringId, Peering>,
     /// Peerings of which two views contradict each other: not in `peerings`.
     pub(crate) contradicted_peerings: BTreeSet<PeeringId>,
+    /// Transit gateways of which, or of a route table of which, views contradict each other.
+    pub(crate) contradicted_gateways: BTreeSet<TransitGatewayId>,
+    /// The same of attachments: every gateway and VPC that a view names.
+    pub(crate) contradicted_attachments: BTreeSet<(TransitGatewayId, VpcId)>,
     pub(crate) transit_gateways: BTreeMap<TransitGatewayId, TransitGateway>,
     pub(crate) attachments: Vec<VpcAttachment>,
     pub(crate) transit_gateway_tables: Option<Vec<TransitGatewayRouteTable>>,

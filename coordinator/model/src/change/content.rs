@@ -86,7 +86,8 @@ fn subnets(snapshot: &Snapshot) -> BTreeMap<SubnetId, String> {
         let subnet = &entry.subnet;
         let networks = sorted(subnet.networks.iter().map(ToString::to_string));
         let (vpc, zone, zone_id) = (&subnet.vpc, &subnet.zone, &subnet.zone_id);
-        format!("{vpc:?} {networks} {zone:?} {zone_id:?} acl {acl:?} routes {table:?}")
+        let views = (entry.views, entry.acl_views);
+        format!("{vpc:?} {networks} {zone:?} {zone_id:?} {views:?} acl {acl:?} routes {table:?}")
     };
     let all = snapshot.subnets.iter();
     all.map(|entry| (entry.subnet.id.clone(), one(entry)))
@@ -98,8 +99,8 @@ fn common(snapshot: &Snapshot) -> Vec<String> {
     lines.extend(snapshot.vpcs.iter().map(|vpc| {
         let networks = sorted(vpc.networks.iter().map(ToString::to_string));
         format!(
-            "{} {:?} {networks} {:?}",
-            vpc.id, vpc.primary, vpc.completeness
+            "{} {:?} {networks} {:?} {:?} {:?}",
+            vpc.id, vpc.primary, vpc.completeness, vpc.views, vpc.disputed_primaries
         )
     }));
     lines.extend(snapshot.prefix_lists.values().map(|list| {
@@ -109,6 +110,8 @@ fn common(snapshot: &Snapshot) -> Vec<String> {
     }));
     lines.extend(snapshot.peerings.values().map(|it| format!("{it:?}")));
     lines.push(format!("{:?}", snapshot.contradicted_peerings));
+    lines.push(format!("{:?}", snapshot.contradicted_gateways));
+    lines.push(format!("{:?}", snapshot.contradicted_attachments));
     lines.extend(
         snapshot
             .transit_gateways

@@ -10,7 +10,7 @@ use crate::id::NetworkInterfaceId;
 use crate::predict::exempt_addresses;
 use crate::snapshot::{
     Completeness, EnforcingMode, Host, InterfaceEntry, IpFamily, Key, OtherFamily, Policing,
-    Reading, Snapshot, Snat,
+    Reading, Snapshot, Snat, Views,
 };
 
 use super::{
@@ -294,7 +294,12 @@ impl<'s> Builder<'s> {
             (IpFamily::V6, IpFamily::V4) => cni.v6_egress == OtherFamily::Unread,
             (IpFamily::V6, IpFamily::V6) => false,
         };
-        let primary = if is_unread {
+        let is_own_family = family == self.snapshot.ip_family();
+        let is_contradicted =
+            is_own_family && self.snapshot.vpcs.at(entry.vpc).views == Views::Contradict;
+        let primary = if is_contradicted {
+            Err(Untranslated::Contradicted)
+        } else if is_unread {
             Err(Untranslated::Unread)
         } else {
             self.primary(entry, family).ok_or(Untranslated::NoPrimary)

@@ -8,7 +8,7 @@ use crate::flow::{EPHEMERAL_PORTS_AFTER_SNAT, SourceKind};
 use crate::prediction::{BypassReason, Denial, Gate, Place, StepOutcome, UnknownReason, Verdict};
 use crate::snapshot::{
     Completeness, EnforcingMode, Host, InterfaceEntry, IpFamily, Key, OtherFamily, Reading,
-    Snapshot, Snat, SnatPorts, SourceDestCheck, Vpc,
+    Snapshot, Snat, SnatPorts, SourceDestCheck, Views, Vpc,
 };
 
 /// Who owns the destination, as far as the way leads there.
@@ -94,8 +94,22 @@ impl<'s> Walk<'s> {
         {
             return Err(self.unknown(UnknownReason::DstOutsideModel));
         }
+        self.contradictions(route);
         self.note_endpoints(route);
         Ok(())
+    }
+
+    /// Remembers contradicting views of the subnets of both ends, and of their lists where a router is on the way (K.1 "Two
+    /// views of one thing").
+    fn contradictions(&mut self, route: &Route<'s>) {
+        let is_routed = !route.hop.path.is_same_subnet();
+        let ends = [Some(route.sender.entry), route.receiving()];
+        let is_contradicted = ends.into_iter().flatten().any(|entry| {
+            let subnet = self.snapshot.subnets.at(entry.subnet);
+            subnet.views == Views::Contradict
+                || (is_routed && subnet.acl_views == Views::Contradict)
+        });
+        self.doubts.add_if(is_contradicted, Doubt::Conflict);
     }
 
     /// The interface that emits: as the flow says, else the owner of the source (K.1 "Owners and VPCs").
@@ -249,6 +263,9 @@ impl<'s> Walk<'s> {
         let is_excluded = |network: &ipnet::IpNet| network.contains(&destination);
         if vpc.contains(destination) || cni.snat_excluded.iter().any(is_excluded) {
             return Ok(None);
+        }
+        if vpc.views == Views::Contradict {
+            return Err(self.unknown(UnknownReason::Conflict));
         }
         if vpc.completeness == Completeness::Incomplete
             || cni.snat == Snat::Unread

@@ -27,9 +27,12 @@ const LINK_LOCAL_V6: [Ipv6Addr; 3] = [
 /// Visits the addresses that AWS does not filter: link-local services, and the resolver of every VPC.
 pub(crate) fn exempt_addresses(snapshot: &Snapshot) -> impl Iterator<Item = IpAddr> {
     let link_local = LINK_LOCAL_V4.iter().copied().map(IpAddr::V4);
+    let vpcs = snapshot.vpcs.iter();
+    let disputed = vpcs.flat_map(|vpc| vpc.disputed_primaries.iter().filter_map(resolver_of));
     link_local
         .chain(LINK_LOCAL_V6.iter().copied().map(IpAddr::V6))
         .chain(snapshot.vpcs.iter().filter_map(resolver))
+        .chain(disputed)
 }
 
 impl Walk<'_> {
@@ -41,6 +44,10 @@ impl Walk<'_> {
         }
         if vpc.and_then(resolver) == Some(destination) {
             return Err(self.exempt(ExemptReason::VpcDns));
+        }
+        let disputed = vpc.into_iter().flat_map(|vpc| &vpc.disputed_primaries);
+        if disputed.filter_map(resolver_of).any(|it| it == destination) {
+            return Err(self.unknown(UnknownReason::Conflict));
         }
         let source = self.flow.source;
         if source == destination || destination.is_loopback() || source.is_loopback() {
@@ -89,7 +96,11 @@ fn is_link_local(address: IpAddr) -> bool {
 
 /// The resolver: base of the primary network plus two \[VPC-DNS\].
 fn resolver(vpc: &Vpc) -> Option<IpAddr> {
-    match vpc.primary? {
+    resolver_of(&vpc.primary?)
+}
+
+fn resolver_of(primary: &IpNet) -> Option<IpAddr> {
+    match primary {
         IpNet::V4(network) => u32::from(network.network())
             .checked_add(2)
             .map(|address| IpAddr::V4(Ipv4Addr::from(address))),

@@ -411,6 +411,9 @@ impl<'s> Walk<'s> {
             (None, Path::Unread | Path::Other) => StepOutcome::Unknown(UnknownReason::Other),
             (None, Path::Conflict) => StepOutcome::Unknown(UnknownReason::Conflict),
             (None, Path::Middlebox) => StepOutcome::Unknown(UnknownReason::Middlebox),
+            (None, Path::TransitGateway(_)) if self.doubts.has(Doubt::Conflict) => {
+                StepOutcome::Unknown(UnknownReason::Conflict)
+            }
             (None, Path::TransitGateway(_)) if self.doubts.has(Doubt::TransitGateway) => {
                 StepOutcome::Unknown(UnknownReason::Tgw)
             }

@@ -19,6 +19,8 @@ pub(super) enum Crossing {
     OtherZone,
     /// It hands it to a network function, which may drop it.
     Inspected,
+    /// Two views of it contradict each other.
+    Contradicted,
     /// Nobody can tell.
     Unknown,
 }
@@ -28,7 +30,11 @@ impl<'s> Walk<'s> {
     pub(super) fn is_attached(&self, vpc: &VpcId, gateway: Option<&TransitGatewayId>) -> bool {
         self.snapshot.attachments.iter().any(|attachment| {
             attachment.vpc == *vpc && gateway.is_none_or(|gateway| attachment.gateway == *gateway)
-        })
+        }) || self
+            .snapshot
+            .contradicted_attachments
+            .iter()
+            .any(|(at, attached)| attached == vpc && gateway.is_none_or(|gateway| at == gateway))
     }
 
     /// The forward path over a transit gateway: a deny, or something to remember.
@@ -60,6 +66,10 @@ impl<'s> Walk<'s> {
                 self.doubts.add(Doubt::Other);
                 None
             }
+            Crossing::Contradicted => {
+                self.doubts.add(Doubt::Conflict);
+                None
+            }
             Crossing::Unknown => {
                 self.doubts.add(Doubt::TransitGateway);
                 None
@@ -76,6 +86,9 @@ pub(super) fn crossing(
     to: Option<&VpcId>,
     address: IpAddr,
 ) -> Crossing {
+    if is_contradicted(snapshot, gateway, [Some(&from.interface.vpc), to]) {
+        return Crossing::Contradicted;
+    }
     let Some(attachment) = attachment(snapshot, gateway, &from.interface.vpc) else {
         return Crossing::Unknown;
     };
@@ -89,6 +102,19 @@ pub(super) fn crossing(
         Some(far) => delivery(snapshot, attachment, far, address),
         None => Crossing::Unknown,
     }
+}
+
+/// Whether views of a gateway, of its tables or of the attachment of an end contradict each other.
+fn is_contradicted(
+    snapshot: &Snapshot,
+    gateway: &TransitGatewayId,
+    ends: [Option<&VpcId>; 2],
+) -> bool {
+    snapshot.contradicted_gateways.contains(gateway)
+        || snapshot
+            .contradicted_attachments
+            .iter()
+            .any(|(at, vpc)| at == gateway && ends.contains(&Some(vpc)))
 }
 
 fn attachment<'s>(

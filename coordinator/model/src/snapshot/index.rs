@@ -10,7 +10,7 @@ use crate::prediction::UnknownReason;
 
 use super::{
     GroupReference, Host, Key, NetworkAcl, NetworkInterface, RouteTable, SecurityGroup, Snapshot,
-    Subnet, Vpc,
+    Subnet, Views, Vpc,
 };
 
 /// A network interface with what its ids name.
@@ -29,6 +29,10 @@ pub(crate) struct SubnetEntry {
     pub(crate) subnet: Subnet,
     pub(crate) acl: Option<Key<NetworkAcl>>,
     pub(crate) table: Option<Key<RouteTable>>,
+    /// Whether all who describe the subnet say the same of it.
+    pub(crate) views: Views,
+    /// The same of the network ACLs that may hold for it.
+    pub(crate) acl_views: Views,
 }
 
 /// A group with those who wear it; also one that is only mentioned.

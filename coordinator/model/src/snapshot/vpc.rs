@@ -20,10 +20,24 @@ pub struct Vpc {
     pub name: Option<String>,
     /// The primary IPv4 network: its resolver is at the base plus two (A.5).
     pub primary: Option<IpNet>,
-    /// All associated networks, both families.
+    /// All associated networks, both families; of contradicting views those on which they agree.
     pub networks: Vec<IpNet>,
     /// Whether all networks are known.
     pub completeness: Completeness,
+    /// Whether all who describe it say the same.
+    pub views: Views,
+    /// What contradicting views say is the primary network.
+    pub disputed_primaries: Vec<IpNet>,
+}
+
+/// Whether all descriptions of a thing say the same (K.1 "Two views of one thing").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Views {
+    /// They do, or there is one.
+    #[default]
+    Agree,
+    /// They contradict each other.
+    Contradict,
 }
 
 impl Vpc {

@@ -1,12 +1,14 @@
 //! Network ACLs.
 
+use std::collections::BTreeSet;
+
 use super::{Decoder, Item};
 use crate::describe::Node;
 use crate::id::{NetworkAclId, SubnetId, VpcId};
 use crate::net::{network_v4, network_v6};
 use crate::snapshot::{
     AclAction, Completeness, Consequence, FINAL_RULE_NUMBER_V6, NetworkAcl, NetworkAclEntry,
-    Readable, Traffic,
+    Readable, Traffic, Views,
 };
 
 impl<'a> Decoder<'a> {
@@ -16,8 +18,12 @@ impl<'a> Decoder<'a> {
             self.things(rows, "NetworkAclId", Consequence::SubnetUnknown);
         let mut defaults = Vec::new();
         let mut explicit = Vec::new();
+        let mut contradicted = Vec::new();
         for item in items {
             let (acl, is_default, associations) = self.network_acl(&item);
+            if item.sole().is_none() {
+                contradicted.push((acl.subnets.clone(), acl.vpc.clone().filter(|_| is_default)));
+            }
             if associations == Completeness::Incomplete {
                 completeness = Completeness::Incomplete;
             }
@@ -26,9 +32,39 @@ impl<'a> Decoder<'a> {
             explicit.extend(subnets.into_iter().map(|subnet| (subnet, key)));
             defaults.extend(is_default.then_some((vpc, key)));
         }
+        let named: BTreeSet<SubnetId> = explicit.iter().map(|(id, _)| id.clone()).collect();
         let chosen = self.choose_lists("describe-network-acls", explicit, defaults, completeness);
         for (subnet, key) in chosen {
             self.snapshot.subnets.at_mut(subnet).acl = key;
+        }
+        for (subnets, vpc) in contradicted {
+            self.contradict_lists(&subnets, vpc.as_ref(), &named);
+        }
+    }
+
+    /// Marks the subnets for which contradicting views of a list may make it hold: those that a view names, and where one says
+    /// that it is the default of the VPC, those that no list names.
+    fn contradict_lists(
+        &mut self,
+        subnets: &[SubnetId],
+        default_of: Option<&VpcId>,
+        named: &BTreeSet<SubnetId>,
+    ) {
+        let keys: Vec<_> = self
+            .snapshot
+            .subnets
+            .entries()
+            .map(|(key, _)| key)
+            .collect();
+        for key in keys {
+            let entry = self.snapshot.subnets.at_mut(key);
+            let subnet = &entry.subnet;
+            let is_default = default_of.is_some()
+                && subnet.vpc.as_ref() == default_of
+                && !named.contains(&subnet.id);
+            if subnets.contains(&subnet.id) || is_default {
+                entry.acl_views = Views::Contradict;
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Transit gateways, their attachments and route tables.
 
-use super::Decoder;
+use super::{Decoder, Item};
 use crate::describe::{Fault, Node};
 use crate::id::{AttachmentId, SubnetId, TransitGatewayId, TransitGatewayRouteTableId, VpcId};
 use crate::net::network;
@@ -23,6 +23,8 @@ impl<'a> Decoder<'a> {
         let (items, _) = self.things(rows, "TransitGatewayId", CONSEQUENCE);
         for item in items {
             let Some(node) = item.sole() else {
+                let id = TransitGatewayId::from(item.id);
+                self.snapshot.contradicted_gateways.insert(id);
                 continue;
             };
             if let Some(gateway) = self.read(transit_gateway(item.id, node), CONSEQUENCE) {
@@ -61,10 +63,26 @@ impl<'a> Decoder<'a> {
         let (items, _) = self.things(rows, "TransitGatewayAttachmentId", CONSEQUENCE);
         for item in items {
             let Some(node) = item.sole() else {
+                self.contradict_attachment(&item);
                 continue;
             };
             let attachment = self.read(attachment(item.id, node), CONSEQUENCE);
             self.snapshot.attachments.extend(attachment.flatten());
+        }
+    }
+
+    /// Remembers what contradicting views of an attachment may join.
+    fn contradict_attachment(&mut self, item: &Item<'a>) {
+        let named = |field: &str| -> Vec<&'a str> {
+            let nodes = item.descriptions.iter();
+            nodes
+                .filter_map(|node| node.text(field).ok().flatten())
+                .collect()
+        };
+        for gateway in named("TransitGatewayId") {
+            let vpcs = named("VpcId").into_iter();
+            let pairs = vpcs.map(|vpc| (TransitGatewayId::from(gateway), VpcId::from(vpc)));
+            self.snapshot.contradicted_attachments.extend(pairs);
         }
     }
 
@@ -78,6 +96,10 @@ impl<'a> Decoder<'a> {
         let mut tables = Vec::new();
         for item in items {
             let Some(node) = item.sole() else {
+                let gateways = item.descriptions.iter();
+                let gateways = gateways.filter_map(|node| node.text("TransitGatewayId").ok()?);
+                let gateways = gateways.map(TransitGatewayId::from);
+                self.snapshot.contradicted_gateways.extend(gateways);
                 continue;
             };
             if let Some(mut table) = self.read(table(item.id, node), CONSEQUENCE) {

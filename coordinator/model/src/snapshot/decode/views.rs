@@ -44,8 +44,9 @@ const IDENTIFIED: [(&str, &str, &str); 10] = [
 ];
 
 /// Fields in which two views may differ without a contradiction: each account has its own tags and zone names (ids of
-/// zones are compared), and some details are for the owner alone.
-const OWN: [&str; 6] = [
+/// zones are compared), some details are for the owner alone, and a count of free addresses says when it was asked for.
+const OWN: [&str; 7] = [
+    "AvailableIpAddressCount",
     "Tags",
     "TagSet",
     "PeeringOptions",

@@ -1,5 +1,7 @@
 //! VPCs, subnets and peerings.
 
+use std::collections::BTreeSet;
+
 use ipnet::IpNet;
 
 use super::{Decoder, Item};
@@ -7,7 +9,7 @@ use crate::describe::Node;
 use crate::id::{PeeringId, SubnetId, VpcId, ZoneName};
 use crate::net::{network_v4, network_v6};
 use crate::snapshot::{
-    Completeness, Consequence, GapKind, Key, Peering, PeeringSide, Subnet, SubnetEntry, Vpc,
+    Completeness, Consequence, GapKind, Key, Peering, PeeringSide, Subnet, SubnetEntry, Views, Vpc,
 };
 
 /// States of a peering [EC2M VpcPeeringConnectionStateReasonCode].
@@ -46,15 +48,26 @@ impl<'a> Decoder<'a> {
             primary: None,
             networks: Vec::new(),
             completeness: Completeness::Complete,
+            views: Views::Agree,
+            disputed_primaries: Vec::new(),
         };
+        let mut of_views: Vec<Vec<IpNet>> = Vec::new();
+        let mut primaries = BTreeSet::new();
         for node in &item.descriptions {
             vpc.name = self.tag(node, "Name").map(str::to_owned);
             vpc.primary = self.vpc_network(node, "CidrBlock", &mut vpc);
             self.vpc_associations(node, &mut vpc);
+            primaries.insert(vpc.primary);
+            of_views.push(std::mem::take(&mut vpc.networks));
         }
+        vpc.networks = agreed(of_views);
         if item.sole().is_none() {
-            vpc.primary = None;
+            vpc.views = Views::Contradict;
             vpc.completeness = Completeness::Incomplete;
+        }
+        if primaries.len() > 1 {
+            vpc.primary = None;
+            vpc.disputed_primaries = primaries.into_iter().flatten().collect();
         }
         if vpc.networks.is_empty() {
             vpc.completeness = Completeness::Incomplete;
@@ -156,7 +169,10 @@ impl<'a> Decoder<'a> {
         let (items, _) = self.things(rows, "SubnetId", Consequence::SubnetUnknown);
         for item in items {
             let subnet = self.subnet(&item);
-            self.add_subnet(subnet);
+            let key = self.add_subnet(subnet);
+            if item.sole().is_none() {
+                self.snapshot.subnets.at_mut(key).views = Views::Contradict;
+            }
         }
         self.note_overlapping_subnets();
     }
@@ -167,6 +183,8 @@ impl<'a> Decoder<'a> {
             subnet,
             acl: None,
             table: None,
+            views: Views::Agree,
+            acl_views: Views::Agree,
         });
         self.snapshot.subnet_keys.insert(id, key);
         key
@@ -198,6 +216,8 @@ impl<'a> Decoder<'a> {
             primary: None,
             networks: Vec::new(),
             completeness: Completeness::Incomplete,
+            views: Views::Agree,
+            disputed_primaries: Vec::new(),
         });
         self.snapshot.vpc_keys.insert(id.clone(), key);
         key
@@ -339,6 +359,16 @@ impl<'a> Decoder<'a> {
             networks,
         })
     }
+}
+
+/// The networks that are in every list.
+fn agreed(lists: Vec<Vec<IpNet>>) -> Vec<IpNet> {
+    let mut lists = lists.into_iter();
+    let mut networks = lists.next().unwrap_or_default();
+    for list in lists {
+        networks.retain(|network| list.contains(network));
+    }
+    networks
 }
 
 fn overlap(ones: &[IpNet], others: &[IpNet]) -> bool {
