@@ -269,7 +269,7 @@ fn leaves(snapshot: &Snapshot, exit: &Exit, destination: IpAddr) -> bool {
 fn ways(snapshot: &Snapshot, classes: &Classes) -> (Vec<Way>, Vec<u32>) {
     let mut ways: Vec<Way> = Vec::new();
     let mut way_of = Vec::with_capacity(classes.places.len() * classes.places.len());
-    let mut known: HashMap<String, u32> = HashMap::new();
+    let mut known: HashMap<Way, u32> = HashMap::new();
     for from in &classes.places {
         for to in &classes.places {
             if from.example.is_ipv4() != to.example.is_ipv4() {
@@ -278,9 +278,8 @@ fn ways(snapshot: &Snapshot, classes: &Classes) -> (Vec<Way>, Vec<u32>) {
             }
             let source = (from.owner, from.example);
             let way = Way::follow(snapshot, source, to.example, EPHEMERAL_PORTS_DEFAULT);
-            let name = format!("{way:?}");
-            let place = *known.entry(name).or_insert_with(|| {
-                ways.push(way);
+            let place = *known.entry(way).or_insert_with_key(|way| {
+                ways.push(way.clone());
                 number(ways.len() - 1)
             });
             way_of.push(place);

@@ -35,7 +35,7 @@ pub(crate) use route::never_forwarded;
 pub(crate) use survey::{Ends, survey};
 pub use survey::{Stop, stops};
 pub use way::RouteTaken;
-pub(crate) use way::Way;
+pub(crate) use way::{Said, Way};
 
 /// Predicts what the VPC does with a new connection along `flow`.
 ///

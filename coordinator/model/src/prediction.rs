@@ -25,7 +25,7 @@ pub struct Prediction {
 }
 
 /// The model's word for a flow, with what decides it (SEMANTICS K.1 "Fields of an answer").
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// Every gate lets the flow and its replies pass.
     Allow {
@@ -57,7 +57,7 @@ pub enum Verdict {
 }
 
 /// What stops a flow.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Denial {
     /// No rule of the interface's groups matches: `sg-egress` or `sg-ingress`.
     SecurityGroup {

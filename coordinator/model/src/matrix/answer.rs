@@ -122,11 +122,32 @@ impl Cell<'_> {
 }
 
 /// One port interval of a pair on its way through the gates.
-struct OneCell<'w, 'm, 's> {
-    matrix: &'m Matrix<'s>,
-    pair: &'w Pair<'m>,
-    interval: usize,
+pub(super) struct OneCell<'w, 'm, 's> {
+    pub(super) matrix: &'m Matrix<'s>,
+    pub(super) pair: &'w Pair<'m>,
+    pub(super) interval: usize,
     doubts: Doubts,
+}
+
+impl<'w, 'm, 's> OneCell<'w, 'm, 's> {
+    pub(super) fn new(matrix: &'m Matrix<'s>, pair: &'w Pair<'m>, interval: usize) -> Self {
+        Self {
+            matrix,
+            pair,
+            interval,
+            doubts: pair.way.doubts,
+        }
+    }
+
+    /// What decides, once the walk has ended.
+    pub(super) fn settle(&self, walked: Result<(), Cell<'m>>) -> Cell<'m> {
+        match (walked, self.doubts.settle(), &self.pair.way.partial) {
+            (Err(cell), _, _) => cell,
+            (Ok(()), Some(doubt), _) => Cell::Doubt(doubt),
+            (Ok(()), None, Some(verdict)) => Cell::Way(verdict),
+            (Ok(()), None, None) => Cell::Allow,
+        }
+    }
 }
 
 impl<'m> Gates for OneCell<'_, 'm, '_> {
@@ -209,20 +230,9 @@ impl<'s> Matrix<'s> {
 
     /// Decides one cell.
     pub(super) fn cell<'m>(&'m self, pair: &Pair<'m>, interval: usize) -> Cell<'m> {
-        let mut one = OneCell {
-            matrix: self,
-            pair,
-            interval,
-            doubts: pair.way.doubts,
-        };
-        if let Err(cell) = walk(&mut one) {
-            return cell;
-        }
-        match (one.doubts.settle(), &pair.way.partial) {
-            (Some(doubt), _) => Cell::Doubt(doubt),
-            (None, Some(verdict)) => Cell::Way(verdict),
-            (None, None) => Cell::Allow,
-        }
+        let mut one = OneCell::new(self, pair, interval);
+        let walked = walk(&mut one);
+        one.settle(walked)
     }
 
     /// Returns the verdict of a flow, as [`crate::predict::verdict`] gives it.

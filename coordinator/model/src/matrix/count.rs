@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Matrix;
 use super::answer::{Pair, VerdictKind};
 use crate::class::{ClassId, Policed, number};
-use crate::predict::{Fixed, Gates, walk};
+use crate::predict::{Fixed, Gates, Way, walk};
 use crate::prediction::Verdict;
 use crate::snapshot::Direction;
 
@@ -88,101 +88,97 @@ impl Matrix<'_> {
     }
 }
 
-/// A word of intervals of a pair on its way through the gates.
-struct Word<'w> {
-    pair: Pair<'w>,
-    egress: Lane,
-    ingress: Lane,
-    out: Lane,
-    back: Lane,
-    /// Intervals that nothing denied.
-    possible: u64,
-    /// Intervals that pass for certain.
-    sure: u64,
+/// Rows of the four gates with ports, in the order of the walk.
+#[derive(Clone, Copy)]
+struct Rows<'m> {
+    egress: Row<'m>,
+    out: Row<'m>,
+    back: Row<'m>,
+    ingress: Row<'m>,
 }
 
-/// Sure and unsure intervals of a word of a row.
-type Lane = (u64, u64);
-
-impl Word<'_> {
-    fn admit(&mut self, (sure, unsure): Lane) {
-        self.possible &= sure | unsure;
-        self.sure &= sure;
-    }
-
-    /// Walks the gates; returns what is not denied, and what passes for certain.
-    fn walked(mut self) -> (u64, u64) {
-        // Where the walk ends is in the words already.
-        let _ended = walk(&mut self);
-        if !self.pair.way.doubts.is_empty() {
-            self.sure = 0;
-        }
-        (self.possible, self.sure)
-    }
+/// All intervals of a pair on their way through the gates.
+struct Word<'m> {
+    way: &'m Way,
+    /// What the gates say.
+    rows: Rows<'m>,
+    /// What those said that were met; everything passes at the others.
+    met: Rows<'m>,
 }
 
-impl Gates for Word<'_> {
-    type End = ();
+impl<'m> Gates for Word<'m> {
+    type End = &'m Verdict;
 
-    fn fixed(&mut self, gate: Fixed) -> Result<(), ()> {
-        if gate == Fixed::NetworkPolicy && self.pair.policed == Policed::Yes {
-            self.sure = 0;
-        }
-        match &self.pair.way.end {
-            Some((at, verdict)) if *at == gate => {
-                self.sure = 0;
-                if matches!(verdict, Verdict::Deny(_)) {
-                    self.possible = 0;
-                }
-                Err(())
-            }
+    fn fixed(&mut self, gate: Fixed) -> Result<(), &'m Verdict> {
+        match &self.way.end {
+            Some((at, verdict)) if *at == gate => Err(verdict),
             Some(_) | None => Ok(()),
         }
     }
 
-    fn rules(&mut self, direction: Direction) -> Result<(), ()> {
-        self.admit(match direction {
-            Direction::Egress => self.egress,
-            Direction::Ingress => self.ingress,
-        });
+    fn rules(&mut self, direction: Direction) -> Result<(), &'m Verdict> {
+        match direction {
+            Direction::Egress => self.met.egress = self.rows.egress,
+            Direction::Ingress => self.met.ingress = self.rows.ingress,
+        }
         Ok(())
     }
 
-    fn entries(&mut self, direction: Direction) -> Result<(), ()> {
-        self.admit(match direction {
-            Direction::Egress => self.out,
-            Direction::Ingress => self.back,
-        });
+    fn entries(&mut self, direction: Direction) -> Result<(), &'m Verdict> {
+        match direction {
+            Direction::Egress => self.met.out = self.rows.out,
+            Direction::Ingress => self.met.back = self.rows.back,
+        }
         Ok(())
     }
 }
 
 impl Matrix<'_> {
     /// Words of what is not denied between two classes, and of what passes: equal words mean equal verdicts.
+    ///
+    /// The gates are walked once for all words: what a row denies is denied whatever stands behind it.
     pub(super) fn kind_words<'m>(
         &'m self,
         pair: Pair<'m>,
         (egress, ingress): (Row<'m>, Row<'m>),
     ) -> impl Iterator<Item = (u64, u64)> + 'm {
+        let everything = (self.ports.whole(), self.ports.none());
         let (out, back) = match pair.acls {
-            None => ((&[][..], &[][..]), (&[][..], &[][..])),
+            None => (everything, everything),
             Some((out, back)) => (self.acls.bits(out), self.acls.bits(back)),
         };
-        lanes(egress)
-            .zip(lanes(ingress))
-            .zip(list_lanes(out).zip(list_lanes(back)))
+        let mut word = Word {
+            way: pair.way,
+            rows: Rows {
+                egress,
+                out,
+                back,
+                ingress,
+            },
+            met: Rows {
+                egress: everything,
+                out: everything,
+                back: everything,
+                ingress: everything,
+            },
+        };
+        let is_known = pair.way.doubts.is_empty() && pair.policed == Policed::No;
+        // Which intervals may pass at all, and which may pass for certain.
+        let (possible, sure) = match walk(&mut word) {
+            Ok(()) if is_known => (u64::MAX, u64::MAX),
+            Err(Verdict::Deny(_)) => (0, 0),
+            Ok(()) | Err(_) => (u64::MAX, 0),
+        };
+        let met = word.met;
+        lanes(met.egress)
+            .zip(lanes(met.out))
+            .zip(lanes(met.back).zip(lanes(met.ingress)))
             .zip(self.ports.whole())
-            .map(move |(((egress, ingress), (out, back)), whole)| {
-                Word {
-                    pair,
-                    egress,
-                    ingress,
-                    out,
-                    back,
-                    possible: whole,
-                    sure: whole,
-                }
-                .walked()
+            .map(move |(((egress, out), (back, ingress)), whole)| {
+                let all = (egress.0 | egress.1) & (out.0 | out.1) & (back.0 | back.1);
+                let all = all & (ingress.0 | ingress.1) & whole;
+                let certain = egress.0 & out.0 & back.0 & ingress.0 & whole;
+                (all & possible, certain & sure)
             })
     }
 
@@ -208,6 +204,9 @@ impl Matrix<'_> {
 /// Sure and unsure words of a row.
 pub(super) type Row<'m> = (&'m [u64], &'m [u64]);
 
+/// Sure and unsure intervals of a word of a row.
+type Lane = (u64, u64);
+
 fn number_of(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }
@@ -215,9 +214,4 @@ fn number_of(length: usize) -> u64 {
 /// The words of a row.
 fn lanes((sure, unsure): Row<'_>) -> impl Iterator<Item = Lane> {
     sure.iter().copied().zip(unsure.iter().copied())
-}
-
-/// The words of a list's row; where there is no list, everything passes.
-fn list_lanes(row: Row<'_>) -> impl Iterator<Item = Lane> {
-    lanes(row).chain(std::iter::repeat((u64::MAX, 0)))
 }

@@ -4,13 +4,13 @@ use crate::class::Policed;
 use crate::flow::Flow;
 use crate::id::{NetworkAclId, RouteTableId, RuleId, SubnetId};
 use crate::net::PortRange;
-use crate::predict::{Fixed, Gates, RouteTaken, Way, walk};
+use crate::predict::{Fixed, Gates, RouteTaken, Said, Way, walk};
 use crate::prediction::{Gate, StepOutcome, UnknownReason, Verdict};
 use crate::snapshot::{Direction, InterfaceEntry, Match, NetworkInterface};
 
 use super::Matrix;
 use super::acl::AclRowId;
-use super::answer::{Cell, Pair, VerdictKind};
+use super::answer::{Cell, OneCell, Pair, VerdictKind};
 use super::row::{NO_GROUPS, RowId};
 
 /// Most gates that one flow meets: all of [`Gate`].
@@ -105,85 +105,75 @@ pub enum Element<'m> {
 
 /// One port interval of a pair on its way through the gates, with what each of them says.
 struct Met<'w, 'm, 's> {
-    matrix: &'m Matrix<'s>,
-    pair: &'w Pair<'m>,
+    one: OneCell<'w, 'm, 's>,
     sender: &'m InterfaceEntry,
     receiver: &'m InterfaceEntry,
-    interval: usize,
+    /// What the way said at gates that are still to be met, in the order of the walk.
+    said: &'m [Said],
     gates: Vec<GateAnswer<'m>>,
 }
 
 impl<'m> Met<'_, 'm, '_> {
-    /// Notes a gate with ports; an `Err` where it drops.
-    fn note(&mut self, gate: Gate, site: Site<'m>, answer: Answer<'m>) -> Result<(), ()> {
+    fn note(&mut self, gate: Gate, answer: Answer<'m>) {
+        let site = self.site(gate);
         self.gates.push(GateAnswer { gate, site, answer });
-        match answer {
-            Answer::Drop(_) => Err(()),
-            Answer::Pass(_) | Answer::Partly(_) | Answer::Unknown(_) | Answer::Skipped => Ok(()),
-        }
     }
 
-    /// Where a gate without ports is.
     fn site(&self, gate: Gate) -> Site<'m> {
-        let way = self.pair.way;
+        let (matrix, way) = (self.one.matrix, self.one.pair.way);
         match gate {
             Gate::Endpoints | Gate::NetworkPolicy => Site::Flow,
             Gate::SourceDestCheck | Gate::SgEgress => {
                 Site::NetworkInterface(&self.sender.interface)
             }
             Gate::SgIngress => Site::NetworkInterface(&self.receiver.interface),
-            Gate::NaclOut | Gate::NaclReturnIn => self.matrix.list(self.sender),
-            Gate::NaclIn | Gate::NaclReturnOut => self.matrix.list(self.receiver),
-            Gate::Route => self.matrix.table(self.sender, way),
-            Gate::ReturnRoute => self.matrix.table(self.receiver, way),
+            Gate::NaclOut | Gate::NaclReturnIn => matrix.list(self.sender),
+            Gate::NaclIn | Gate::NaclReturnOut => matrix.list(self.receiver),
+            Gate::Route => matrix.table(self.sender, way),
+            Gate::ReturnRoute => matrix.table(self.receiver, way),
         }
     }
 }
 
-impl Gates for Met<'_, '_, '_> {
-    type End = ();
+impl<'m> Gates for Met<'_, 'm, '_> {
+    type End = Cell<'m>;
 
-    fn fixed(&mut self, gate: Fixed) -> Result<(), ()> {
-        let way = self.pair.way;
-        for said in way.said.iter().filter(|said| said.at == gate) {
-            self.gates.push(GateAnswer {
-                gate: said.gate,
-                site: self.site(said.gate),
-                answer: answer(way, said.gate, &said.outcome),
-            });
+    fn fixed(&mut self, gate: Fixed) -> Result<(), Cell<'m>> {
+        while let [said, rest @ ..] = self.said
+            && said.at == gate
+        {
+            self.said = rest;
+            self.note(
+                said.gate,
+                answer(self.one.pair.way, said.gate, &said.outcome),
+            );
         }
-        if gate == Fixed::NetworkPolicy && self.pair.policed == Policed::Yes {
-            self.gates.push(GateAnswer {
-                gate: Gate::NetworkPolicy,
-                site: Site::Flow,
-                answer: Answer::Unknown(UnknownReason::NetworkPolicy.as_str()),
-            });
+        if gate == Fixed::NetworkPolicy && self.one.pair.policed == Policed::Yes {
+            let reason = UnknownReason::NetworkPolicy.as_str();
+            self.note(Gate::NetworkPolicy, Answer::Unknown(reason));
         }
-        match &way.end {
-            Some((at, _)) if *at == gate => Err(()),
-            Some(_) | None => Ok(()),
-        }
+        self.one.fixed(gate)
     }
 
-    fn rules(&mut self, direction: Direction) -> Result<(), ()> {
+    fn rules(&mut self, direction: Direction) -> Result<(), Cell<'m>> {
         let (gate, row) = match direction {
-            Direction::Egress => (Gate::SgEgress, self.pair.egress),
-            Direction::Ingress => (Gate::SgIngress, self.pair.ingress),
+            Direction::Egress => (Gate::SgEgress, self.one.pair.egress),
+            Direction::Ingress => (Gate::SgIngress, self.one.pair.ingress),
         };
-        let answer = self.matrix.rules(row, self.interval);
-        self.note(gate, self.site(gate), answer)
+        self.note(gate, self.one.matrix.rules(row, self.one.interval));
+        self.one.rules(direction)
     }
 
-    fn entries(&mut self, direction: Direction) -> Result<(), ()> {
-        let Some((out, back)) = self.pair.acls else {
+    fn entries(&mut self, direction: Direction) -> Result<(), Cell<'m>> {
+        let Some((out, back)) = self.one.pair.acls else {
             return Ok(());
         };
         let (gate, row) = match direction {
             Direction::Egress => (Gate::NaclOut, out),
             Direction::Ingress => (Gate::NaclIn, back),
         };
-        let answer = self.matrix.entry(row, self.interval);
-        self.note(gate, self.site(gate), answer)
+        self.note(gate, self.one.matrix.entry(row, self.one.interval));
+        self.one.entries(direction)
     }
 }
 
@@ -198,17 +188,15 @@ impl<'s> Matrix<'s> {
         }
         let pair = self.pair_of_hosts(from.class, to.class)?;
         let interval = self.ports.of(port);
-        let cell = self.cell(&pair, interval);
         let mut met = Met {
-            matrix: self,
-            pair: &pair,
+            one: OneCell::new(self, &pair, interval),
             sender: self.snapshot.interfaces.at(from.owner),
             receiver: self.snapshot.interfaces.at(to.owner),
-            interval,
+            said: &pair.way.said,
             gates: Vec::with_capacity(GATES_MAX),
         };
-        // Where the walk ends makes no difference here: the last gate says it.
-        let _ended = walk(&mut met);
+        let walked = walk(&mut met);
+        let cell = met.one.settle(walked);
         Some(Explanation {
             kind: cell.kind(),
             gate: cell.gate(),

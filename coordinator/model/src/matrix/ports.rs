@@ -18,6 +18,8 @@ pub(crate) struct Ports {
     of: Vec<u16>,
     /// Words of the set of all intervals.
     whole: Vec<u64>,
+    /// Words of the empty set.
+    none: Vec<u64>,
 }
 
 impl Ports {
@@ -44,6 +46,7 @@ impl Ports {
         Self {
             intervals,
             of,
+            none: vec![0; whole.len()],
             whole,
         }
     }
@@ -58,9 +61,14 @@ impl Ports {
         self.intervals.len()
     }
 
-    /// Visits the words of the set of all intervals.
-    pub(crate) fn whole(&self) -> impl Iterator<Item = u64> + '_ {
-        self.whole.iter().copied()
+    /// Returns the words of the set of all intervals.
+    pub(crate) fn whole(&self) -> &[u64] {
+        &self.whole
+    }
+
+    /// Returns the words of the empty set.
+    pub(crate) fn none(&self) -> &[u64] {
+        &self.none
     }
 
     /// Returns how many words a row has.

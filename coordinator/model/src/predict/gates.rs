@@ -8,7 +8,7 @@ use crate::prediction::{StepOutcome, UnknownReason};
 use crate::snapshot::Direction;
 
 /// A gate whose answer depends on addresses, subnets and VPCs, but on no port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Fixed {
     /// Whether both ends are known well enough to be judged.
     Endpoints,
@@ -121,7 +121,7 @@ impl Doubt {
 }
 
 /// What is not known, kept until it is clear that nothing denies: DENY beats UNKNOWN beats PARTIAL beats ALLOW.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub(crate) struct Doubts(u8);
 
 impl Doubts {

@@ -15,7 +15,7 @@ use crate::snapshot::{Direction, InterfaceEntry, Key, Match, Snapshot};
 ///
 /// The answers depend on subnets, VPCs and on the networks that contain the addresses, on nothing else: one way serves
 /// all pairs that have those in common. Fields are in the order of the walk; each is absent where the gate passes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Way {
     /// The gate that ends the walk of every flow, if none with ports does before, with its verdict.
     pub(crate) end: Option<(Fixed, Verdict)>,
@@ -36,7 +36,7 @@ pub(crate) struct Way {
 }
 
 /// What one gate said.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Said {
     /// Where on the walk.
     pub(crate) at: Fixed,
@@ -47,7 +47,7 @@ pub(crate) struct Said {
 }
 
 /// A route of a route table, by what names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RouteTaken {
     /// The table.
     pub table: RouteTableId,

@@ -48,7 +48,7 @@ pub enum Place {
 }
 
 /// What one gate says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum StepOutcome {
     /// The gate lets the flow pass.
     Pass {
