@@ -12,6 +12,7 @@ use reachproof_lab::kubernetes::{ControlPlane, Program};
 use reachproof_lab::world::{AgentPlace, BUILTIN, Expect, World};
 use reachproof_lab::{Isolation, is_isolating, isolate};
 use reachproof_model::plan::Depth;
+use reachproof_verify::report::human::Details;
 use reachproof_verify::source::Saved;
 use tokio::runtime::Runtime;
 
@@ -61,6 +62,9 @@ struct Arguments {
     /// Shape of the report on stdout.
     #[arg(short, long, value_enum, default_value = "table")]
     output: Output,
+    /// Show the evidence of every flow, or of those whose line holds these words, like '10.0.1.20 tcp/443'.
+    #[arg(long, value_name = "WORDS", num_args = 0..=1)]
+    details: Option<Option<String>>,
     /// Exit with 0 only if the world ended as its file states, and with 1 if not.
     #[arg(long)]
     check: bool,
@@ -76,7 +80,7 @@ struct Arguments {
 ///
 /// With `agent` as first argument the program is an agent instead, with the arguments behind it.
 pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let arguments = without_separator(arguments.into_iter().collect());
     if arguments
         .get(1)
         .is_some_and(|argument| argument == AGENT_ARGUMENT)
@@ -103,6 +107,14 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(COULD_NOT_RUN)
         }
     }
+}
+
+/// Drops a `--` right behind the program's name: the alias ends with one, so `cargo lab -- --list` brings a second.
+fn without_separator(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    if arguments.get(1).is_some_and(|argument| argument == "--") {
+        arguments.remove(1);
+    }
+    arguments
 }
 
 #[expect(clippy::print_stdout, reason = "the list is what was asked for")]
@@ -247,6 +259,7 @@ impl Lab<'_> {
             // A world states the finding of every pair.
             depth: self.expect.map(|_| Depth::Mesh),
             output: arguments.output,
+            details: Details::asked(arguments.details.clone()),
             places,
         };
         let interrupted = async {

@@ -12,7 +12,7 @@ use reachproof_model::plan::Depth;
 use reachproof_verify::config::{ExpectedAgents, Order, RESUME_WAIT, SnapshotContent};
 use reachproof_verify::door::CONNECTIONS_PER_ADDRESS;
 use reachproof_verify::random::SystemRandomness;
-use reachproof_verify::report::human::{Colour, Terminal};
+use reachproof_verify::report::human::{Colour, Details, Terminal, View};
 use reachproof_verify::report::{Allowed, human, json};
 use reachproof_verify::{Credentials, Progress, Report, RunConfig};
 
@@ -35,6 +35,8 @@ pub struct RunOptions {
     pub depth: Option<Depth>,
     /// Shape of the report.
     pub output: Output,
+    /// How much of it people see.
+    pub details: Details,
     /// Places of the world at which an agent is started as a process. At the others it comes by manifest.
     pub places: Vec<AgentPlace>,
 }
@@ -98,7 +100,7 @@ pub async fn run(
     };
     let report = reachproof_verify::run(config, listener, show, shutdown).await;
     drop(agents);
-    finish(stage, expect, &report?, options.output)
+    finish(stage, expect, &report?, options)
 }
 
 /// Everybody. Agents that come by manifest have the names of their pods, which nobody knows beforehand.
@@ -115,11 +117,18 @@ fn finish(
     stage: &Stage,
     expect: Option<&Expect>,
     report: &Report,
-    output: Output,
+    options: &RunOptions,
 ) -> Result<Ending, RunnerError> {
-    let text = match output {
+    let text = match options.output {
         Output::Json => json::render(report)?,
-        Output::Table => human::render(report, terminal()),
+        Output::Table => human::render(
+            report,
+            &View {
+                terminal: terminal(),
+                details: options.details.clone(),
+                allowed: Allowed::default(),
+            },
+        ),
     };
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{}", text.trim_end()).map_err(RunnerError::Print)?;

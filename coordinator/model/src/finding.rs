@@ -58,6 +58,14 @@ impl FindingKind {
         }
     }
 
+    /// Returns whether model and network were seen to agree.
+    pub fn is_confirmed(self) -> bool {
+        matches!(
+            self,
+            Self::ConfirmedAllow | Self::ConfirmedPartial | Self::ConfirmedDeny
+        )
+    }
+
     /// Returns whether model and network say the opposite of each other.
     pub fn is_contradiction(self) -> bool {
         matches!(self, Self::ContradictionOpen | Self::ContradictionClosed)

@@ -16,7 +16,7 @@ use reachproof_verify::audience::{ACCOUNTS, Account};
 use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, end_run};
 use reachproof_verify::door::CONNECTIONS_PER_ADDRESS;
 use reachproof_verify::report::Allowed;
-use reachproof_verify::report::human::{Colour, Terminal, render, render_missing};
+use reachproof_verify::report::human::{Colour, Details, Terminal, View, render, render_missing};
 use reachproof_verify::report::json;
 use reachproof_verify::source::{WorldError, WorldReading, WorldSource, read_text};
 use reachproof_verify::{
@@ -70,6 +70,9 @@ pub(crate) struct VerifyArguments {
     /// Format of the report on standard output
     #[arg(short, long, value_enum, default_value = "table")]
     output: Format,
+    /// Shows the evidence of every flow, or of those whose line holds these words, like '10.0.1.20 tcp/443'
+    #[arg(long, value_name = "WORDS", num_args = 0..=1)]
+    details: Option<Option<String>>,
     /// Writes the report to a file as well; may be repeated
     #[arg(long, value_name = "KIND=FILE", value_parser = ReportFile::parse)]
     report: Vec<ReportFile>,
@@ -142,18 +145,30 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> anyhow::Result<u8> {
     // A reading that somebody interrupted does not keep the process.
     runtime.shutdown_background();
     let report = report?;
+    let allowed = Allowed {
+        unverified_max: arguments.max_inconclusive,
+        missing_max: arguments.allow_missing,
+    };
     for (file, destination) in files {
-        let text = text(&report, file.format, file_terminal())?;
+        // A file is to be searched later: it has everything.
+        let view = View {
+            terminal: file_terminal(),
+            details: Details::All,
+            allowed,
+        };
+        let text = text(&report, file.format, &view)?;
         destination.write(&text).with_context(|| unwritable(file))?;
     }
-    let text = text(&report, arguments.output, terminal())?;
+    let view = View {
+        terminal: terminal(),
+        details: Details::asked(arguments.details.clone()),
+        allowed,
+    };
+    let text = text(&report, arguments.output, &view)?;
     io::stdout()
         .write_all(text.as_bytes())
         .context("cannot write the report")?;
-    Ok(report.exit_code(Allowed {
-        unverified_max: arguments.max_inconclusive,
-        missing_max: arguments.allow_missing,
-    }))
+    Ok(report.exit_code(allowed))
 }
 
 /// Makes sure that every file can get the report.
@@ -352,9 +367,9 @@ pub(super) fn duration_up_to(text: &str, most: Duration) -> Result<Duration, Str
 }
 
 /// Writes a report in one format.
-fn text(report: &Report, format: Format, terminal: Terminal) -> anyhow::Result<String> {
+fn text(report: &Report, format: Format, view: &View) -> anyhow::Result<String> {
     match format {
-        Format::Table => Ok(render(report, terminal)),
+        Format::Table => Ok(render(report, view)),
         Format::Json => json::render(report).context("cannot write the report as JSON"),
     }
 }

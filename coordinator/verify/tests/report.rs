@@ -20,8 +20,8 @@ use reachproof_model::finding::FindingKind;
 use reachproof_proto::v1::agent_message::Body;
 use reachproof_verify::Report;
 use reachproof_verify::report::Allowed;
-use reachproof_verify::report::human::{Colour, Terminal, render};
-use reachproof_verify::report::json;
+use reachproof_verify::report::human::{Colour, Details, Terminal, View};
+use reachproof_verify::report::{human, json};
 use reachproof_verify::source::{WorldError, WorldReading, WorldSource, read};
 use serde_json::{Value, json};
 use tonic::Code;
@@ -33,6 +33,20 @@ const PAGE: Terminal = Terminal {
     width: 110,
     colour: Colour::Plain,
 };
+
+/// The whole page.
+fn page(report: &Report) -> String {
+    render(report, Details::All, PAGE)
+}
+
+fn render(report: &Report, details: Details, terminal: Terminal) -> String {
+    let view = View {
+        terminal,
+        details,
+        allowed: Allowed::default(),
+    };
+    human::render(report, &view)
+}
 
 /// Drift: n2 answers on a port that nothing admits, n3 is silent on one that is admitted.
 fn drift(source: IpAddr, target: IpAddr, port: u16) -> Fate {
@@ -140,7 +154,7 @@ async fn who_was_refused_is_named_as_far_as_a_token_shows_it() {
         of(json!("liar"), "hello differs from the identity in `agent`", 1),
     ], "more": 0});
     assert_eq!(json["agents"]["refused"], expected);
-    let text = render(&report, PAGE);
+    let text = page(&report);
     for line in [
         "Agents that were refused",
         "  somebody without a name from 127.0.0.1, 2 times: the token is malformed",
@@ -173,7 +187,7 @@ async fn the_cost_of_both_readings_is_in_the_run_and_not_in_the_snapshot() {
 #[tokio::test(start_paused = true)]
 async fn people_read_contradictions_first_and_every_line_fits() {
     let report = report().await;
-    let text = render(&report, PAGE);
+    let text = page(&report);
     assert!(text.starts_with("Contradictions"), "{text}");
     for line in text.lines() {
         assert!(line.chars().count() <= 110, "{line}");
@@ -181,6 +195,42 @@ async fn people_read_contradictions_first_and_every_line_fits() {
     }
     // Hops over real sockets move the paused clock by a moment.
     insta::assert_snapshot!(text.replace("over 11 s", "over 10 s"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_summary_is_short_and_ends_with_the_verdict() {
+    let report = report().await;
+    for width in [80, 120] {
+        let terminal = Terminal { width, ..PAGE };
+        let text = render(&report, Details::Summary, terminal);
+        for line in text.lines() {
+            assert!(line.chars().count() <= usize::from(width), "{line}");
+        }
+        assert!(text.lines().count() <= 60, "{text}");
+        let ending: Vec<&str> = text.lines().rev().take(4).collect();
+        let verdict = ending.iter().find(|line| line.starts_with("FAIL  "));
+        assert!(
+            verdict.is_some_and(|line| line.ends_with("exit 1")),
+            "{text}"
+        );
+        // Hops over real sockets move the paused clock by a moment.
+        let text = text.replace("over 11 s", "over 10 s");
+        insta::assert_snapshot!(format!("summary_{width}"), text);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn details_of_some_flows_are_found_by_words_of_their_lines() {
+    let report = report().await;
+    let asked = |words: &str| render(&report, Details::Flows(words.to_owned()), PAGE);
+    let text = asked("10.0.1.20 -> 10.0.2.20 tcp/7500");
+    assert!(
+        text.contains("OPEN though the model says closed: n1 (10.0.1.20) -> "),
+        "{text}"
+    );
+    assert!(text.contains("attempt 1 from port"), "{text}");
+    assert!(!text.contains("tcp/443"), "{text}");
+    assert!(asked("tcp/999").contains("no flow of this run"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -198,19 +248,17 @@ async fn names_from_the_snapshot_cannot_move_the_cursor() {
     for step in steps {
         step.detail = hostile.to_owned();
     }
-    let text = render(&report, PAGE);
+    let text = page(&report);
     assert!(text.contains("evil"));
     for character in ['\u{1b}', '\u{202e}'] {
         assert!(!text.contains(character));
     }
     assert!(!text.lines().any(|line| line.starts_with("line")));
-    let coloured = render(
-        &report,
-        Terminal {
-            colour: Colour::Shown,
-            ..PAGE
-        },
-    );
+    let shown = Terminal {
+        colour: Colour::Shown,
+        ..PAGE
+    };
+    let coloured = render(&report, Details::All, shown);
     assert!(!coloured.contains("\u{1b}[2J"), "only our own colours");
 }
 

@@ -16,7 +16,7 @@ use reachproof_model::finding::FindingKind;
 use reachproof_proto::v1::agent_message::Body;
 use reachproof_proto::v1::coordinator_message::Body as Order;
 use reachproof_verify::report::Allowed;
-use reachproof_verify::report::human::{Colour, Terminal, render, render_missing};
+use reachproof_verify::report::human::{Colour, Details, Terminal, View, render, render_missing};
 use reachproof_verify::{Report, RunError};
 
 mod fake;
@@ -187,11 +187,7 @@ async fn where_the_cluster_endpoint_leads_is_in_the_report_of_the_agent_that_sai
     };
     assert_eq!(resolved.leads_to, EndpointPath::ControlPlane);
     assert_eq!(resolved.resolution.name, ENDPOINT);
-    let page = Terminal {
-        width: 100,
-        colour: Colour::Plain,
-    };
-    let text = render(&report, page);
+    let text = summary(&report);
     assert!(
         text.contains("control-plane interfaces (10.0.1.10): n1"),
         "{text}"
@@ -202,6 +198,20 @@ async fn where_the_cluster_endpoint_leads_is_in_the_report_of_the_agent_that_sai
     let errors = validator.iter_errors(&json);
     let errors: Vec<String> = errors.map(|error| error.to_string()).collect();
     assert_eq!(errors, Vec::<String>::new());
+}
+
+/// What a person sees who asks for no details.
+fn summary(report: &Report) -> String {
+    let terminal = Terminal {
+        width: 100,
+        colour: Colour::Plain,
+    };
+    let view = View {
+        terminal,
+        details: Details::Summary,
+        allowed: Allowed::default(),
+    };
+    render(report, &view)
 }
 
 #[tokio::test(start_paused = true)]
@@ -228,11 +238,7 @@ async fn results_that_come_sooner_than_they_can_make_everything_of_their_agent_v
             assert_eq!(reason, Some("implausible"), "{}", finding.flow);
         }
     }
-    let page = Terminal {
-        width: 100,
-        colour: Colour::Plain,
-    };
-    let text = render(&report, page);
+    let text = summary(&report);
     assert!(
         text.contains("n1: nothing that it reported counts"),
         "{text}"

@@ -16,21 +16,23 @@ use reachproof_model::snapshot::{Consequence, folded};
 
 use crate::inventory::{Explanation, MissingAgent};
 use crate::refused::{RefusedAgents, RefusedTimes};
-use crate::report::{Report, VoidAgent};
+use crate::report::{Allowed, Report, VoidAgent};
 
 use coverage::coverage;
 use endpoint::cluster_endpoint;
 use finding::{block, dropped, line, silence};
 use page::Page;
-use stability::unrest;
 use table::confirmed;
+use verdict::verdict;
 
 mod coverage;
 mod endpoint;
 mod finding;
 mod page;
 mod stability;
+mod summary;
 mod table;
+mod verdict;
 
 /// How much may be printed, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,20 +64,98 @@ pub const BROKEN_LISTED_MAX: usize = 4;
 /// Most lines of gaps that are listed, equal gaps in one; the rest is counted.
 pub const GAPS_LISTED_MAX: usize = 10;
 
-/// Writes `report` for people: contradictions and broken expectations first.
-pub fn render(report: &Report, terminal: Terminal) -> String {
-    let mut page = Page::new(terminal);
-    contradictions(report, &mut page);
-    expectations(report, &mut page);
-    inconclusive(report, &mut page);
-    confirmed(report, &mut page);
-    examples(report, &mut page);
-    agents(report, &mut page);
-    cluster_endpoint(report, &mut page);
-    coverage(report, &mut page);
-    gaps(report, &mut page);
-    verdict(report, &mut page);
+/// Which findings are shown with their whole evidence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Details {
+    /// None: what needs attention is summed up by what it shares.
+    Summary,
+    /// All that the report lists.
+    All,
+    /// Those whose line holds every one of these words, like `10.0.1.20 tcp/443`.
+    Flows(String),
+}
+
+impl Details {
+    /// What the argument `--details [WORDS]` asks for.
+    #[must_use]
+    pub fn asked(argument: Option<Option<String>>) -> Self {
+        match argument {
+            None => Self::Summary,
+            Some(None) => Self::All,
+            Some(Some(words)) => Self::Flows(words),
+        }
+    }
+}
+
+/// What of a report is written, and how.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Where it is shown.
+    pub terminal: Terminal,
+    /// How much of it.
+    pub details: Details,
+    /// What may be missing before the verdict is UNSURE.
+    pub allowed: Allowed,
+}
+
+/// Writes `report` for people; the last lines are the verdict.
+pub fn render(report: &Report, view: &View) -> String {
+    let mut page = Page::new(view.terminal);
+    let hint = match &view.details {
+        Details::Summary => {
+            summary::summary(report, &mut page);
+            Some("evidence: --details, of some flows --details 'ADDRESS tcp/443', or -o json")
+        }
+        Details::All => {
+            everything(report, &mut page);
+            None
+        }
+        Details::Flows(words) => {
+            matching(report, words, &mut page);
+            None
+        }
+    };
+    verdict(report, view.allowed, hint, &mut page);
     page.finish()
+}
+
+/// Everything but the verdict: contradictions and broken expectations first.
+fn everything(report: &Report, page: &mut Page) {
+    contradictions(report, page);
+    expectations(report, page);
+    inconclusive(report, page);
+    confirmed(report, page);
+    examples(report, page);
+    agents(report, page);
+    cluster_endpoint(report, page);
+    coverage(report, page);
+    gaps(report, page);
+}
+
+/// Every finding whose line holds all `words`, with its whole evidence.
+fn matching(report: &Report, words: &str, page: &mut Page) {
+    let words: Vec<&str> = words
+        .split_whitespace()
+        .filter(|word| *word != "->")
+        .collect();
+    let found: Vec<&Finding> = report
+        .findings
+        .iter()
+        .filter(|finding| {
+            let line = line(report, finding);
+            words.iter().all(|word| line.contains(word))
+        })
+        .collect();
+    page.heading(&format!("Flows with {} ({})", words.join(" "), found.len()));
+    for finding in &found {
+        block(report, finding, page);
+    }
+    if found.is_empty() {
+        page.text(
+            2,
+            "no flow of this run: give words of a line of the report, like an address and tcp/443",
+        );
+    }
 }
 
 /// Every contradiction, the first ones with their gates and their evidence.
@@ -103,9 +183,7 @@ fn expectations(report: &Report, page: &mut Page) {
         return;
     }
     page.heading("What the cluster needs");
-    let mut sorted: Vec<&Expectation> = report.expectations.iter().collect();
-    sorted.sort_by_key(|expectation| (std::cmp::Reverse(expectation.state), expectation.name));
-    for expectation in sorted {
+    for expectation in sorted_expectations(report) {
         page.mark(expectation.state, &expectation_line(expectation));
         if expectation.state == ExpectationState::Broken {
             broken_flows(report, expectation, page);
@@ -121,6 +199,13 @@ fn expectations(report: &Report, page: &mut Page) {
             "Nothing in the snapshot says which instances are nodes: every running instance in the cluster's VPC counts.",
         );
     }
+}
+
+/// The expectations, broken ones first.
+fn sorted_expectations(report: &Report) -> Vec<&Expectation> {
+    let mut sorted: Vec<&Expectation> = report.expectations.iter().collect();
+    sorted.sort_by_key(|expectation| (std::cmp::Reverse(expectation.state), expectation.name));
+    sorted
 }
 
 /// One line for one expectation.
@@ -167,14 +252,20 @@ fn broken_flows(report: &Report, expectation: &Expectation, page: &mut Page) {
     more(broken.len(), BROKEN_LISTED_MAX, page);
 }
 
-/// Inconclusive findings, grouped by their reason.
-fn inconclusive(report: &Report, page: &mut Page) {
+/// Inconclusive findings by their reason.
+fn by_reason(report: &Report) -> BTreeMap<&'static str, Vec<&Finding>> {
     let mut groups: BTreeMap<&'static str, Vec<&Finding>> = BTreeMap::new();
     for finding in &report.findings {
         if let (FindingKind::Inconclusive, Some(reason)) = (finding.kind, &finding.reason) {
             groups.entry(reason.as_str()).or_default().push(finding);
         }
     }
+    groups
+}
+
+/// Inconclusive findings, grouped by their reason.
+fn inconclusive(report: &Report, page: &mut Page) {
+    let groups = by_reason(report);
     if groups.is_empty() {
         return;
     }
@@ -237,7 +328,7 @@ fn agents(report: &Report, page: &mut Page) {
             &format!("{absent} of {expected} expected agents did not come"),
         );
     }
-    absent(&agents.missing, page);
+    absent(&agents.missing, LISTED_MAX, page);
     for conflict in &agents.conflicts {
         let (out, kept, address) = (&conflict.left_out, &conflict.kept, conflict.address);
         let line = format!("{out}: left out, {kept} claims {address} as well");
@@ -294,17 +385,17 @@ fn refused_agents(refused: &RefusedAgents, page: &mut Page) {
 /// Writes why each of `missing` did not come, as far as the model can tell: for a run that nobody took part in.
 pub fn render_missing(missing: &[MissingAgent], terminal: Terminal) -> String {
     let mut page = Page::new(terminal);
-    absent(missing, &mut page);
+    absent(missing, LISTED_MAX, &mut page);
     page.finish()
 }
 
-/// One line for each agent that did not come.
-fn absent(missing: &[MissingAgent], page: &mut Page) {
-    for missing in missing.iter().take(LISTED_MAX) {
+/// One line for each agent that did not come, for `listed` of them.
+fn absent(missing: &[MissingAgent], listed: usize, page: &mut Page) {
+    for missing in missing.iter().take(listed) {
         let name = Printable(&missing.name);
         page.text(2, &format!("{name}: {}", explanation(&missing.explanation)));
     }
-    more(missing.len(), LISTED_MAX, page);
+    more(missing.len(), listed, page);
 }
 
 /// Why an agent did not come.
@@ -347,31 +438,6 @@ fn gaps(report: &Report, page: &mut Page) {
     if lines.len() > GAPS_LISTED_MAX {
         page.text(2, &format!("and {} more", lines.len() - GAPS_LISTED_MAX));
     }
-}
-
-/// The last lines: whether the world stood still, the counts, the seed.
-fn verdict(report: &Report, page: &mut Page) {
-    page.heading("Result");
-    if let Some(unrest) = unrest(&report.stability) {
-        page.text(2, unrest);
-    }
-    let counts: Vec<String> = FindingKind::ALL
-        .into_iter()
-        .filter(|kind| report.count(*kind) > 0)
-        .map(|kind| format!("{} {}", report.count(kind), kind.as_str()))
-        .collect();
-    let seconds = report.run.duration_ms / 1_000;
-    page.text(2, &counts.join(", "));
-    page.text(
-        2,
-        &format!(
-            "{} agents, {} flows, {seconds} s, scope {}, seed {}",
-            report.agents.present.len(),
-            report.findings.len(),
-            report.run.scope,
-            report.run.seed
-        ),
-    );
 }
 
 /// What people call an address, safe to print.

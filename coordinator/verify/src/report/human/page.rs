@@ -81,6 +81,35 @@ impl Page {
         self.coloured(2, text, ink);
     }
 
+    /// An empty line.
+    pub(super) fn blank(&mut self) {
+        self.text.push('\n');
+    }
+
+    /// A word at the left edge with text behind it, in a colour, and `end` at the right edge of the last line, or below it.
+    pub(super) fn ends(&mut self, word: &str, text: &str, end: &str, ink: Ink) {
+        let indent = word.chars().count() + 2;
+        let lines = wrapped(text, indent, self.width);
+        let last = lines.len().saturating_sub(1);
+        for (place, line) in lines.iter().enumerate() {
+            let used = line.chars().count();
+            let line = match place {
+                0 => format!("{word}  {}", line.trim_start()),
+                _ => line.clone(),
+            };
+            let inked = self.inked(&line, ink);
+            let room = self.width.saturating_sub(used + end.chars().count());
+            if place == last && room > 1 {
+                self.raw(&format!("{inked}{}{end}", " ".repeat(room)));
+            } else {
+                self.raw(&inked);
+                if place == last {
+                    self.text(indent, end);
+                }
+            }
+        }
+    }
+
     /// A line as it is.
     pub(super) fn raw(&mut self, line: &str) {
         self.text.push_str(line.trim_end());

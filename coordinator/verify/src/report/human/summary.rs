@@ -1,0 +1,182 @@
+//! The report in a few lines: what needs attention by what it shares, and counts of all else.
+
+use std::collections::BTreeMap;
+
+use reachproof_model::expectation::Expectation;
+use reachproof_model::finding::{Finding, FindingKind};
+use reachproof_model::net::Printable;
+use reachproof_model::snapshot::{Consequence, folded};
+
+use super::finding::{dropped, line, silence};
+use super::page::Page;
+use super::verdict::flows;
+use super::{absent, cluster_endpoint, refused_agents, void_agents};
+use super::{expectation_line, sorted_expectations};
+use crate::report::Report;
+
+/// Most groups of one heading; the rest is counted.
+const GROUPS_MAX: usize = 5;
+
+/// Most lines of gaps.
+const GAPS_MAX: usize = 3;
+
+/// Everything but the verdict.
+pub(super) fn summary(report: &Report, page: &mut Page) {
+    contradictions(report, page);
+    needs(report, page);
+    inconclusive(report, page);
+    agents(report, page);
+    cluster_endpoint(report, page);
+    coverage(report, page);
+    gaps(report, page);
+}
+
+/// Contradictions by kind and by what the model says: an example of each.
+fn contradictions(report: &Report, page: &mut Page) {
+    let mut groups: BTreeMap<(FindingKind, String), Vec<&Finding>> = BTreeMap::new();
+    let found = report.findings.iter();
+    for finding in found.filter(|finding| finding.kind.is_contradiction()) {
+        let verdict = finding.prediction.verdict.to_string();
+        let group = groups.entry((finding.kind, verdict)).or_default();
+        group.push(finding);
+    }
+    if groups.is_empty() {
+        return;
+    }
+    let count: usize = groups.values().map(Vec::len).sum();
+    page.heading(&format!("Contradictions ({count})"));
+    for ((kind, verdict), findings) in groups.iter().take(GROUPS_MAX) {
+        let what = if *kind == FindingKind::ContradictionOpen {
+            "OPEN though the model says closed"
+        } else {
+            "CLOSED though the model says open"
+        };
+        let count = flows(findings.len());
+        page.kind(
+            *kind,
+            &format!("{what}: {count}, model {}", Printable(verdict)),
+        );
+        for finding in findings.iter().take(1) {
+            page.text(4, &format!("as {}", line(report, finding)));
+            for text in [
+                dropped(finding),
+                silence(finding).map(|text| format!("silence {text}")),
+            ] {
+                text.iter().for_each(|text| page.text(6, text));
+            }
+        }
+    }
+    more(groups.len(), GROUPS_MAX, "kinds", page);
+}
+
+/// What the cluster needs; of a broken need one flow, with what drops it.
+fn needs(report: &Report, page: &mut Page) {
+    if report.expectations.is_empty() {
+        return;
+    }
+    page.heading("What the cluster needs");
+    for expectation in sorted_expectations(report) {
+        page.mark(expectation.state, &expectation_line(expectation));
+        if let Some(finding) = broken(report, expectation) {
+            page.text(4, &format!("as {}", line(report, finding)));
+            dropped(finding).iter().for_each(|text| page.text(6, text));
+        }
+    }
+}
+
+/// A flow that breaks an expectation.
+fn broken<'r>(report: &'r Report, expectation: &Expectation) -> Option<&'r Finding> {
+    let mut findings = expectation
+        .findings
+        .iter()
+        .filter_map(|place| report.findings.get(*place));
+    findings.find(|finding| reachproof_model::expectation::judge::is_broken(finding))
+}
+
+/// Inconclusive findings by reason: how many, and one of them.
+fn inconclusive(report: &Report, page: &mut Page) {
+    let groups = super::by_reason(report);
+    if groups.is_empty() {
+        return;
+    }
+    let count = report.count(FindingKind::Inconclusive);
+    page.heading(&format!(
+        "Inconclusive ({count}): docs/evidence.md says what helps"
+    ));
+    for (reason, findings) in groups.iter().take(GROUPS_MAX) {
+        let example = findings.first().map(|finding| line(report, finding));
+        let example = example.unwrap_or_default();
+        page.text(2, &format!("{reason} ({}), as {example}", findings.len()));
+    }
+    more(groups.len(), GROUPS_MAX, "reasons", page);
+}
+
+/// Agents that did not take part.
+fn agents(report: &Report, page: &mut Page) {
+    let agents = &report.agents;
+    void_agents(&agents.void, page);
+    refused_agents(&agents.refused, page);
+    if agents.absent() == 0 && agents.conflicts.is_empty() {
+        return;
+    }
+    page.heading(&format!(
+        "Agents that did not take part ({} of {})",
+        agents.absent(),
+        agents.expected
+    ));
+    absent(&agents.missing, GROUPS_MAX, page);
+    for conflict in agents.conflicts.iter().take(GROUPS_MAX) {
+        let (out, kept, address) = (&conflict.left_out, &conflict.kept, conflict.address);
+        page.text(
+            2,
+            &format!("{out}: left out, {kept} claims {address} as well"),
+        );
+    }
+}
+
+/// How much of the relation was shown.
+fn coverage(report: &Report, page: &mut Page) {
+    let coverage = &report.coverage;
+    let relation = &coverage.relation;
+    page.heading("Coverage");
+    page.text(
+        2,
+        &format!(
+            "{} tried, {} judged; between agents {} of {} class pairs and {} of {} tuples of rules that decide are shown",
+            flows(coverage.flows_planned),
+            coverage.flows_judged,
+            relation.class_pairs.shown,
+            relation.class_pairs.all,
+            relation.tuples.shown,
+            relation.tuples.all,
+        ),
+    );
+    if coverage.flows_left_out > 0 {
+        let out = flows(coverage.flows_left_out);
+        page.text(2, &format!("limits kept {out} out"));
+    }
+}
+
+/// What the snapshot does not say and the model needs.
+fn gaps(report: &Report, page: &mut Page) {
+    let touching = report
+        .gaps
+        .iter()
+        .filter(|gap| gap.consequence != Consequence::None);
+    let lines = folded(touching);
+    if lines.is_empty() {
+        return;
+    }
+    page.heading("What the snapshot does not say");
+    for line in lines.iter().take(GAPS_MAX) {
+        page.text(2, &line.to_string());
+    }
+    more(lines.len(), GAPS_MAX, "gaps", page);
+}
+
+/// Says how many of `count` were not listed, where `listed` are.
+fn more(count: usize, listed: usize, what: &str, page: &mut Page) {
+    if count > listed {
+        page.text(2, &format!("and {} more {what}: --details", count - listed));
+    }
+}

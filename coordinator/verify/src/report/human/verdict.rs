@@ -1,0 +1,180 @@
+//! The last lines: PASS, FAIL or UNSURE, why, and what to type next.
+
+use std::fmt;
+
+use reachproof_model::expectation::ExpectationState;
+use reachproof_model::finding::{Finding, FindingKind};
+
+use super::page::{Ink, Page};
+use super::stability::unrest;
+use crate::report::{Allowed, Report};
+
+/// What a run says to somebody who reads one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Word {
+    /// Nothing contradicts, and what the cluster needs is there.
+    Pass,
+    /// A contradiction, or a broken expectation.
+    Fail,
+    /// Neither, and not enough was shown to say so.
+    Unsure,
+}
+
+impl Word {
+    /// The word for an exit code of [`Report::exit_code`]: 0, 1 or 3.
+    #[must_use]
+    fn of(exit_code: u8) -> Self {
+        match exit_code {
+            0 => Self::Pass,
+            1 => Self::Fail,
+            _ => Self::Unsure,
+        }
+    }
+
+    fn ink(self) -> Ink {
+        match self {
+            Self::Pass => Ink::Green,
+            Self::Fail => Ink::Red,
+            Self::Unsure => Ink::Yellow,
+        }
+    }
+}
+
+impl fmt::Display for Word {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Pass => "PASS",
+            Self::Fail => "FAIL",
+            Self::Unsure => "UNSURE",
+        })
+    }
+}
+
+/// Writes the counts, and then the verdict with its reasons and the exit code.
+pub(super) fn verdict(report: &Report, allowed: Allowed, hint: Option<&str>, page: &mut Page) {
+    page.heading("Result");
+    if let Some(unrest) = unrest(&report.stability) {
+        page.text(2, unrest);
+    }
+    let counts: Vec<String> = FindingKind::ALL
+        .into_iter()
+        .filter(|kind| report.count(*kind) > 0)
+        .map(|kind| format!("{} {}", report.count(kind), kind.as_str()))
+        .collect();
+    page.text(2, &counts.join(", "));
+    let seconds = report.run.duration_ms / 1_000;
+    page.text(
+        2,
+        &format!(
+            "{} agents, {} flows, {seconds} s, scope {}, seed {}",
+            report.agents.present.len(),
+            report.findings.len(),
+            report.run.scope,
+            report.run.seed
+        ),
+    );
+    page.blank();
+    let exit_code = report.exit_code(allowed);
+    let word = Word::of(exit_code);
+    let why = match word {
+        Word::Pass => passed(report),
+        Word::Fail => failed(report),
+        Word::Unsure => unsure(report, allowed),
+    };
+    page.ends(
+        &word.to_string(),
+        &why.join(", "),
+        &format!("exit {exit_code}"),
+        word.ink(),
+    );
+    if let Some(hint) = hint {
+        page.text(2, hint);
+    }
+}
+
+/// What was shown.
+fn passed(report: &Report) -> Vec<String> {
+    let judged = report
+        .findings
+        .iter()
+        .filter(|finding| finding.kind.is_confirmed())
+        .count();
+    let needs = report.expectations.len();
+    let count = |state| {
+        let of = report.expectations.iter();
+        of.filter(|expectation| expectation.state == state).count()
+    };
+    let predicted = count(ExpectationState::Predicted);
+    let held = count(ExpectationState::Met) + predicted;
+    let mut why = vec![format!(
+        "{judged} of {} as predicted",
+        flows(report.findings.len())
+    )];
+    if needs > 0 {
+        let mut held = format!("{held} of {needs} needs of the cluster hold");
+        if predicted > 0 {
+            held.push_str(&format!(" ({predicted} by the model alone)"));
+        }
+        why.push(held);
+    }
+    why
+}
+
+/// What is wrong.
+fn failed(report: &Report) -> Vec<String> {
+    let count = |kind| report.count(kind);
+    let broken: usize = report
+        .expectations
+        .iter()
+        .map(|expectation| expectation.broken)
+        .sum();
+    let mut why = Vec::new();
+    if broken > 0 {
+        why.push(format!("{broken} required {} broken", noun(broken)));
+    }
+    for (count, what) in [
+        (
+            count(FindingKind::ContradictionClosed),
+            "closed against the model",
+        ),
+        (
+            count(FindingKind::ContradictionOpen),
+            "open against the model",
+        ),
+    ] {
+        if count > 0 {
+            why.push(format!("{} {what}", flows(count)));
+        }
+    }
+    why
+}
+
+/// What was not shown.
+fn unsure(report: &Report, allowed: Allowed) -> Vec<String> {
+    let mut why = Vec::new();
+    let unverified = report.unverified();
+    if unverified > allowed.unverified_max {
+        why.push(format!(
+            "{unverified} required {} unverified",
+            noun(unverified)
+        ));
+    }
+    let absent = report.agents.absent();
+    if absent > allowed.missing_max {
+        let agents = if absent == 1 { "agent" } else { "agents" };
+        why.push(format!("{absent} {agents} missing"));
+    }
+    if !report.findings.iter().any(Finding::is_proven) {
+        why.push("nobody who answered proved who it is".to_owned());
+    }
+    why
+}
+
+/// A number of flows.
+pub(super) fn flows(count: usize) -> String {
+    format!("{count} {}", noun(count))
+}
+
+fn noun(count: usize) -> &'static str {
+    if count == 1 { "flow" } else { "flows" }
+}
