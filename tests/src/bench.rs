@@ -22,7 +22,8 @@ pub mod worker;
 use std::{error::Error, ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use reachproof_lab::{Isolation, ensure_tools, isolate};
+use reachproof_lab::{Isolation, isolate};
+use reachproof_start::{Needs, ensure_tools};
 
 use crate::harness::explain;
 
@@ -105,7 +106,7 @@ fn measure(what: &What) -> Measured<ExitCode> {
     if let What::Worker(arguments) = what {
         return worker::work(arguments).map(|()| ExitCode::SUCCESS);
     }
-    ensure_tools()?;
+    ensure_tools(Needs::Running)?;
     match isolate()? {
         Isolation::Finished(code) => return Ok(code),
         Isolation::Inside => {}

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::{fs, io};
+
+use reachproof_start::cargo;
 
 use crate::error::BinariesError;
 
@@ -76,28 +77,6 @@ fn sources(binary: &Path) -> io::Result<BTreeSet<PathBuf>> {
     Ok(sources)
 }
 
-/// A `cargo` that builds what one from a shell would.
-///
-/// This program often runs below another `cargo`, which tells it of its package; build scripts of dependencies look at
-/// those variables, and with other values all that rests on them would be built again, here and once more outside.
-fn cargo() -> Command {
-    let mut cargo = Command::new(env!("CARGO"));
-    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for name in names.filter(|name| is_of_package(name)) {
-        cargo.env_remove(name);
-    }
-    cargo
-}
-
-/// Whether `cargo` sets a variable for the programs that it runs, by their package.
-///
-/// Source: The Cargo Book, "Environment variables Cargo sets for crates".
-fn is_of_package(name: &str) -> bool {
-    let prefixes = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"];
-    let names = ["CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE"];
-    prefixes.iter().any(|prefix| name.starts_with(prefix)) || names.contains(&name)
-}
-
 /// The target directory in which the running program is: cargo marks it with a file.
 ///
 /// # Errors
@@ -121,30 +100,10 @@ pub fn binary(name: &str) -> Result<PathBuf, BinariesError> {
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsStr;
     use std::fs::File;
     use std::time::{Duration, SystemTime};
 
     use super::*;
-
-    #[test]
-    fn a_build_knows_nothing_of_the_package_that_asks_for_it() {
-        assert!(std::env::var_os("CARGO_PKG_NAME").is_some());
-        let cargo = cargo();
-        let removed: Vec<&OsStr> = cargo
-            .get_envs()
-            .filter(|(_, value)| value.is_none())
-            .map(|(name, _)| name)
-            .collect();
-        for name in [
-            "CARGO_PKG_NAME",
-            "CARGO_PKG_VERSION_PRE",
-            "CARGO_MANIFEST_DIR",
-        ] {
-            assert!(removed.contains(&OsStr::new(name)), "{name}: {removed:?}");
-        }
-        assert!(!removed.contains(&OsStr::new("CARGO_HOME")));
-    }
 
     #[test]
     fn a_binary_is_current_while_nothing_that_it_was_built_from_is_younger() {

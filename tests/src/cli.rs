@@ -80,7 +80,7 @@ struct Arguments {
 ///
 /// With `agent` as first argument the program is an agent instead, with the arguments behind it.
 pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = without_separator(arguments.into_iter().collect());
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
     if arguments
         .get(1)
         .is_some_and(|argument| argument == AGENT_ARGUMENT)
@@ -107,14 +107,6 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(COULD_NOT_RUN)
         }
     }
-}
-
-/// Drops a `--` right behind the program's name: the alias ends with one, so `cargo lab -- --list` brings a second.
-fn without_separator(mut arguments: Vec<OsString>) -> Vec<OsString> {
-    if arguments.get(1).is_some_and(|argument| argument == "--") {
-        arguments.remove(1);
-    }
-    arguments
 }
 
 #[expect(clippy::print_stdout, reason = "the list is what was asked for")]

@@ -18,8 +18,7 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, wait};
 use nix::unistd::{getegid, geteuid};
-
-use crate::tools::{ToolError, ensure_tools};
+use reachproof_start::{Needs, ToolError, ensure_tools, remedy};
 
 /// Says which of the three processes this is.
 const STAGE: &str = "REACHPROOF_LAB_STAGE";
@@ -27,25 +26,6 @@ const STAGE: &str = "REACHPROOF_LAB_STAGE";
 const OUTSIDE: &str = "REACHPROOF_LAB_OUTSIDE";
 /// Namespaces by name, as `ip netns` knows them.
 pub(crate) const NAMESPACES: &str = "/run/netns";
-
-/// Settings that forbid user namespaces, the value that does, and the command that allows them.
-const RESTRICTIONS: [(&str, &str, &str); 3] = [
-    (
-        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
-        "1",
-        "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
-    ),
-    (
-        "/proc/sys/kernel/unprivileged_userns_clone",
-        "0",
-        "sudo sysctl -w kernel.unprivileged_userns_clone=1",
-    ),
-    (
-        "/proc/sys/user/max_user_namespaces",
-        "0",
-        "sudo sysctl -w user.max_user_namespaces=15000",
-    ),
-];
 
 /// Where the program goes on after [`isolate`].
 #[derive(Debug)]
@@ -63,7 +43,7 @@ pub enum IsolateError {
     #[error(transparent)]
     Tool(#[from] ToolError),
     /// The system forbids user namespaces.
-    #[error("this system does not let ordinary users make namespaces; run: {command}")]
+    #[error("this system does not let this user make namespaces; run:\n  {command}")]
     Restricted {
         /// The one command that helps.
         command: &'static str,
@@ -123,7 +103,7 @@ pub(crate) fn enter_hint(name: &str) -> String {
 }
 
 fn outside() -> Result<ExitCode, IsolateError> {
-    ensure_tools()?;
+    ensure_tools(Needs::Running)?;
     let process = std::process::id();
     let namespaces = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID;
     let outside = if geteuid().is_root() && unshare(namespaces).is_ok() {
@@ -164,20 +144,12 @@ fn unshare_as_user(namespaces: CloneFlags) -> Result<(), IsolateError> {
 }
 
 fn explain(operation: &'static str, source: Errno) -> IsolateError {
-    match restriction(|path| fs::read_to_string(path).ok()) {
+    match remedy() {
         Some(command) if matches!(source, Errno::EPERM | Errno::EACCES | Errno::ENOSPC) => {
             IsolateError::Restricted { command, source }
         }
         Some(_) | None => IsolateError::Refused { operation, source },
     }
-}
-
-/// The command that lifts the first restriction that is in force.
-fn restriction(read: impl Fn(&str) -> Option<String>) -> Option<&'static str> {
-    RESTRICTIONS
-        .iter()
-        .find(|(path, forbidding, _)| read(path).is_some_and(|value| value.trim() == *forbidding))
-        .map(|(_, _, command)| *command)
 }
 
 /// Init of the new process namespace: sets up `/proc` and `/run/netns`, starts the program, and reaps.
@@ -256,31 +228,4 @@ fn exit_code(status: ExitStatus) -> ExitCode {
 /// The exit code that shells give to a process that a signal ended.
 fn killed(signal: i32) -> ExitCode {
     ExitCode::from(u8::try_from(signal.saturating_add(128)).unwrap_or(u8::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_restriction_in_force_names_the_command_that_lifts_it() {
-        let apparmor = |path: &str| path.contains("apparmor").then(|| "1\n".to_owned());
-        assert_eq!(
-            restriction(apparmor),
-            Some("sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0")
-        );
-        let none_left = |path: &str| path.contains("max_user").then(|| "0\n".to_owned());
-        assert_eq!(
-            restriction(none_left),
-            Some("sudo sysctl -w user.max_user_namespaces=15000")
-        );
-    }
-
-    #[test]
-    fn a_system_without_restrictions_gets_no_command() {
-        assert_eq!(
-            restriction(|path| path.contains("max_user").then(|| "96365\n".to_owned())),
-            None
-        );
-    }
 }

@@ -20,8 +20,8 @@ use crate::listener::{Listener, Listeners, Service};
 use crate::management::{self, COORDINATOR};
 use crate::namespace;
 use crate::plan::{Endpoint, EndpointKind, LabPlan, Management};
-use crate::tools::find;
 use crate::topology;
+use reachproof_start::find;
 
 /// Labs of one program so far: each has a prefix of its own, so that names never meet.
 static LABS: AtomicU32 = AtomicU32::new(0);

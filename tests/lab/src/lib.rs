@@ -5,7 +5,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `isolate`, `tools` | namespaces for the program itself; the programs `ip` and `nft` |
+//! | `isolate` | namespaces for the program itself |
 //! | `plan`, `lab`, `probe` | what to build, the network that is up, a small prober |
 //! | `describe`, `cloud`, `cni`, `path` | the snapshot, read |
 //! | `layout`, `topology`, `host`, `transit_gateway`, `management` | who stands where, drawn as a blueprint |
@@ -56,7 +56,6 @@ mod path;
 mod plan;
 mod probe;
 mod security_group;
-mod tools;
 mod topology;
 mod transit_gateway;
 pub mod world;
@@ -69,7 +68,6 @@ pub use isolate::{IsolateError, Isolation, is_isolating, isolate};
 pub use lab::Lab;
 pub use plan::{Endpoint, EndpointKind, LabPlan, Management};
 pub use probe::{Answer, Probe, Traffic};
-pub use tools::{ToolError, ensure_tools};
 
 /// The answers that a snapshot must hold for a lab to be built from it; every other one may be absent.
 pub const REQUIRED_ANSWERS: [&str; 6] = [

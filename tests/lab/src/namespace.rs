@@ -14,7 +14,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use crate::blueprint::{Blueprint, End, Forwarding, Link, Namespace};
 use crate::error::LabError;
 use crate::isolate::NAMESPACES;
-use crate::tools::find;
+use reachproof_start::find;
 
 /// How many namespaces are filled at a time: filling waits for two small programs each.
 const WORKERS: usize = 4;
