@@ -172,7 +172,7 @@ impl Given {
             return Ok(Self {
                 scene: Scene::of(&world)?,
                 expect: Some(world.expect),
-                notes: Vec::new(),
+                notes: vec![told(&world.about, &world.lesson)],
             });
         };
         let rehearsal = Rehearsal::open(&Saved {
@@ -185,6 +185,14 @@ impl Given {
             notes: rehearsal.notes,
         })
     }
+}
+
+/// What a world shows, and what to look at in it.
+fn told(about: &str, lesson: &str) -> String {
+    let lines = lesson.lines().map(|line| format!("  {line}"));
+    let lines = lines.map(|line| line.trim_end().to_owned());
+    let text: Vec<String> = std::iter::once(about.to_owned()).chain(lines).collect();
+    text.join("\n")
 }
 
 /// What a run in the lab stands on.
@@ -259,9 +267,6 @@ impl Lab<'_> {
             let _received = tokio::signal::ctrl_c().await;
         };
         let ending = run(self.stage, self.expect, self.program, &options, interrupted).await?;
-        for difference in &ending.differences {
-            say(&format!("world {}: {difference}", arguments.world));
-        }
         if arguments.keep {
             say(&hints(self.stage));
             let _received = tokio::signal::ctrl_c().await;

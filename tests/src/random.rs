@@ -143,6 +143,7 @@ fn empty_world(features: &Features, draw: &mut Draw) -> World {
     route_tables.insert("main".to_owned(), table("main", main_routes));
     World {
         about: "A random world.".to_owned(),
+        lesson: String::new(),
         vpcs,
         peerings,
         prefix_lists: BTreeMap::new(),

@@ -130,14 +130,33 @@ fn finish(
             },
         ),
     };
-    let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{}", text.trim_end()).map_err(RunnerError::Print)?;
     let exit = report.exit_code(Allowed::default());
     let report = serde_json::to_value(report)?;
     let endpoints = stage.lab.endpoints();
     let differences = expect.map(|expect| differences(expect, &report, exit, endpoints));
-    let differences = differences.transpose()?.unwrap_or_default();
-    Ok(Ending { exit, differences })
+    let differences = differences.transpose()?;
+    // Before the report: its last lines are the verdict.
+    if let Some(differences) = &differences {
+        say(&compared(differences));
+    }
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{}", text.trim_end()).map_err(RunnerError::Print)?;
+    Ok(Ending {
+        exit,
+        differences: differences.unwrap_or_default(),
+    })
+}
+
+/// What was seen, against what the world's file states.
+fn compared(differences: &[String]) -> String {
+    if differences.is_empty() {
+        return "what was seen is what the world's file states".to_owned();
+    }
+    let lines = differences.iter().map(|line| format!("\n  {line}"));
+    format!(
+        "what was seen is not what the world's file states:{}",
+        lines.collect::<String>()
+    )
 }
 
 /// The terminal that stdout is, if it is one.

@@ -16,9 +16,11 @@ use serde_json::Value;
 use crate::inventory::MissingAgent;
 use crate::refused::RefusedAgents;
 
+pub use cause::{CAUSES_MAX, CauseRecord};
 pub use coverage::{Coverage, LIMITS, RuleCoverage};
 
 pub(crate) mod build;
+mod cause;
 mod coverage;
 pub mod human;
 pub mod json;
@@ -37,6 +39,8 @@ pub struct Report {
     pub summary: BTreeMap<&'static str, usize>,
     /// What the cluster needs, and whether it has it.
     pub expectations: Vec<Expectation>,
+    /// What breaks flows that the cluster needs: that of most flows first, at most [`CAUSES_MAX`].
+    pub causes: Vec<CauseRecord>,
     /// One for each flow: those that need attention first.
     pub findings: Vec<Finding>,
     /// What was exercised, and what not.

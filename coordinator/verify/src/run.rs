@@ -91,6 +91,7 @@ pub async fn run(
         ),
         summary: judged.summary,
         expectations: judged.expectations,
+        causes: judged.causes,
         findings: judged.findings,
         coverage: judged.coverage,
         agents: Agents {

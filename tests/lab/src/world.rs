@@ -49,6 +49,9 @@ pub use network::{Acl, Drift, Peering, RouteTable, SecurityGroup, Subnet, Vpc};
 pub struct World {
     /// One line that says what the world shows.
     pub about: String,
+    /// What to look at, and why it is so: some lines for people.
+    #[serde(default)]
+    pub lesson: String,
     /// VPCs by name.
     pub vpcs: BTreeMap<String, Vpc>,
     /// Peerings by name.

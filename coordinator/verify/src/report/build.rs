@@ -15,13 +15,14 @@ use reachproof_model::snapshot::{
     ControlPlaneInterface, NetworkInterface, Owner, Platform, Snapshot,
 };
 
-use super::{Coverage, EndpointLabel};
+use super::{CauseRecord, Coverage, EndpointLabel, cause};
 use crate::report::coverage::coverage;
 
 /// The judged half of a report.
 pub(crate) struct Judged {
     pub(crate) summary: BTreeMap<&'static str, usize>,
     pub(crate) expectations: Vec<Expectation>,
+    pub(crate) causes: Vec<CauseRecord>,
     pub(crate) findings: Vec<Finding>,
     pub(crate) coverage: Coverage,
     pub(crate) endpoints: BTreeMap<IpAddr, EndpointLabel>,
@@ -53,6 +54,7 @@ pub(crate) fn judged(
     let expectations = expectations(snapshot, requirements, &findings);
     Judged {
         summary: summary(&findings),
+        causes: cause::found(snapshot, requirements, &expectations, &findings),
         expectations,
         coverage,
         endpoints: endpoints(snapshot, roster, &findings),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use reachproof_model::expectation::Expectation;
 use reachproof_model::finding::{Finding, FindingKind};
 use reachproof_model::net::Printable;
 use reachproof_model::snapshot::{Consequence, folded};
@@ -69,7 +68,7 @@ fn contradictions(report: &Report, page: &mut Page) {
     more(groups.len(), GROUPS_MAX, "kinds", page);
 }
 
-/// What the cluster needs; of a broken need one flow, with what drops it.
+/// What the cluster needs. What breaks it is said at the end.
 fn needs(report: &Report, page: &mut Page) {
     if report.expectations.is_empty() {
         return;
@@ -77,20 +76,7 @@ fn needs(report: &Report, page: &mut Page) {
     page.heading("What the cluster needs");
     for expectation in sorted_expectations(report) {
         page.mark(expectation.state, &expectation_line(expectation));
-        if let Some(finding) = broken(report, expectation) {
-            page.text(4, &format!("as {}", line(report, finding)));
-            dropped(finding).iter().for_each(|text| page.text(6, text));
-        }
     }
-}
-
-/// A flow that breaks an expectation.
-fn broken<'r>(report: &'r Report, expectation: &Expectation) -> Option<&'r Finding> {
-    let mut findings = expectation
-        .findings
-        .iter()
-        .filter_map(|place| report.findings.get(*place));
-    findings.find(|finding| reachproof_model::expectation::judge::is_broken(finding))
 }
 
 /// Inconclusive findings by reason: how many, and one of them.

@@ -4,10 +4,46 @@ use std::fmt;
 
 use reachproof_model::expectation::ExpectationState;
 use reachproof_model::finding::{Finding, FindingKind};
+use reachproof_model::net::Printable;
 
 use super::page::{Ink, Page};
 use super::stability::unrest;
 use crate::report::{Allowed, Report};
+
+/// Most causes in the last lines.
+const CAUSES_LISTED_MAX: usize = 3;
+
+/// Most changes of one cause there.
+const CHANGES_LISTED_MAX: usize = 4;
+
+/// Why flows may be closed that the model says are open, likeliest first, with what tells it apart (F.1, F.3).
+const CLOSED: [(&str, &str); 4] = [
+    ("a rule is not yet in force", "run again with --settle 120s"),
+    (
+        "something changed that the snapshot does not show",
+        "reachproof snapshot, then reachproof diff BEFORE AFTER",
+    ),
+    (
+        "a firewall on one of the hosts drops it",
+        "nft list ruleset, on both hosts",
+    ),
+    (
+        "a policy engine drops it",
+        "kubectl get networkpolicies --all-namespaces",
+    ),
+];
+
+/// Why flows may be open that the model says are closed.
+const OPEN: [(&str, &str); 2] = [
+    (
+        "a rule was added that the snapshot does not show",
+        "reachproof snapshot, then reachproof diff BEFORE AFTER",
+    ),
+    (
+        "the packets took another way than the model knows",
+        "--details shows who answered, and every gate",
+    ),
+];
 
 /// What a run says to somebody who reads one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,8 +123,63 @@ pub(super) fn verdict(report: &Report, allowed: Allowed, hint: Option<&str>, pag
         &format!("exit {exit_code}"),
         word.ink(),
     );
+    causes(report, page);
+    contradictions(report, page);
     if let Some(hint) = hint {
         page.text(2, hint);
+    }
+}
+
+/// Each cause with what mends it. Commands are not wrapped: they are to be pasted.
+fn causes(report: &Report, page: &mut Page) {
+    for cause in report.causes.iter().take(CAUSES_LISTED_MAX) {
+        let why = cause.why.join("; ");
+        let told = format!("{}: {why}", cause.title);
+        page.text(2, &Printable(&told).to_string());
+        for command in cause.aws_cli.iter().take(CHANGES_LISTED_MAX) {
+            page.raw(&format!("  add:  {}", Printable(command)));
+        }
+        if cause.aws_cli.len() > CHANGES_LISTED_MAX {
+            let more = cause.aws_cli.len() - CHANGES_LISTED_MAX;
+            page.text(2, &format!("and {more} more changes: -o json"));
+        }
+        if cause.opens_besides > 0 {
+            let count = cause.opens_besides;
+            page.text(
+                2,
+                &format!("opens besides: {count} pairs of classes (reachproof check names them)"),
+            );
+        }
+        if let Some(none) = &cause.no_repair {
+            page.text(2, &format!("no change proposed: {}", Printable(none)));
+        }
+        let all = cause.findings.len();
+        let seen = match cause.confirmed {
+            0 => format!("seen: none of {} was tried and judged", flows(all)),
+            some => format!(
+                "seen: {some} of {} confirmed, model and network agree",
+                flows(all)
+            ),
+        };
+        page.text(2, &seen);
+    }
+    if report.causes.len() > CAUSES_LISTED_MAX {
+        let more = report.causes.len() - CAUSES_LISTED_MAX;
+        page.text(2, &format!("and {more} more causes: -o json"));
+    }
+}
+
+/// What is likely where the network does not do as the model says, with the command that tells it apart.
+fn contradictions(report: &Report, page: &mut Page) {
+    let closed = report.count(FindingKind::ContradictionClosed) > 0;
+    let open = report.count(FindingKind::ContradictionOpen) > 0;
+    let likely = [(closed, &CLOSED[..]), (open, &OPEN[..])];
+    for (cause, command) in likely
+        .iter()
+        .filter(|(found, _)| *found)
+        .flat_map(|(_, causes)| causes.iter())
+    {
+        page.text(2, &format!("perhaps {cause}: {command}"));
     }
 }
 
@@ -129,7 +220,18 @@ fn failed(report: &Report) -> Vec<String> {
         .map(|expectation| expectation.broken)
         .sum();
     let mut why = Vec::new();
-    if broken > 0 {
+    let causes = report.causes.len();
+    if broken > 0 && causes > 0 {
+        let verb = if causes == 1 {
+            "cause breaks"
+        } else {
+            "causes break"
+        };
+        why.push(format!(
+            "{causes} {verb} {broken} required {}",
+            noun(broken)
+        ));
+    } else if broken > 0 {
         why.push(format!("{broken} required {} broken", noun(broken)));
     }
     for (count, what) in [
