@@ -23,6 +23,7 @@ const GAPS_MAX: usize = 3;
 pub(super) fn summary(report: &Report, page: &mut Page) {
     contradictions(report, page);
     needs(report, page);
+    partly_open(report, page);
     inconclusive(report, page);
     agents(report, page);
     cluster_endpoint(report, page);
@@ -77,6 +78,29 @@ fn needs(report: &Report, page: &mut Page) {
     for expectation in sorted_expectations(report) {
         page.mark(expectation.state, &expectation_line(expectation));
     }
+}
+
+/// Flows that connect from some source ports and not from others, by what drops the others.
+fn partly_open(report: &Report, page: &mut Page) {
+    let mut groups: BTreeMap<Option<String>, Vec<&Finding>> = BTreeMap::new();
+    let found = report.findings.iter();
+    for finding in found.filter(|finding| finding.kind == FindingKind::ConfirmedPartial) {
+        groups.entry(dropped(finding)).or_default().push(finding);
+    }
+    if groups.is_empty() {
+        return;
+    }
+    let count = report.count(FindingKind::ConfirmedPartial);
+    page.heading(&format!(
+        "Open for some source ports only ({count}): such connections hang by chance"
+    ));
+    for (dropped, findings) in groups.iter().take(GROUPS_MAX) {
+        let example = findings.first().map(|finding| line(report, finding));
+        let (count, example) = (flows(findings.len()), example.unwrap_or_default());
+        page.text(2, &format!("{count}, as {example}"));
+        dropped.iter().for_each(|text| page.text(4, text));
+    }
+    more(groups.len(), GROUPS_MAX, "causes", page);
 }
 
 /// Inconclusive findings by reason: how many, and one of them.

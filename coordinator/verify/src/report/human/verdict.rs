@@ -202,7 +202,7 @@ fn passed(report: &Report) -> Vec<String> {
         flows(report.findings.len())
     )];
     if needs > 0 {
-        let mut held = format!("{held} of {needs} needs of the cluster hold");
+        let mut held = format!("{held} of {needs} needs hold");
         if predicted > 0 {
             held.push_str(&format!(" ({predicted} by the model alone)"));
         }
