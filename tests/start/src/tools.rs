@@ -98,8 +98,8 @@ const INSTALLERS: [Installer; 3] = [
 pub struct ToolError {
     /// The programs.
     pub programs: Vec<&'static str>,
-    /// What installs them, or words that say so where no package manager is known.
-    pub command: String,
+    /// What is to be done, with the command behind a colon; the packages alone where no package manager is known.
+    pub remedy: String,
     /// How it went, if it was tried.
     pub tried: Option<io::Result<()>>,
 }
@@ -119,8 +119,8 @@ impl fmt::Display for ToolError {
         let programs = programs.join(", ");
         write!(
             formatter,
-            "not installed: {programs}{tried}; run:\n  {}",
-            self.command
+            "not installed: {programs}{tried}; {}",
+            self.remedy
         )
     }
 }
@@ -148,7 +148,10 @@ pub fn ensure_tools(needs: Needs) -> Result<(), ToolError> {
     }
     Err(ToolError {
         programs: missing.iter().map(|tool| tool.program).collect(),
-        command,
+        remedy: match installer {
+            Some(_) => format!("run:\n  {command}"),
+            None => format!("install the packages:\n  {command}"),
+        },
         tried,
     })
 }
@@ -192,14 +195,11 @@ fn run(command: &str) -> io::Result<()> {
     shell.status().map(|_| ())
 }
 
-/// The command line for all of `tools`.
+/// The command line for all of `tools`; their packages alone where no installer is known.
 fn command(tools: &[Tool], installer: Option<&Installer>) -> String {
     let Some(installer) = installer else {
         let packages: Vec<&str> = tools.iter().map(|tool| tool.debian).collect();
-        return format!(
-            "the package manager of this machine, to install {}",
-            packages.join(" ")
-        );
+        return packages.join(" ");
     };
     let packages: Vec<&str> = tools.iter().map(installer.package).collect();
     let line = format!(
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(line("apk"), "apk add iproute2 nftables gcc musl-dev");
         let error = ToolError {
             programs: missing.iter().map(|tool| tool.program).collect(),
-            command: line("apk"),
+            remedy: format!("run:\n  {}", line("apk")),
             tried: None,
         };
         assert_eq!(
