@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use applied::apply;
 use reachproof_model::change::Comparison;
 use reachproof_model::class::{Class, ClassId, Classes};
-use reachproof_model::flow::{Flow, FlowProtocol};
+use reachproof_model::flow::{EPHEMERAL_PORTS_DEFAULT, Flow, FlowProtocol};
 use reachproof_model::matrix::VerdictKind;
 use reachproof_model::predict::verdict;
 use reachproof_model::prediction::Verdict;
@@ -30,6 +30,8 @@ use serde_json::{Map, Value};
 const WORLDS: u64 = 60;
 /// Flows that are asked of each world, those that work, too.
 const FLOWS: usize = 12;
+/// Flows of each world that no proposal may open without a word.
+const OTHERS: usize = 150;
 
 fn is_stopped(verdict: &Verdict) -> bool {
     matches!(verdict, Verdict::Deny(_) | Verdict::Partial { .. })
@@ -102,6 +104,9 @@ fn opens_what_it_says(before: &Snapshot, after: &Snapshot, flow: &Flow, repair: 
             VerdictKind::Allow,
             "{repair:?} closes {change:?}"
         );
+        if change.after == VerdictKind::Deny {
+            continue;
+        }
         let ends = (
             whole.of(source.example).unwrap(),
             whole.of(destination.example).unwrap(),
@@ -127,8 +132,57 @@ fn opens_what_it_says(before: &Snapshot, after: &Snapshot, flow: &Flow, repair: 
     }
 }
 
+/// Checks that of random flows between classes, of any protocol, none opens beyond what a proposal names.
+fn opens_no_other_protocol(
+    (before, after): (&Snapshot, &Snapshot),
+    flow: &Flow,
+    repair: &Repair,
+    others: &[Flow],
+) {
+    let classes = Classes::new(before);
+    let asked = (classes.of(flow.source), classes.of(flow.destination));
+    for other in others {
+        let (Some(source), Some(destination)) =
+            (classes.of(other.source), classes.of(other.destination))
+        else {
+            continue;
+        };
+        // Of the others a proposal that is about another protocol names nothing.
+        let is_told = match other.protocol {
+            FlowProtocol::Tcp { .. } | FlowProtocol::Udp { .. } => true,
+            protocol => protocol.echo_reply().is_some(),
+        };
+        if !is_told {
+            continue;
+        }
+        let usual = Flow {
+            source_kind: classes.class(source).source_kind,
+            ephemeral_ports: EPHEMERAL_PORTS_DEFAULT,
+            source_interface: None,
+            ..other.clone()
+        };
+        let (was, is) = (verdict(before, &usual), verdict(after, &usual));
+        let is_own = asked == (Some(source), Some(destination)) && usual.protocol == flow.protocol;
+        let ends = (source, destination);
+        assert!(
+            VerdictKind::from(&was) == VerdictKind::from(&is)
+                || matches!(is, Verdict::Deny(_)) && !passes(&was)
+                || is_own
+                || is_named(&repair.besides, &classes, ends, usual.protocol),
+            "{flow}: {:?} turns {usual} from {was} to {is} without a word, {:?}",
+            repair.changes,
+            repair.besides,
+        );
+    }
+}
+
 /// Checks one proposal against the world to whose answers it is applied.
-fn holds(files: &Map<String, Value>, workshop: &mut Workshop<'_>, flow: &Flow, repair: &Repair) {
+fn holds(
+    files: &Map<String, Value>,
+    workshop: &mut Workshop<'_>,
+    (flow, others): (&Flow, &[Flow]),
+    repair: &Repair,
+) {
     let mut changed = files.clone();
     for change in &repair.changes {
         apply(&mut changed, change);
@@ -147,6 +201,9 @@ fn holds(files: &Map<String, Value>, workshop: &mut Workshop<'_>, flow: &Flow, r
         );
     }
     opens_what_it_says(&before, &after, flow, repair);
+    if !repair.is_bounded {
+        opens_no_other_protocol((&before, &after), flow, repair, others);
+    }
 }
 
 #[test]
@@ -155,19 +212,20 @@ fn every_proposal_opens_its_flow_is_minimal_and_names_what_else_it_opens() {
     let worlds = second::asked("REACHPROOF_REPAIR_WORLDS", WORLDS);
     let mut made: BTreeMap<&str, usize> = BTreeMap::new();
     let mut refused: BTreeMap<String, usize> = BTreeMap::new();
+    let mut bounded = 0;
     for seed in first..first + worlds {
         let world = second::random::world(seed, Size::SMALL);
         let snapshot = second::decode(&world.snapshot);
         let mut workshop = Workshop::new(&snapshot);
         let mut dice = Dice::new(seed);
-        for _ in 0..FLOWS {
-            let Ok(flow) = Flow::from_json(&second::random::flow(&mut dice, &world)) else {
-                continue;
-            };
-            if !is_stopped(&verdict(&snapshot, &flow)) {
+        let all: Vec<Flow> = (0..OTHERS)
+            .filter_map(|_| Flow::from_json(&second::random::flow(&mut dice, &world)).ok())
+            .collect();
+        for flow in all.iter().take(FLOWS) {
+            if !is_stopped(&verdict(&snapshot, flow)) {
                 continue;
             }
-            match workshop.repair(std::slice::from_ref(&flow), &[]) {
+            match workshop.repair(std::slice::from_ref(flow), &[]) {
                 Ok(repair) => {
                     for change in &repair.changes {
                         let kind = match change {
@@ -177,7 +235,8 @@ fn every_proposal_opens_its_flow_is_minimal_and_names_what_else_it_opens() {
                         };
                         *made.entry(kind).or_default() += 1;
                     }
-                    holds(&world.snapshot, &mut workshop, &flow, &repair);
+                    bounded += usize::from(repair.is_bounded);
+                    holds(&world.snapshot, &mut workshop, (flow, &all), &repair);
                 }
                 Err(NoRepair::NotStopped) => panic!("{flow} is stopped"),
                 Err(error) => {
@@ -188,7 +247,7 @@ fn every_proposal_opens_its_flow_is_minimal_and_names_what_else_it_opens() {
             }
         }
     }
-    println!("changes: {made:?}, none for: {refused:?}");
+    println!("changes: {made:?}, none for: {refused:?}, bounded: {bounded}");
     for kind in ["rule", "entry", "route"] {
         assert!(
             made.get(kind).is_some_and(|count| *count > 0),

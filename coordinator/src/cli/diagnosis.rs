@@ -186,6 +186,9 @@ fn repaired(repair: &Repair) -> Vec<String> {
 
 /// What a repair opens besides, in a line.
 fn besides(repair: &Repair) -> String {
+    if repair.besides.is_empty() && repair.is_bounded {
+        return "opens nothing else that was compared; not all could be".to_owned();
+    }
     if repair.besides.is_empty() {
         return "opens nothing else that the model can see".to_owned();
     }

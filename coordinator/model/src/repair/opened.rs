@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 
-use super::change::{Change, NewEntry, NewPeer, NewRule};
+use super::change::{Change, NewEntry, NewPeer, NewRoute, NewRule};
 use crate::change::Comparison;
 use crate::class::{Class, ClassId, Classes, Facts, index};
 use crate::flow::{EPHEMERAL_PORTS_DEFAULT, Flow, FlowProtocol, SourceKind};
@@ -55,6 +55,13 @@ pub(super) struct Effect {
 /// Packets by what the model tells apart: ends of no class are of their own.
 type Cell = (End, End, FlowProtocol);
 
+/// One packet, and the ports for which it stands: those that no rule and no entry tells apart.
+struct Probe {
+    cell: Cell,
+    flow: Flow,
+    ports: Option<PortRange>,
+}
+
 /// A class, or an address of none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum End {
@@ -102,23 +109,20 @@ impl Survey<'_> {
             Change::Entry(entry) => matches!(entry.traffic, Traffic::Tcp(_)),
         });
         if is_whole {
-            self.compare(&mut effect);
+            self.compare(changes, &mut effect);
         }
         let mut asked = HashSet::new();
         for change in changes {
-            let flows = match change {
+            let probes = match change {
                 Change::Rule(rule) => self.of_rule(rule),
-                Change::Entry(entry) if !matches!(entry.traffic, Traffic::Tcp(_)) => {
-                    let flows = self.of_entry(entry);
-                    effect.is_bounded |= flows.len() > PROBES_MAX;
-                    flows
-                }
-                Change::Entry(_) | Change::Route(_) => Vec::new(),
+                Change::Entry(entry) => self.of_entry(entry),
+                Change::Route(route) => self.of_route(route),
             };
-            for (cell, flow) in flows.into_iter().take(PROBES_MAX) {
-                let is_listed = is_whole && matches!(flow.protocol, FlowProtocol::Tcp { .. });
-                if !is_listed && asked.insert(cell) {
-                    self.ask(cell, &flow, &mut effect);
+            effect.is_bounded |= probes.len() > PROBES_MAX;
+            for probe in probes.into_iter().take(PROBES_MAX) {
+                let is_tcp = matches!(probe.flow.protocol, FlowProtocol::Tcp { .. });
+                if !(is_whole && is_tcp) && asked.insert(probe.cell) {
+                    self.ask(&probe, &mut effect);
                 }
             }
         }
@@ -127,20 +131,20 @@ impl Survey<'_> {
     }
 
     /// Asks about one packet before and after.
-    fn ask(&self, cell: Cell, flow: &Flow, effect: &mut Effect) {
-        let after = VerdictKind::from(&verdict(self.after, flow));
-        let before = VerdictKind::from(&verdict(self.before, flow));
+    fn ask(&self, probe: &Probe, effect: &mut Effect) {
+        let after = VerdictKind::from(&verdict(self.after, &probe.flow));
+        let before = VerdictKind::from(&verdict(self.before, &probe.flow));
         if before == after {
             return;
         }
         if passes(before) {
             effect.closes = true;
-        } else if !self.wanted.0.contains(&cell) {
-            effect.opened.push(self.opened(cell, flow));
+        } else if after != VerdictKind::Deny && !self.wanted.0.contains(&probe.cell) {
+            effect.opened.push(self.opened(probe));
         }
     }
 
-    fn opened(&self, (source, destination, protocol): Cell, flow: &Flow) -> Opened {
+    fn opened(&self, probe: &Probe) -> Opened {
         let named = |end: End, example| OpenedEnd {
             name: match end {
                 End::Class(id) => self.classes.class(id).name(self.before),
@@ -148,17 +152,17 @@ impl Survey<'_> {
             },
             example,
         };
-        let ports = protocol.port().map(|port| PortRange::between(port, port));
+        let (source, destination, protocol) = probe.cell;
         Opened {
-            source: named(source, flow.source),
-            destination: named(destination, flow.destination),
+            source: named(source, probe.flow.source),
+            destination: named(destination, probe.flow.destination),
             protocol,
-            ports: ports.into_iter().collect(),
+            ports: probe.ports.into_iter().collect(),
         }
     }
 
     /// One packet for each pair of classes that a rule is about.
-    fn of_rule(&self, rule: &NewRule) -> Vec<(Cell, Flow)> {
+    fn of_rule(&self, rule: &NewRule) -> Vec<Probe> {
         let protocols: BTreeSet<FlowProtocol> = self
             .flows
             .iter()
@@ -185,6 +189,13 @@ impl Survey<'_> {
                     for address in self.addresses(network) {
                         for one in &own {
                             found.extend(self.beside((*one, address), rule.direction, protocol));
+                        }
+                    }
+                    // Pods that a node in the network translates arrive as the node (E.1).
+                    if rule.direction == Direction::Ingress {
+                        for source in self.translated() {
+                            let pairs = own.iter().map(|one| (source, *one));
+                            found.extend(pairs.filter_map(|pair| self.between(pair, protocol)));
                         }
                     }
                 }
@@ -241,6 +252,14 @@ impl Survey<'_> {
             .collect()
     }
 
+    /// Classes of pods that their nodes translate.
+    fn translated(&self) -> Vec<ClassId> {
+        let all = self.classes.iter();
+        all.filter(|(_, class)| class.facts.exit != Facts::NO_EXIT)
+            .map(|(id, _)| id)
+            .collect()
+    }
+
     /// One address for each class in a network, and those of the flows that shall pass.
     fn addresses(&self, network: &ipnet::IpNet) -> BTreeSet<IpAddr> {
         let members = self.classes.iter().filter_map(|(_, class)| {
@@ -260,7 +279,7 @@ impl Survey<'_> {
         &self,
         (source, destination): (ClassId, ClassId),
         protocol: FlowProtocol,
-    ) -> Option<(Cell, Flow)> {
+    ) -> Option<Probe> {
         let (from, to) = (self.classes.class(source), self.classes.class(destination));
         let (source_address, destination_address) = apart(self.before, from, to)?;
         let flow = flow(
@@ -268,7 +287,7 @@ impl Survey<'_> {
             destination_address,
             protocol,
         );
-        Some((
+        Some(probe(
             (End::Class(source), End::Class(destination), protocol),
             flow,
         ))
@@ -280,7 +299,7 @@ impl Survey<'_> {
         (class, address): (ClassId, IpAddr),
         direction: Direction,
         protocol: FlowProtocol,
-    ) -> Option<(Cell, Flow)> {
+    ) -> Option<Probe> {
         let own = self.classes.class(class);
         let other = self.before.owner(address);
         let member = own.members.iter().take(MEMBERS_MAX).find(|member| {
@@ -299,84 +318,162 @@ impl Survey<'_> {
             is_family && is_apart
         })?;
         let there = end(self.classes, address);
+        let here = End::Class(class);
         Some(match direction {
-            Direction::Egress => (
-                (End::Class(class), there, protocol),
+            Direction::Egress => probe(
+                (here, there, protocol),
                 flow((member.address, own.source_kind), address, protocol),
             ),
-            Direction::Ingress => (
-                (there, End::Class(class), protocol),
-                flow(
-                    (address, self.before.source_kind(address)),
-                    member.address,
-                    protocol,
-                ),
-            ),
+            Direction::Ingress => {
+                let source = (address, self.before.source_kind(address));
+                probe(
+                    (there, here, protocol),
+                    flow(source, member.address, protocol),
+                )
+            }
         })
     }
 
     /// Packets and replies that an entry of a list is about, for protocols that the relation does not hold.
-    fn of_entry(&self, entry: &NewEntry) -> Vec<(Cell, Flow)> {
-        let Some(acl) = self.before.network_acl(&entry.acl) else {
-            return Vec::new();
+    fn of_entry(&self, entry: &NewEntry) -> Vec<Probe> {
+        let pieces = match &entry.traffic {
+            Traffic::Tcp(_) => return Vec::new(),
+            Traffic::Udp(Readable::Is(own)) => self.udp(Some(*own)),
+            Traffic::Udp(Readable::Unread) => self.udp(None),
+            Traffic::Icmp(_)
+            | Traffic::IcmpV6(_)
+            | Traffic::Protocol(_)
+            | Traffic::All
+            | Traffic::Unread => self.without_ports(),
         };
-        let near: Vec<ClassId> = self
-            .classes
-            .iter()
-            .filter(|(_, class)| {
-                self.before
-                    .network_acl_of(&class.subnet)
-                    .map(|found| &found.id)
-                    == Some(&acl.id)
-            })
+        let is_near = |class: &Class| {
+            let list = self.before.network_acl_of(&class.subnet);
+            list.is_some_and(|list| list.id == entry.acl)
+        };
+        self.across(is_near, &entry.network, &pieces)
+    }
+
+    /// Packets there and back that a route is about, for protocols that the relation does not hold.
+    fn of_route(&self, route: &NewRoute) -> Vec<Probe> {
+        let is_near = |class: &Class| {
+            let table = self.before.route_table_of(&class.subnet);
+            table.is_some_and(|table| table.id == route.table)
+        };
+        let mut pieces = self.udp(None);
+        pieces.extend(self.without_ports());
+        self.across(is_near, &route.destination, &pieces)
+    }
+
+    /// Packets between near classes and a network, in both directions.
+    fn across(
+        &self,
+        is_near: impl Fn(&Class) -> bool,
+        network: &ipnet::IpNet,
+        pieces: &[(FlowProtocol, Option<PortRange>)],
+    ) -> Vec<Probe> {
+        let all = self.classes.iter();
+        let near: Vec<ClassId> = all
+            .filter(|(_, class)| is_near(class))
             .map(|(id, _)| id)
             .collect();
+        let addresses = self.addresses(network);
         let mut found = Vec::new();
-        let addresses = self.addresses(&entry.network);
-        for protocol in self.protocols(&entry.traffic) {
-            for address in &addresses {
-                for class in &near {
-                    for direction in [Direction::Egress, Direction::Ingress] {
-                        if found.len() > PROBES_MAX {
-                            return found;
-                        }
-                        found.extend(self.beside((*class, *address), direction, protocol));
+        let is_v4 = matches!(network, ipnet::IpNet::V4(_));
+        let is_of_family = |protocol: &FlowProtocol| match protocol {
+            FlowProtocol::Icmp { .. } => is_v4,
+            FlowProtocol::IcmpV6 { .. } => !is_v4,
+            FlowProtocol::Tcp { .. } | FlowProtocol::Udp { .. } | FlowProtocol::Other(_) => true,
+        };
+        for (protocol, ports) in pieces.iter().filter(|(protocol, _)| is_of_family(protocol)) {
+            for (address, class) in addresses
+                .iter()
+                .flat_map(|address| near.iter().map(move |class| (*address, *class)))
+            {
+                for direction in [Direction::Egress, Direction::Ingress] {
+                    if found.len() > PROBES_MAX {
+                        return found;
                     }
+                    let probe = self.beside((class, address), direction, *protocol);
+                    found.extend(probe.map(|probe| Probe {
+                        ports: *ports,
+                        ..probe
+                    }));
                 }
             }
         }
         found
     }
 
-    /// One packet for each piece of ports that no rule tells apart.
-    fn protocols(&self, traffic: &Traffic) -> Vec<FlowProtocol> {
-        let mut ports = BTreeSet::new();
-        if let Traffic::Udp(Readable::Is(range)) = traffic {
-            ports.insert(range.first());
-            for group in self.before.security_groups() {
-                for rule in group.ingress.iter().chain(&group.egress) {
-                    if let Traffic::Udp(Readable::Is(own)) = &rule.traffic {
-                        let edges = [Some(own.first()), own.last().checked_add(1)];
-                        ports.extend(
-                            edges
-                                .into_iter()
-                                .flatten()
-                                .filter(|edge| range.contains(*edge)),
-                        );
-                    }
-                }
-            }
+    /// One packet of UDP for each piece of ports that no rule, no entry and no asked flow tells apart.
+    fn udp(&self, own: Option<PortRange>) -> Vec<(FlowProtocol, Option<PortRange>)> {
+        let groups = self.before.security_groups();
+        let rules = groups.flat_map(|group| group.ingress.iter().chain(&group.egress));
+        let lists = self.before.network_acls.iter();
+        let entries = lists.flat_map(|acl| acl.ingress.iter().chain(&acl.egress));
+        let traffic = rules.map(|rule| &rule.traffic);
+        let ranges = traffic
+            .chain(entries.map(|entry| &entry.traffic))
+            .filter_map(|traffic| match traffic {
+                Traffic::Udp(Readable::Is(range)) => Some(*range),
+                Traffic::Udp(Readable::Unread)
+                | Traffic::All
+                | Traffic::Tcp(_)
+                | Traffic::Icmp(_)
+                | Traffic::IcmpV6(_)
+                | Traffic::Protocol(_)
+                | Traffic::Unread => None,
+            });
+        let asked = self.flows.iter().filter_map(|flow| match flow.protocol {
+            FlowProtocol::Udp { port } => Some(PortRange::between(port, port)),
+            FlowProtocol::Tcp { .. }
+            | FlowProtocol::Icmp { .. }
+            | FlowProtocol::IcmpV6 { .. }
+            | FlowProtocol::Other(_) => None,
+        });
+        let mut starts = BTreeSet::from([0]);
+        for range in ranges.chain(asked).chain(own) {
+            starts.insert(range.first());
+            starts.extend(range.last().checked_add(1));
         }
+        let next = starts.iter().skip(1).map(|start| start.saturating_sub(1));
+        let ends = next.chain([u16::MAX]);
+        let pieces = starts.iter().zip(ends);
+        pieces
+            .map(|(first, last)| {
+                let protocol = FlowProtocol::Udp { port: *first };
+                (protocol, Some(PortRange::between(*first, last)))
+            })
+            .collect()
+    }
+
+    /// ICMP echo of both families, and what was asked about.
+    fn without_ports(&self) -> Vec<(FlowProtocol, Option<PortRange>)> {
         let asked = self.flows.iter().map(|flow| flow.protocol);
-        let mut found: BTreeSet<FlowProtocol> = asked.collect();
-        found.extend(ports.into_iter().map(|port| FlowProtocol::Udp { port }));
-        found.into_iter().collect()
+        let mut found: BTreeSet<FlowProtocol> =
+            asked.filter(|protocol| protocol.port().is_none()).collect();
+        found.extend([
+            FlowProtocol::Icmp { kind: 8, code: 0 },
+            FlowProtocol::IcmpV6 { kind: 128, code: 0 },
+        ]);
+        found.into_iter().map(|protocol| (protocol, None)).collect()
     }
 
     /// All of TCP, by laying the relations before and after on each other.
-    fn compare(&self, effect: &mut Effect) {
+    fn compare(&self, changes: &[Change], effect: &mut Effect) {
         let comparison = Comparison::new(self.before, self.after);
         let classes = comparison.before().classes();
+        // An address that is owned and of no class is in no relation.
+        let is_apart = |address| {
+            let is_owned = !self.before.addresses.owners(address).is_empty();
+            is_owned && classes.of(address).is_none()
+        };
+        effect.is_bounded |= changes.iter().any(|change| match change {
+            Change::Entry(entry) => {
+                let is_one = entry.network.prefix_len() == entry.network.max_prefix_len();
+                is_one && is_apart(entry.network.addr())
+            }
+            Change::Rule(_) | Change::Route(_) => false,
+        });
         let wanted: HashSet<(Option<ClassId>, Option<ClassId>, FlowProtocol)> = self
             .flows
             .iter()
@@ -391,6 +488,9 @@ impl Survey<'_> {
         for change in comparison.flows() {
             if passes(change.before) {
                 effect.closes = true;
+                continue;
+            }
+            if change.after == VerdictKind::Deny {
                 continue;
             }
             let (source, destination) = (change.source.before, change.destination.before);
@@ -424,6 +524,15 @@ impl Survey<'_> {
                 });
             }
         }
+    }
+}
+
+fn probe(cell: Cell, flow: Flow) -> Probe {
+    let port = flow.protocol.port();
+    Probe {
+        cell,
+        flow,
+        ports: port.map(|port| PortRange::between(port, port)),
     }
 }
 
