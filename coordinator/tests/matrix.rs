@@ -280,3 +280,19 @@ fn rules_that_say_the_same_are_no_change_in_reachability() {
         "{text}"
     );
 }
+
+#[test]
+fn a_rolled_node_group_is_a_few_lines_of_what_is_alike() {
+    let [before, after] =
+        ["before", "after"].map(|when| field(&format!("defect-diff-roll-{when}.json")));
+    let (code, text) = diff(&before, &after, &["--gaps", "none"]);
+    assert_eq!(code, Some(1));
+    insta::assert_snapshot!(text);
+    let (_, all) = diff(&before, &after, &["--gaps", "none", "--all"]);
+    let (_, json) = diff(&before, &after, &["-o", "json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let count = |key: &str| json[key].as_array().unwrap().len();
+    let rows = all.lines().filter(|line| line.contains("allow -> deny"));
+    assert_eq!(rows.count(), count("flows") + count("answers"));
+    assert!(count("answers") > 30);
+}

@@ -262,6 +262,43 @@ fn rolled_nodes_that_lost_their_group_lost_the_api() {
 }
 
 #[test]
+fn nodes_that_come_back_in_another_subnet_are_the_same_nodes() {
+    let before = snapshot("defect-diff-roll-before.json");
+    let mut world = file("defect-diff-roll-after.json");
+    let enis = world["describe-network-interfaces"]["NetworkInterfaces"]
+        .as_array_mut()
+        .unwrap();
+    // Of the two new nodes one is left, in a subnet of its own kind alone: the other's predecessor has none in its subnet.
+    enis.retain(|eni| eni["PrivateIpAddress"] != "10.40.1.120");
+    let after = Snapshot::decode(&Described::from(world.as_object().unwrap().clone()));
+    let after = after.unwrap().snapshot;
+    let difference = Comparison::new(&before, &after).difference();
+    assert!(difference.gone.is_empty(), "{:?}", difference.gone);
+    let is_laid = |party: &Party| match party {
+        Party::Inside { before, after, .. } => {
+            (before.to_string(), after.to_string()) == ("10.40.1.20".into(), "10.40.2.120".into())
+        }
+        Party::Outside { .. } => false,
+    };
+    let lost = difference.answers.iter().find(|change| {
+        is_laid(&change.source)
+            && change.concern == Concern::Expectation
+            && change.kinds() == (VerdictKind::Allow, VerdictKind::Deny)
+    });
+    assert!(lost.is_some(), "{:#?}", difference.answers);
+    // Nothing takes the place of nodes that are only gone.
+    let mut world = file("defect-diff-roll-before.json");
+    let enis = world["describe-network-interfaces"]["NetworkInterfaces"]
+        .as_array_mut()
+        .unwrap();
+    enis.retain(|eni| eni["PrivateIpAddress"] != "10.40.1.20");
+    let after = Snapshot::decode(&Described::from(world.as_object().unwrap().clone()));
+    let after = after.unwrap().snapshot;
+    let difference = Comparison::new(&before, &after).difference();
+    assert_eq!(difference.gone.len(), 1);
+}
+
+#[test]
 fn an_interface_that_is_only_new_is_no_change() {
     let before = file("defect-diff-udp-before.json");
     let mut after = before.clone();

@@ -1,13 +1,18 @@
 //! `reachproof diff`: what changed in reachability between two snapshots.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
+use fold::{Label, Row};
 use reachproof_model::change::{AnswerChange, Comparison, Concern, Coverage, Difference, Party};
+use reachproof_model::class::ClassId;
 use reachproof_model::flow::SourceKind;
+use reachproof_model::id::NetworkInterfaceId;
 use reachproof_model::matrix::{Matrix, VerdictKind};
+use reachproof_model::net::Printable;
 use reachproof_model::snapshot::Snapshot;
 use serde_json::{Value, json};
 
@@ -18,6 +23,8 @@ use super::exit_code::ExitCode;
 use super::gaps::{self, GapArguments};
 use super::matrix::{end, name};
 use super::{CliError, Format, decoded, table, write_json};
+
+mod fold;
 
 /// Most flows that are shown to people; JSON has all.
 const ROWS_MAX: usize = 200;
@@ -37,8 +44,30 @@ pub(crate) struct Arguments {
     /// Cluster that is meant, where the snapshots have several
     #[arg(long, value_name = "NAME")]
     cluster: Option<String>,
+    /// List everything, also what is alike
+    #[arg(long)]
+    all: bool,
     #[command(flatten)]
     gaps: GapArguments,
+}
+
+/// How much people are shown; JSON has all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// What is alike is one line, and long lists are cut.
+    Folded,
+    /// Everything.
+    All,
+}
+
+impl Extent {
+    /// At most so many rows.
+    fn at_most(self, most: usize) -> usize {
+        match self {
+            Self::Folded => most,
+            Self::All => usize::MAX,
+        }
+    }
 }
 
 /// Compares two snapshots; exit code 1 when reachability differs.
@@ -62,7 +91,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     let difference = comparison.difference();
     let mut out = io::BufWriter::new(io::stdout().lock());
     match arguments.output {
-        Format::Table => out.write_all(people(&comparison, &difference).as_bytes())?,
+        Format::Table => {
+            let extent = if arguments.all {
+                Extent::All
+            } else {
+                Extent::Folded
+            };
+            out.write_all(people(&comparison, &difference, extent).as_bytes())?;
+        }
         Format::Json => {
             let mut answer = object(&comparison, &difference);
             if let Some(fields) = answer.as_object_mut() {
@@ -105,17 +141,17 @@ fn outside_word(change: &AnswerChange) -> &'static str {
     }
 }
 
-fn people(comparison: &Comparison<'_>, difference: &Difference) -> String {
+fn people(comparison: &Comparison<'_>, difference: &Difference, extent: Extent) -> String {
     let mut text = String::new();
     if difference.is_change() {
-        flows(comparison, difference, &mut text);
-        outside(comparison, difference, &mut text);
+        flows(comparison, difference, extent, &mut text);
+        outside(comparison, difference, extent, &mut text);
     } else if difference.lines.is_empty() && difference.appeared.is_empty() {
         text.push_str("no difference\n");
     } else {
         text.push_str("no change in reachability\n");
     }
-    interfaces(difference, &mut text);
+    interfaces(difference, extent, &mut text);
     match difference.coverage {
         Coverage::Whole => {}
         Coverage::Bounded => text.push_str(
@@ -130,10 +166,11 @@ fn people(comparison: &Comparison<'_>, difference: &Difference) -> String {
             difference.lines.len()
         );
     }
-    for line in difference.lines.iter().take(LINES_MAX) {
+    let lines_max = extent.at_most(LINES_MAX);
+    for line in difference.lines.iter().take(lines_max) {
         let _ = writeln!(text, "  {line}");
     }
-    let more = difference.lines.len().saturating_sub(LINES_MAX);
+    let more = difference.lines.len().saturating_sub(lines_max);
     if more > 0 {
         let _ = writeln!(text, "  and {more} more");
     }
@@ -169,65 +206,112 @@ fn verdict(difference: &Difference) -> String {
     diagnosis::verdict((Closing::Fail, 1), &summary)
 }
 
-fn interfaces(difference: &Difference, text: &mut String) {
-    for interface in &difference.appeared {
-        let about = if difference.replaced.contains(interface) {
-            "in place of another one"
-        } else if difference.novel.contains(interface) {
-            "of a kind that was not there"
-        } else {
-            "of a kind that was there"
-        };
-        let _ = writeln!(text, "new interface {interface}, {about}");
-    }
-    for interface in difference.novel.difference(&difference.appeared) {
-        let _ = writeln!(text, "interface {interface} has an address of a new kind");
-    }
-    for interface in &difference.gone {
-        let _ = writeln!(text, "gone interface {interface}");
-    }
-    for interface in difference.replaced.difference(&difference.appeared) {
-        let _ = writeln!(text, "gone interface {interface}, replaced");
-    }
-    for interface in &difference.shrunk {
-        let _ = writeln!(
-            text,
-            "interface {interface} lost an address of a kind that is no more"
-        );
+fn interfaces(difference: &Difference, extent: Extent, text: &mut String) {
+    let (replaced, novel) = (&difference.replaced, &difference.novel);
+    let appeared = |is_meant: &dyn Fn(&NetworkInterfaceId) -> bool| -> Vec<String> {
+        let meant = difference.appeared.iter().filter(|id| is_meant(id));
+        meant.map(ToString::to_string).collect()
+    };
+    let listed = |ids: BTreeSet<NetworkInterfaceId>| -> Vec<String> {
+        ids.iter().map(ToString::to_string).collect()
+    };
+    let is_new = "new interface";
+    let said = [
+        (
+            is_new,
+            appeared(&|id| replaced.contains(id)),
+            ", in place of another one",
+        ),
+        (
+            is_new,
+            appeared(&|id| !replaced.contains(id) && novel.contains(id)),
+            ", of a kind that was not there",
+        ),
+        (
+            is_new,
+            appeared(&|id| !replaced.contains(id) && !novel.contains(id)),
+            ", of a kind that was there",
+        ),
+        (
+            "interface",
+            listed(novel - &difference.appeared),
+            " has an address of a new kind",
+        ),
+        ("gone interface", listed(difference.gone.clone()), ""),
+        (
+            "gone interface",
+            listed(replaced - &difference.appeared),
+            ", replaced",
+        ),
+        (
+            "interface",
+            listed(difference.shrunk.clone()),
+            " lost an address of a kind that is no more",
+        ),
+    ];
+    for (what, ids, about) in said {
+        for line in fold::lines(what, &ids, about, extent == Extent::All) {
+            let _ = writeln!(text, "{line}");
+        }
     }
 }
 
-/// What the cluster needs is said.
-fn needed(concern: Concern) -> &'static str {
-    match concern {
-        Concern::Expectation => " (the cluster needs it)",
-        Concern::Other => "",
+/// The endpoints of a class.
+fn class_label(matrix: &Matrix<'_>, id: ClassId) -> Label {
+    let class = matrix.classes().class(id);
+    let kind = class.name_anywhere(matrix.snapshot());
+    Label {
+        whole: name(matrix, id),
+        kind: Printable(&kind).to_string(),
+        example: class.example.to_string(),
     }
 }
 
 /// An end of a changed answer.
-fn party(matrix: &Matrix<'_>, party: &Party) -> String {
+fn party(matrix: &Matrix<'_>, party: &Party) -> Label {
     match party {
         Party::Inside { before, after, .. } => {
-            let class = matrix.classes().of(*after);
-            let what = class.map_or_else(
-                || table::address(matrix.snapshot(), *after),
-                |class| format!("{} {after}", name(matrix, class)),
-            );
-            if before == after {
-                what
+            let example = if before == after {
+                after.to_string()
             } else {
-                format!("{what} (replaces {before})")
+                format!("{after} (replaces {before})")
+            };
+            match matrix.classes().of(*after) {
+                Some(class) => {
+                    let label = class_label(matrix, class);
+                    Label {
+                        whole: format!("{} {example}", label.whole),
+                        example,
+                        ..label
+                    }
+                }
+                None => {
+                    let known = table::address(matrix.snapshot(), *after);
+                    let whole = if before == after {
+                        known.clone()
+                    } else {
+                        format!("{known} (replaces {before})")
+                    };
+                    Label {
+                        whole: whole.clone(),
+                        kind: known,
+                        example: whole,
+                    }
+                }
             }
         }
         Party::Outside { network, example } => {
             let network = network.map_or_else(|| example.to_string(), |it| it.to_string());
-            format!("{network} (e.g. {example})")
+            Label {
+                whole: format!("{network} (e.g. {example})"),
+                kind: "outside".to_owned(),
+                example: network,
+            }
         }
     }
 }
 
-fn answer(matrix: &Matrix<'_>, change: &AnswerChange, word: &str) -> [String; 6] {
+fn answer(matrix: &Matrix<'_>, change: &AnswerChange, word: &'static str) -> Row {
     let kind = match (change.source_kind, change.on_one_host) {
         (SourceKind::Host, false) => "",
         (SourceKind::Pod, false) => " as a pod",
@@ -237,14 +321,18 @@ fn answer(matrix: &Matrix<'_>, change: &AnswerChange, word: &str) -> [String; 6]
     let emitter = change.emitter.as_ref();
     let emitter = emitter.map_or_else(String::new, |id| format!(" emitted by {id}"));
     let (before, after) = change.kinds();
-    [
-        format!("{word}{}", needed(change.concern)),
-        format!("{}{kind}{emitter}", party(matrix, &change.source)),
-        party(matrix, &change.destination),
-        change.packets.to_string(),
-        format!("{} -> {}", before.as_str(), after.as_str()),
-        change.responsible.join(", "),
-    ]
+    let mut source = party(matrix, &change.source);
+    source.whole.push_str(&format!("{kind}{emitter}"));
+    source.kind.push_str(kind);
+    Row {
+        word,
+        concern: change.concern,
+        source,
+        destination: party(matrix, &change.destination),
+        packets: change.packets.to_string(),
+        verdict: format!("{} -> {}", before.as_str(), after.as_str()),
+        because: change.responsible.join(", "),
+    }
 }
 
 /// The header of both tables.
@@ -257,52 +345,56 @@ const HEADER: [&str; 6] = [
     "because",
 ];
 
-fn flows(comparison: &Comparison<'_>, difference: &Difference, text: &mut String) {
+fn flows(comparison: &Comparison<'_>, difference: &Difference, extent: Extent, text: &mut String) {
     let after = comparison.after();
-    let count = difference.flows.len() + difference.answers.len();
-    if count == 0 {
-        return;
-    }
-    let relation = difference.flows.iter().map(|flow| {
-        [
-            format!(
-                "{}{}",
-                word((flow.before, flow.after)),
-                needed(flow.concern)
-            ),
-            name(after, flow.source.after),
-            name(after, flow.destination.after),
-            format!("tcp/{}", flow.ports),
-            format!("{} -> {}", flow.before.as_str(), flow.after.as_str()),
-            flow.responsible.join(", "),
-        ]
+    let relation = difference.flows.iter().map(|flow| Row {
+        word: word((flow.before, flow.after)),
+        concern: flow.concern,
+        source: class_label(after, flow.source.after),
+        destination: class_label(after, flow.destination.after),
+        packets: format!("tcp/{}", flow.ports),
+        verdict: format!("{} -> {}", flow.before.as_str(), flow.after.as_str()),
+        because: flow.responsible.join(", "),
     });
     let answers = difference.answers.iter();
     let answers = answers.map(|change| answer(after, change, word(change.kinds())));
-    let mut rows: Vec<[String; 6]> = relation.chain(answers).take(ROWS_MAX).collect();
-    rows.dedup();
-    text.push_str(&table::aligned(HEADER, rows.into_iter()));
-    text.push('\n');
-    more(count, text);
+    let rows: Vec<Row> = relation.chain(answers).collect();
+    write_rows(&rows, extent, text);
 }
 
-fn outside(comparison: &Comparison<'_>, difference: &Difference, text: &mut String) {
+fn outside(
+    comparison: &Comparison<'_>,
+    difference: &Difference,
+    extent: Extent,
+    text: &mut String,
+) {
     if difference.outside.is_empty() {
         return;
     }
     let after = comparison.after();
-    let rows = difference.outside.iter().take(ROWS_MAX);
-    let rows = rows.map(|change| answer(after, change, outside_word(change)));
+    let rows = difference.outside.iter();
+    let rows: Vec<Row> = rows
+        .map(|change| answer(after, change, outside_word(change)))
+        .collect();
     text.push_str("\nreachable from outside, and outside from here, as far as this end decides:\n");
-    text.push_str(&table::aligned(HEADER, rows));
-    text.push('\n');
-    more(difference.outside.len(), text);
+    write_rows(&rows, extent, text);
 }
 
-fn more(count: usize, text: &mut String) {
-    let more = count.saturating_sub(ROWS_MAX);
+/// Writes rows as a table, and how many are not shown.
+fn write_rows(rows: &[Row], extent: Extent, text: &mut String) {
+    if rows.is_empty() {
+        return;
+    }
+    let cells = match extent {
+        Extent::Folded => fold::folded(rows),
+        Extent::All => fold::plain(rows),
+    };
+    let most = extent.at_most(ROWS_MAX);
+    let more = cells.len().saturating_sub(most);
+    text.push_str(&table::aligned(HEADER, cells.into_iter().take(most)));
+    text.push('\n');
     if more > 0 {
-        let _ = writeln!(text, "and {more} more: take -o json");
+        let _ = writeln!(text, "and {more} more: take --all, or -o json");
     }
 }
 

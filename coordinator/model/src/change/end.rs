@@ -179,6 +179,21 @@ struct Builder<'s> {
     ends: Ends,
 }
 
+/// Addresses by what they are, as widely as is asked.
+fn by_kin(
+    snapshot: &Snapshot,
+    addresses: &[IpAddr],
+    widened: fn(Kin) -> Kin,
+) -> BTreeMap<Kin, Vec<IpAddr>> {
+    let mut found: BTreeMap<Kin, Vec<IpAddr>> = BTreeMap::new();
+    for address in addresses {
+        if let Some(kin) = kin(snapshot, *address) {
+            found.entry(widened(kin)).or_default().push(*address);
+        }
+    }
+    found
+}
+
 /// Where an address is owned.
 enum Ownership {
     Both,
@@ -398,35 +413,47 @@ impl Builder<'_> {
         keys.into_iter().map(id).collect()
     }
 
-    /// Lays what is gone on what is new and of the same kin, each pair of kinds once.
+    /// Lays what is gone on what is new and of the same kin: within a subnet, and what has none there within the VPC.
     fn join(&mut self, gone: &[IpAddr], new: &[IpAddr]) {
         let [before, after] = self.sides.each_ref().map(|side| side.snapshot);
-        let by_kin = |snapshot: &Snapshot, addresses: &[IpAddr]| {
-            let mut found: BTreeMap<Kin, Vec<IpAddr>> = BTreeMap::new();
-            for address in addresses {
-                if let Some(kin) = kin(snapshot, *address) {
-                    found.entry(kin).or_default().push(*address);
-                }
+        let mut successors = by_kin(after, new, |kin| kin);
+        let mut left = Vec::new();
+        for (kin, gone) in by_kin(before, gone, |kin| kin) {
+            match successors.remove(&kin) {
+                Some(new) => self.replace(&gone, &new),
+                None => left.extend(gone),
             }
-            found
-        };
-        let mut successors = by_kin(after, new);
-        for (kin, gone) in by_kin(before, gone) {
-            let Some(new) = successors.remove(&kin) else {
-                continue;
-            };
-            for address in &gone {
-                self.ends.replaced.extend(self.owners(0, *address));
+        }
+        let (all_gone, all_new) = (
+            by_kin(before, gone, Kin::anywhere),
+            by_kin(after, new, Kin::anywhere),
+        );
+        for (kin, left) in by_kin(before, &left, Kin::anywhere) {
+            if let Some(new) = all_new.get(&kin) {
+                self.replace(&left, new);
             }
-            for address in &new {
-                self.ends.replaced.extend(self.owners(1, *address));
+        }
+        let left: Vec<IpAddr> = successors.into_values().flatten().collect();
+        for (kin, left) in by_kin(after, &left, Kin::anywhere) {
+            if let Some(gone) = all_gone.get(&kin) {
+                self.replace(gone, &left);
             }
-            let (gone, new) = (self.kinds(0, &gone), self.kinds(1, &new));
-            for before in gone.values() {
-                for after in new.values() {
-                    let member = self.member(*before, *after);
-                    self.add(member, false);
-                }
+        }
+    }
+
+    /// Lays what is gone on what is new, each pair of kinds once.
+    fn replace(&mut self, gone: &[IpAddr], new: &[IpAddr]) {
+        for address in gone {
+            self.ends.replaced.extend(self.owners(0, *address));
+        }
+        for address in new {
+            self.ends.replaced.extend(self.owners(1, *address));
+        }
+        let (gone, new) = (self.kinds(0, gone), self.kinds(1, new));
+        for before in gone.values() {
+            for after in new.values() {
+                let member = self.member(*before, *after);
+                self.add(member, false);
             }
         }
     }

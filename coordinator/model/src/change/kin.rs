@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::class::{HostRole, NODE_GROUP};
 use crate::flow::SourceKind;
-use crate::id::SubnetId;
+use crate::id::{SubnetId, VpcId};
 use crate::snapshot::{Host, Pod, Snapshot};
 
 /// Tag of an instance with the name of its Karpenter node pool (D.3).
@@ -18,16 +18,28 @@ const WORKLOAD: [&str; 4] = [
 ];
 
 /// What an address is: replaced interfaces have addresses of one kin (control plane, node group, Fargate profile, workload;
-/// subnet).
+/// subnet, or where none of the same subnet is left, VPC).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Kin {
-    subnet: SubnetId,
+    vpc: VpcId,
+    /// Absent: any of the VPC.
+    subnet: Option<SubnetId>,
     role: HostRole,
     /// Node group, workload or description.
     what: String,
     is_primary: bool,
     is_v4: bool,
     kind: SourceKind,
+}
+
+impl Kin {
+    /// The same in any subnet of the VPC.
+    pub(super) fn anywhere(self) -> Self {
+        Self {
+            subnet: None,
+            ..self
+        }
+    }
 }
 
 /// The kin of an address that one interface owns; absent of every other one.
@@ -69,7 +81,8 @@ pub(super) fn kin(snapshot: &Snapshot, address: IpAddr) -> Option<Kin> {
         }
     };
     Some(Kin {
-        subnet: interface.subnet.clone(),
+        vpc: interface.vpc.clone(),
+        subnet: Some(interface.subnet.clone()),
         role,
         what,
         is_primary: interface.primary_address() == Some(address),

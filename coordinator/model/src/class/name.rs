@@ -18,6 +18,25 @@ impl Class {
     /// their networks or policies tell them apart.
     #[must_use]
     pub fn name(&self, snapshot: &Snapshot) -> String {
+        let subnet = snapshot.subnet(&self.subnet);
+        let place = subnet
+            .and_then(|subnet| subnet.name.as_deref())
+            .unwrap_or(self.subnet.as_str());
+        format!("{} in {place}{}", self.inhabitants(snapshot), self.family())
+    }
+
+    /// Returns the name without the place: classes of several subnets share it. Raw text like [`Self::name`].
+    #[must_use]
+    pub fn name_anywhere(&self, snapshot: &Snapshot) -> String {
+        format!("{}{}", self.inhabitants(snapshot), self.family())
+    }
+
+    fn family(&self) -> &'static str {
+        if self.example.is_ipv6() { ", IPv6" } else { "" }
+    }
+
+    /// What holds the endpoints, and what they wear.
+    fn inhabitants(&self, snapshot: &Snapshot) -> String {
         let groups: Vec<&str> = self
             .groups
             .iter()
@@ -33,13 +52,8 @@ impl Class {
         } else {
             groups.join("+")
         };
-        let subnet = snapshot.subnet(&self.subnet);
-        let place = subnet
-            .and_then(|subnet| subnet.name.as_deref())
-            .unwrap_or(self.subnet.as_str());
         let holder = self.holder_name(snapshot);
-        let family = if self.example.is_ipv6() { ", IPv6" } else { "" };
-        format!("{holder} [{worn}] in {place}{family}")
+        format!("{holder} [{worn}]")
     }
 
     /// Returns what holds the endpoints, as people call it: `control plane`, `pods on node group web`; raw text.
