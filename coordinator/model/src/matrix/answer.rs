@@ -139,6 +139,63 @@ impl<'w, 'm, 's> OneCell<'w, 'm, 's> {
         }
     }
 
+    /// The row of rules that is asked, and whether it admits for certain and whether it may: 1 or 0.
+    #[inline]
+    pub(super) fn rule_lanes(&self, direction: Direction) -> (RowId, (u64, u64)) {
+        let row = match direction {
+            Direction::Egress => self.pair.egress,
+            Direction::Ingress => self.pair.ingress,
+        };
+        (row, self.matrix.groups.lanes(row, self.interval))
+    }
+
+    /// The same of a list; absent inside a subnet.
+    #[inline]
+    pub(super) fn entry_lanes(&self, direction: Direction) -> Option<(AclRowId, (u64, u64))> {
+        let (out, back) = self.pair.acls?;
+        let row = match direction {
+            Direction::Egress => out,
+            Direction::Ingress => back,
+        };
+        Some((row, self.matrix.acls.lanes(row, self.interval)))
+    }
+
+    /// Goes on behind rules that say so.
+    #[inline]
+    pub(super) fn admit(
+        &mut self,
+        direction: Direction,
+        (sure, possible): (u64, u64),
+    ) -> Result<(), Cell<'m>> {
+        if possible == 0 {
+            return Err(match direction {
+                Direction::Egress => Cell::SgEgress,
+                Direction::Ingress => Cell::SgIngress,
+            });
+        }
+        self.doubts.add_if(sure == 0, Doubt::Rules);
+        Ok(())
+    }
+
+    /// Goes on behind a list that says so.
+    #[inline]
+    pub(super) fn pass(
+        &mut self,
+        direction: Direction,
+        row: AclRowId,
+        (sure, possible): (u64, u64),
+    ) -> Result<(), Cell<'m>> {
+        if possible == 0 {
+            let number = self.matrix.acls.deciding(row, self.interval);
+            return Err(match direction {
+                Direction::Egress => Cell::NaclOut(number),
+                Direction::Ingress => Cell::NaclIn(number),
+            });
+        }
+        self.doubts.add_if(sure == 0, Doubt::Other);
+        Ok(())
+    }
+
     /// What decides, once the walk has ended.
     pub(super) fn settle(&self, walked: Result<(), Cell<'m>>) -> Cell<'m> {
         match (walked, self.doubts.settle(), &self.pair.way.partial) {
@@ -153,6 +210,7 @@ impl<'w, 'm, 's> OneCell<'w, 'm, 's> {
 impl<'m> Gates for OneCell<'_, 'm, '_> {
     type End = Cell<'m>;
 
+    #[inline]
     fn fixed(&mut self, gate: Fixed) -> Result<(), Cell<'m>> {
         if gate == Fixed::NetworkPolicy {
             let is_policed = self.pair.policed == Policed::Yes;
@@ -164,33 +222,18 @@ impl<'m> Gates for OneCell<'_, 'm, '_> {
         }
     }
 
+    #[inline]
     fn rules(&mut self, direction: Direction) -> Result<(), Cell<'m>> {
-        let (row, refused) = match direction {
-            Direction::Egress => (self.pair.egress, Cell::SgEgress),
-            Direction::Ingress => (self.pair.ingress, Cell::SgIngress),
-        };
-        let (sure, possible) = self.matrix.groups.lanes(row, self.interval);
-        if possible == 0 {
-            return Err(refused);
-        }
-        self.doubts.add_if(sure == 0, Doubt::Rules);
-        Ok(())
+        let (_, lanes) = self.rule_lanes(direction);
+        self.admit(direction, lanes)
     }
 
+    #[inline]
     fn entries(&mut self, direction: Direction) -> Result<(), Cell<'m>> {
-        let Some((out, back)) = self.pair.acls else {
-            return Ok(());
-        };
-        let (row, denied): (_, fn(u32) -> Cell<'m>) = match direction {
-            Direction::Egress => (out, Cell::NaclOut),
-            Direction::Ingress => (back, Cell::NaclIn),
-        };
-        let (sure, possible) = self.matrix.acls.lanes(row, self.interval);
-        if possible == 0 {
-            return Err(denied(self.matrix.acls.deciding(row, self.interval)));
+        match self.entry_lanes(direction) {
+            Some((row, lanes)) => self.pass(direction, row, lanes),
+            None => Ok(()),
         }
-        self.doubts.add_if(sure == 0, Doubt::Other);
-        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use crate::id::{NetworkAclId, RouteTableId, RuleId, SubnetId};
 use crate::net::PortRange;
 use crate::predict::{Fixed, Gates, RouteTaken, Said, Way, walk};
 use crate::prediction::{Gate, StepOutcome, UnknownReason, Verdict};
-use crate::snapshot::{Direction, InterfaceEntry, Match, NetworkInterface};
+use crate::snapshot::{Direction, InterfaceEntry, NetworkInterface};
 
 use super::Matrix;
 use super::acl::AclRowId;
@@ -114,11 +114,23 @@ struct Met<'w, 'm, 's> {
 }
 
 impl<'m> Met<'_, 'm, '_> {
-    fn note(&mut self, gate: Gate, answer: Answer<'m>) {
-        let site = self.site(gate);
+    #[inline]
+    fn note(&mut self, gate: Gate, site: Site<'m>, answer: Answer<'m>) {
         self.gates.push(GateAnswer { gate, site, answer });
     }
 
+    /// Notes what the way said at a gate without ports.
+    fn note_said(&mut self, gate: Fixed) {
+        while let [said, rest @ ..] = self.said
+            && said.at == gate
+        {
+            self.said = rest;
+            let answer = answer(self.one.pair.way, said.gate, &said.outcome);
+            self.note(said.gate, self.site(said.gate), answer);
+        }
+    }
+
+    /// Where a gate is that needs no port.
     fn site(&self, gate: Gate) -> Site<'m> {
         let (matrix, way) = (self.one.matrix, self.one.pair.way);
         match gate {
@@ -138,42 +150,42 @@ impl<'m> Met<'_, 'm, '_> {
 impl<'m> Gates for Met<'_, 'm, '_> {
     type End = Cell<'m>;
 
+    #[inline]
     fn fixed(&mut self, gate: Fixed) -> Result<(), Cell<'m>> {
-        while let [said, rest @ ..] = self.said
-            && said.at == gate
-        {
-            self.said = rest;
-            self.note(
-                said.gate,
-                answer(self.one.pair.way, said.gate, &said.outcome),
-            );
+        if self.said.first().is_some_and(|said| said.at == gate) {
+            self.note_said(gate);
         }
         if gate == Fixed::NetworkPolicy && self.one.pair.policed == Policed::Yes {
             let reason = UnknownReason::NetworkPolicy.as_str();
-            self.note(Gate::NetworkPolicy, Answer::Unknown(reason));
+            self.note(Gate::NetworkPolicy, Site::Flow, Answer::Unknown(reason));
         }
         self.one.fixed(gate)
     }
 
+    #[inline]
     fn rules(&mut self, direction: Direction) -> Result<(), Cell<'m>> {
-        let (gate, row) = match direction {
-            Direction::Egress => (Gate::SgEgress, self.one.pair.egress),
-            Direction::Ingress => (Gate::SgIngress, self.one.pair.ingress),
+        let (gate, entry) = match direction {
+            Direction::Egress => (Gate::SgEgress, self.sender),
+            Direction::Ingress => (Gate::SgIngress, self.receiver),
         };
-        self.note(gate, self.one.matrix.rules(row, self.one.interval));
-        self.one.rules(direction)
+        let (row, lanes) = self.one.rule_lanes(direction);
+        let answer = self.one.matrix.rules(row, self.one.interval, lanes);
+        self.note(gate, Site::NetworkInterface(&entry.interface), answer);
+        self.one.admit(direction, lanes)
     }
 
+    #[inline]
     fn entries(&mut self, direction: Direction) -> Result<(), Cell<'m>> {
-        let Some((out, back)) = self.one.pair.acls else {
+        let Some((row, lanes)) = self.one.entry_lanes(direction) else {
             return Ok(());
         };
-        let (gate, row) = match direction {
-            Direction::Egress => (Gate::NaclOut, out),
-            Direction::Ingress => (Gate::NaclIn, back),
+        let (gate, entry) = match direction {
+            Direction::Egress => (Gate::NaclOut, self.sender),
+            Direction::Ingress => (Gate::NaclIn, self.receiver),
         };
-        self.note(gate, self.one.matrix.entry(row, self.one.interval));
-        self.one.entries(direction)
+        let answer = self.one.matrix.entry(row, self.one.interval, lanes);
+        self.note(gate, self.one.matrix.list(entry), answer);
+        self.one.pass(direction, row, lanes)
     }
 }
 
@@ -218,24 +230,24 @@ impl<'s> Matrix<'s> {
         Site::RouteTable(&entry.interface.subnet, id)
     }
 
-    fn rules(&self, row: RowId, interval: usize) -> Answer<'_> {
-        match self.groups.answer(row, interval) {
-            Match::Yes => Answer::Pass(
+    fn rules(&self, row: RowId, interval: usize, lanes: (u64, u64)) -> Answer<'_> {
+        match lanes {
+            (1, _) => Answer::Pass(
                 self.deciding(row, interval)
                     .map_or(Element::Whole, Element::Rule),
             ),
-            Match::No => Answer::Drop(Element::Whole),
-            Match::Unsure if row == NO_GROUPS => Answer::Unknown(UnknownReason::NoGroups.as_str()),
-            Match::Unsure => Answer::Unknown(unresolved_rule()),
+            (_, 0) => Answer::Drop(Element::Whole),
+            (_, _) if row == NO_GROUPS => Answer::Unknown(UnknownReason::NoGroups.as_str()),
+            (_, _) => Answer::Unknown(unresolved_rule()),
         }
     }
 
-    fn entry(&self, row: AclRowId, interval: usize) -> Answer<'_> {
-        let element = Element::Entry(self.acls.deciding(row, interval));
-        match self.acls.answer(row, interval) {
-            Match::Yes => Answer::Pass(element),
-            Match::No => Answer::Drop(element),
-            Match::Unsure => Answer::Unknown(UnknownReason::Other.as_str()),
+    fn entry(&self, row: AclRowId, interval: usize, lanes: (u64, u64)) -> Answer<'_> {
+        let element = || Element::Entry(self.acls.deciding(row, interval));
+        match lanes {
+            (1, _) => Answer::Pass(element()),
+            (_, 0) => Answer::Drop(element()),
+            (_, _) => Answer::Unknown(UnknownReason::Other.as_str()),
         }
     }
 
