@@ -86,6 +86,11 @@ fn the_snapshot_of_a_world_with_branch_interfaces_ends_as_the_world() {
 /// Holds a rehearsal of the snapshot in a vector against the model: no finding is a contradiction.
 fn nothing_contradicts(vector: &str) -> Value {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("vectors/{vector}.json"));
+    no_contradiction(&file)
+}
+
+/// The same of the snapshot in any file.
+fn no_contradiction(file: &Path) -> Value {
     let (_, report, _) = report("--snapshot", file.as_os_str());
     let findings = report["findings"].as_array().unwrap();
     assert!(!findings.is_empty());
@@ -102,6 +107,43 @@ fn the_snapshot_in_a_vector_is_rehearsed_and_nothing_contradicts_it() {
     for kind in ["confirmed_allow", "confirmed_deny"] {
         assert!(confirmed.iter().any(|one| one.ends_with(kind)), "{kind}");
     }
+}
+
+/// Instances list their own interfaces; what is on none, like those of the control plane, is not there.
+#[test]
+fn a_snapshot_without_the_list_of_interfaces_is_rehearsed_by_its_instances() {
+    let mut snapshot = World::builtin("default")
+        .unwrap()
+        .expand()
+        .unwrap()
+        .plan
+        .snapshot;
+    let listed = snapshot.remove("describe-network-interfaces").unwrap();
+    let listed = listed["NetworkInterfaces"].as_array().unwrap();
+    let reservations = snapshot["describe-instances"]["Reservations"].as_array_mut();
+    let instances = reservations.unwrap().iter_mut();
+    for instance in instances.flat_map(|it| it["Instances"].as_array_mut().unwrap()) {
+        let id = instance["InstanceId"].clone();
+        let own = listed
+            .iter()
+            .filter(|it| it["Attachment"]["InstanceId"] == id);
+        let own: Vec<Value> = own.cloned().collect();
+        instance["NetworkInterfaces"] = json!(own);
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("by-instances.json");
+    fs::write(&file, Value::Object(snapshot).to_string()).unwrap();
+    let report = no_contradiction(&file);
+    let confirmed = confirmed(&report);
+    assert!(
+        confirmed.iter().any(|one| one.ends_with("confirmed_allow")),
+        "{confirmed:?}"
+    );
+    let gaps = report["gaps"].to_string();
+    assert!(
+        gaps.contains("interfaces are those that instances list"),
+        "{gaps}"
+    );
 }
 
 /// Its groups let nobody hear of anybody, so that nothing can be confirmed.

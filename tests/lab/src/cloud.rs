@@ -8,12 +8,13 @@ use serde_json::{Map, Value};
 
 use crate::cni::Cni;
 use crate::describe::{
-    Cluster, ClusterAnswer, Instance, NetworkAcl, NetworkAcls, NetworkInterface, NetworkInterfaces,
-    PrefixListEntries, Reservations, RouteTable, RouteTables, SecurityGroup, SecurityGroups,
-    StaleSecurityGroup, StaleSecurityGroups, Subnet, Subnets, TransitGateway, TransitGatewayRoute,
-    TransitGatewayRouteTable, TransitGatewayRouteTables, TransitGatewayRoutes,
-    TransitGatewayVpcAttachment, TransitGatewayVpcAttachments, TransitGateways, Vpc,
-    VpcPeeringConnection, VpcPeeringConnections, Vpcs, optional, or_empty, required,
+    Cluster, ClusterAnswer, Instance, InstancesForInterfaces, NetworkAcl, NetworkAcls,
+    NetworkInterface, NetworkInterfaces, PrefixListEntries, Reservations, RouteTable, RouteTables,
+    SecurityGroup, SecurityGroups, StaleSecurityGroup, StaleSecurityGroups, Subnet, Subnets,
+    TransitGateway, TransitGatewayRoute, TransitGatewayRouteTable, TransitGatewayRouteTables,
+    TransitGatewayRoutes, TransitGatewayVpcAttachment, TransitGatewayVpcAttachments,
+    TransitGateways, Vpc, VpcPeeringConnection, VpcPeeringConnections, Vpcs, optional, or_empty,
+    required,
 };
 use crate::error::LabError;
 
@@ -53,8 +54,7 @@ impl Cloud {
         let cloud = Self {
             vpcs: required::<Vpcs>(snapshot, "describe-vpcs")?.vpcs,
             subnets: required::<Subnets>(snapshot, "describe-subnets")?.subnets,
-            interfaces: required::<NetworkInterfaces>(snapshot, "describe-network-interfaces")?
-                .network_interfaces,
+            interfaces: interfaces(snapshot)?,
             groups: required::<SecurityGroups>(snapshot, "describe-security-groups")?
                 .security_groups,
             tables: required::<RouteTables>(snapshot, "describe-route-tables")?.route_tables,
@@ -244,6 +244,18 @@ impl Cloud {
             })
         })
     }
+}
+
+/// The interfaces: without the answer that has all of them those that instances list, so that whatever is on no instance is
+/// not in the lab.
+fn interfaces(snapshot: &Map<String, Value>) -> Result<Vec<NetworkInterface>, LabError> {
+    let stem = "describe-network-interfaces";
+    if snapshot.contains_key(stem) || !snapshot.contains_key("describe-instances") {
+        return Ok(required::<NetworkInterfaces>(snapshot, stem)?.network_interfaces);
+    }
+    let answer = required::<InstancesForInterfaces>(snapshot, "describe-instances")?;
+    let instances = answer.reservations.into_iter().flat_map(|it| it.instances);
+    Ok(instances.flat_map(|it| it.network_interfaces).collect())
 }
 
 /// Peerings as one account or both describe them, each once.

@@ -145,6 +145,12 @@ shapes! {
     }
     /// An interface as its instance lists it.
     InstanceInterface { network_interface_id: String, }
+    /// `describe-instances`, read for the interfaces alone.
+    InstancesForInterfaces { reservations: Vec<ReservationForInterfaces>, }
+    /// One reservation of them.
+    ReservationForInterfaces { instances: Vec<InterfacesOfInstance>, }
+    /// One instance of them.
+    InterfacesOfInstance { network_interfaces: Vec<NetworkInterface>, }
     /// `describe-security-groups`.
     SecurityGroups { security_groups: Vec<SecurityGroup>, }
     /// One security group.

@@ -122,6 +122,8 @@ pub(super) fn reduce(answers: &mut Map<String, Value>, kept: &Kept) {
         "NetworkInterfaces",
         |it| holds(&kept.interfaces, it.get("NetworkInterfaceId")),
     );
+    // Then the interfaces are those that instances list.
+    let is_by_instances = !answers.contains_key("describe-network-interfaces");
     let reservations = answers
         .get_mut("describe-instances")
         .and_then(|answer| answer.get_mut("Reservations")?.as_array_mut());
@@ -131,6 +133,11 @@ pub(super) fn reduce(answers: &mut Map<String, Value>, kept: &Kept) {
             .and_then(Value::as_array_mut);
         if let Some(instances) = instances {
             instances.retain(|it| holds(&kept.instances, it.get("InstanceId")));
+            if is_by_instances {
+                instances
+                    .iter_mut()
+                    .for_each(|it| reduce_instance(it, kept));
+            }
         }
     }
     let name = |it: &Value| it.pointer("/metadata/name").cloned();
@@ -140,6 +147,16 @@ pub(super) fn reduce(answers: &mut Map<String, Value>, kept: &Kept) {
     retain(answers, "pods", "items", |it| {
         PodId::in_answer(it).is_some_and(|pod| kept.pods.contains(&pod))
     });
+}
+
+/// Leaves out the interfaces of an instance that are not drawn.
+fn reduce_instance(instance: &mut Value, kept: &Kept) {
+    let listed = instance
+        .get_mut("NetworkInterfaces")
+        .and_then(Value::as_array_mut);
+    if let Some(listed) = listed {
+        listed.retain(|it| holds(&kept.interfaces, it.get("NetworkInterfaceId")));
+    }
 }
 
 fn retain(answers: &mut Map<String, Value>, stem: &str, key: &str, stays: impl Fn(&Value) -> bool) {

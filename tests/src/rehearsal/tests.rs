@@ -217,6 +217,56 @@ fn answers_of_several_calls_are_one_list_and_the_cluster_is_found_by_any_name() 
     assert_eq!(Value::Object(copy::folded(&described)), expected);
 }
 
+/// A snapshot without `describe-network-interfaces`: instances list their own, with all that the API says of them.
+fn by_instances(described: &Described) -> Described {
+    let mut answers = copy::folded(described);
+    let listed = answers.remove("describe-network-interfaces").unwrap();
+    let instances = answers["describe-instances"]["Reservations"]
+        .as_array_mut()
+        .unwrap()
+        .iter_mut()
+        .flat_map(|reservation| reservation["Instances"].as_array_mut().unwrap());
+    for instance in instances {
+        let id = instance["InstanceId"].clone();
+        let own = listed["NetworkInterfaces"].as_array().unwrap().iter();
+        let own = own.filter(|it| it["Attachment"]["InstanceId"] == id);
+        let own: Vec<Value> = own
+            .cloned()
+            .map(|mut it| {
+                it["Attachment"]
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("InstanceId");
+                it
+            })
+            .collect();
+        instance["NetworkInterfaces"] = json!(own);
+    }
+    Described::from(answers)
+}
+
+#[test]
+fn interfaces_come_from_instances_where_nothing_else_lists_them() {
+    let whole = described(&large(12));
+    let by_instances = by_instances(&whole);
+    for most in [10, HOSTS_MAX] {
+        let rehearsal = Rehearsal::of(&by_instances, most).unwrap();
+        let plan = &rehearsal.scene.expanded.plan;
+        let agents = rehearsal.scene.expanded.agents.len();
+        assert!(agents > 5 && agents <= most, "{agents} agents");
+        let decoded = Snapshot::decode(&Described::from(plan.snapshot.clone())).unwrap();
+        let drawn = inhabitants::all(&decoded.snapshot, &Classes::new(&decoded.snapshot));
+        assert!(drawn.len() <= most, "{} hosts", drawn.len());
+        let texts: Vec<_> = decoded.gaps.iter().map(ToString::to_string).collect();
+        assert!(
+            texts
+                .iter()
+                .any(|text| text.contains("interfaces are those that instances list")),
+            "{texts:#?}"
+        );
+    }
+}
+
 #[test]
 fn what_cannot_be_rehearsed_says_why() {
     let said = |saved: &str| {
