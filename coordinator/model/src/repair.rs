@@ -39,6 +39,9 @@ mod text;
 /// Most changes of one proposal: more is no repair but another network.
 pub const CHANGES_MAX: usize = 32;
 
+/// Pairs of classes of all candidates up to which they are ranked by what they open; beyond it by how many they are about.
+const RANKED_PAIRS_MAX: usize = 2_000;
+
 /// Changes that open some flows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repair {
@@ -141,7 +144,8 @@ impl<'s> Workshop<'s> {
     /// Finds the smallest set of changes that opens all of `flows`.
     ///
     /// A rule goes to the gate that drops: a reference before a network, the user's group before the cluster's, whose
-    /// default rules EKS keeps (D.2); of equal ones the one that opens least. `wanted` are flows whose opening is no
+    /// default rules EKS keeps (D.2); of equal ones the one that opens least (in large
+    /// worlds: that is about the fewest pairs of classes). `wanted` are flows whose opening is no
     /// side effect.
     ///
     /// # Errors
@@ -213,16 +217,26 @@ impl<'s> Workshop<'s> {
         let gate = stop.denial.gate();
         let candidates = self.candidates(flows, (flow, stop))?;
         let kept = self.scratch.changes().to_vec();
+        let pairs = candidates.iter().map(|(_, change)| self.pairs(change));
+        let is_large = pairs.clone().sum::<usize>() > RANKED_PAIRS_MAX;
+        let sizes: Vec<usize> = pairs.collect();
+        let is_only = sizes.len() == 1;
         let mut best: Option<(Tier, usize, Change)> = None;
         let mut closes = false;
-        for (tier, change) in candidates {
+        for ((tier, change), size) in candidates.into_iter().zip(sizes) {
             if best.as_ref().is_some_and(|(known, _, _)| *known < tier) {
                 break;
             }
             self.scratch.push(change.clone());
             if self.opens(flow, gate) {
-                let effect = self.effect(flows, wanted);
-                let cost = effect.opened.len();
+                // Rules and entries close nothing, so that counting what they are about is enough where asking takes long.
+                let may_close = matches!(change, Change::Route(_));
+                let effect = if !may_close && (is_large || is_only) {
+                    Effect::default()
+                } else {
+                    self.effect(flows, wanted)
+                };
+                let cost = if is_large { size } else { effect.opened.len() };
                 closes |= effect.closes;
                 let is_better = best.as_ref().is_none_or(|(_, known, _)| cost < *known);
                 if is_better && !effect.closes {
@@ -290,6 +304,14 @@ impl<'s> Workshop<'s> {
                 self.scratch.set(all);
                 place += 1;
             }
+        }
+    }
+
+    /// How many pairs of classes a rule is about; none of other changes, of which there is one each.
+    fn pairs(&self, change: &Change) -> usize {
+        match change {
+            Change::Rule(rule) => opened::pairs(self.snapshot, &self.classes, rule),
+            Change::Entry(_) | Change::Route(_) => 0,
         }
     }
 

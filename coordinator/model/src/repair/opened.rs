@@ -111,6 +111,9 @@ impl Survey<'_> {
         if is_whole {
             self.compare(changes, &mut effect);
         }
+        let may_close = changes
+            .iter()
+            .any(|change| matches!(change, Change::Route(_)));
         let mut asked = HashSet::new();
         for change in changes {
             let probes = match change {
@@ -122,7 +125,7 @@ impl Survey<'_> {
             for probe in probes.into_iter().take(PROBES_MAX) {
                 let is_tcp = matches!(probe.flow.protocol, FlowProtocol::Tcp { .. });
                 if !(is_whole && is_tcp) && asked.insert(probe.cell) {
-                    self.ask(&probe, &mut effect);
+                    self.ask(&probe, may_close, &mut effect);
                 }
             }
         }
@@ -131,8 +134,12 @@ impl Survey<'_> {
     }
 
     /// Asks about one packet before and after.
-    fn ask(&self, probe: &Probe, effect: &mut Effect) {
+    fn ask(&self, probe: &Probe, may_close: bool, effect: &mut Effect) {
         let after = VerdictKind::from(&verdict(self.after, &probe.flow));
+        // Only a route can close anything.
+        if after == VerdictKind::Deny && !may_close {
+            return;
+        }
         let before = VerdictKind::from(&verdict(self.before, &probe.flow));
         if before == after {
             return;
@@ -231,25 +238,8 @@ impl Survey<'_> {
         self.wearers(group)
     }
 
-    /// Classes that wear a group, or may, themselves or as the node that translates them.
     fn wearers(&self, group: &SecurityGroupId) -> Vec<ClassId> {
-        let Some(key) = self.before.group_keys.get(group) else {
-            return Vec::new();
-        };
-        let wears = |facts: &Facts| {
-            let set = self.classes.sets.get(index(facts.set));
-            set.is_none_or(|set| !set.is_read || set.groups.contains(key))
-        };
-        let leaves = |facts: &Facts| {
-            let exit = self.classes.exits.get(index(facts.exit));
-            exit.and_then(|exit| exit.primary.ok())
-                .is_some_and(|primary| wears(&primary))
-        };
-        self.classes
-            .iter()
-            .filter(|(_, class)| wears(&class.facts) || leaves(&class.facts))
-            .map(|(id, _)| id)
-            .collect()
+        wearers(self.before, self.classes, group)
     }
 
     /// Classes of pods that their nodes translate.
@@ -533,6 +523,36 @@ fn probe(cell: Cell, flow: Flow) -> Probe {
         cell,
         flow,
         ports: port.map(|port| PortRange::between(port, port)),
+    }
+}
+
+/// Classes that wear a group, or may, themselves or as the node that translates them.
+fn wearers(snapshot: &Snapshot, classes: &Classes, group: &SecurityGroupId) -> Vec<ClassId> {
+    let Some(key) = snapshot.group_keys.get(group) else {
+        return Vec::new();
+    };
+    let wears = |facts: &Facts| {
+        let set = classes.sets.get(index(facts.set));
+        set.is_none_or(|set| !set.is_read || set.groups.contains(key))
+    };
+    let leaves = |facts: &Facts| {
+        let exit = classes.exits.get(index(facts.exit));
+        exit.and_then(|exit| exit.primary.ok())
+            .is_some_and(|primary| wears(&primary))
+    };
+    classes
+        .iter()
+        .filter(|(_, class)| wears(&class.facts) || leaves(&class.facts))
+        .map(|(id, _)| id)
+        .collect()
+}
+
+/// How many pairs of classes a rule is about.
+pub(super) fn pairs(snapshot: &Snapshot, classes: &Classes, rule: &NewRule) -> usize {
+    let own = wearers(snapshot, classes, &rule.group).len();
+    match &rule.peer {
+        NewPeer::Group(group, _) => own * wearers(snapshot, classes, group).len(),
+        NewPeer::Network(_) => own,
     }
 }
 
