@@ -21,7 +21,7 @@ const CLOSED: [(&str, &str); 4] = [
     ("a rule is not yet in force", "run again with --settle 120s"),
     (
         "something changed that the snapshot does not show",
-        "reachproof snapshot, then reachproof diff BEFORE AFTER",
+        "reachproof snapshot --output NOW, reachproof diff BEFORE NOW",
     ),
     (
         "a firewall on one of the hosts drops it",
@@ -37,7 +37,7 @@ const CLOSED: [(&str, &str); 4] = [
 const OPEN: [(&str, &str); 2] = [
     (
         "a rule was added that the snapshot does not show",
-        "reachproof snapshot, then reachproof diff BEFORE AFTER",
+        "reachproof snapshot --output NOW, reachproof diff BEFORE NOW",
     ),
     (
         "the packets took another way than the model knows",
