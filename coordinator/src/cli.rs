@@ -17,6 +17,7 @@ use crate::source::{SourceArguments, WorldFailure};
 use exit_code::ExitCode;
 
 mod check;
+mod completions;
 mod diagnosis;
 mod diff;
 #[cfg(feature = "live")]
@@ -24,6 +25,8 @@ mod doctor;
 mod exit_code;
 mod explain;
 mod gaps;
+mod listen;
+mod man;
 mod manifests;
 mod matrix;
 mod predict;
@@ -70,6 +73,10 @@ enum Command {
     Manifests(manifests::Arguments),
     /// Reads a cluster into a directory that every other command takes, prints how to do that by hand, or checks one.
     Snapshot(snapshot::Arguments),
+    /// Prints completions for a shell; with bash: `reachproof completions bash > /etc/bash_completion.d/reachproof`.
+    Completions(completions::Arguments),
+    /// Prints the manual page of this program or of one of its commands: `reachproof man verify | man -l -`.
+    Man(man::Arguments),
     /// Says what is missing for reading a cluster, and what to do about it.
     #[cfg(feature = "live")]
     Doctor(doctor::Arguments),
@@ -158,6 +165,14 @@ pub(crate) enum CliError {
     #[cfg(feature = "live")]
     #[error("cannot keep the snapshot")]
     Directory(#[from] snapshot::DirectoryError),
+    /// There is no manual page of that name.
+    #[error("there is no command `{name}`: take one of {known}")]
+    NoSuchCommand {
+        /// What was asked for.
+        name: String,
+        /// The commands, separated by commas.
+        known: String,
+    },
     /// The answer could not be written.
     #[error("cannot write the answer")]
     Output(#[from] io::Error),
@@ -177,6 +192,8 @@ pub(crate) fn main() -> process::ExitCode {
         Command::Token(arguments) => token::run(&arguments),
         Command::Manifests(arguments) => manifests::run(&arguments),
         Command::Snapshot(arguments) => snapshot::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
         #[cfg(feature = "live")]
         Command::Doctor(arguments) => doctor::run(&arguments),
     };

@@ -21,8 +21,8 @@ pub(crate) struct Arguments {
     /// Cluster to examine, by its name
     #[arg(long, value_name = "NAME")]
     cluster: String,
-    /// Address and port on which `verify` shall await agents
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:7443")]
+    /// Address and port on which `verify` shall await agents; a port alone is that of every address
+    #[arg(long, value_name = "[ADDRESS:]PORT", default_value = "7443", value_parser = super::listen::listen)]
     listen: SocketAddr,
     #[command(flatten)]
     access: Access,

@@ -42,8 +42,8 @@ const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) struct VerifyArguments {
     #[command(flatten)]
     source: SourceArguments,
-    /// Address and port on which agents are awaited, like 0.0.0.0:7443
-    #[arg(long, value_name = "ADDRESS")]
+    /// Address and port on which agents are awaited, like 10.0.1.5:7443; 7443 alone is that port of every address
+    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = super::listen::listen)]
     listen: SocketAddr,
     /// Number of agents to wait for, or a file with one agent name a line [default: one on every node and Fargate pod]
     #[arg(long, value_name = "N|FILE")]
