@@ -255,7 +255,12 @@ fn interfaces(snapshot: &Map<String, Value>) -> Result<Vec<NetworkInterface>, La
     }
     let answer = required::<InstancesForInterfaces>(snapshot, "describe-instances")?;
     let instances = answer.reservations.into_iter().flat_map(|it| it.instances);
-    Ok(instances.flat_map(|it| it.network_interfaces).collect())
+    let listed: Vec<NetworkInterface> = instances.flat_map(|it| it.network_interfaces).collect();
+    // Made by hand, instances may name their interfaces and say no more of them.
+    if listed.iter().any(|it| it.subnet_id.is_empty()) {
+        return Ok(required::<NetworkInterfaces>(snapshot, stem)?.network_interfaces);
+    }
+    Ok(listed)
 }
 
 /// Peerings as one account or both describe them, each once.
