@@ -279,18 +279,10 @@ fn groups(
     (gate, at): (Gate, &NetworkInterfaceId),
     ends: Option<&Ends<'_>>,
 ) -> Obstacle {
-    let direction = match gate {
-        Gate::SgEgress => Direction::Egress,
-        Gate::SgIngress
-        | Gate::Endpoints
-        | Gate::SourceDestCheck
-        | Gate::Route
-        | Gate::NaclOut
-        | Gate::NaclIn
-        | Gate::NaclReturnOut
-        | Gate::NaclReturnIn
-        | Gate::ReturnRoute
-        | Gate::NetworkPolicy => Direction::Ingress,
+    let direction = if gate == Gate::SgEgress {
+        Direction::Egress
+    } else {
+        Direction::Ingress
     };
     let (entry, address) = match direction {
         Direction::Egress => (ends.and_then(|ends| ends.receiver), flow.destination),
@@ -322,20 +314,11 @@ fn peer(snapshot: &Snapshot, entry: Option<&InterfaceEntry>, address: IpAddr) ->
 }
 
 fn packets(gate: Gate, flow: &Flow, ends: Option<&Ends<'_>>) -> Packets {
-    match gate {
-        Gate::NaclReturnOut | Gate::NaclReturnIn => {
-            let ports = ends.map_or(flow.ephemeral_ports, |ends| ends.ports);
-            Packets::Replies(flow.protocol.number(), ports)
-        }
-        Gate::NaclOut
-        | Gate::NaclIn
-        | Gate::Endpoints
-        | Gate::SourceDestCheck
-        | Gate::SgEgress
-        | Gate::Route
-        | Gate::SgIngress
-        | Gate::ReturnRoute
-        | Gate::NetworkPolicy => Packets::Opening(flow.protocol),
+    if matches!(gate, Gate::NaclReturnOut | Gate::NaclReturnIn) {
+        let ports = ends.map_or(flow.ephemeral_ports, |ends| ends.ports);
+        Packets::Replies(flow.protocol.number(), ports)
+    } else {
+        Packets::Opening(flow.protocol)
     }
 }
 
@@ -352,23 +335,12 @@ fn table(snapshot: &Snapshot, gate: Gate, ends: Option<&Ends<'_>>) -> Option<Rou
 }
 
 fn not_known(snapshot: &Snapshot, flow: &Flow, reason: &UnknownReason) -> Obstacle {
-    let by = match reason {
-        UnknownReason::UnresolvedRule { rules } => rules.iter().map(RuleId::to_string).collect(),
-        UnknownReason::NetworkPolicy => policies(snapshot, flow),
-        UnknownReason::NoGroups
-        | UnknownReason::Middlebox
-        | UnknownReason::ReturnMiddlebox
-        | UnknownReason::Nat
-        | UnknownReason::Igw
-        | UnknownReason::Vgw
-        | UnknownReason::Other
-        | UnknownReason::SameHostBranch
-        | UnknownReason::SrcOutsideModel
-        | UnknownReason::DstOutsideModel
-        | UnknownReason::AmbiguousAddress
-        | UnknownReason::Tgw
-        | UnknownReason::ServiceAddress
-        | UnknownReason::Conflict => Vec::new(),
+    let by = if let UnknownReason::UnresolvedRule { rules } = reason {
+        rules.iter().map(RuleId::to_string).collect()
+    } else if *reason == UnknownReason::NetworkPolicy {
+        policies(snapshot, flow)
+    } else {
+        Vec::new()
     };
     Obstacle::NotKnown {
         reason: reason.as_str(),

@@ -10,6 +10,39 @@ use crate::snapshot::Snapshot;
 /// Most causes for which a repair is looked for: whoever has more mends the first ones and asks again.
 pub const REPAIRS_MAX: usize = 20;
 
+/// How whatever judges ends, for somebody who reads one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conclusion {
+    /// All is as it should be.
+    Pass,
+    /// Something is not.
+    Fail,
+    /// Nothing is known to be wrong, and not enough to say that all is right.
+    Unsure,
+}
+
+impl Conclusion {
+    /// Returns the word for people; in JSON it is lower case.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "PASS",
+            Self::Fail => "FAIL",
+            Self::Unsure => "UNSURE",
+        }
+    }
+
+    /// Returns the exit code of a command that judges (DESIGN 5, "Exit codes"): 0, 1 or 3.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Pass => 0,
+            Self::Fail => 1,
+            Self::Unsure => 3,
+        }
+    }
+}
+
 /// How many flows the model lets pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
@@ -41,6 +74,16 @@ impl Tally {
         tally
     }
 
+    /// Returns what follows: a flow that is stopped fails, else one that nobody knows leaves unsure.
+    #[must_use]
+    pub fn conclusion(self) -> Conclusion {
+        match (self.stopped, self.unknown) {
+            (0, 0) => Conclusion::Pass,
+            (0, _) => Conclusion::Unsure,
+            (_, _) => Conclusion::Fail,
+        }
+    }
+
     /// Returns how many flows there are.
     #[must_use]
     pub fn total(self) -> usize {
@@ -70,6 +113,36 @@ pub enum Remedy {
     NotSought,
 }
 
+impl Remedy {
+    /// Returns the repair, where there is one of its own.
+    #[must_use]
+    pub fn repair(&self) -> Option<&Repair> {
+        match self {
+            Self::Repair(repair) => Some(repair),
+            Self::Shared(_) | Self::None(_) | Self::NotSought => None,
+        }
+    }
+
+    /// Says why there is none of its own, in one line without a full stop; nothing where there is one.
+    #[must_use]
+    pub fn why_none(&self) -> Option<String> {
+        match self {
+            Self::Repair(_) => None,
+            Self::Shared(places) => {
+                let places: Vec<_> = places.iter().map(|place| (place + 1).to_string()).collect();
+                Some(format!(
+                    "mended by what mends cause {}",
+                    places.join(" and ")
+                ))
+            }
+            Self::None(error) => Some(format!("no repair: {error}")),
+            Self::NotSought => {
+                Some("no repair was looked for: mend the causes above and check again".to_owned())
+            }
+        }
+    }
+}
+
 /// All causes of a set of flows, with the remedies judged together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnosis {
@@ -84,10 +157,8 @@ pub struct Diagnosis {
 impl Diagnosis {
     /// Visits the changes of all repairs, each once.
     pub fn changes(&self) -> impl Iterator<Item = &Change> {
-        self.causes.iter().flat_map(|found| match &found.remedy {
-            Remedy::Repair(repair) => repair.changes.as_slice(),
-            Remedy::Shared(_) | Remedy::None(_) | Remedy::NotSought => &[],
-        })
+        let repairs = self.causes.iter().filter_map(|found| found.remedy.repair());
+        repairs.flat_map(|repair| &repair.changes)
     }
 
     /// Visits the causes that stop flows.
@@ -141,7 +212,7 @@ fn remedy(
     }
     let sought = before
         .iter()
-        .filter(|found| matches!(found.remedy, Remedy::Repair(_)));
+        .filter(|found| found.remedy.repair().is_some());
     if sought.count() >= REPAIRS_MAX {
         return Remedy::NotSought;
     }
@@ -159,10 +230,7 @@ fn shared(workshop: &mut Workshop<'_>, cause: &Cause, before: &[Diagnosed]) -> O
     let repairs: Vec<(usize, &Repair)> = before
         .iter()
         .enumerate()
-        .filter_map(|(place, found)| match &found.remedy {
-            Remedy::Repair(repair) => Some((place, repair)),
-            Remedy::Shared(_) | Remedy::None(_) | Remedy::NotSought => None,
-        })
+        .filter_map(|(place, found)| Some((place, found.remedy.repair()?)))
         .collect();
     let mut opens = |repairs: &[(usize, &Repair)]| {
         let changes = repairs

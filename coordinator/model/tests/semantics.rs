@@ -17,11 +17,6 @@ use reachproof_model::prediction::Gate;
 use reachproof_model::snapshot::Direction;
 use serde_json::{Value, json};
 
-const NODE_A: &str = "10.0.1.20";
-const NODE_B: &str = "10.0.2.20";
-const PEERED: &str = "10.1.0.5";
-const BEHIND_TGW: &str = "10.2.0.5";
-
 /// A route of a table.
 fn route(destination: &str, target: &str, id: &str) -> Value {
     json!({"DestinationCidrBlock": destination, target: id, "State": "active", "Origin": "CreateRoute"})

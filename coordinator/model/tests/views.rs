@@ -16,11 +16,6 @@ use reachproof_model::matrix::{Ends, Filter, Matrix, VerdictKind};
 use reachproof_model::predict::verdict;
 use serde_json::{Value, json};
 
-const NODE_A: &str = "10.0.1.20";
-const NODE_B: &str = "10.0.2.20";
-const PEERED: &str = "10.1.0.5";
-const BEHIND_TGW: &str = "10.2.0.5";
-
 /// The base world as two accounts see it: the second has other words in some fields of a thing.
 fn seen_twice(stem: &str, id: &str, changes: &[(&str, Value)]) -> World {
     let mut world = open();

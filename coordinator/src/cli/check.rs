@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use clap::Args;
-use reachproof_model::diagnosis::{Diagnosis, Tally, diagnose};
+use reachproof_model::diagnosis::{Conclusion, Diagnosis, Tally, diagnose};
 use reachproof_model::expectation::needs::{Need, Needs, needs};
 use reachproof_model::flow::Flow;
 use reachproof_model::net::Printable;
@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::source::SourceArguments;
 
-use super::diagnosis::{self, Closing};
+use super::diagnosis;
 use super::exit_code::ExitCode;
 use super::{CliError, Format, decoded, table, write_json};
 
@@ -59,10 +59,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
         question.needs.flows().cloned().collect()
     };
     let diagnosis = diagnose(&snapshot, &question.flows, &wanted);
-    let closing = question.closing(&diagnosis);
+    let conclusion = question.conclusion(&diagnosis);
     let mut out = io::stdout().lock();
     match arguments.output {
-        Format::Json => write_json(&mut out, &question.json(&snapshot, &diagnosis, closing))?,
+        Format::Json => write_json(&mut out, &question.json(&snapshot, &diagnosis, conclusion))?,
         Format::Table => {
             let mut text = question.overview(&snapshot);
             text.push_str(&diagnosis::details(&snapshot, &diagnosis, &|flow| {
@@ -71,12 +71,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
             if arguments.terraform {
                 text.push_str(&diagnosis::terraform(&diagnosis));
             }
-            text.push_str(&question.verdict(&snapshot, &diagnosis, closing));
+            text.push_str(&question.verdict(&snapshot, &diagnosis, conclusion));
             out.write_all(text.as_bytes())?;
         }
     }
     out.flush()?;
-    Ok(ExitCode::Judged(closing.exit_code()))
+    Ok(ExitCode::Judged(conclusion.exit_code()))
 }
 
 /// The flows of the arguments, three words each.
@@ -135,13 +135,12 @@ impl Question {
         self.is_of_needs && (self.flows.is_empty() || left_out || !self.needs.unknown.is_empty())
     }
 
-    fn closing(&self, diagnosis: &Diagnosis) -> Closing {
-        if diagnosis.now.stopped > 0 {
-            Closing::Fail
-        } else if diagnosis.now.unknown > 0 || self.is_open() {
-            Closing::Unsure
+    fn conclusion(&self, diagnosis: &Diagnosis) -> Conclusion {
+        let judged = diagnosis.now.conclusion();
+        if judged == Conclusion::Pass && self.is_open() {
+            Conclusion::Unsure
         } else {
-            Closing::Pass
+            judged
         }
     }
 
@@ -162,11 +161,8 @@ impl Question {
         }
         let mut text = "What the cluster needs, by the model alone\n".to_owned();
         for need in &self.needs.needs {
-            let line = format!(
-                "  {:7} {}\n",
-                word(tally(snapshot, need)),
-                summary(snapshot, need)
-            );
+            let tally = tally(snapshot, need);
+            let line = format!("  {:7} {}\n", word(tally), summary(need, tally));
             text.push_str(&line);
         }
         let unknown = self.needs.unknown.iter().map(|what| ("unknown", what));
@@ -182,24 +178,29 @@ impl Question {
     }
 
     /// The last lines.
-    fn verdict(&self, snapshot: &Snapshot, diagnosis: &Diagnosis, closing: Closing) -> String {
+    fn verdict(
+        &self,
+        snapshot: &Snapshot,
+        diagnosis: &Diagnosis,
+        conclusion: Conclusion,
+    ) -> String {
         let what = if self.is_of_needs {
             "required"
         } else {
             "asked"
         };
-        let summary = match closing {
-            Closing::Pass => format!(
+        let summary = match conclusion {
+            Conclusion::Pass => format!(
                 "the model lets {} pass; no packet was sent",
                 diagnosis::flows(diagnosis.now.total(), what)
             ),
-            Closing::Fail => diagnosis::broken(diagnosis, what),
-            Closing::Unsure if diagnosis.now.unknown > 0 => format!(
+            Conclusion::Fail => diagnosis::broken(diagnosis, what),
+            Conclusion::Unsure if diagnosis.now.unknown > 0 => format!(
                 "of {} of {} nobody can tell, nothing stops the others",
                 diagnosis.now.unknown,
                 diagnosis::flows(diagnosis.now.total(), what)
             ),
-            Closing::Unsure => match self.needs.unknown.first() {
+            Conclusion::Unsure => match self.needs.unknown.first() {
                 Some(first) => Printable(first).to_string(),
                 None => "nothing was judged, or not all: see the notes above".to_owned(),
             },
@@ -207,12 +208,12 @@ impl Question {
         diagnosis::closing(
             snapshot,
             diagnosis,
-            (closing, closing.exit_code()),
+            (conclusion, conclusion.exit_code()),
             &summary,
         )
     }
 
-    fn json(&self, snapshot: &Snapshot, diagnosis: &Diagnosis, closing: Closing) -> Value {
+    fn json(&self, snapshot: &Snapshot, diagnosis: &Diagnosis, conclusion: Conclusion) -> Value {
         let needs: Vec<Value> = self
             .needs
             .needs
@@ -228,8 +229,11 @@ impl Question {
         let mut answer = diagnosis::json(snapshot, diagnosis, &|flow| self.needed_by(flow));
         if let Value::Object(fields) = &mut answer {
             fields.insert("schema".to_owned(), json!("reachproof.check/v1"));
-            fields.insert("verdict".to_owned(), json!(closing.as_str()));
-            fields.insert("exit_code".to_owned(), json!(closing.exit_code()));
+            fields.insert(
+                "verdict".to_owned(),
+                json!(conclusion.as_str().to_lowercase()),
+            );
+            fields.insert("exit_code".to_owned(), json!(conclusion.exit_code()));
             fields.insert("needs".to_owned(), json!(needs));
             fields.insert("unknown".to_owned(), json!(self.needs.unknown));
             fields.insert("idle".to_owned(), json!(self.needs.idle));
@@ -254,16 +258,15 @@ fn title(need: &Need) -> String {
 }
 
 fn word(tally: Tally) -> &'static str {
-    match (tally.stopped, tally.unknown) {
-        (0, 0) => "ok",
-        (0, _) => "unknown",
-        (_, _) => "broken",
+    match tally.conclusion() {
+        Conclusion::Pass => "ok",
+        Conclusion::Unsure => "unknown",
+        Conclusion::Fail => "broken",
     }
 }
 
 /// A need with how many of its flows are how.
-fn summary(snapshot: &Snapshot, need: &Need) -> String {
-    let tally = tally(snapshot, need);
+fn summary(need: &Need, tally: Tally) -> String {
     let mut counts = vec![match tally.stopped {
         0 => diagnosis::flows(tally.total(), ""),
         stopped => format!(

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use reachproof_model::cause::{Cause, Obstacle};
-use reachproof_model::diagnosis::{Diagnosed, Diagnosis, Remedy, Tally};
+use reachproof_model::diagnosis::{Conclusion, Diagnosed, Diagnosis, Remedy, Tally};
 use reachproof_model::flow::Flow;
 use reachproof_model::net::Printable;
 use reachproof_model::prediction::UnknownReason;
@@ -22,37 +22,6 @@ const LAST_CHANGES_MAX: usize = 4;
 const JSON_ITEMS_MAX: usize = 100;
 /// Width up to which the exit code stands on the line of the verdict.
 const WIDTH: usize = 80;
-
-/// How a command that judges ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Closing {
-    /// All is as it should be.
-    Pass,
-    /// Something is not.
-    Fail,
-    /// Nobody can tell.
-    Unsure,
-}
-
-impl Closing {
-    /// Returns the word of the JSON.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::Fail => "fail",
-            Self::Unsure => "unsure",
-        }
-    }
-
-    /// Returns the exit code of a command that judges (DESIGN 5, "Exit codes").
-    pub(crate) fn exit_code(self) -> u8 {
-        match self {
-            Self::Pass => 0,
-            Self::Fail => 1,
-            Self::Unsure => 3,
-        }
-    }
-}
 
 /// `1 required flow`, `4 flows`.
 pub(crate) fn flows(count: usize, what: &str) -> String {
@@ -138,24 +107,12 @@ fn needed(cause: &Cause, needed_by: &dyn Fn(&Flow) -> Vec<String>) -> Vec<String
     all.into_iter().collect()
 }
 
-/// What is proposed for a cause.
+/// What is proposed for a cause, or why nothing is.
 fn told(found: &Diagnosed) -> Vec<String> {
-    match &found.remedy {
-        Remedy::Repair(repair) => repaired(repair),
-        Remedy::Shared(places) => {
-            let places: Vec<_> = places.iter().map(|place| (place + 1).to_string()).collect();
-            vec![format!(
-                "mended by what mends cause {}",
-                places.join(" and ")
-            )]
-        }
-        Remedy::None(_) if !found.cause.is_stop() => {
-            vec![settled(&found.cause).to_owned()]
-        }
-        Remedy::None(error) => vec![format!("no repair: {error}")],
-        Remedy::NotSought => {
-            vec!["no repair was looked for: mend the causes above and check again".to_owned()]
-        }
+    match found.remedy.repair() {
+        Some(repair) => repaired(repair),
+        None if !found.cause.is_stop() => vec![settled(&found.cause).to_owned()],
+        None => found.remedy.why_none().into_iter().collect(),
     }
 }
 
@@ -235,8 +192,8 @@ pub(crate) fn terraform(diagnosis: &Diagnosis) -> String {
 }
 
 /// The verdict in one line, with the exit code at its end.
-pub(crate) fn verdict((closing, exit_code): (Closing, u8), summary: &str) -> String {
-    let head = format!("{:7}{summary}  ", closing.as_str().to_uppercase());
+pub(crate) fn verdict((conclusion, exit_code): (Conclusion, u8), summary: &str) -> String {
+    let head = format!("{:7}{summary}  ", conclusion.as_str());
     let exit = format!("exit {exit_code}");
     let space = WIDTH.saturating_sub(exit.len());
     format!("\n{head:space$}{exit}\n")
@@ -246,21 +203,21 @@ pub(crate) fn verdict((closing, exit_code): (Closing, u8), summary: &str) -> Str
 pub(crate) fn closing(
     snapshot: &Snapshot,
     diagnosis: &Diagnosis,
-    (closing, exit_code): (Closing, u8),
+    (conclusion, exit_code): (Conclusion, u8),
     summary: &str,
 ) -> String {
-    let mut text = verdict((closing, exit_code), summary);
-    let first = match closing {
-        Closing::Pass => None,
-        Closing::Fail => diagnosis.stops().next(),
-        Closing::Unsure => diagnosis.causes.first(),
+    let mut text = verdict((conclusion, exit_code), summary);
+    let first = match conclusion {
+        Conclusion::Pass => None,
+        Conclusion::Fail => diagnosis.stops().next(),
+        Conclusion::Unsure => diagnosis.causes.first(),
     };
     let Some(first) = first else {
         return text;
     };
     let why = first.cause.why(snapshot).join("; ");
     line(&mut text, &format!("  {}: {why}", first.cause.title()));
-    if !matches!(first.remedy, Remedy::Repair(_)) {
+    if first.remedy.repair().is_none() {
         for told in told(first) {
             line(&mut text, &format!("  {told}"));
         }

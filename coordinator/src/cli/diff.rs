@@ -9,6 +9,7 @@ use clap::Args;
 use fold::{Label, Row};
 use reachproof_model::change::{AnswerChange, Comparison, Concern, Coverage, Difference, Party};
 use reachproof_model::class::ClassId;
+use reachproof_model::diagnosis::Conclusion;
 use reachproof_model::flow::SourceKind;
 use reachproof_model::id::NetworkInterfaceId;
 use reachproof_model::matrix::{Matrix, VerdictKind};
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::source::SourceArguments;
 
-use super::diagnosis::{self, Closing};
+use super::diagnosis;
 use super::exit_code::ExitCode;
 use super::gaps::{self, GapArguments};
 use super::matrix::{end, name};
@@ -183,10 +184,10 @@ fn verdict(difference: &Difference) -> String {
     let changes = difference.flows.len() + difference.answers.len() + difference.outside.len();
     if changes == 0 && difference.coverage != Coverage::Whole {
         let summary = "not every answer was compared, none of those that were changed";
-        return diagnosis::verdict((Closing::Unsure, 1), summary);
+        return diagnosis::verdict((Conclusion::Unsure, 1), summary);
     }
     if !difference.is_change() {
-        return diagnosis::verdict((Closing::Pass, 0), "no answer of the model changed");
+        return diagnosis::verdict((Conclusion::Pass, 0), "no answer of the model changed");
     }
     let of_flows = difference.flows.iter().map(|flow| flow.concern);
     let answers = difference.answers.iter().chain(&difference.outside);
@@ -203,7 +204,7 @@ fn verdict(difference: &Difference) -> String {
         1 => format!("1 change in reachability{needed}"),
         changes => format!("{changes} changes in reachability{needed}"),
     };
-    diagnosis::verdict((Closing::Fail, 1), &summary)
+    diagnosis::verdict((Conclusion::Fail, 1), &summary)
 }
 
 fn interfaces(difference: &Difference, extent: Extent, text: &mut String) {

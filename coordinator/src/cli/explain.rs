@@ -3,18 +3,18 @@
 use std::io::{self, Write};
 
 use clap::{Args, ValueEnum};
-use reachproof_model::diagnosis::{Diagnosis, diagnose};
+use reachproof_model::diagnosis::{Conclusion, Diagnosis, diagnose};
 use reachproof_model::flow::{Flow, SourceKind};
 use reachproof_model::net::Printable;
 use reachproof_model::predict::predict;
-use reachproof_model::prediction::{Gate, Place, Prediction, Step, StepOutcome, Verdict};
+use reachproof_model::prediction::{Gate, Place, Prediction, Step, StepOutcome};
 use reachproof_model::snapshot::{Decoded, FoldedGap, Owner, Snapshot};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::source::SourceArguments;
 
-use super::diagnosis::{self, Closing};
+use super::diagnosis;
 use super::exit_code::ExitCode;
 use super::gaps::{self, GapArguments};
 use super::{CliError, Format, decoded, table, write_json};
@@ -121,29 +121,25 @@ struct Diagnosed {
 
 /// Who holds the ends, what stops the flow at every gate and what would open it, and the verdict.
 fn judged(snapshot: &Snapshot, prediction: &Prediction, diagnosis: &Diagnosis) -> String {
-    let closing = match &prediction.verdict {
-        Verdict::Allow { .. } | Verdict::Bypass(_) | Verdict::Exempt(_) => Closing::Pass,
-        Verdict::Deny(_) | Verdict::Partial { .. } => Closing::Fail,
-        Verdict::Unknown(_) => Closing::Unsure,
-    };
+    let conclusion = diagnosis.now.conclusion();
     let flow = &prediction.flow;
     let mut text = held(snapshot, flow);
     if !text.is_empty() {
         text.insert(0, '\n');
     }
-    if closing == Closing::Fail {
+    if conclusion == Conclusion::Fail {
         text.push_str(&diagnosis::details(snapshot, diagnosis, &|_| Vec::new()));
     }
     let decision = table::decision(snapshot, &prediction.verdict);
     let summary = format!("{flow}: {decision}");
-    let summary = match closing {
-        Closing::Pass => format!("{flow}: {}", prediction.verdict.as_str()),
-        Closing::Fail | Closing::Unsure => summary,
+    let summary = match conclusion {
+        Conclusion::Pass => format!("{flow}: {}", prediction.verdict.as_str()),
+        Conclusion::Fail | Conclusion::Unsure => summary,
     };
     text.push_str(&diagnosis::closing(
         snapshot,
         diagnosis,
-        (closing, 0),
+        (conclusion, 0),
         &summary,
     ));
     text

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use reachproof_model::cluster_endpoint::{EndpointPath, EndpointResolution};
+use reachproof_model::diagnosis::Conclusion;
 use reachproof_model::expectation::{Expectation, ExpectationState};
 use reachproof_model::finding::{Finding, FindingKind};
 use reachproof_model::observation::{AgentName, ClockOffset, Implausible, Presence};
@@ -193,10 +194,10 @@ impl Report {
         self.expectations.iter().map(Expectation::unverified).sum()
     }
 
-    /// The exit code of the process (F.3): 1 for a contradiction or a broken expectation; 3 when more flows that the
-    /// cluster needs stayed unverified, or more agents did not come, than `allowed`, or when no answer proved anything;
-    /// else 0.
-    pub fn exit_code(&self, allowed: Allowed) -> u8 {
+    /// What the run says in one word (F.3): FAIL for a contradiction or a broken expectation; UNSURE when more flows that
+    /// the cluster needs stayed unverified, or more agents did not come, than `allowed`, or when no answer proved
+    /// anything; else PASS.
+    pub fn conclusion(&self, allowed: Allowed) -> Conclusion {
         let contradicted = self
             .findings
             .iter()
@@ -206,12 +207,21 @@ impl Report {
             .iter()
             .any(|expectation| expectation.state == ExpectationState::Broken);
         if contradicted || broken {
-            return 1;
+            return Conclusion::Fail;
         }
         let proven = self.findings.iter().any(Finding::is_proven);
         let complete = self.unverified() <= allowed.unverified_max
             && self.agents.absent() <= allowed.missing_max;
-        if proven && complete { 0 } else { 3 }
+        if proven && complete {
+            Conclusion::Pass
+        } else {
+            Conclusion::Unsure
+        }
+    }
+
+    /// The exit code of the process: that of [`Report::conclusion`].
+    pub fn exit_code(&self, allowed: Allowed) -> u8 {
+        self.conclusion(allowed).exit_code()
     }
 }
 

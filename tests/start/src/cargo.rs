@@ -21,8 +21,7 @@ pub fn cargo() -> Command {
 /// Whether `cargo` sets a variable for the programs that it runs, by their package.
 ///
 /// Source: The Cargo Book, "Environment variables Cargo sets for crates".
-#[must_use]
-pub fn is_of_package(name: &str) -> bool {
+fn is_of_package(name: &str) -> bool {
     let prefixes = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"];
     let names = ["CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE"];
     prefixes.iter().any(|prefix| name.starts_with(prefix)) || names.contains(&name)

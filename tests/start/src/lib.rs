@@ -7,6 +7,6 @@ mod cargo;
 mod namespaces;
 mod tools;
 
-pub use cargo::{cargo, is_of_package};
+pub use cargo::cargo;
 pub use namespaces::{NamespaceError, ensure_namespaces, remedy};
 pub use tools::{Needs, ToolError, ensure_tools, find};

@@ -1,5 +1,6 @@
 //! What an interface is, whatever its id: those that replace each other have it in common.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::class::{HostRole, NODE_GROUP};
@@ -96,4 +97,19 @@ fn workload(pod: &Pod) -> String {
     let label = WORKLOAD.into_iter().find_map(|label| pod.labels.get(label));
     let name = label.unwrap_or(&pod.name);
     format!("{}/{name}", pod.namespace)
+}
+
+/// Addresses by what they are, as widely as is asked.
+pub(super) fn by_kin(
+    snapshot: &Snapshot,
+    addresses: &[IpAddr],
+    widened: fn(Kin) -> Kin,
+) -> BTreeMap<Kin, Vec<IpAddr>> {
+    let mut found: BTreeMap<Kin, Vec<IpAddr>> = BTreeMap::new();
+    for address in addresses {
+        if let Some(kin) = kin(snapshot, *address) {
+            found.entry(widened(kin)).or_default().push(*address);
+        }
+    }
+    found
 }

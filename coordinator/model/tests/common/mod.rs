@@ -10,6 +10,14 @@ use reachproof_model::predict::predict;
 use reachproof_model::snapshot::{Decoded, Direction, Snapshot};
 use serde_json::{Map, Value, json};
 
+/// Primary address of the node n1.
+pub(crate) const NODE_A: &str = "10.0.1.20";
+/// Primary address of the node n2.
+pub(crate) const NODE_B: &str = "10.0.2.20";
+/// An address of the peered VPC.
+pub(crate) const PEERED: &str = "10.1.0.5";
+/// An address behind the transit gateway.
+pub(crate) const BEHIND_TGW: &str = "10.2.0.5";
 /// Interface of host h1 in A1: 10.0.1.20, .21, 10.0.1.64/28, 2600:1f14:abc:1::20; wears S.
 pub(crate) const N1: &str = "eni-26badc5944ee168e8";
 /// Second interface (trunk) of host h1 in A1: 10.0.1.30, .31; wears S.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reachproof_model::diagnosis::{Diagnosed, Remedy, diagnose};
+use reachproof_model::diagnosis::{Diagnosed, diagnose};
 use reachproof_model::expectation::judge::is_broken;
 use reachproof_model::expectation::{Expectation, Requirements};
 use reachproof_model::finding::Finding;
@@ -31,9 +31,13 @@ pub struct CauseRecord {
     pub aws_cli: Vec<String>,
     /// The same as Terraform.
     pub terraform: Vec<String>,
-    /// Pairs of classes that these changes open besides.
+    /// Pairs of classes that these changes open besides, as far as it was compared.
     pub opens_besides: usize,
-    /// Why nothing is proposed; absent where something is.
+    /// Whether a bound left some of them out.
+    pub is_bounded: bool,
+    /// Why some of the flows are not known to pass even with the changes; absent where all pass.
+    pub not_known: Option<&'static str>,
+    /// Why nothing of its own is proposed; absent where something is.
     pub no_repair: Option<String>,
 }
 
@@ -94,19 +98,8 @@ fn record(
         .filter_map(|place| findings.get(*place))
         .filter(|finding| finding.kind.is_confirmed())
         .count();
-    let (changes, opens_besides, no_repair) = match &found.remedy {
-        Remedy::Repair(repair) => (repair.changes.as_slice(), repair.besides.len(), None),
-        Remedy::Shared(places) => {
-            let places: Vec<String> = places.iter().map(|place| (place + 1).to_string()).collect();
-            let told = format!("what mends cause {} mends it", places.join(" and "));
-            (&[][..], 0, Some(told))
-        }
-        Remedy::None(error) => (&[][..], 0, Some(error.to_string())),
-        Remedy::NotSought => {
-            let told = "not looked for: mend the causes before it first";
-            (&[][..], 0, Some(told.to_owned()))
-        }
-    };
+    let repair = found.remedy.repair();
+    let changes = repair.map_or(&[][..], |repair| &repair.changes);
     CauseRecord {
         title: cause.title(),
         why: cause.why(snapshot),
@@ -115,7 +108,9 @@ fn record(
         confirmed,
         aws_cli: changes.iter().map(|change| change.aws_cli()).collect(),
         terraform: changes.iter().map(|change| change.terraform()).collect(),
-        opens_besides,
-        no_repair,
+        opens_besides: repair.map_or(0, |repair| repair.besides.len()),
+        is_bounded: repair.is_some_and(|repair| repair.is_bounded),
+        not_known: repair.and_then(|repair| repair.not_known),
+        no_repair: found.remedy.why_none(),
     }
 }

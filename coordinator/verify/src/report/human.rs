@@ -122,7 +122,7 @@ pub fn render(report: &Report, view: &View) -> String {
 /// Everything but the verdict: contradictions and broken expectations first.
 fn everything(report: &Report, page: &mut Page) {
     contradictions(report, page);
-    expectations(report, page);
+    expectations(report, BrokenFlows::Here, page);
     inconclusive(report, page);
     confirmed(report, page);
     examples(report, page);
@@ -177,15 +177,26 @@ fn contradictions(report: &Report, page: &mut Page) {
     }
 }
 
-/// The expectations, broken ones first, with the flows that break them.
-fn expectations(report: &Report, page: &mut Page) {
+/// Where the flows that break an expectation are said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BrokenFlows {
+    /// Below it.
+    Here,
+    /// By their causes, in the last lines.
+    AtTheEnd,
+}
+
+/// The expectations, broken ones first.
+fn expectations(report: &Report, flows: BrokenFlows, page: &mut Page) {
     if report.expectations.is_empty() {
         return;
     }
     page.heading("What the cluster needs");
-    for expectation in sorted_expectations(report) {
+    let mut sorted: Vec<&Expectation> = report.expectations.iter().collect();
+    sorted.sort_by_key(|expectation| (std::cmp::Reverse(expectation.state), expectation.name));
+    for expectation in sorted {
         page.mark(expectation.state, &expectation_line(expectation));
-        if expectation.state == ExpectationState::Broken {
+        if flows == BrokenFlows::Here && expectation.state == ExpectationState::Broken {
             broken_flows(report, expectation, page);
         }
     }
@@ -199,13 +210,6 @@ fn expectations(report: &Report, page: &mut Page) {
             "Nothing in the snapshot says which instances are nodes: every running instance in the cluster's VPC counts.",
         );
     }
-}
-
-/// The expectations, broken ones first.
-fn sorted_expectations(report: &Report) -> Vec<&Expectation> {
-    let mut sorted: Vec<&Expectation> = report.expectations.iter().collect();
-    sorted.sort_by_key(|expectation| (std::cmp::Reverse(expectation.state), expectation.name));
-    sorted
 }
 
 /// One line for one expectation.

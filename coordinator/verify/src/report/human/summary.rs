@@ -9,8 +9,8 @@ use reachproof_model::snapshot::{Consequence, folded};
 use super::finding::{dropped, line, silence};
 use super::page::Page;
 use super::verdict::flows;
+use super::{BrokenFlows, by_reason, expectations};
 use super::{absent, cluster_endpoint, refused_agents, void_agents};
-use super::{expectation_line, sorted_expectations};
 use crate::report::Report;
 
 /// Most groups of one heading; the rest is counted.
@@ -22,7 +22,7 @@ const GAPS_MAX: usize = 3;
 /// Everything but the verdict.
 pub(super) fn summary(report: &Report, page: &mut Page) {
     contradictions(report, page);
-    needs(report, page);
+    expectations(report, BrokenFlows::AtTheEnd, page);
     partly_open(report, page);
     inconclusive(report, page);
     agents(report, page);
@@ -56,28 +56,14 @@ fn contradictions(report: &Report, page: &mut Page) {
             *kind,
             &format!("{what}: {count}, model {}", Printable(verdict)),
         );
-        for finding in findings.iter().take(1) {
-            page.text(4, &format!("as {}", line(report, finding)));
-            for text in [
-                dropped(finding),
-                silence(finding).map(|text| format!("silence {text}")),
-            ] {
-                text.iter().for_each(|text| page.text(6, text));
-            }
+        page.text(4, &example(report, findings));
+        if let Some(finding) = findings.first() {
+            let silence = silence(finding).map(|text| format!("silence {text}"));
+            let because = dropped(finding).into_iter().chain(silence);
+            because.for_each(|text| page.text(6, &text));
         }
     }
     more(groups.len(), GROUPS_MAX, "kinds", page);
-}
-
-/// What the cluster needs. What breaks it is said at the end.
-fn needs(report: &Report, page: &mut Page) {
-    if report.expectations.is_empty() {
-        return;
-    }
-    page.heading("What the cluster needs");
-    for expectation in sorted_expectations(report) {
-        page.mark(expectation.state, &expectation_line(expectation));
-    }
 }
 
 /// Flows that connect from some source ports and not from others, by what drops the others.
@@ -95,9 +81,8 @@ fn partly_open(report: &Report, page: &mut Page) {
         "Open for some source ports only ({count}): such connections hang by chance"
     ));
     for (dropped, findings) in groups.iter().take(GROUPS_MAX) {
-        let example = findings.first().map(|finding| line(report, finding));
-        let (count, example) = (flows(findings.len()), example.unwrap_or_default());
-        page.text(2, &format!("{count}, as {example}"));
+        let (count, example) = (flows(findings.len()), example(report, findings));
+        page.text(2, &format!("{count}, {example}"));
         dropped.iter().for_each(|text| page.text(4, text));
     }
     more(groups.len(), GROUPS_MAX, "causes", page);
@@ -105,7 +90,7 @@ fn partly_open(report: &Report, page: &mut Page) {
 
 /// Inconclusive findings by reason: how many, and one of them.
 fn inconclusive(report: &Report, page: &mut Page) {
-    let groups = super::by_reason(report);
+    let groups = by_reason(report);
     if groups.is_empty() {
         return;
     }
@@ -114,11 +99,16 @@ fn inconclusive(report: &Report, page: &mut Page) {
         "Inconclusive ({count}): docs/evidence.md says what helps"
     ));
     for (reason, findings) in groups.iter().take(GROUPS_MAX) {
-        let example = findings.first().map(|finding| line(report, finding));
-        let example = example.unwrap_or_default();
-        page.text(2, &format!("{reason} ({}), as {example}", findings.len()));
+        let example = example(report, findings);
+        page.text(2, &format!("{reason} ({}), {example}", findings.len()));
     }
     more(groups.len(), GROUPS_MAX, "reasons", page);
+}
+
+/// The first of some findings, as the one that stands for all.
+fn example(report: &Report, findings: &[&Finding]) -> String {
+    let first = findings.first().map(|finding| line(report, finding));
+    first.map_or_else(String::new, |line| format!("as {line}"))
 }
 
 /// Agents that did not take part.

@@ -1,14 +1,13 @@
 //! The last lines: PASS, FAIL or UNSURE, why, and what to type next.
 
-use std::fmt;
-
+use reachproof_model::diagnosis::Conclusion;
 use reachproof_model::expectation::ExpectationState;
 use reachproof_model::finding::{Finding, FindingKind};
 use reachproof_model::net::Printable;
 
 use super::page::{Ink, Page};
 use super::stability::unrest;
-use crate::report::{Allowed, Report};
+use crate::report::{Allowed, CauseRecord, Report};
 
 /// Most causes in the last lines.
 const CAUSES_LISTED_MAX: usize = 3;
@@ -16,75 +15,40 @@ const CAUSES_LISTED_MAX: usize = 3;
 /// Most changes of one cause there.
 const CHANGES_LISTED_MAX: usize = 4;
 
-/// Why flows may be closed that the model says are open, likeliest first, with what tells it apart (F.1, F.3).
-const CLOSED: [(&str, &str); 4] = [
-    ("a rule is not yet in force", "run again with --settle 120s"),
+/// Why flows may be closed that the model says are open, likeliest first, with what tells it apart.
+///
+/// Sources: stale references A.3 of SEMANTICS and `DescribeStaleSecurityGroups`; a host's own rules and policy engines F.1.
+const CLOSED: [(&str, &str); 5] = [
     (
-        "something changed that the snapshot does not show",
-        "reachproof snapshot --output NOW, reachproof diff BEFORE NOW",
+        "a rule is not yet in force",
+        "reachproof verify --settle 120s",
+    ),
+    (
+        "a rule refers to a group that is gone",
+        "aws ec2 describe-stale-security-groups --vpc-id VPC",
     ),
     (
         "a firewall on one of the hosts drops it",
-        "nft list ruleset, on both hosts",
+        "nft list ruleset",
     ),
     (
         "a policy engine drops it",
         "kubectl get networkpolicies --all-namespaces",
     ),
+    ("something changed that the snapshot does not show", DRIFT),
 ];
 
 /// Why flows may be open that the model says are closed.
 const OPEN: [(&str, &str); 2] = [
-    (
-        "a rule was added that the snapshot does not show",
-        "reachproof snapshot --output NOW, reachproof diff BEFORE NOW",
-    ),
+    ("a rule was added that the snapshot does not show", DRIFT),
     (
         "the packets took another way than the model knows",
         "--details shows who answered, and every gate",
     ),
 ];
 
-/// What a run says to somebody who reads one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Word {
-    /// Nothing contradicts, and what the cluster needs is there.
-    Pass,
-    /// A contradiction, or a broken expectation.
-    Fail,
-    /// Neither, and not enough was shown to say so.
-    Unsure,
-}
-
-impl Word {
-    /// The word for an exit code of [`Report::exit_code`]: 0, 1 or 3.
-    #[must_use]
-    fn of(exit_code: u8) -> Self {
-        match exit_code {
-            0 => Self::Pass,
-            1 => Self::Fail,
-            _ => Self::Unsure,
-        }
-    }
-
-    fn ink(self) -> Ink {
-        match self {
-            Self::Pass => Ink::Green,
-            Self::Fail => Ink::Red,
-            Self::Unsure => Ink::Yellow,
-        }
-    }
-}
-
-impl fmt::Display for Word {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Pass => "PASS",
-            Self::Fail => "FAIL",
-            Self::Unsure => "UNSURE",
-        })
-    }
-}
+/// What shows a change since the snapshot was read.
+const DRIFT: &str = "reachproof snapshot --cluster NAME --output NOW && reachproof diff BEFORE NOW";
 
 /// Writes the counts, and then the verdict with its reasons and the exit code.
 pub(super) fn verdict(report: &Report, allowed: Allowed, hint: Option<&str>, page: &mut Page) {
@@ -110,18 +74,17 @@ pub(super) fn verdict(report: &Report, allowed: Allowed, hint: Option<&str>, pag
         ),
     );
     page.blank();
-    let exit_code = report.exit_code(allowed);
-    let word = Word::of(exit_code);
-    let why = match word {
-        Word::Pass => passed(report),
-        Word::Fail => failed(report),
-        Word::Unsure => unsure(report, allowed),
+    let conclusion = report.conclusion(allowed);
+    let (why, ink) = match conclusion {
+        Conclusion::Pass => (passed(report), Ink::Green),
+        Conclusion::Fail => (failed(report), Ink::Red),
+        Conclusion::Unsure => (unsure(report, allowed), Ink::Yellow),
     };
     page.ends(
-        &word.to_string(),
+        conclusion.as_str(),
         &why.join(", "),
-        &format!("exit {exit_code}"),
-        word.ink(),
+        &format!("exit {}", conclusion.exit_code()),
+        ink,
     );
     causes(report, page);
     contradictions(report, page);
@@ -143,16 +106,7 @@ fn causes(report: &Report, page: &mut Page) {
             let more = cause.aws_cli.len() - CHANGES_LISTED_MAX;
             page.text(2, &format!("and {more} more changes: -o json"));
         }
-        if cause.opens_besides > 0 {
-            let count = cause.opens_besides;
-            page.text(
-                2,
-                &format!("opens besides: {count} pairs of classes (reachproof check names them)"),
-            );
-        }
-        if let Some(none) = &cause.no_repair {
-            page.text(2, &format!("no change proposed: {}", Printable(none)));
-        }
+        effect(cause, page);
         let all = cause.findings.len();
         let seen = match cause.confirmed {
             0 => format!("seen: none of {} was tried and judged", flows(all)),
@@ -166,6 +120,27 @@ fn causes(report: &Report, page: &mut Page) {
     if report.causes.len() > CAUSES_LISTED_MAX {
         let more = report.causes.len() - CAUSES_LISTED_MAX;
         page.text(2, &format!("and {more} more causes: -o json"));
+    }
+}
+
+/// What the changes of a cause do besides, or why there are none.
+fn effect(cause: &CauseRecord, page: &mut Page) {
+    if let Some(none) = &cause.no_repair {
+        page.text(2, &Printable(none).to_string());
+        return;
+    }
+    let at_least = if cause.is_bounded { "at least " } else { "" };
+    let besides = match (cause.opens_besides, cause.is_bounded) {
+        (0, false) => "opens nothing else that the model can see".to_owned(),
+        (1, _) => format!("opens besides: {at_least}1 pair of classes (reachproof check names it)"),
+        (count, _) => format!(
+            "opens besides: {at_least}{count} pairs of classes (reachproof check names them)"
+        ),
+    };
+    page.text(2, &besides);
+    if let Some(reason) = &cause.not_known {
+        let told = format!("nothing that is known stops it then; not known even so: {reason}");
+        page.text(2, &told);
     }
 }
 

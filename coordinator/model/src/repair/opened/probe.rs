@@ -1,0 +1,397 @@
+//! The packets to ask about: for each change those that no rule and no entry tells apart, one each.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::{Cell, End, PROBES_MAX, Probe, Survey, end};
+use crate::class::{Class, ClassId, Classes, Facts, index};
+use crate::flow::{EPHEMERAL_PORTS_DEFAULT, Flow, FlowProtocol, SourceKind};
+use crate::id::SecurityGroupId;
+use crate::net::PortRange;
+use crate::repair::change::{NewEntry, NewPeer, NewRoute, NewRule};
+use crate::snapshot::{
+    Direction, Host, InterfaceEntry, Key, Owner, Readable, Route, RouteTarget, Snapshot, Traffic,
+};
+
+/// Most members of a class that are tried to find two ends on two hosts.
+const MEMBERS_MAX: usize = 8;
+
+impl Survey<'_> {
+    /// One packet for each pair of classes that a rule is about.
+    pub(super) fn of_rule(&self, rule: &NewRule) -> Vec<Probe> {
+        let protocols: BTreeSet<FlowProtocol> = self
+            .flows
+            .iter()
+            .map(|flow| flow.protocol)
+            .filter(|protocol| rule.traffic.matches(*protocol) == crate::snapshot::Match::Yes)
+            .collect();
+        let own = self.wearers(&rule.group);
+        let mut found = Vec::new();
+        for protocol in protocols {
+            match &rule.peer {
+                NewPeer::Group(group, _) => {
+                    let peers = self.matched(group);
+                    for one in &own {
+                        for other in &peers {
+                            let pair = match rule.direction {
+                                Direction::Egress => (*one, *other),
+                                Direction::Ingress => (*other, *one),
+                            };
+                            found.extend(self.between(pair, protocol));
+                        }
+                    }
+                }
+                NewPeer::Network(network) => {
+                    for address in self.addresses(network) {
+                        for one in &own {
+                            found.extend(self.beside((*one, address), rule.direction, protocol));
+                        }
+                    }
+                    // Pods that a node in the network translates arrive as the node (E.1).
+                    if rule.direction == Direction::Ingress {
+                        for source in self.translated() {
+                            let pairs = own.iter().map(|one| (source, *one));
+                            found.extend(pairs.filter_map(|pair| self.between(pair, protocol)));
+                        }
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// Classes that a reference to a group may match: over a transit gateway that is not described all of them, since the
+    /// reference is unresolved whoever the peer is (K.1 "TGW").
+    fn matched(&self, group: &SecurityGroupId) -> Vec<ClassId> {
+        let is_undescribed = |route: &Route| match &route.target {
+            RouteTarget::TransitGateway(id) => !self.before.transit_gateways.contains_key(id),
+            RouteTarget::Local
+            | RouteTarget::Middlebox(_)
+            | RouteTarget::Peering(_)
+            | RouteTarget::Nat(_)
+            | RouteTarget::InternetGateway(_)
+            | RouteTarget::VpnGateway(_)
+            | RouteTarget::GatewayEndpoint(_)
+            | RouteTarget::Other(_)
+            | RouteTarget::Unfollowed(_)
+            | RouteTarget::Unread => false,
+        };
+        let mut routes = self
+            .before
+            .route_tables
+            .iter()
+            .flat_map(|table| &table.routes);
+        if routes.any(is_undescribed) {
+            return self.classes.iter().map(|(id, _)| id).collect();
+        }
+        self.wearers(group)
+    }
+
+    fn wearers(&self, group: &SecurityGroupId) -> Vec<ClassId> {
+        wearers(self.before, self.classes, group)
+    }
+
+    /// Classes of pods that their nodes translate.
+    fn translated(&self) -> Vec<ClassId> {
+        let all = self.classes.iter();
+        all.filter(|(_, class)| class.facts.exit != Facts::NO_EXIT)
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    /// One address for each class in a network, and those of the flows that shall pass.
+    fn addresses(&self, network: &ipnet::IpNet) -> BTreeSet<IpAddr> {
+        let members = self.classes.iter().filter_map(|(_, class)| {
+            let mut addresses = class.members.iter().map(|member| member.address);
+            addresses.find(|address| network.contains(address))
+        });
+        let asked = self.flows.iter().flat_map(|flow| {
+            let seen = crate::predict::translated_source(self.before, flow);
+            [Some(flow.source), Some(flow.destination), seen]
+        });
+        let asked = asked.flatten().filter(|address| network.contains(address));
+        members.chain(asked).collect()
+    }
+
+    /// A packet between two classes, from one host to another.
+    fn between(
+        &self,
+        (source, destination): (ClassId, ClassId),
+        protocol: FlowProtocol,
+    ) -> Option<Probe> {
+        let (from, to) = (self.classes.class(source), self.classes.class(destination));
+        let (source_address, destination_address) = apart(self.before, from, to)?;
+        let flow = flow(
+            (source_address, from.source_kind),
+            destination_address,
+            protocol,
+        );
+        Some(probe(
+            (End::Class(source), End::Class(destination), protocol),
+            flow,
+        ))
+    }
+
+    /// A packet between a class and an address.
+    fn beside(
+        &self,
+        (class, address): (ClassId, IpAddr),
+        direction: Direction,
+        protocol: FlowProtocol,
+    ) -> Option<Probe> {
+        let own = self.classes.class(class);
+        let other = self.before.owner(address);
+        let member = own.members.iter().take(MEMBERS_MAX).find(|member| {
+            let is_family = member.address.is_ipv4() == address.is_ipv4();
+            let host = |id| {
+                self.before
+                    .network_interface(id)
+                    .map(|found| self.before.host(found))
+            };
+            let is_apart = match &other {
+                Owner::One(interface) => {
+                    host(&member.interface) != Some(self.before.host(interface))
+                }
+                Owner::Nobody | Owner::Several(_) => true,
+            };
+            is_family && is_apart
+        })?;
+        let there = end(self.classes, address);
+        let here = End::Class(class);
+        Some(match direction {
+            Direction::Egress => probe(
+                (here, there, protocol),
+                flow((member.address, own.source_kind), address, protocol),
+            ),
+            Direction::Ingress => {
+                let source = (address, self.before.source_kind(address));
+                probe(
+                    (there, here, protocol),
+                    flow(source, member.address, protocol),
+                )
+            }
+        })
+    }
+
+    /// Packets and replies that an entry of a list is about, for protocols that the relation does not hold.
+    pub(super) fn of_entry(&self, entry: &NewEntry) -> Vec<Probe> {
+        let pieces = match &entry.traffic {
+            Traffic::Tcp(_) => return Vec::new(),
+            Traffic::Udp(Readable::Is(own)) => self.udp(Some(*own)),
+            Traffic::Udp(Readable::Unread) => self.udp(None),
+            Traffic::Icmp(_)
+            | Traffic::IcmpV6(_)
+            | Traffic::Protocol(_)
+            | Traffic::All
+            | Traffic::Unread => self.without_ports(),
+        };
+        let is_near = |class: &Class| {
+            let list = self.before.network_acl_of(&class.subnet);
+            list.is_some_and(|list| list.id == entry.acl)
+        };
+        self.across(is_near, &entry.network, &pieces)
+    }
+
+    /// Packets there and back that a route is about, for protocols that the relation does not hold.
+    pub(super) fn of_route(&self, route: &NewRoute) -> Vec<Probe> {
+        let is_near = |class: &Class| {
+            let table = self.before.route_table_of(&class.subnet);
+            table.is_some_and(|table| table.id == route.table)
+        };
+        let mut pieces = self.udp(None);
+        pieces.extend(self.without_ports());
+        self.across(is_near, &route.destination, &pieces)
+    }
+
+    /// Packets between near classes and a network, in both directions.
+    fn across(
+        &self,
+        is_near: impl Fn(&Class) -> bool,
+        network: &ipnet::IpNet,
+        pieces: &[(FlowProtocol, Option<PortRange>)],
+    ) -> Vec<Probe> {
+        let all = self.classes.iter();
+        let near: Vec<ClassId> = all
+            .filter(|(_, class)| is_near(class))
+            .map(|(id, _)| id)
+            .collect();
+        let addresses = self.addresses(network);
+        let mut found = Vec::new();
+        let is_v4 = matches!(network, ipnet::IpNet::V4(_));
+        let is_of_family = |protocol: &FlowProtocol| match protocol {
+            FlowProtocol::Icmp { .. } => is_v4,
+            FlowProtocol::IcmpV6 { .. } => !is_v4,
+            FlowProtocol::Tcp { .. } | FlowProtocol::Udp { .. } | FlowProtocol::Other(_) => true,
+        };
+        for (protocol, ports) in pieces.iter().filter(|(protocol, _)| is_of_family(protocol)) {
+            for (address, class) in addresses
+                .iter()
+                .flat_map(|address| near.iter().map(move |class| (*address, *class)))
+            {
+                for direction in [Direction::Egress, Direction::Ingress] {
+                    if found.len() > PROBES_MAX {
+                        return found;
+                    }
+                    let probe = self.beside((class, address), direction, *protocol);
+                    found.extend(probe.map(|probe| Probe {
+                        ports: *ports,
+                        ..probe
+                    }));
+                }
+            }
+        }
+        found
+    }
+
+    /// One packet of UDP for each piece of ports that no rule, no entry and no asked flow tells apart.
+    fn udp(&self, own: Option<PortRange>) -> Vec<(FlowProtocol, Option<PortRange>)> {
+        let groups = self.before.security_groups();
+        let rules = groups.flat_map(|group| group.ingress.iter().chain(&group.egress));
+        let lists = self.before.network_acls.iter();
+        let entries = lists.flat_map(|acl| acl.ingress.iter().chain(&acl.egress));
+        let traffic = rules.map(|rule| &rule.traffic);
+        let ranges = traffic
+            .chain(entries.map(|entry| &entry.traffic))
+            .filter_map(|traffic| match traffic {
+                Traffic::Udp(Readable::Is(range)) => Some(*range),
+                Traffic::Udp(Readable::Unread)
+                | Traffic::All
+                | Traffic::Tcp(_)
+                | Traffic::Icmp(_)
+                | Traffic::IcmpV6(_)
+                | Traffic::Protocol(_)
+                | Traffic::Unread => None,
+            });
+        let asked = self.flows.iter().filter_map(|flow| match flow.protocol {
+            FlowProtocol::Udp { port } => Some(PortRange::between(port, port)),
+            FlowProtocol::Tcp { .. }
+            | FlowProtocol::Icmp { .. }
+            | FlowProtocol::IcmpV6 { .. }
+            | FlowProtocol::Other(_) => None,
+        });
+        let mut starts = BTreeSet::from([0]);
+        for range in ranges.chain(asked).chain(own) {
+            starts.insert(range.first());
+            starts.extend(range.last().checked_add(1));
+        }
+        let next = starts.iter().skip(1).map(|start| start.saturating_sub(1));
+        let ends = next.chain([u16::MAX]);
+        let pieces = starts.iter().zip(ends);
+        pieces
+            .map(|(first, last)| {
+                let protocol = FlowProtocol::Udp { port: *first };
+                (protocol, Some(PortRange::between(*first, last)))
+            })
+            .collect()
+    }
+
+    /// ICMP echo of both families, and what was asked about.
+    fn without_ports(&self) -> Vec<(FlowProtocol, Option<PortRange>)> {
+        let asked = self.flows.iter().map(|flow| flow.protocol);
+        let mut found: BTreeSet<FlowProtocol> =
+            asked.filter(|protocol| protocol.port().is_none()).collect();
+        found.extend([
+            FlowProtocol::Icmp { kind: 8, code: 0 },
+            FlowProtocol::IcmpV6 { kind: 128, code: 0 },
+        ]);
+        found.into_iter().map(|protocol| (protocol, None)).collect()
+    }
+}
+
+fn probe(cell: Cell, flow: Flow) -> Probe {
+    let port = flow.protocol.port();
+    Probe {
+        cell,
+        flow,
+        ports: port.map(|port| PortRange::between(port, port)),
+    }
+}
+
+/// Classes that wear a group, or may, themselves or as the node that translates them.
+pub(super) fn wearers(
+    snapshot: &Snapshot,
+    classes: &Classes,
+    group: &SecurityGroupId,
+) -> Vec<ClassId> {
+    let Some(key) = snapshot.group_keys.get(group) else {
+        return Vec::new();
+    };
+    let wears = |facts: &Facts| {
+        let set = classes.sets.get(index(facts.set));
+        set.is_none_or(|set| !set.is_read || set.groups.contains(key))
+    };
+    let leaves = |facts: &Facts| {
+        let exit = classes.exits.get(index(facts.exit));
+        exit.and_then(|exit| exit.primary.ok())
+            .is_some_and(|primary| wears(&primary))
+    };
+    classes
+        .iter()
+        .filter(|(_, class)| wears(&class.facts) || leaves(&class.facts))
+        .map(|(id, _)| id)
+        .collect()
+}
+
+fn flow(
+    (source, source_kind): (IpAddr, SourceKind),
+    destination: IpAddr,
+    protocol: FlowProtocol,
+) -> Flow {
+    Flow {
+        source,
+        destination,
+        protocol,
+        source_kind,
+        ephemeral_ports: EPHEMERAL_PORTS_DEFAULT,
+        source_interface: None,
+    }
+}
+
+/// Addresses of two classes on two hosts; absent of two families, and where every pair that was tried shares a host.
+pub(super) fn apart(
+    snapshot: &Snapshot,
+    source: &Class,
+    destination: &Class,
+) -> Option<(IpAddr, IpAddr)> {
+    if source.example.is_ipv4() != destination.example.is_ipv4() {
+        return None;
+    }
+    let host = |class: &Class, place: usize| -> Option<(IpAddr, Key<Host>, &InterfaceEntry)> {
+        let member = class.members.get(place)?;
+        let key = snapshot.interface_keys.get(&member.interface)?;
+        let entry = snapshot.interfaces.at(*key);
+        Some((member.address, entry.host, entry))
+    };
+    for place in 0..source.members.len().min(MEMBERS_MAX) {
+        for other in 0..destination.members.len().min(MEMBERS_MAX) {
+            let Some((one, other)) = host(source, place).zip(host(destination, other)) else {
+                continue;
+            };
+            // A branch interface meets even its own host over the VPC (E.4).
+            let meets = one.1 != other.1
+                || crate::predict::same_host(snapshot, one.2, other.2).is_none()
+                    && one.0 != other.0;
+            if meets {
+                return Some((one.0, other.0));
+            }
+        }
+    }
+    None
+}
+
+/// A range of ports without some of them.
+pub(super) fn without(range: PortRange, ports: &[u16]) -> Vec<PortRange> {
+    let ports: BTreeSet<u16> = ports.iter().copied().collect();
+    let mut left = Vec::new();
+    let mut first = Some(range.first());
+    for port in ports {
+        if let (Some(start), Some(last)) = (first, port.checked_sub(1)) {
+            left.extend(PortRange::new(start, last).ok());
+        }
+        first = port.checked_add(1);
+    }
+    if let Some(start) = first {
+        left.extend(PortRange::new(start, range.last()).ok());
+    }
+    left
+}
