@@ -15,6 +15,8 @@ pub enum Manager {
     Lambda,
     /// A pod on Fargate.
     FargatePod,
+    /// A task of ECS.
+    EcsTask,
     /// A NAT gateway.
     NatGateway,
     /// An interface endpoint.
@@ -40,7 +42,7 @@ const DESCRIPTIONS: [(&str, Manager); 10] = [
         "Network Interface for Transit Gateway",
         Manager::TransitGateway,
     ),
-    ("arn:aws:ecs", Manager::FargatePod),
+    ("arn:aws:ecs", Manager::EcsTask),
 ];
 
 /// Kinds of interfaces as the API names them \[EC2, `InterfaceType`\].
@@ -61,6 +63,7 @@ impl fmt::Display for Manager {
             Self::Rds => "RDS",
             Self::Lambda => "Lambda",
             Self::FargatePod => "Fargate pod",
+            Self::EcsTask => "ECS task",
             Self::NatGateway => "NAT gateway",
             Self::Endpoint => "interface endpoint",
             Self::Efs => "EFS mount target",
