@@ -187,53 +187,6 @@ async fn a_cluster_that_cannot_be_read_whole_leaves_no_directory_and_exit_code_2
 }
 
 #[tokio::test]
-async fn doctor_prints_a_line_for_each_permission_and_its_exit_code_tells_whether_one_is_missing() {
-    let arguments = [
-        "doctor",
-        "--cluster",
-        "demo",
-        "--no-kubernetes",
-        "--listen",
-        "127.0.0.1:0",
-    ];
-    let replay = serve(|_| Fault::None).await;
-    let output = reachproof(&replay, &arguments).await;
-    let lines = text(&output.stdout);
-    assert!(output.status.success(), "{lines}");
-    for (state, subject) in [("ok", "control port"), ("unknown", "agents reachable")] {
-        let found = lines.lines().find(|line| line.contains(subject)).unwrap();
-        assert!(
-            found.starts_with(state) && found.contains("127.0.0.1"),
-            "{found}"
-        );
-    }
-    let replay = serve(|asked| match asked.action.as_str() {
-        "ec2:DescribeSubnets" => {
-            Fault::Error(403, "UnauthorizedOperation", "You are not authorized.")
-        }
-        _ => Fault::None,
-    })
-    .await;
-    let output = reachproof(&replay, &arguments).await;
-    assert_eq!(output.status.code(), Some(2));
-    let lines = text(&output.stdout);
-    let line = lines
-        .lines()
-        .find(|line| line.contains("ec2:DescribeSubnets"))
-        .unwrap();
-    assert!(
-        line.starts_with("missing") && line.contains("ReachproofReadNetwork"),
-        "{line}"
-    );
-    assert!(
-        lines
-            .lines()
-            .any(|line| line.starts_with("ok") && line.contains("control-plane interfaces")),
-        "{lines}"
-    );
-}
-
-#[tokio::test]
 async fn a_region_that_nobody_names_is_an_error_that_says_how_to_name_it() {
     let replay = serve(|_| Fault::None).await;
     let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_reachproof"))

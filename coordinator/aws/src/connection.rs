@@ -79,6 +79,15 @@ impl Connection {
     /// # Errors
     /// [`ReadError::RegionUnknown`].
     pub async fn open(settings: &Settings) -> Result<Self, ReadError> {
+        let connection = Self::load(settings).await;
+        if connection.config.region().is_none() {
+            return Err(ReadError::RegionUnknown);
+        }
+        Ok(connection)
+    }
+
+    /// The same, whether or not somebody names the Region.
+    pub(crate) async fn load(settings: &Settings) -> Self {
         let pace = settings.pace;
         // One TLS stack: rustls with ring, handed in, so that the SDK's own defaults are not linked (AWS-SDK 1).
         let client = aws_smithy_http_client::Builder::new()
@@ -111,13 +120,10 @@ impl Connection {
             loader = loader.credentials_provider(credentials.clone());
         }
         let config = loader.load().await;
-        if config.region().is_none() {
-            return Err(ReadError::RegionUnknown);
-        }
-        Ok(Self { config, pace })
+        Self { config, pace }
     }
 
-    /// The Region of the cluster.
+    /// The Region of the cluster; empty where nobody names it.
     pub fn region(&self) -> &str {
         self.config.region().map_or("", Region::as_ref)
     }

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -15,11 +16,22 @@ use crate::call::Call;
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// Neither flag, environment nor profile names a region.
-    #[error("no AWS region: pass --region, set AWS_REGION, or give the profile a region")]
+    #[error("no Region is named; {NO_REGION_REMEDY}")]
     RegionUnknown,
     /// One call failed for good.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// The Region has no cluster of that name.
+    #[error("{}; {}", no_cluster(.cluster, .region), NO_CLUSTER_REMEDY)]
+    NoSuchCluster {
+        /// The name that was asked for.
+        cluster: String,
+        /// Where.
+        region: String,
+        /// The answer of the service.
+        #[source]
+        source: SdkFailure,
+    },
     /// The answer lacks a field without which nothing can be asked.
     #[error(
         "{call} left out `{field}` of `{subject}`: the cluster may still be in creation, try again later"
@@ -71,11 +83,11 @@ impl fmt::Display for CallError {
             subject,
             failure,
         } = self;
-        write!(
-            formatter,
-            "cannot call {call} for `{subject}`: {failure}{}",
-            mend(*call, failure)
-        )
+        write!(formatter, "cannot call {call} for `{subject}`: {failure}")?;
+        match failure.remedy(*call) {
+            remedy if remedy.is_empty() => Ok(()),
+            remedy => write!(formatter, "; {remedy}"),
+        }
     }
 }
 
@@ -151,6 +163,13 @@ pub enum Failure {
         #[source]
         source: SdkFailure,
     },
+    /// The endpoint's name leads nowhere.
+    #[error("the name of the endpoint has no address")]
+    Unresolved {
+        /// What the client says.
+        #[source]
+        source: SdkFailure,
+    },
     /// No connection could be made.
     #[error("AWS cannot be reached")]
     Unreachable {
@@ -215,23 +234,42 @@ impl Failure {
             || causes.contains("body is incomplete")
             || has_cause::<CutBody>(&error);
         let line = line(code.as_deref(), message.as_deref(), status, &causes);
-        let no_credentials = causes.contains("no providers in chain provided credentials")
-            || causes.contains("failed to load credentials")
-            || causes.contains("identity");
+        // A provider's failure reaches us as one of the connection, which it is not.
+        let no_credentials = has_cause::<CredentialsError>(&error) || causes.contains("identity");
         let source = SdkFailure { line, code };
         if cut {
             return Self::Cut { source };
         }
         if source.code.is_none() && no_credentials {
-            return Self::CredentialsMissing { source };
+            return Self::without_credentials(source);
         }
         if timed_out || causes.contains("timeout") && source.code.is_none() {
             return Self::TimedOut { source };
+        }
+        if dispatch_failed && UNRESOLVED.iter().any(|words| causes.contains(words)) {
+            return Self::Unresolved { source };
         }
         if dispatch_failed {
             return Self::Unreachable { source };
         }
         Self::by_code(source)
+    }
+
+    /// Sorts the failure of whatever gives out credentials.
+    pub(crate) fn of_credentials(error: &CredentialsError) -> Self {
+        Self::without_credentials(SdkFailure {
+            line: line(None, None, None, &causes(error)),
+            code: None,
+        })
+    }
+
+    /// No credentials, or such as have ended: a session of single sign-on, say.
+    fn without_credentials(source: SdkFailure) -> Self {
+        if source.line.to_ascii_lowercase().contains("expired") {
+            Self::Expired { source }
+        } else {
+            Self::CredentialsMissing { source }
+        }
     }
 
     /// Sorts an answer of the service by its error code [EC2M, EKSM; H.2].
@@ -272,31 +310,75 @@ impl Failure {
     }
 }
 
-/// The sentence that says what to do, after a semicolon; empty when nothing is known.
-fn mend(call: Call, failure: &Failure) -> String {
-    match failure {
-        Failure::Denied { .. } => {
-            format!(", needs {call}; allow it as in statement `{}` of deploy/iam-policy.json", call.statement())
+impl Failure {
+    /// What to do about it, as every command says it; empty when nothing is known.
+    pub fn remedy(&self, call: Call) -> String {
+        match self {
+            Self::Denied { .. } => allow(&[call]),
+            Self::Expired { .. } => {
+                "sign in again (`aws sso login`, or fresh AWS_ variables)".to_owned()
+            }
+            Self::CredentialsInvalid { .. } => {
+                "check --profile, AWS_PROFILE and the AWS_ variables".to_owned()
+            }
+            Self::CredentialsMissing { .. } => NO_CREDENTIALS_REMEDY.to_owned(),
+            Self::ClockSkewed { .. } => "set the clock, for instance with chrony".to_owned(),
+            Self::NotFound { .. } => NO_CLUSTER_REMEDY.to_owned(),
+            Self::Throttled { .. } => {
+                "other programs use up the account's request rate, try again later".to_owned()
+            }
+            Self::Unresolved { .. } => {
+                "check the spelling of the Region (--region), then the DNS of this machine"
+                    .to_owned()
+            }
+            Self::TimedOut { .. } | Self::Unreachable { .. } => {
+                "check the network, proxies and VPC endpoints for ec2, eks and sts".to_owned()
+            }
+            Self::Cut { .. }
+            | Self::TokenRepeated { .. }
+            | Self::PagesUnending { .. }
+            | Self::Incomplete => "nothing was kept, try again".to_owned(),
+            Self::Refused { .. } => String::new(),
         }
-        Failure::Expired { .. } => "; sign in again (`aws sso login`) and start again".to_owned(),
-        Failure::CredentialsInvalid { .. } => "; check --profile, AWS_PROFILE and the AWS_ variables".to_owned(),
-        Failure::CredentialsMissing { .. } => {
-            "; pass --profile, set AWS_PROFILE, or run where a role is given (credentials of `aws login` are not read)"
-                .to_owned()
-        }
-        Failure::ClockSkewed { .. } => "; set the clock, for instance with chrony".to_owned(),
-        Failure::NotFound { .. } => "; check its name, --region and --profile".to_owned(),
-        Failure::Throttled { .. } => "; other programs use up the account's request rate, try again later".to_owned(),
-        Failure::TimedOut { .. } | Failure::Unreachable { .. } => {
-            "; check the network, proxies and VPC endpoints for ec2, eks and sts".to_owned()
-        }
-        Failure::Cut { .. }
-        | Failure::TokenRepeated { .. }
-        | Failure::PagesUnending { .. }
-        | Failure::Incomplete => "; nothing was kept, try again".to_owned(),
-        Failure::Refused { .. } => String::new(),
     }
 }
+
+/// What to do without credentials. Those of `aws login` are of no use: the SDK for Rust does not read them.
+pub(crate) const NO_CREDENTIALS_REMEDY: &str = "pass --profile, set AWS_PROFILE, or run where a role is given (credentials of `aws login` are not read)";
+
+/// What to do without a Region.
+pub(crate) const NO_REGION_REMEDY: &str =
+    "pass --region, set AWS_REGION, or give the profile a region";
+
+/// What to do about a cluster, node group or profile that is not there.
+pub(crate) const NO_CLUSTER_REMEDY: &str = "check its name, --region and --profile";
+
+/// Says that a Region has no such cluster.
+pub(crate) fn no_cluster(cluster: &str, region: &str) -> String {
+    format!("there is no cluster `{cluster}` in `{region}`")
+}
+
+/// Which permissions are to be given, and where they are written down.
+pub(crate) fn allow(calls: &[Call]) -> String {
+    let actions: Vec<&str> = calls.iter().map(|call| call.action()).collect();
+    let mut statements: Vec<String> = calls
+        .iter()
+        .map(|call| format!("`{}`", call.statement()))
+        .collect();
+    statements.dedup();
+    format!(
+        "allow {} as in {} of deploy/iam-policy.json",
+        actions.join(", "),
+        statements.join(" and ")
+    )
+}
+
+/// What resolvers say of a name that has no address (glibc, musl), and what the client calls it.
+const UNRESOLVED: [&str; 3] = [
+    "dns error",
+    "failed to lookup address",
+    "Name does not resolve",
+];
 
 /// How long a message of the service may be in ours, in characters: enough for its sentence, not for an HTML page.
 const MESSAGE_CHARACTERS_MAX: usize = 300;

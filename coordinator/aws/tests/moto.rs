@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use reachproof_aws::doctor::{CheckState, examine};
+use reachproof_aws::doctor::{CheckState, Examination, examine};
 use reachproof_aws::{Connection, ReadGap, Settings};
 use reachproof_model::describe::Described;
 use reachproof_model::snapshot::Snapshot;
@@ -120,9 +120,10 @@ async fn a_cluster_in_the_emulator_is_found_whole_and_twice_the_same() {
         .len();
     assert_eq!(vpcs, 2, "the peered VPC is read, too");
 
-    let lines = examine(&settings, CLUSTER).await;
+    let mut examination = Examination::default();
+    examine(&connection, CLUSTER, &mut examination).await;
+    let lines = examination.checks.iter();
     let missing: Vec<_> = lines
-        .iter()
         .filter(|line| line.state == CheckState::Missing)
         .collect();
     assert!(missing.is_empty(), "{missing:#?}");

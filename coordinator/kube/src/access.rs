@@ -119,6 +119,14 @@ impl Right {
         }
     }
 
+    /// What the right is about, without its verbs.
+    pub(crate) fn object(&self) -> String {
+        match &self.scope {
+            Scope::Cluster => self.resource.to_owned(),
+            Scope::Object { namespace, name } => format!("{} {name} in {namespace}", self.resource),
+        }
+    }
+
     /// `spec.resourceAttributes` of an access review for one of the verbs.
     fn attributes(&self, verb: &str) -> Value {
         let (namespace, name) = match &self.scope {
@@ -137,11 +145,7 @@ impl Right {
 
 impl fmt::Display for Right {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} {}", self.verbs.join(", "), self.resource)?;
-        match &self.scope {
-            Scope::Cluster => Ok(()),
-            Scope::Object { namespace, name } => write!(formatter, " {name} in {namespace}"),
-        }
+        write!(formatter, "{} {}", self.verbs.join(", "), self.object())
     }
 }
 
@@ -159,7 +163,7 @@ pub enum RightState {
     Unknown(RequestError),
 }
 
-/// A right, and whether the account has it: one line of `reachproof doctor`.
+/// A right, and whether the account has it.
 #[derive(Debug)]
 pub struct CheckedRight {
     /// The right.

@@ -1,8 +1,9 @@
 //! The way to an API server: a kubeconfig, or the pod's own account.
 
+use std::io;
 use std::path::PathBuf;
 
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use serde_json::Value;
 
@@ -53,8 +54,8 @@ impl ApiServer {
     /// TLS user of this program does.
     ///
     /// # Errors
-    /// [`ConnectError::Kubeconfig`] and [`ConnectError::Pod`] if there is no usable configuration,
-    /// [`ConnectError::FirstContact`] if nobody answered within [`Limits::first_contact`].
+    /// [`ConnectError`]: there is no usable configuration, the server does not know the caller, or nobody answered within
+    /// [`Limits::first_contact`].
     pub async fn connect(entry: &Entry, limits: Limits) -> Result<Self, ConnectError> {
         let mut config = configuration(entry).await?;
         // Waiting and asking again are decided in one place, `request`, which can say what it did.
@@ -85,7 +86,7 @@ impl ApiServer {
                     health,
                 })
             }
-            Err(source) => Err(ConnectError::FirstContact { url, source }),
+            Err(error) => Err(ConnectError::of_request(url, error)),
         }
     }
 
@@ -132,25 +133,55 @@ fn introduction(answer: &Answer) -> (String, Health) {
 
 async fn configuration(entry: &Entry) -> Result<Config, ConnectError> {
     match entry {
-        Entry::Kubeconfig { path, context } => {
-            let wrong = |source| ConnectError::Kubeconfig {
-                path: path.clone(),
-                source,
-            };
-            let options = KubeConfigOptions {
-                context: context.clone(),
-                ..Default::default()
-            };
-            match path {
-                Some(path) => {
-                    let kubeconfig = Kubeconfig::read_from(path).map_err(wrong)?;
-                    Config::from_custom_kubeconfig(kubeconfig, &options)
-                        .await
-                        .map_err(wrong)
-                }
-                None => Config::from_kubeconfig(&options).await.map_err(wrong),
-            }
-        }
+        Entry::Kubeconfig { path, context } => of_kubeconfig(path.as_ref(), context.as_ref()).await,
         Entry::Pod => Config::incluster().map_err(|source| ConnectError::Pod { source }),
     }
+}
+
+async fn of_kubeconfig(
+    path: Option<&PathBuf>,
+    context: Option<&String>,
+) -> Result<Config, ConnectError> {
+    let wrong = |source| ConnectError::Kubeconfig {
+        path: path.cloned(),
+        source,
+    };
+    let read = match path {
+        Some(path) => Kubeconfig::read_from(path),
+        None => Kubeconfig::read(),
+    };
+    let kubeconfig = read.map_err(|error| match missing(&error) {
+        Some(path) => ConnectError::NoKubeconfig { path },
+        None => wrong(error),
+    })?;
+    let asked = context.or(kubeconfig.current_context.as_ref());
+    let mut known: Vec<String> = kubeconfig
+        .contexts
+        .iter()
+        .map(|context| context.name.clone())
+        .collect();
+    if !asked.is_some_and(|asked| known.contains(asked)) {
+        known.sort();
+        return Err(ConnectError::NoContext {
+            path: path.cloned(),
+            context: asked.filter(|asked| !asked.is_empty()).cloned(),
+            known,
+        });
+    }
+    let options = KubeConfigOptions {
+        context: context.cloned(),
+        ..Default::default()
+    };
+    Config::from_custom_kubeconfig(kubeconfig, &options)
+        .await
+        .map_err(wrong)
+}
+
+/// The file that is not there, if that is what the error means; `Some(None)` without a home to look in.
+fn missing(error: &KubeconfigError) -> Option<Option<PathBuf>> {
+    if let KubeconfigError::ReadConfig(cause, path) = error {
+        let is_missing = cause.kind() == io::ErrorKind::NotFound;
+        return is_missing.then(|| Some(path.clone()));
+    }
+    matches!(error, KubeconfigError::FindPath).then_some(None)
 }

@@ -1,21 +1,33 @@
-//! Whether Kubernetes can be read, in lines for people: the API server, then each right.
+//! Whether Kubernetes can be read, in lines for people: the API server, then the rights there.
+
+use std::error::Error;
 
 use crate::access::{Account, CheckedRight, RightState, check_rights};
 use crate::connect::{ApiServer, Entry};
 use crate::error::ConnectError;
 use crate::limits::Limits;
 
+/// What is looked at, in the order in which one thing needs the other.
+pub const SUBJECTS: [&str; 2] = [SERVER, RIGHTS];
+
+/// The API server and the way to it.
+pub const SERVER: &str = "api server";
+/// The rights of the account there.
+pub const RIGHTS: &str = "kubernetes rights";
+
 /// One line of the examination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// What was looked at: `kubernetes api server`, `kubernetes: list, watch pods`.
-    pub subject: String,
+    /// What was looked at, one of [`SUBJECTS`].
+    pub subject: &'static str,
     /// What came of it.
     pub state: CheckState,
-    /// What was seen; may be empty.
+    /// What was seen, in our words.
     pub detail: String,
+    /// What lies beneath, in the words of others; may be empty.
+    pub evidence: String,
     /// What to do about it; empty when nothing is to be done.
-    pub mend: String,
+    pub remedy: String,
 }
 
 /// What came of one check.
@@ -29,72 +41,115 @@ pub enum CheckState {
     Unknown,
 }
 
-/// Examines the way to the API server and every right that `account` needs; always the same lines in the same order.
+/// What was found so far. Whoever waits no longer has what was found until then.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Examination {
+    /// The lines, one of each subject at most, in the order of [`SUBJECTS`].
+    pub checks: Vec<Check>,
+    /// Address of the API server, as the configuration has it, also where nothing answers there.
+    pub url: Option<String>,
+}
+
+/// Examines the way to the API server and every right that `account` needs.
 ///
-/// Without an API server, the rights are unknown.
-pub async fn examine(entry: &Entry, limits: Limits, account: &Account) -> Vec<Check> {
-    match ApiServer::connect(entry, limits).await {
-        Ok(server) => {
-            let mut checks = vec![reached(&server)];
-            checks.extend(check_rights(&server, account).await.iter().map(line));
-            checks
-        }
+/// Without an API server, no right is asked for.
+pub async fn examine(
+    entry: &Entry,
+    limits: Limits,
+    account: &Account,
+    examination: &mut Examination,
+) {
+    let server = match ApiServer::connect(entry, limits).await {
+        Ok(server) => server,
         Err(error) => {
-            let rights = account.rights();
-            let unknown = rights.iter().map(|right| Check {
-                subject: format!("kubernetes: {right}"),
-                state: CheckState::Unknown,
-                detail: "there is no API server to ask".to_owned(),
-                mend: String::new(),
-            });
-            std::iter::once(missed(&error)).chain(unknown).collect()
+            examination.url = error.url().map(str::to_owned);
+            examination.checks.push(missed(&error));
+            return;
         }
-    }
+    };
+    examination.url = Some(server.url().to_owned());
+    examination.checks.push(reached(&server));
+    let checked = check_rights(&server, account).await;
+    examination.checks.push(rights(&checked));
 }
 
 fn reached(server: &ApiServer) -> Check {
-    Check {
-        subject: "kubernetes api server".to_owned(),
-        state: CheckState::Ok,
-        detail: format!("{} {}", server.url(), server.version())
-            .trim_end()
-            .to_owned(),
-        mend: String::new(),
-    }
+    let detail = format!("{} {}", server.url(), server.version());
+    Check::new(SERVER, CheckState::Ok, detail.trim_end(), "")
 }
 
 fn missed(error: &ConnectError) -> Check {
-    let text = error.to_string();
-    let (detail, mend) = text.split_once(": ").unwrap_or((&text, ""));
     Check {
-        subject: "kubernetes api server".to_owned(),
-        state: CheckState::Missing,
-        detail: std::error::Error::source(error)
-            .map_or_else(|| detail.to_owned(), |cause| format!("{detail}: {cause}")),
-        mend: mend.to_owned(),
+        evidence: causes(error.source()),
+        ..Check::new(SERVER, CheckState::Missing, error.cause(), error.remedy())
     }
 }
 
-fn line(checked: &CheckedRight) -> Check {
-    let subject = format!("kubernetes: {}", checked.right);
-    match &checked.state {
-        RightState::Held => Check {
+/// The messages from `error` down, joined by colons.
+fn causes(mut error: Option<&dyn Error>) -> String {
+    let mut words = Vec::new();
+    while let Some(cause) = error {
+        words.push(cause.to_string());
+        error = cause.source();
+    }
+    words.join(": ")
+}
+
+impl Check {
+    fn new(
+        subject: &'static str,
+        state: CheckState,
+        detail: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
             subject,
-            state: CheckState::Ok,
-            detail: String::new(),
-            mend: String::new(),
+            state,
+            detail: detail.into(),
+            evidence: String::new(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+/// One line for all rights: what is missing is one thing to mend, a role that lacks rules.
+fn rights(checked: &[CheckedRight]) -> Check {
+    let mut refused = Vec::new();
+    let mut rules = Vec::new();
+    for one in checked {
+        if let RightState::Missing { verbs } = &one.state {
+            refused.push(format!("{} {}", verbs.join(", "), one.right.object()));
+            rules.push(one.right.rule());
+        }
+    }
+    if let [rule, others @ ..] = rules.as_slice() {
+        let remedy = if others.is_empty() {
+            format!("add the rule {rule}")
+        } else {
+            "grant them as in deploy/rbac-reader.yaml".to_owned()
+        };
+        let detail = format!("access denied: {}", refused.join("; "));
+        return Check::new(RIGHTS, CheckState::Missing, detail, remedy);
+    }
+    let unheard = checked.iter().find_map(|one| match &one.state {
+        RightState::Unknown(error) => Some((&one.right, error)),
+        RightState::Held | RightState::Missing { .. } => None,
+    });
+    match unheard {
+        Some((right, error)) => Check {
+            evidence: causes(Some(error)),
+            ..Check::new(
+                RIGHTS,
+                CheckState::Unknown,
+                format!("nobody said whether the account may {right}"),
+                "run this again when the API server answers",
+            )
         },
-        RightState::Missing { verbs } => Check {
-            subject,
-            state: CheckState::Missing,
-            detail: format!("may not {}", verbs.join(", ")),
-            mend: format!("add the rule {}", checked.right.rule()),
-        },
-        RightState::Unknown(error) => Check {
-            subject,
-            state: CheckState::Unknown,
-            detail: error.to_string(),
-            mend: "run this again when the API server answers".to_owned(),
-        },
+        None => Check::new(
+            RIGHTS,
+            CheckState::Ok,
+            format!("all {} are held", checked.len()),
+            "",
+        ),
     }
 }

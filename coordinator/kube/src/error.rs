@@ -1,5 +1,6 @@
 //! What ends a reading.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,30 +8,39 @@ use http::StatusCode;
 use thiserror::Error;
 
 /// No API server could be chosen or reached.
+///
+/// Its message is the [`cause`](ConnectError::cause) and the [`remedy`](ConnectError::remedy).
 #[derive(Debug, Error)]
 pub enum ConnectError {
-    /// The kubeconfig is missing, is not one, or does not hold the context.
-    #[error("cannot use the kubeconfig{}: check the file and its current context, or name both with --kubeconfig and --context", at(.path.as_ref()))]
+    /// There is no kubeconfig.
+    NoKubeconfig {
+        /// The file that was looked for; absent: `~/.kube/config`, of a home that nobody names.
+        path: Option<PathBuf>,
+    },
+    /// The kubeconfig does not hold the context.
+    NoContext {
+        /// The file; absent: `KUBECONFIG`, else `~/.kube/config`.
+        path: Option<PathBuf>,
+        /// The context that was asked for; absent: the current one, which the file does not name.
+        context: Option<String>,
+        /// Those that it holds, sorted.
+        known: Vec<String>,
+    },
+    /// The kubeconfig is not one, or what it refers to is missing.
     Kubeconfig {
-        /// The file that was named; absent: `KUBECONFIG`, else `~/.kube/config`.
+        /// The file; absent: `KUBECONFIG`, else `~/.kube/config`.
         path: Option<PathBuf>,
         /// What is wrong with it.
         #[source]
         source: kube::config::KubeconfigError,
     },
     /// The files and variables of a pod are not there.
-    #[error(
-        "cannot use the pod's own account: run in a pod with a mounted service account token, or name a kubeconfig"
-    )]
     Pod {
         /// What is missing.
         #[source]
         source: kube::config::InClusterError,
     },
     /// The configuration holds a certificate, key or proxy that the client cannot use.
-    #[error(
-        "cannot make a client for `{url}`: check the certificates, the key and the proxy of its configuration"
-    )]
     Client {
         /// The API server.
         url: String,
@@ -38,10 +48,20 @@ pub enum ConnectError {
         #[source]
         source: Box<kube::Error>,
     },
+    /// 401.
+    Unauthorized {
+        /// The API server.
+        url: String,
+    },
+    /// Credentials could not be made (an exec plugin failed, a token file cannot be read).
+    Credentials {
+        /// The API server.
+        url: String,
+        /// What went wrong.
+        #[source]
+        source: Box<kube::Error>,
+    },
     /// The first question was not answered.
-    #[error(
-        "cannot reach the API server `{url}`: check the address, that its endpoint admits this machine, and the way to it"
-    )]
     FirstContact {
         /// The API server.
         url: String,
@@ -50,6 +70,106 @@ pub enum ConnectError {
         source: RequestError,
     },
 }
+
+impl ConnectError {
+    /// The error of a first question.
+    pub(crate) fn of_request(url: String, error: RequestError) -> Self {
+        match error {
+            RequestError::Unauthorized => Self::Unauthorized { url },
+            RequestError::Credentials(source) => Self::Credentials { url, source },
+            source @ (RequestError::Unreachable { .. }
+            | RequestError::Throttled { .. }
+            | RequestError::Denied { .. }
+            | RequestError::Refused { .. }
+            | RequestError::Request(_)) => Self::FirstContact { url, source },
+        }
+    }
+
+    /// What is wrong, without what lies beneath.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        match self {
+            Self::NoKubeconfig { path } => format!("there is no kubeconfig{}", at(path.as_ref())),
+            Self::NoContext { path, context, .. } => {
+                let at = at(path.as_ref());
+                match context {
+                    Some(context) => format!("the kubeconfig{at} has no context `{context}`"),
+                    None => format!("the kubeconfig{at} has no current context"),
+                }
+            }
+            Self::Kubeconfig { path, .. } => {
+                format!("cannot use the kubeconfig{}", at(path.as_ref()))
+            }
+            Self::Pod { .. } => "cannot use the pod's own account".to_owned(),
+            Self::Client { url, .. } => format!("cannot make a client for `{url}`"),
+            Self::Unauthorized { url } => {
+                format!("the API server `{url}` does not accept the credentials")
+            }
+            Self::Credentials { url, .. } => {
+                format!("cannot make credentials for the API server `{url}`")
+            }
+            Self::FirstContact { url, .. } => format!("cannot reach the API server `{url}`"),
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::NoKubeconfig { .. } => {
+                "write one (`aws eks update-kubeconfig --name NAME`), or name another with --kubeconfig"
+                    .to_owned()
+            }
+            Self::NoContext { known, .. } if known.is_empty() => {
+                "write one (`aws eks update-kubeconfig --name NAME`)".to_owned()
+            }
+            Self::NoContext { known, .. } => {
+                format!("pass --context with one of {}", known.join(", "))
+            }
+            Self::Kubeconfig { .. } => "check the file, or name another with --kubeconfig".to_owned(),
+            Self::Pod { .. } => {
+                "run in a pod with a mounted service account token, or name a kubeconfig".to_owned()
+            }
+            Self::Client { .. } => {
+                "check the certificates, the key and the proxy of its configuration".to_owned()
+            }
+            Self::Unauthorized { .. } => UNAUTHORIZED_REMEDY.to_owned(),
+            Self::Credentials { .. } => CREDENTIALS_REMEDY.to_owned(),
+            Self::FirstContact { .. } => {
+                "check the address, that its endpoint admits this machine, and the way to it"
+                    .to_owned()
+            }
+        }
+    }
+
+    /// Address of the API server, where one was chosen.
+    #[must_use]
+    pub fn url(&self) -> Option<&str> {
+        match self {
+            Self::Client { url, .. }
+            | Self::Unauthorized { url }
+            | Self::Credentials { url, .. }
+            | Self::FirstContact { url, .. } => Some(url),
+            Self::NoKubeconfig { .. }
+            | Self::NoContext { .. }
+            | Self::Kubeconfig { .. }
+            | Self::Pod { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}; {}", self.cause(), self.remedy())
+    }
+}
+
+/// What to do where the API server does not know the caller.
+const UNAUTHORIZED_REMEDY: &str =
+    "renew them (for EKS: `aws eks update-kubeconfig`, and an access entry for the identity)";
+
+/// What to do where no credentials could be made.
+const CREDENTIALS_REMEDY: &str = "run the command of the kubeconfig's user by hand";
 
 fn at(path: Option<&PathBuf>) -> String {
     path.map(|path| format!(" `{}`", path.display()))
@@ -127,12 +247,10 @@ pub enum RequestError {
         wait: Duration,
     },
     /// 401.
-    #[error(
-        "the API server does not accept the credentials; renew those of the kubeconfig (for EKS: `aws eks update-kubeconfig`)"
-    )]
+    #[error("the API server does not accept the credentials; {UNAUTHORIZED_REMEDY}")]
     Unauthorized,
     /// Credentials could not be made (an exec plugin failed, a token file cannot be read).
-    #[error("cannot make credentials; run the command of the kubeconfig's user by hand")]
+    #[error("cannot make credentials; {CREDENTIALS_REMEDY}")]
     Credentials(#[source] Box<kube::Error>),
     /// 403 on a question whose refusal is not foreseen.
     #[error("access denied: {message}")]

@@ -31,6 +31,14 @@ pub(crate) struct Access {
         conflicts_with = "no_kubernetes"
     )]
     kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig [default: its current one]
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "cluster",
+        conflicts_with = "no_kubernetes"
+    )]
+    context: Option<String>,
     /// Leaves Kubernetes out: settings of the CNI, pods and policies are then unknown
     #[arg(long, requires = "cluster")]
     no_kubernetes: bool,
@@ -65,25 +73,31 @@ pub(crate) enum LiveError {
     #[error(transparent)]
     Aws(#[from] reachproof_aws::ReadError),
     /// The API server could not be reached.
-    #[error("cannot reach the API server; --no-kubernetes leaves it out")]
+    #[error(transparent)]
     Connect(#[from] reachproof_kube::ConnectError),
     /// The API server could not be read whole.
     #[error("cannot read the API server; --no-kubernetes leaves it out")]
     Kubernetes(#[from] reachproof_kube::ReadError),
     /// The kubeconfig leads to another cluster.
-    #[error(
-        "the kubeconfig leads to `{server}`, but the endpoint of the cluster is `{endpoint}`: pass --kubeconfig"
-    )]
-    OtherCluster {
-        /// Address of the kubeconfig.
-        server: String,
-        /// Address that EKS names.
-        endpoint: String,
-    },
+    #[error("{0}; {OTHER_CLUSTER_REMEDY}")]
+    OtherCluster(OtherCluster),
     /// The runtime could not be started.
     #[error("cannot start the runtime")]
     Runtime(#[from] io::Error),
 }
+
+/// A kubeconfig that leads to another EKS cluster than the one that is named.
+#[derive(Debug, Error)]
+#[error("the kubeconfig leads to `{server}`, but the endpoint of the cluster is `{endpoint}`")]
+pub(crate) struct OtherCluster {
+    /// Address of the kubeconfig.
+    server: String,
+    /// Address that EKS names.
+    endpoint: String,
+}
+
+/// What to do about a kubeconfig of another cluster.
+pub(crate) const OTHER_CLUSTER_REMEDY: &str = "pass --context or --kubeconfig";
 
 impl Access {
     /// What the reader of AWS is told.
@@ -100,14 +114,16 @@ impl Access {
         if self.no_kubernetes {
             return None;
         }
-        let named = self.kubeconfig.is_some() || std::env::var_os("KUBECONFIG").is_some();
+        let named = self.kubeconfig.is_some()
+            || self.context.is_some()
+            || std::env::var_os("KUBECONFIG").is_some();
         let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
         Some(if in_pod && !named {
             Entry::Pod
         } else {
             Entry::Kubeconfig {
                 path: self.kubeconfig.clone(),
-                context: None,
+                context: self.context.clone(),
             }
         })
     }
@@ -159,8 +175,18 @@ pub(crate) async fn read_both(cluster: &str, access: &Access) -> Result<LiveRead
     };
     let mut followed = None;
     if let Some(entry) = access.entry() {
-        let server = ApiServer::connect(&entry, Limits::default()).await?;
-        same_cluster(&entry, server.url(), &answers)?;
+        let connected = ApiServer::connect(&entry, Limits::default()).await;
+        let url = match &connected {
+            Ok(server) => Some(server.url()),
+            Err(error) => error.url(),
+        };
+        let endpoint = answers
+            .get("describe-cluster")
+            .and_then(|file| file.pointer("/cluster/endpoint"))
+            .and_then(Value::as_str);
+        // The other cluster is the cause, whether it answers or not.
+        same_cluster(&entry, url, endpoint).map_err(LiveError::OtherCluster)?;
+        let server = connected?;
         let kubernetes = reachproof_kube::read(&server, progress).await?;
         gaps.extend(kubernetes.gaps.iter().map(ToString::to_string));
         cost.calls += kubernetes.calls.len();
@@ -182,28 +208,23 @@ pub(crate) async fn read_both(cluster: &str, access: &Access) -> Result<LiveRead
 }
 
 /// Refuses a kubeconfig of another EKS cluster; an address that is no EKS endpoint may be a tunnel to this one.
-fn same_cluster(
+pub(crate) fn same_cluster(
     entry: &Entry,
-    server: &str,
-    answers: &Map<String, Value>,
-) -> Result<(), LiveError> {
-    let endpoint = answers
-        .get("describe-cluster")
-        .and_then(|file| file.pointer("/cluster/endpoint"));
-    let endpoint = endpoint.and_then(Value::as_str).unwrap_or_default();
+    server: Option<&str>,
+    endpoint: Option<&str>,
+) -> Result<(), OtherCluster> {
     let name = |url: &str| url.trim_end_matches('/').to_ascii_lowercase();
+    let (Entry::Kubeconfig { .. }, Some(server), Some(endpoint)) = (entry, server, endpoint) else {
+        return Ok(());
+    };
     let is_eks = name(server).contains(".eks.amazonaws.com") || name(server).contains(".api.aws");
-    match entry {
-        Entry::Kubeconfig { .. }
-            if is_eks && !endpoint.is_empty() && name(server) != name(endpoint) =>
-        {
-            Err(LiveError::OtherCluster {
-                server: server.to_owned(),
-                endpoint: endpoint.to_owned(),
-            })
-        }
-        Entry::Kubeconfig { .. } | Entry::Pod => Ok(()),
+    if is_eks && !endpoint.is_empty() && name(server) != name(endpoint) {
+        return Err(OtherCluster {
+            server: server.to_owned(),
+            endpoint: endpoint.to_owned(),
+        });
     }
+    Ok(())
 }
 
 /// Shows one call on a terminal.

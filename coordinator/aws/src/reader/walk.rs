@@ -46,7 +46,8 @@ impl<'a> Walk<'a> {
         let eks = Eks::new(connection.eks(), self.cluster, self.session);
         let cluster = eks
             .cluster()
-            .await?
+            .await
+            .map_err(|error| self.without_cluster(error))?
             .ok_or_else(|| missing(self.cluster, "cluster"))?;
         let vpc = cluster
             .pointer("/resourcesVpcConfig/vpcId")
@@ -98,6 +99,18 @@ impl<'a> Walk<'a> {
             self.gaps.insert(ReadGap::Hidden { call, vpc });
         }
         Ok(())
+    }
+
+    /// Says that there is no such cluster, where that is what the failure means.
+    fn without_cluster(&self, error: CallError) -> ReadError {
+        if let Failure::NotFound { source } = error.failure {
+            return ReadError::NoSuchCluster {
+                cluster: self.cluster.to_owned(),
+                region: self.connection.region().to_owned(),
+                source,
+            };
+        }
+        ReadError::from(error)
     }
 
     /// Reads the transit gateways that a Region's answers name.
@@ -273,6 +286,7 @@ impl<'a> Walk<'a> {
             | Failure::Throttled { .. }
             | Failure::TimedOut { .. }
             | Failure::Cut { .. }
+            | Failure::Unresolved { .. }
             | Failure::Unreachable { .. }
             | Failure::Refused { .. }
             | Failure::TokenRepeated { .. }
@@ -321,6 +335,7 @@ fn leaves_far_out(error: &CallError, away: bool) -> bool {
     match error.failure {
         Failure::Denied { .. } | Failure::NotFound { .. } => true,
         Failure::CredentialsInvalid { .. }
+        | Failure::Unresolved { .. }
         | Failure::Unreachable { .. }
         | Failure::TimedOut { .. } => away,
         Failure::Expired { .. }

@@ -1,7 +1,8 @@
-//! The lines of `reachproof doctor`.
+//! What `reachproof doctor` says of Kubernetes.
 
+use reachproof_kube::Entry;
 use reachproof_kube::access::Account;
-use reachproof_kube::doctor::{CheckState, examine};
+use reachproof_kube::doctor::{CheckState, Examination, RIGHTS, SERVER, examine};
 use reachproof_kube::resource::RESOURCES;
 use serde_json::json;
 
@@ -19,68 +20,113 @@ async fn refusing(review: usize) -> Fake {
     .await
 }
 
+async fn examined(entry: &Entry, account: Account) -> Examination {
+    let mut examination = Examination::default();
+    examine(entry, limits(), &account, &mut examination).await;
+    examination
+}
+
 #[tokio::test]
-async fn each_line_is_ok_or_says_the_mend() {
-    let fake = refusing(1).await;
+async fn a_single_right_that_is_missing_comes_with_its_rule() {
+    for (account, verbs, review) in [
+        (Account::Reader, "list", 1),
+        (Account::Run, "list, watch", 3),
+    ] {
+        let fake = refusing(review).await;
+        let folder = tempfile::tempdir().unwrap();
+        let found = examined(&entry(&folder, fake.address), account).await;
+        let [server, rights] = found.checks.as_slice() else {
+            panic!("{found:?}")
+        };
+        assert_eq!(server.detail, format!("http://{}/ v1.36.3", fake.address));
+        assert_eq!(
+            (rights.subject, rights.state),
+            (RIGHTS, CheckState::Missing)
+        );
+        assert!(
+            rights.detail.starts_with("access denied: ") && rights.detail.ends_with(" pods"),
+            "{}",
+            rights.detail
+        );
+        assert_eq!(
+            rights.remedy,
+            format!(
+                "add the rule `{{apiGroups: [\"\"], resources: [pods], verbs: [{verbs}]}}` to the account's ClusterRole"
+            )
+        );
+    }
+}
+
+#[tokio::test]
+async fn many_rights_that_are_missing_are_one_line_with_one_remedy() {
+    let fake = Fake::start(|path, _| match path {
+        path if path.contains("selfsubject") => Reply::ok(json!({"status": {"allowed": false}})),
+        _ => quiet(path),
+    })
+    .await;
     let folder = tempfile::tempdir().unwrap();
-    let checks = examine(&entry(&folder, fake.address), limits(), &Account::Reader).await;
-    assert_eq!(checks.len(), 1 + RESOURCES.len());
-    assert_eq!(
-        checks[0].detail,
-        format!("http://{}/ v1.36.3", fake.address)
+    let found = examined(&entry(&folder, fake.address), Account::Reader).await;
+    let rights = &found.checks[1];
+    assert_eq!(rights.state, CheckState::Missing);
+    assert_eq!(rights.remedy, "grant them as in deploy/rbac-reader.yaml");
+    assert_eq!(rights.detail.split("; ").count(), RESOURCES.len());
+}
+
+#[tokio::test]
+async fn rights_that_are_held_are_one_line() {
+    let fake = refusing(usize::MAX).await;
+    let folder = tempfile::tempdir().unwrap();
+    let found = examined(&entry(&folder, fake.address), Account::Reader).await;
+    assert!(
+        found.checks.iter().all(|it| it.state == CheckState::Ok),
+        "{found:?}"
     );
-    let missing: Vec<_> = checks
-        .iter()
-        .filter(|it| it.state != CheckState::Ok)
-        .collect();
-    assert_eq!(missing.len(), 1);
-    assert_eq!(missing[0].subject, "kubernetes: list pods");
     assert_eq!(
-        missing[0].mend,
-        "add the rule `{apiGroups: [\"\"], resources: [pods], verbs: [list]}` to the account's ClusterRole"
+        found.checks[1].detail,
+        format!("all {} are held", RESOURCES.len())
     );
 }
 
 #[tokio::test]
-async fn a_run_needs_to_follow_what_it_read() {
-    let fake = refusing(3).await;
-    let folder = tempfile::tempdir().unwrap();
-    let checks = examine(&entry(&folder, fake.address), limits(), &Account::Run).await;
-    let missing: Vec<_> = checks
-        .iter()
-        .filter(|it| it.state != CheckState::Ok)
-        .map(|it| (it.subject.as_str(), it.mend.as_str()))
-        .collect();
-    assert_eq!(
-        missing,
-        [(
-            "kubernetes: list, watch pods",
-            "add the rule `{apiGroups: [\"\"], resources: [pods], verbs: [list, watch]}` to the account's ClusterRole"
-        )]
-    );
-}
-
-#[tokio::test]
-async fn without_an_api_server_the_rights_are_unknown() {
+async fn without_an_api_server_no_right_is_asked_for() {
     let mut fake = Fake::start(|path, _| quiet(path)).await;
     fake.stop().await;
     let folder = tempfile::tempdir().unwrap();
-    let account = Account::Coordinator;
-    let checks = examine(&entry(&folder, fake.address), limits(), &account).await;
-    assert_eq!(checks.len(), 2 + RESOURCES.len());
-    assert_eq!(checks[0].state, CheckState::Missing);
+    let found = examined(&entry(&folder, fake.address), Account::Coordinator).await;
+    let [server] = found.checks.as_slice() else {
+        panic!("{found:?}")
+    };
+    assert_eq!(
+        (server.subject, server.state),
+        (SERVER, CheckState::Missing)
+    );
+    assert_eq!(
+        server.detail,
+        format!("cannot reach the API server `http://{}/`", fake.address)
+    );
+    assert!(server.evidence.contains("no answer for"), "{server:?}");
     assert!(
-        checks[0].detail.contains("no answer for"),
+        server.remedy.starts_with("check the address"),
         "{}",
-        checks[0].detail
+        server.remedy
     );
-    assert!(
-        checks[0].mend.starts_with("check the address"),
-        "{}",
-        checks[0].mend
+    assert_eq!(found.url, Some(format!("http://{}/", fake.address)));
+}
+
+#[tokio::test]
+async fn credentials_that_nobody_knows_are_not_the_network() {
+    let fake = Fake::start(|_, _| Reply::status(401, "Unauthorized")).await;
+    let folder = tempfile::tempdir().unwrap();
+    let found = examined(&entry(&folder, fake.address), Account::Reader).await;
+    let [server] = found.checks.as_slice() else {
+        panic!("{found:?}")
+    };
+    assert_eq!(
+        server.detail,
+        format!(
+            "the API server `http://{}/` does not accept the credentials",
+            fake.address
+        )
     );
-    assert!(
-        checks[1..].iter().all(|it| it.state == CheckState::Unknown),
-        "{checks:?}"
-    );
+    assert!(server.remedy.starts_with("renew"), "{}", server.remedy);
 }

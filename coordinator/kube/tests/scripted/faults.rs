@@ -61,7 +61,7 @@ async fn outside_a_pod_its_account_is_no_way_in_and_the_error_says_another() {
 }
 
 #[tokio::test]
-async fn a_context_that_is_not_there_is_an_error_that_names_the_file() {
+async fn a_context_that_is_not_there_is_an_error_that_names_those_that_are() {
     let fake = Fake::start(|path, _| quiet(path)).await;
     let folder = tempfile::tempdir().unwrap();
     let Entry::Kubeconfig { path, .. } = entry(&folder, fake.address) else {
@@ -73,8 +73,31 @@ async fn a_context_that_is_not_there_is_an_error_that_names_the_file() {
     };
     let text = chain(&ApiServer::connect(&elsewhere, limits()).await.unwrap_err());
     assert!(
-        text.starts_with("cannot use the kubeconfig `/") && text.contains("elsewhere"),
+        text.starts_with("the kubeconfig `/")
+            && text.ends_with(" has no context `elsewhere`; pass --context with one of x"),
         "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_kubeconfig_that_is_not_there_is_told_from_one_that_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kubeconfig");
+    let entry = Entry::Kubeconfig {
+        path: Some(path.clone()),
+        context: None,
+    };
+    let error = ApiServer::connect(&entry, limits()).await.unwrap_err();
+    assert_eq!(
+        error.cause(),
+        format!("there is no kubeconfig `{}`", path.display())
+    );
+    assert!(error.remedy().contains("update-kubeconfig"));
+    std::fs::write(&path, "clusters: 7").unwrap();
+    let error = ApiServer::connect(&entry, limits()).await.unwrap_err();
+    assert!(
+        matches!(error, ConnectError::Kubeconfig { .. }),
+        "{error:?}"
     );
 }
 

@@ -2,54 +2,48 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 
-use reachproof_aws::doctor::CheckState;
 use reachproof_model::describe::Described;
 use reachproof_model::net::Printable;
 use reachproof_model::snapshot::{Decoded, Snapshot};
 use reachproof_verify::inventory::{Explanation, MissingAgent, Ways, ways};
 
 use super::super::chain;
-use super::{Line, line};
+use super::{Line, State};
 use crate::source::live::{Access, read_both};
 
 /// What the line about the port is called.
-const PORT: &str = "control port";
+pub(super) const PORT: &str = "control port";
 
 /// What the line about the way is called.
-const WAY: &str = "agents reachable";
+pub(super) const WAY: &str = "agents reachable";
 
 /// Port of the socket that asks the kernel for a source address (discard); nothing is sent there.
 const DISCARD_PORT: u16 = 9;
 
-/// Whether the port can be listened on, and whether the model lets agents come there from nodes and Fargate pods.
+/// Whether the port can be listened on.
+pub(super) fn port(listen: SocketAddr) -> Line {
+    match TcpListener::bind(listen).and_then(|listener| listener.local_addr()) {
+        Ok(address) => Line::new(State::Ok, PORT, format!("{address} is free"), ""),
+        Err(error) => Line {
+            evidence: error.to_string(),
+            ..Line::new(
+                State::Missing,
+                PORT,
+                format!("cannot listen on {listen}"),
+                "free the port, or pass another one to --listen, here and to verify",
+            )
+        },
+    }
+}
+
+/// Whether the model lets agents come to this machine from nodes and Fargate pods.
 ///
 /// Reads the whole cluster. Only agents that dial in prove their way; a closed firewall of this machine is not seen.
-pub(super) async fn lines(cluster: &str, access: &Access, listen: SocketAddr) -> Vec<Line> {
-    let (bound, port) = match TcpListener::bind(listen).and_then(|listener| listener.local_addr()) {
-        Ok(address) => (
-            line(CheckState::Ok, PORT, format!("{address} is free"), ""),
-            address.port(),
-        ),
-        Err(error) => (
-            line(
-                CheckState::Missing,
-                PORT,
-                format!("cannot listen on {listen}: {error}"),
-                "free the port, or pass another one to --listen, here and to verify",
-            ),
-            listen.port(),
-        ),
-    };
-    let way = match world(cluster, access).await {
-        Ok(snapshot) => way(&snapshot, coordinator(&snapshot, listen.ip(), port)),
-        Err(reason) => line(
-            CheckState::Unknown,
-            WAY,
-            reason,
-            "mend what is missing above",
-        ),
-    };
-    vec![bound, way]
+pub(super) async fn way_of(cluster: &str, access: &Access, listen: SocketAddr) -> Line {
+    match world(cluster, access).await {
+        Ok(snapshot) => way(&snapshot, coordinator(&snapshot, listen)),
+        Err(reason) => Line::new(State::Unknown, WAY, reason, ""),
+    }
 }
 
 /// The cluster as it is now, or why there is none.
@@ -64,22 +58,23 @@ async fn world(cluster: &str, access: &Access) -> Result<Snapshot, String> {
 
 /// Where agents would dial: the address that is listened on, or for a wildcard the one from which this machine would
 /// talk to the cluster's interfaces.
-fn coordinator(snapshot: &Snapshot, listen: IpAddr, port: u16) -> SocketAddr {
-    let ip = if listen.is_unspecified() {
+fn coordinator(snapshot: &Snapshot, listen: SocketAddr) -> SocketAddr {
+    let ip = listen.ip();
+    let ip = if ip.is_unspecified() {
         snapshot
             .network_interfaces()
             .flat_map(|interface| interface.addresses.iter().copied())
-            .find(|address| address.is_ipv4() == listen.is_ipv4())
+            .find(|address| address.is_ipv4() == ip.is_ipv4())
             .and_then(own_address)
-            .unwrap_or(listen)
+            .unwrap_or(ip)
     } else {
-        listen
+        ip
     };
-    SocketAddr::new(ip, port)
+    SocketAddr::new(ip, listen.port())
 }
 
 /// The source address that this machine's kernel uses towards `target`; sends nothing.
-fn own_address(target: IpAddr) -> Option<IpAddr> {
+pub(super) fn own_address(target: IpAddr) -> Option<IpAddr> {
     let any: IpAddr = match target {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -103,16 +98,16 @@ fn way(snapshot: &Snapshot, coordinator: SocketAddr) -> Line {
             stopped.len(),
             why(first)
         );
-        let mend = format!(
+        let question = format!(
             "reachproof explain NODE {} {}",
             coordinator.ip(),
             coordinator.port()
         );
-        return line(
-            CheckState::Missing,
+        return Line::new(
+            State::Missing,
             WAY,
             detail,
-            &format!("open that way; `{mend}` tells more"),
+            format!("open that way; `{question}` tells more"),
         );
     }
     if let Some(first) = unsaid.first() {
@@ -121,14 +116,14 @@ fn way(snapshot: &Snapshot, coordinator: SocketAddr) -> Line {
             unsaid.len(),
             why(first)
         );
-        return line(CheckState::Unknown, WAY, detail, "start an agent and see");
+        return Line::new(State::Unknown, WAY, detail, "start an agent and see");
     }
     if open.is_empty() {
-        let detail = "the cluster has no nodes and no Fargate pods".to_owned();
-        return line(CheckState::Unknown, WAY, detail, "start an agent and see");
+        let detail = "the cluster has no nodes and no Fargate pods";
+        return Line::new(State::Unknown, WAY, detail, "start an agent and see");
     }
     let detail = format!("the model lets all {all} nodes and Fargate pods reach {coordinator}");
-    line(CheckState::Ok, WAY, detail, "")
+    Line::new(State::Ok, WAY, detail, "")
 }
 
 /// Why the way of one agent is not open.
@@ -175,15 +170,15 @@ mod tests {
     #[test]
     fn a_node_that_the_model_stops_is_named_with_what_stops_it() {
         let line = way(&snapshot(), "10.0.1.20:7443".parse().unwrap());
-        assert_eq!(line.state, CheckState::Missing);
+        assert_eq!(line.state, State::Missing);
         assert!(line.detail.contains("sg-egress"), "{}", line.detail);
-        assert!(line.mend.contains("10.0.1.20 7443"), "{}", line.mend);
+        assert!(line.remedy.contains("10.0.1.20 7443"), "{}", line.remedy);
     }
 
     #[test]
     fn an_address_outside_the_cluster_is_unknown_and_not_missing() {
         let line = way(&snapshot(), "192.0.2.1:7443".parse().unwrap());
-        assert_eq!(line.state, CheckState::Unknown);
+        assert_eq!(line.state, State::Unknown);
         assert!(line.detail.contains("192.0.2.1"), "{}", line.detail);
     }
 
@@ -191,8 +186,7 @@ mod tests {
     fn a_wildcard_stands_for_the_address_that_the_kernel_would_use() {
         let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
         assert_eq!(own_address(loopback), Some(loopback));
-        let named = "10.9.9.9".parse().unwrap();
-        let found = coordinator(&snapshot(), named, 7_443);
-        assert_eq!(found, SocketAddr::new(named, 7_443));
+        let named = "10.9.9.9:7443".parse().unwrap();
+        assert_eq!(coordinator(&snapshot(), named), named);
     }
 }
