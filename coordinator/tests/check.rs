@@ -103,17 +103,17 @@ fn the_json_has_cause_and_repair() {
     );
     assert_eq!(answer["after_repairs"]["stopped"], 0);
     let causes = answer["causes"].as_array().unwrap();
-    let udp = causes
+    let dns = causes
         .iter()
-        .find(|cause| cause["title"].as_str().unwrap().ends_with("udp/53"));
-    let udp = udp.unwrap();
-    assert_eq!(udp["gates"], json!(["sg-ingress"]));
-    assert_eq!(udp["needed_by"], json!(["pod to coredns 53"]));
-    let command = udp["repair"]["changes"][0]["aws_cli"].as_str().unwrap();
-    assert!(
-        command.ends_with("--protocol udp --port 53 --source-group sg-0cd505cb2f80dd378"),
-        "{command}"
-    );
+        .find(|cause| cause["title"].as_str().unwrap().ends_with("tcp/53, udp/53"));
+    let dns = dns.unwrap();
+    assert_eq!(dns["gates"], json!(["sg-ingress"]));
+    assert_eq!(dns["needed_by"], json!(["pod to coredns 53"]));
+    for (place, protocol) in ["tcp", "udp"].iter().enumerate() {
+        let command = dns["repair"]["changes"][place]["aws_cli"].as_str().unwrap();
+        let end = format!("--protocol {protocol} --port 53 --source-group sg-0cd505cb2f80dd378");
+        assert!(command.ends_with(&end), "{command}");
+    }
 }
 
 #[test]

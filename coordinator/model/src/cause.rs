@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use crate::class::{ClassId, Classes};
-use crate::flow::{Flow, FlowProtocol};
+use crate::flow::{Flow, FlowProtocol, TCP, UDP};
 use crate::id::{NetworkAclId, NetworkInterfaceId, RouteTableId, RuleId, SecurityGroupId};
 use crate::net::PortRange;
 use crate::predict::{Ends, Stop, survey, verdict};
@@ -99,6 +99,31 @@ impl Obstacle {
             Self::NotKnown { .. } => None,
         }
     }
+
+    /// The same for TCP where it is about UDP: what a Service needs on one port over both is missing by one oversight.
+    fn over_tcp(&self) -> Self {
+        let over_tcp = |protocol| match protocol {
+            FlowProtocol::Udp { port } => FlowProtocol::Tcp { port },
+            other => other,
+        };
+        let mut same = self.clone();
+        match &mut same {
+            Self::Groups { protocol, .. }
+            | Self::Acl {
+                missing: Some(Packets::Opening(protocol)),
+                ..
+            } => *protocol = over_tcp(*protocol),
+            Self::Acl {
+                missing: Some(Packets::Replies(number @ UDP, _)),
+                ..
+            } => *number = TCP,
+            Self::Acl { .. }
+            | Self::Route { .. }
+            | Self::SourceDestCheck { .. }
+            | Self::NotKnown { .. } => {}
+        }
+        same
+    }
 }
 
 /// What some flows share that keeps them from working, or from being known to work.
@@ -125,10 +150,12 @@ impl Cause {
         self.obstacles.iter().any(|found| found.gate().is_some())
     }
 
-    /// Returns the gates that stop the flows, in the order of the walk.
+    /// Returns the gates that stop the flows, each once, in the order of the walk.
     #[must_use]
     pub fn gates(&self) -> Vec<Gate> {
-        self.obstacles.iter().filter_map(Obstacle::gate).collect()
+        let mut gates: Vec<Gate> = self.obstacles.iter().filter_map(Obstacle::gate).collect();
+        gates.dedup();
+        gates
     }
 
     /// Returns one of the flows.
@@ -142,7 +169,7 @@ impl Cause {
 /// which something is not known.
 ///
 /// Flows that work are left out. A flow that several gates stop is part of the cause of each, so that no cause hides
-/// behind another; causes of the very same flows are one.
+/// behind another; causes of the very same flows are one, and so are those of the same ends on one port over TCP and UDP.
 #[must_use]
 pub fn causes<'f>(
     snapshot: &Snapshot,
@@ -165,7 +192,7 @@ pub fn causes<'f>(
     for (obstacle, places) in by_obstacle {
         by_flows.entry(places).or_default().push(obstacle);
     }
-    let mut found: Vec<(Vec<usize>, Cause)> = by_flows
+    let mut found: Vec<(Vec<usize>, Cause)> = over_both(&asked, by_flows)
         .into_iter()
         .map(|(places, obstacles)| {
             let flows = places.iter().filter_map(|place| asked.get(*place).copied());
@@ -183,6 +210,24 @@ pub fn causes<'f>(
             .then_with(|| one.obstacles.cmp(&other.obstacles))
     });
     found.into_iter().map(|(_, cause)| cause).collect()
+}
+
+/// Joins what stops TCP and UDP between the same ends on the same port.
+fn over_both(
+    asked: &[&Flow],
+    by_flows: HashMap<Vec<usize>, Vec<Obstacle>>,
+) -> Vec<(Vec<usize>, Vec<Obstacle>)> {
+    let mut joined: HashMap<_, (Vec<usize>, Vec<Obstacle>)> = HashMap::new();
+    for (places, obstacles) in by_flows {
+        let flows = places.iter().filter_map(|place| asked.get(*place));
+        let ends: BTreeSet<_> = flows.map(|flow| (flow.source, flow.destination)).collect();
+        let alike: BTreeSet<Obstacle> = obstacles.iter().map(Obstacle::over_tcp).collect();
+        let (own, met) = joined.entry((ends, alike)).or_default();
+        own.extend(places);
+        own.sort_unstable();
+        met.extend(obstacles);
+    }
+    joined.into_values().collect()
 }
 
 /// Finds everything that stops one flow, or the reason why nobody can tell; nothing of a flow that works.

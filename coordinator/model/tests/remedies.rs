@@ -12,7 +12,7 @@ mod common;
 
 use common::*;
 use reachproof_model::diagnosis::{Remedy, diagnose};
-use reachproof_model::flow::Flow;
+use reachproof_model::flow::{Flow, FlowProtocol};
 use reachproof_model::predict::stops;
 use reachproof_model::prediction::Gate;
 use reachproof_model::repair::{NoRepair, Workshop};
@@ -211,4 +211,31 @@ fn a_cause_that_anothers_repair_mends_needs_none_of_its_own() {
     assert!(matches!(first.remedy, Remedy::Repair(_)), "{first:?}");
     assert_eq!(second.remedy, Remedy::Shared(vec![0]));
     assert_eq!(diagnosis.changes().count(), 1);
+}
+
+#[test]
+fn tcp_and_udp_on_one_port_between_the_same_ends_are_one_cause() {
+    let world = World::base().ingress(D, json!([]));
+    let snapshot = world.decoded().snapshot;
+    let tcp = flow("10.0.1.20", "10.0.2.20", 53);
+    let udp = Flow {
+        protocol: FlowProtocol::Udp { port: 53 },
+        ..tcp.clone()
+    };
+    let other = flow("10.0.1.20", "10.0.2.20", 9090);
+    let diagnosis = diagnose(&snapshot, &[tcp.clone(), other, udp.clone()], &[]);
+    let flows: Vec<_> = diagnosis
+        .causes
+        .iter()
+        .map(|found| found.cause.flows.len())
+        .collect();
+    assert_eq!(flows, [2, 1]);
+    assert_eq!(diagnosis.causes[0].cause.flows, [tcp, udp]);
+    assert!(
+        diagnosis.causes[0]
+            .cause
+            .title()
+            .ends_with(" tcp/53, udp/53")
+    );
+    assert_eq!(diagnosis.then.stopped, 0);
 }

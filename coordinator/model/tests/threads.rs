@@ -209,9 +209,17 @@ fn causes_of(snapshot: &Snapshot) -> usize {
 }
 
 #[test]
-fn a_pod_with_a_group_of_its_own_is_admitted_to_coredns_over_udp() {
-    let command = "aws ec2 authorize-security-group-ingress --group-id sg-89d9983df3d6366f3 --protocol udp --port 53 --source-group sg-0cd505cb2f80dd378";
-    mends("pod-group-and-dns", true, &[command]);
+fn a_pod_with_a_group_of_its_own_is_admitted_to_coredns_over_both_protocols() {
+    let command = |protocol| {
+        format!(
+            "aws ec2 authorize-security-group-ingress --group-id sg-89d9983df3d6366f3 --protocol {protocol} --port 53 --source-group sg-0cd505cb2f80dd378"
+        )
+    };
+    mends(
+        "pod-group-and-dns",
+        true,
+        &[&command("tcp"), &command("udp")],
+    );
     let expected = [
         ("dns-only", "allow"),
         ("try1-on-nodes", "deny"),
