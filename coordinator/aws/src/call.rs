@@ -2,67 +2,6 @@
 
 use std::fmt;
 
-/// One action of the AWS APIs that the reader uses; there are no others.
-///
-/// The list is the permission that reachproof needs: `deploy/iam-policy.json` names exactly these actions and a test
-/// compares it with the calls that arrive at a server.
-///
-/// `GetManagedResourceVisibility` and `GetSecurityGroupsForVpc` are absent on purpose: managed resources are asked for
-/// in every call that can hide them, and groups seen on interfaces are fetched by id.
-///
-/// Source: EC2M, EKSM (H.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Call {
-    /// `eks:DescribeCluster`.
-    Cluster,
-    /// `eks:ListNodegroups`.
-    NodegroupNames,
-    /// `eks:DescribeNodegroup`.
-    Nodegroup,
-    /// `eks:ListFargateProfiles`.
-    FargateProfileNames,
-    /// `eks:DescribeFargateProfile`.
-    FargateProfile,
-    /// `ec2:DescribeVpcs`.
-    Vpcs,
-    /// `ec2:DescribeSubnets`.
-    Subnets,
-    /// `ec2:DescribeNetworkInterfaces`.
-    NetworkInterfaces,
-    /// `ec2:DescribeSecurityGroups`.
-    SecurityGroups,
-    /// `ec2:DescribeRouteTables`.
-    RouteTables,
-    /// `ec2:DescribeNetworkAcls`.
-    NetworkAcls,
-    /// `ec2:DescribeInstances`.
-    Instances,
-    /// `ec2:DescribeSecurityGroupRules`.
-    SecurityGroupRules,
-    /// `ec2:DescribeStaleSecurityGroups`.
-    StaleSecurityGroups,
-    /// `ec2:DescribeSecurityGroupVpcAssociations`.
-    SecurityGroupVpcAssociations,
-    /// `ec2:DescribeVpcPeeringConnections`.
-    VpcPeeringConnections,
-    /// `ec2:DescribeManagedPrefixLists`.
-    ManagedPrefixLists,
-    /// `ec2:GetManagedPrefixListEntries`.
-    ManagedPrefixListEntries,
-    /// `ec2:DescribeTransitGateways`.
-    TransitGateways,
-    /// `ec2:DescribeTransitGatewayVpcAttachments`.
-    TransitGatewayVpcAttachments,
-    /// `ec2:DescribeTransitGatewayRouteTables`.
-    TransitGatewayRouteTables,
-    /// `ec2:SearchTransitGatewayRoutes`.
-    TransitGatewayRoutes,
-    /// `ec2:DescribeDhcpOptions`.
-    DhcpOptions,
-    /// `ec2:DescribeVpcAttribute`.
-    VpcAttribute,
-}
-
 /// Page size of the second reading of a list whose items no other answer names. A prime: its pages end elsewhere than those
 /// of the first, so that a list without its last page is another one each time.
 pub(crate) const SECOND_PAGE_SIZE: i32 = 97;
@@ -76,92 +15,110 @@ pub enum Necessity {
     Optional,
 }
 
-impl Call {
-    /// Every action, in the order in which a reading first needs it.
-    pub const ALL: [Self; 24] = [
-        Self::Cluster,
-        Self::NodegroupNames,
-        Self::Nodegroup,
-        Self::FargateProfileNames,
-        Self::FargateProfile,
-        Self::Vpcs,
-        Self::Subnets,
-        Self::NetworkInterfaces,
-        Self::SecurityGroups,
-        Self::RouteTables,
-        Self::NetworkAcls,
-        Self::Instances,
-        Self::SecurityGroupRules,
-        Self::StaleSecurityGroups,
-        Self::SecurityGroupVpcAssociations,
-        Self::VpcPeeringConnections,
-        Self::ManagedPrefixLists,
-        Self::ManagedPrefixListEntries,
-        Self::TransitGateways,
-        Self::TransitGatewayVpcAttachments,
-        Self::TransitGatewayRouteTables,
-        Self::TransitGatewayRoutes,
-        Self::DhcpOptions,
-        Self::VpcAttribute,
-    ];
+/// What belongs to a call.
+struct Row {
+    action: &'static str,
+    stem: Option<&'static str>,
+    page_size: Option<i32>,
+    necessity: Necessity,
+    list: Option<(&'static str, &'static [&'static str])>,
+}
 
+/// Makes the calls out of one table: variant, action, stem, largest page, necessity, and of a list its key in the file with the
+/// keys of an item's id.
+macro_rules! calls {
+    ($($variant:ident: $action:literal, $stem:expr, $page_size:expr, $necessity:ident, $list:expr;)+) => {
+        /// One action of the AWS APIs that the reader uses; there are no others.
+        ///
+        /// The list is the permission that reachproof needs: `deploy/iam-policy.json` names exactly these actions and a test
+        /// compares it with the calls that arrive at a server.
+        ///
+        /// `GetManagedResourceVisibility` and `GetSecurityGroupsForVpc` are absent on purpose: managed resources are asked for
+        /// in every call that can hide them, and groups seen on interfaces are fetched by id.
+        ///
+        /// Source: EC2M, EKSM (H.1).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Call {
+            $(#[doc = concat!("`", $action, "`.")] $variant,)+
+        }
+
+        impl Call {
+            /// Every action, in the order in which a reading first needs it.
+            pub const ALL: [Self; [$($action),+].len()] = [$(Self::$variant),+];
+
+            fn row(self) -> Row {
+                match self {
+                    $(Self::$variant => Row {
+                        action: $action,
+                        stem: $stem,
+                        page_size: $page_size,
+                        necessity: Necessity::$necessity,
+                        list: $list,
+                    },)+
+                }
+            }
+        }
+    };
+}
+
+calls! {
+    Cluster: "eks:DescribeCluster", Some("describe-cluster"), None, Essential, None;
+    NodegroupNames: "eks:ListNodegroups", None, Some(100), Optional, None;
+    Nodegroup: "eks:DescribeNodegroup", Some("describe-nodegroup"), None, Optional, None;
+    FargateProfileNames: "eks:ListFargateProfiles", None, Some(100), Optional, None;
+    FargateProfile: "eks:DescribeFargateProfile", Some("describe-fargate-profile"), None, Optional, None;
+    Vpcs: "ec2:DescribeVpcs", Some("describe-vpcs"), Some(1000), Essential, Some(("Vpcs", &["VpcId"]));
+    Subnets: "ec2:DescribeSubnets", Some("describe-subnets"), Some(1000), Essential, Some(("Subnets", &["SubnetId"]));
+    NetworkInterfaces: "ec2:DescribeNetworkInterfaces", Some("describe-network-interfaces"), Some(1000), Essential,
+        Some(("NetworkInterfaces", &["NetworkInterfaceId"]));
+    SecurityGroups: "ec2:DescribeSecurityGroups", Some("describe-security-groups"), Some(1000), Essential,
+        Some(("SecurityGroups", &["GroupId"]));
+    RouteTables: "ec2:DescribeRouteTables", Some("describe-route-tables"), Some(100), Essential,
+        Some(("RouteTables", &["RouteTableId"]));
+    NetworkAcls: "ec2:DescribeNetworkAcls", Some("describe-network-acls"), Some(1000), Essential,
+        Some(("NetworkAcls", &["NetworkAclId"]));
+    Instances: "ec2:DescribeInstances", Some("describe-instances"), Some(1000), Optional,
+        Some(("Reservations", &["ReservationId"]));
+    SecurityGroupRules: "ec2:DescribeSecurityGroupRules", Some("describe-security-group-rules"), Some(1000), Optional,
+        Some(("SecurityGroupRules", &["SecurityGroupRuleId"]));
+    StaleSecurityGroups: "ec2:DescribeStaleSecurityGroups", Some("describe-stale-security-groups"), Some(255), Optional,
+        Some(("StaleSecurityGroupSet", &["GroupId", "VpcId"]));
+    SecurityGroupVpcAssociations: "ec2:DescribeSecurityGroupVpcAssociations", Some("describe-security-group-vpc-associations"), Some(1000), Optional,
+        Some(("SecurityGroupVpcAssociations", &["GroupId", "VpcId"]));
+    VpcPeeringConnections: "ec2:DescribeVpcPeeringConnections", Some("describe-vpc-peering-connections"), Some(1000), Optional,
+        Some(("VpcPeeringConnections", &["VpcPeeringConnectionId"]));
+    ManagedPrefixLists: "ec2:DescribeManagedPrefixLists", Some("describe-managed-prefix-lists"), Some(100), Optional,
+        Some(("PrefixLists", &["PrefixListId"]));
+    ManagedPrefixListEntries: "ec2:GetManagedPrefixListEntries", Some("get-managed-prefix-list-entries"), Some(100), Optional, None;
+    TransitGateways: "ec2:DescribeTransitGateways", Some("describe-transit-gateways"), Some(1000), Optional,
+        Some(("TransitGateways", &["TransitGatewayId"]));
+    TransitGatewayVpcAttachments: "ec2:DescribeTransitGatewayVpcAttachments", Some("describe-transit-gateway-vpc-attachments"), Some(1000), Optional,
+        Some(("TransitGatewayVpcAttachments", &["TransitGatewayAttachmentId"]));
+    TransitGatewayRouteTables: "ec2:DescribeTransitGatewayRouteTables", Some("describe-transit-gateway-route-tables"), Some(1000), Optional,
+        Some(("TransitGatewayRouteTables", &["TransitGatewayRouteTableId"]));
+    TransitGatewayRoutes: "ec2:SearchTransitGatewayRoutes", Some("search-transit-gateway-routes"), Some(1000), Optional, None;
+    DhcpOptions: "ec2:DescribeDhcpOptions", Some("describe-dhcp-options"), Some(1000), Optional,
+        Some(("DhcpOptions", &["DhcpOptionsId"]));
+    VpcAttribute: "ec2:DescribeVpcAttribute", Some("describe-vpc-attribute"), None, Optional, None;
+}
+
+impl Call {
     /// The action as an IAM policy spells it, such as `ec2:DescribeSubnets`.
     pub fn action(self) -> &'static str {
-        match self {
-            Self::Cluster => "eks:DescribeCluster",
-            Self::NodegroupNames => "eks:ListNodegroups",
-            Self::Nodegroup => "eks:DescribeNodegroup",
-            Self::FargateProfileNames => "eks:ListFargateProfiles",
-            Self::FargateProfile => "eks:DescribeFargateProfile",
-            Self::Vpcs => "ec2:DescribeVpcs",
-            Self::Subnets => "ec2:DescribeSubnets",
-            Self::NetworkInterfaces => "ec2:DescribeNetworkInterfaces",
-            Self::SecurityGroups => "ec2:DescribeSecurityGroups",
-            Self::RouteTables => "ec2:DescribeRouteTables",
-            Self::NetworkAcls => "ec2:DescribeNetworkAcls",
-            Self::Instances => "ec2:DescribeInstances",
-            Self::SecurityGroupRules => "ec2:DescribeSecurityGroupRules",
-            Self::StaleSecurityGroups => "ec2:DescribeStaleSecurityGroups",
-            Self::SecurityGroupVpcAssociations => "ec2:DescribeSecurityGroupVpcAssociations",
-            Self::VpcPeeringConnections => "ec2:DescribeVpcPeeringConnections",
-            Self::ManagedPrefixLists => "ec2:DescribeManagedPrefixLists",
-            Self::ManagedPrefixListEntries => "ec2:GetManagedPrefixListEntries",
-            Self::TransitGateways => "ec2:DescribeTransitGateways",
-            Self::TransitGatewayVpcAttachments => "ec2:DescribeTransitGatewayVpcAttachments",
-            Self::TransitGatewayRouteTables => "ec2:DescribeTransitGatewayRouteTables",
-            Self::TransitGatewayRoutes => "ec2:SearchTransitGatewayRoutes",
-            Self::DhcpOptions => "ec2:DescribeDhcpOptions",
-            Self::VpcAttribute => "ec2:DescribeVpcAttribute",
-        }
+        self.row().action
+    }
+
+    /// Whether it is a call of EKS; the others are of EC2.
+    pub(crate) fn is_of_eks(self) -> bool {
+        self.action().starts_with("eks:")
     }
 
     /// The `Sid` of the statement in `deploy/iam-policy.json` that allows the action.
     pub fn statement(self) -> &'static str {
-        match self {
-            Self::Cluster
-            | Self::NodegroupNames
-            | Self::Nodegroup
-            | Self::FargateProfileNames
-            | Self::FargateProfile => "ReachproofReadCluster",
-            Self::Vpcs
-            | Self::Subnets
-            | Self::NetworkInterfaces
-            | Self::SecurityGroups
-            | Self::RouteTables
-            | Self::NetworkAcls
-            | Self::Instances
-            | Self::SecurityGroupRules
-            | Self::StaleSecurityGroups
-            | Self::SecurityGroupVpcAssociations
-            | Self::VpcPeeringConnections
-            | Self::ManagedPrefixLists
-            | Self::ManagedPrefixListEntries
-            | Self::TransitGateways
-            | Self::TransitGatewayVpcAttachments
-            | Self::TransitGatewayRouteTables
-            | Self::TransitGatewayRoutes
-            | Self::DhcpOptions
-            | Self::VpcAttribute => "ReachproofReadNetwork",
+        if self.is_of_eks() {
+            "ReachproofReadCluster"
+        } else {
+            "ReachproofReadNetwork"
         }
     }
 
@@ -169,93 +126,26 @@ impl Call {
     ///
     /// Absent for the two lists of names, which only say what to ask next.
     pub fn stem(self) -> Option<&'static str> {
-        let command = match self {
-            Self::Cluster => "describe-cluster",
-            Self::NodegroupNames | Self::FargateProfileNames => return None,
-            Self::Nodegroup => "describe-nodegroup",
-            Self::FargateProfile => "describe-fargate-profile",
-            Self::Vpcs => "describe-vpcs",
-            Self::Subnets => "describe-subnets",
-            Self::NetworkInterfaces => "describe-network-interfaces",
-            Self::SecurityGroups => "describe-security-groups",
-            Self::RouteTables => "describe-route-tables",
-            Self::NetworkAcls => "describe-network-acls",
-            Self::Instances => "describe-instances",
-            Self::SecurityGroupRules => "describe-security-group-rules",
-            Self::StaleSecurityGroups => "describe-stale-security-groups",
-            Self::SecurityGroupVpcAssociations => "describe-security-group-vpc-associations",
-            Self::VpcPeeringConnections => "describe-vpc-peering-connections",
-            Self::ManagedPrefixLists => "describe-managed-prefix-lists",
-            Self::ManagedPrefixListEntries => "get-managed-prefix-list-entries",
-            Self::TransitGateways => "describe-transit-gateways",
-            Self::TransitGatewayVpcAttachments => "describe-transit-gateway-vpc-attachments",
-            Self::TransitGatewayRouteTables => "describe-transit-gateway-route-tables",
-            Self::TransitGatewayRoutes => "search-transit-gateway-routes",
-            Self::DhcpOptions => "describe-dhcp-options",
-            Self::VpcAttribute => "describe-vpc-attribute",
-        };
-        Some(command)
+        self.row().stem
     }
 
     /// The largest page that the API allows, in items; `None` for calls without pages [H.1].
     ///
     /// `DescribeInstances` has no bound in the model of the API; 1000 is documented elsewhere.
     pub(crate) fn page_size(self) -> Option<i32> {
-        match self {
-            Self::Cluster | Self::Nodegroup | Self::FargateProfile | Self::VpcAttribute => None,
-            Self::RouteTables
-            | Self::ManagedPrefixLists
-            | Self::ManagedPrefixListEntries
-            | Self::NodegroupNames
-            | Self::FargateProfileNames => Some(100),
-            Self::StaleSecurityGroups => Some(255),
-            Self::Vpcs
-            | Self::Subnets
-            | Self::NetworkInterfaces
-            | Self::SecurityGroups
-            | Self::NetworkAcls
-            | Self::Instances
-            | Self::SecurityGroupRules
-            | Self::SecurityGroupVpcAssociations
-            | Self::VpcPeeringConnections
-            | Self::TransitGateways
-            | Self::TransitGatewayVpcAttachments
-            | Self::TransitGatewayRouteTables
-            | Self::TransitGatewayRoutes
-            | Self::DhcpOptions => Some(1000),
-        }
+        self.row().page_size
+    }
+
+    /// The key of the list in its file, and the keys that make up an item's id; `None` for calls that are no lists.
+    pub(crate) fn list(self) -> Option<(&'static str, &'static [&'static str])> {
+        self.row().list
     }
 
     /// Whether a snapshot can do without the answer (DESIGN 5).
     ///
     /// The cluster is essential here, though a snapshot made by hand may lack it: a reading starts from its name.
     pub fn necessity(self) -> Necessity {
-        match self {
-            Self::Cluster
-            | Self::Vpcs
-            | Self::Subnets
-            | Self::NetworkInterfaces
-            | Self::SecurityGroups
-            | Self::RouteTables
-            | Self::NetworkAcls => Necessity::Essential,
-            Self::NodegroupNames
-            | Self::Nodegroup
-            | Self::FargateProfileNames
-            | Self::FargateProfile
-            | Self::Instances
-            | Self::SecurityGroupRules
-            | Self::StaleSecurityGroups
-            | Self::SecurityGroupVpcAssociations
-            | Self::VpcPeeringConnections
-            | Self::ManagedPrefixLists
-            | Self::ManagedPrefixListEntries
-            | Self::TransitGateways
-            | Self::TransitGatewayVpcAttachments
-            | Self::TransitGatewayRouteTables
-            | Self::TransitGatewayRoutes
-            | Self::DhcpOptions
-            | Self::VpcAttribute => Necessity::Optional,
-        }
+        self.row().necessity
     }
 }
 

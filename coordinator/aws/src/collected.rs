@@ -104,7 +104,7 @@ impl Collected {
     pub(crate) fn into_answers(self) -> Map<String, Value> {
         let mut answers: BTreeMap<String, Value> = self.files;
         for (call, items) in self.lists {
-            let (Some(stem), Some((key, _))) = (call.stem(), layout(call)) else {
+            let (Some(stem), Some((key, _))) = (call.stem(), call.list()) else {
                 continue;
             };
             let list = Value::Array(items.into_values().collect());
@@ -140,47 +140,9 @@ pub(crate) fn collect(value: &Value, key: &str, found: &mut BTreeSet<String>) {
     }
 }
 
-/// The key of the list in its file, and the keys that make up an item's id; `None` for calls that are no lists.
-fn layout(call: Call) -> Option<(&'static str, &'static [&'static str])> {
-    let layout: (&str, &[&str]) = match call {
-        Call::Vpcs => ("Vpcs", &["VpcId"]),
-        Call::Subnets => ("Subnets", &["SubnetId"]),
-        Call::NetworkInterfaces => ("NetworkInterfaces", &["NetworkInterfaceId"]),
-        Call::SecurityGroups => ("SecurityGroups", &["GroupId"]),
-        Call::RouteTables => ("RouteTables", &["RouteTableId"]),
-        Call::NetworkAcls => ("NetworkAcls", &["NetworkAclId"]),
-        Call::Instances => ("Reservations", &["ReservationId"]),
-        Call::SecurityGroupRules => ("SecurityGroupRules", &["SecurityGroupRuleId"]),
-        Call::StaleSecurityGroups => ("StaleSecurityGroupSet", &["GroupId", "VpcId"]),
-        Call::SecurityGroupVpcAssociations => {
-            ("SecurityGroupVpcAssociations", &["GroupId", "VpcId"])
-        }
-        Call::VpcPeeringConnections => ("VpcPeeringConnections", &["VpcPeeringConnectionId"]),
-        Call::ManagedPrefixLists => ("PrefixLists", &["PrefixListId"]),
-        Call::TransitGateways => ("TransitGateways", &["TransitGatewayId"]),
-        Call::TransitGatewayVpcAttachments => (
-            "TransitGatewayVpcAttachments",
-            &["TransitGatewayAttachmentId"],
-        ),
-        Call::TransitGatewayRouteTables => {
-            ("TransitGatewayRouteTables", &["TransitGatewayRouteTableId"])
-        }
-        Call::DhcpOptions => ("DhcpOptions", &["DhcpOptionsId"]),
-        Call::Cluster
-        | Call::NodegroupNames
-        | Call::Nodegroup
-        | Call::FargateProfileNames
-        | Call::FargateProfile
-        | Call::ManagedPrefixListEntries
-        | Call::TransitGatewayRoutes
-        | Call::VpcAttribute => return None,
-    };
-    Some(layout)
-}
-
 /// The item's id; an item without one stands for itself, so that it is neither lost nor taken for another.
 fn key_of(call: Call, item: &Value) -> String {
-    let keys = layout(call).into_iter().flat_map(|(_, keys)| keys);
+    let keys = call.list().into_iter().flat_map(|(_, keys)| keys);
     let parts: Vec<&str> = keys.filter_map(|key| text(item, key)).collect();
     if parts.is_empty() {
         item.to_string()
