@@ -27,7 +27,7 @@ use crate::{
     seams::{SystemClock, SystemRng, TcpNet},
 };
 
-/// Exit code of a command that could not be done (DESIGN 5).
+/// Exit code of a command that could not be done (ARCHITECTURE, "Exit codes").
 const COULD_NOT_RUN: u8 = 2;
 
 /// Threads that serve the stream and the listeners; the probes have their own.

@@ -10,7 +10,7 @@ use reachproof_proto::endpoint::EndpointName;
 
 use crate::{limits::Limits, policy::Policy};
 
-/// Port of the coordinator where its URL has none (DESIGN 5).
+/// Port of the coordinator where its URL has none (ARCHITECTURE, "Agents and ports").
 const CONTROL_PORT: u16 = 7443;
 
 /// Everything that the agent needs to know, checked.

@@ -1,7 +1,7 @@
 //! The name of the cluster's API server: the one name that the agent resolves for a run.
 //!
 //! It comes from the agent's own configuration and never over the stream, so that no coordinator can make an agent ask a
-//! resolver for anything (SECURITY D.1). What it resolves to is reported, not connected to.
+//! resolver for anything (security.md, "What an agent may do"). What it resolves to is reported, not connected to.
 
 use std::net::IpAddr;
 

@@ -1,7 +1,8 @@
 //! The probe engine: one thread with an event loop of its own that makes all attempts.
 //!
-//! A task for each probe costs too much (PERFORMANCE A1). The thread holds sockets with their deadlines and a queue of
-//! starts; it starts attempts at an even pace, within the limits, and hands every finished attempt to a [`Sink`].
+//! A task for each probe costs too much (ARCHITECTURE, "The instrument"). The thread holds sockets with their deadlines
+//! and a queue of starts; it starts attempts at an even pace, within the limits, and hands every finished attempt to a
+//! [`Sink`].
 //!
 //! **Invariants.** A probe waits in the queue, is in flight, or is gone: never two of these at once. What the policy refuses
 //! never enters the queue, so that no socket is ever made for it.

@@ -1,6 +1,6 @@
 //! Every limit of the agent, with its unit and its reason.
 //!
-//! Hard caps are compiled in: neither flags nor the coordinator go beyond them (SECURITY D.3).
+//! Hard caps are compiled in: neither flags nor the coordinator go beyond them (security.md, "Limits of probing").
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ pub const DEADLINE_MAX: Duration = Duration::from_secs(60);
 /// Longest time between the starts of two attempts: a plan that waits longer belongs into two.
 pub const INTERVAL_MAX: Duration = Duration::from_secs(600);
 
-/// Longest life of an assignment: the longest run (SECURITY D.3).
+/// Longest life of an assignment: the longest run (security.md, "Limits of probing").
 pub const EXPIRY_MAX: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// Longest name of a run, in bytes, as in `control.proto`.
@@ -61,14 +61,15 @@ pub const RUN_NAME_MAX: usize = 64;
 /// Most runs whose assignments are remembered at once; a service has few at a time.
 pub const RUNS_MAX: usize = 64;
 
-/// Most ports that one assignment opens: the peer ports of DESIGN 5 are ten, and rule edges add some.
+/// Most ports that one assignment opens: the peer ports of ARCHITECTURE, "Agents and ports" are ten, and rule edges add
+/// some.
 pub const LISTEN_MAX: usize = 256;
 
 /// How long ports stay open after their assignment expired, for attempts that started just before: their longest wait.
 pub const LISTEN_GRACE: Duration = DEADLINE_MAX;
 
 /// Backlog of a listening socket: above what is in flight towards one agent, since a full queue looks like a drop
-/// (PERFORMANCE A, trap 3). The kernel cuts it to `net.core.somaxconn`.
+/// (ARCHITECTURE, "The instrument"). The kernel cuts it to `net.core.somaxconn`.
 pub const BACKLOG: i32 = 4096;
 
 /// Most connections that are served at once, over all ports: as many as one peer may have in flight. Further ones are
@@ -94,7 +95,7 @@ pub const HTTP_HEAD_MAX: usize = 16 * 1024;
 /// Most streams at once on one served HTTP/2 connection: a peer makes one call.
 pub const PEER_STREAMS_MAX: u32 = 4;
 
-/// Largest message of the coordinator in bytes: 10,000 probes fit (SECURITY D.3).
+/// Largest message of the coordinator in bytes: 10,000 probes fit (security.md, "Limits of probing").
 pub const MESSAGE_MAX: usize = 1024 * 1024;
 
 /// Largest answer of a peer in bytes: an address, a port and a proof take less than 100.
@@ -160,7 +161,7 @@ pub const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
 /// Silence after which HTTP/2 asks whether the coordinator is still there.
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Longest wait for that answer; with the interval a dead stream is noticed within 30 s (DESIGN 6).
+/// Longest wait for that answer; with the interval a dead stream is noticed within 30 s (ARCHITECTURE, "The wire").
 pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Messages that wait in the outbound stream; a coordinator that reads slower loses the stream, not a message.
@@ -188,7 +189,7 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(2);
 pub const CREDENTIAL_MAX: u64 = 1024 * 1024;
 
 /// Connection-tracking entries that attempts leave behind at once: a small node's table has room for several times as many
-/// (PERFORMANCE A, trap 4).
+/// (ARCHITECTURE, "The instrument").
 pub const TRACKED_DEFAULT: usize = 20_000;
 
 /// How long connection tracking keeps an unanswered SYN, or the end of an orderly closed connection
@@ -198,7 +199,8 @@ pub const TRACKED_SILENT: Duration = Duration::from_secs(120);
 /// How long connection tracking keeps a connection that was reset (`nf_conntrack_tcp_timeout_close`).
 pub const TRACKED_ANSWERED: Duration = Duration::from_secs(10);
 
-/// Kernel memory of one attempt in flight, in bytes, which counts against the memory limit (PERFORMANCE A).
+/// Kernel memory of one attempt in flight, in bytes, which counts against the memory limit (ARCHITECTURE, "The
+/// instrument").
 pub const SOCKET_BYTES: u64 = 8 * 1024;
 
 /// Bytes of a memory limit that attempts leave to the rest of the agent: twice what it takes at rest.

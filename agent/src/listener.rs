@@ -1,6 +1,7 @@
 //! Ports that the agent listens on, and what it says there.
 //!
-//! Accepting has a task of its own for each socket, so that a full queue does not look like a drop (PERFORMANCE A, trap 3).
+//! Accepting has a task of its own for each socket, so that a full queue does not look like a drop (ARCHITECTURE, "The
+//! instrument").
 
 mod queue;
 mod serve;

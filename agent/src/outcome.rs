@@ -94,7 +94,7 @@ impl Outcome {
         }
     }
 
-    /// The word for people and metrics (STYLE 3).
+    /// The word for people and metrics (ARCHITECTURE, "Words").
     pub fn word(self) -> &'static str {
         match self {
             Outcome::Connected { .. } => "open",

@@ -1,4 +1,4 @@
-//! What this agent may connect to, whatever anybody asks for (SECURITY D.2).
+//! What this agent may connect to, whatever anybody asks for (security.md, "What an agent may connect to").
 //!
 //! The coordinator takes its targets from the snapshot; the agent has an allow-list of its own from a local file. Both must
 //! agree. Nothing that comes over the stream changes a [`Policy`]: it is read once, when the agent starts.
@@ -19,11 +19,12 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub use self::file::{POLICY_FILE_MAX, PolicyError};
 use self::forms::embedded_addresses;
 
-/// Ports that a policy file never opens: remote shells (SECURITY D.2).
+/// Ports that a policy file never opens: remote shells (security.md, "What an agent may connect to").
 pub const PORTS_ALWAYS_DENIED: [u16; 2] = [22, 3389];
 
-/// Networks that no policy opens (SECURITY D.2), as `address, prefix length`: "this" network, loopback, link-local with
-/// the instance metadata, the Pod Identity agent and NodeLocal DNS, multicast, reserved addresses with the broadcast.
+/// Networks that no policy opens (security.md, "What an agent may connect to"), as `address, prefix length`: "this"
+/// network, loopback, link-local with the instance metadata, the Pod Identity agent and NodeLocal DNS, multicast,
+/// reserved addresses with the broadcast.
 const ALWAYS_DENIED_V4: [(Ipv4Addr, u8); 5] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8),
     (Ipv4Addr::new(127, 0, 0, 0), 8),

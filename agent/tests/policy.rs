@@ -179,7 +179,7 @@ fn hidden(address: Ipv6Addr) -> Vec<IpAddr> {
     found
 }
 
-/// Whether a second reading of SECURITY D.2 lets a target pass.
+/// Whether a second reading of security.md, "What an agent may connect to" lets a target pass.
 fn may_pass(rules: &Rules, target: SocketAddr) -> bool {
     let own = |networks: &[IpNet], address: IpAddr| {
         networks.iter().any(|network| {

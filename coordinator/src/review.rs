@@ -1,6 +1,7 @@
 //! Agents by their service-account tokens: what the API server says of a pod, as an identity.
 //!
-//! The reader of Kubernetes and the control server do not know each other (STYLE 1); this is where they are joined.
+//! The reader of Kubernetes and the control server do not know each other (ARCHITECTURE, "Floors"); this is where they
+//! are joined.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -1,6 +1,7 @@
 //! Where a world comes from: a saved snapshot, or a cluster by its name.
 //!
-//! The readers of AWS and Kubernetes do not know each other (STYLE 1); this is where their answers are joined.
+//! The readers of AWS and Kubernetes do not know each other (ARCHITECTURE, "Floors"); this is where their answers are
+//! joined.
 
 #[cfg(feature = "live")]
 pub(crate) mod live;

@@ -31,11 +31,13 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// README and every page of `docs/`, with their texts.
+/// README, the other pages at the top and every page of `docs/`, with their texts.
 fn pages() -> Vec<(PathBuf, String)> {
     let docs = fs::read_dir(root().join("docs")).unwrap();
     let docs = docs.map(|entry| entry.unwrap().path());
-    docs.chain([root().join("README.md")])
+    let docs = docs.filter(|path| path.extension().is_some_and(|end| end == "md"));
+    let top = ["README.md", "CONTRIBUTING.md", "SECURITY.md"];
+    docs.chain(top.map(|name| root().join(name)))
         .map(|path| {
             let text = fs::read_to_string(&path).unwrap();
             (path, text)
@@ -56,8 +58,21 @@ fn every_link_leads_to_a_file() {
         let targets = text.split("](").skip(1);
         let targets = targets.filter_map(|rest| rest.split_once(')').map(|(target, _)| target));
         for target in targets.filter(|target| !target.starts_with("http")) {
-            let file = path.parent().unwrap().join(target);
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let file = match file {
+                "" => path.clone(),
+                file => path.parent().unwrap().join(file),
+            };
             assert!(file.exists(), "{}: {target}", path.display());
+            if !heading.is_empty() {
+                let text = fs::read_to_string(file).unwrap();
+                let anchors = headings(&text).into_iter().map(anchor);
+                assert!(
+                    anchors.into_iter().any(|anchor| anchor == heading),
+                    "{}: {target}",
+                    path.display()
+                );
+            }
         }
     }
 }
@@ -114,4 +129,124 @@ fn every_call_in_a_console_names_a_command_and_flags_that_there_are() {
     for command in ["verify", "manifests", "token", "matrix", "diff"] {
         assert!(seen.contains(command), "{command}");
     }
+}
+
+/// Documents that sources cite by heading, by the word that stands for each.
+const CITED: [(&str, &str); 2] = [
+    ("ARCHITECTURE, \"", "docs/ARCHITECTURE.md"),
+    ("security.md, \"", "docs/security.md"),
+];
+
+/// Every source file of the repository, with its text in one line: comments are wrapped anywhere.
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders: Vec<PathBuf> = ["agent", "coordinator", "proto", "tests"]
+        .map(|folder| root().join(folder))
+        .to_vec();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let lines = text.lines().map(|line| {
+                    let line = line.trim_start();
+                    line.trim_start_matches(['/', '!']).trim_start()
+                });
+                let text = lines.collect::<Vec<_>>().join(" ");
+                found.push((path, text));
+            }
+        }
+    }
+    found
+}
+
+fn headings(text: &str) -> BTreeSet<&str> {
+    let lines = text.lines().filter(|line| line.starts_with('#'));
+    lines
+        .map(|line| line.trim_start_matches('#').trim())
+        .collect()
+}
+
+/// What a link to a heading is called.
+fn anchor(heading: &str) -> String {
+    let letters = heading.to_lowercase().replace(' ', "-");
+    letters
+        .chars()
+        .filter(|one| one.is_alphanumeric() || *one == '-')
+        .collect()
+}
+
+#[test]
+fn every_cited_heading_is_there() {
+    let sources = sources();
+    for (word, document) in CITED {
+        let text = fs::read_to_string(root().join(document)).unwrap();
+        let headings = headings(&text);
+        let mut cited = 0;
+        for (path, source) in &sources {
+            for rest in source.split(word).skip(1) {
+                let heading = rest.split('"').next().unwrap();
+                // This very list is no citation.
+                if heading.starts_with(',') || heading.is_empty() {
+                    continue;
+                }
+                assert!(
+                    headings.contains(heading),
+                    "{}: {document} has no heading `{heading}`",
+                    path.display()
+                );
+                cited += 1;
+            }
+        }
+        assert!(cited > 10, "{document} is cited {cited} times");
+    }
+}
+
+/// Sections of SEMANTICS: its headings, and the numbered points of the parts that have no headings of their own.
+fn sections(semantics: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut part = String::new();
+    for line in semantics.lines() {
+        let first = line.trim_start_matches('#').trim();
+        let first = first.split(['.', ' ']).next().unwrap_or_default();
+        if let Some(heading) = line.strip_prefix("# ") {
+            part = heading.split('.').next().unwrap_or_default().to_owned();
+        } else if let Some(heading) = line.strip_prefix("## ") {
+            found.insert(heading.split(' ').next().unwrap_or_default().to_owned());
+        } else if !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_digit()) {
+            found.insert(format!("{part}.{first}"));
+        }
+    }
+    found
+}
+
+/// Words like `A.3` or `G.2b`, of the parts that SEMANTICS has.
+fn keys(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|one: char| !(one.is_ascii_alphanumeric() || one == '.'));
+    let words = words.map(|word| word.trim_end_matches('.'));
+    words.filter(|word| {
+        let Some((part, number)) = word.split_once('.') else {
+            return false;
+        };
+        let digits = number.trim_end_matches(|one: char| one.is_ascii_lowercase());
+        matches!(part.as_bytes(), [b'A'..=b'L'])
+            && !digits.is_empty()
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+#[test]
+fn every_cited_section_of_semantics_is_there() {
+    let semantics = root().join("coordinator/model/SEMANTICS.md");
+    let sections = sections(&fs::read_to_string(semantics).unwrap());
+    let mut cited = BTreeSet::new();
+    for (path, source) in sources() {
+        for key in keys(&source) {
+            assert!(sections.contains(key), "{}: {key}", path.display());
+            cited.insert(key.to_owned());
+        }
+    }
+    assert!(cited.len() > 30, "{cited:?}");
 }

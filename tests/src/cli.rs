@@ -26,7 +26,7 @@ use crate::runner::{Ending, Output, RunOptions, hints, run, say};
 use crate::stage::{Pods, Scene, Stage};
 use crate::{binaries, deployment};
 
-/// Exit code of a run that could not be done (DESIGN 5).
+/// Exit code of a run that could not be done (ARCHITECTURE, "Exit codes").
 const COULD_NOT_RUN: u8 = 2;
 
 /// Exit code of `--check` when the world ended otherwise than its file states.

@@ -8,7 +8,7 @@ use reachproof_lab::world::{Expect, ExpectedFinding, ExpectedKind, Family};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The part of a report that worlds speak of (DESIGN 5, "Report").
+/// The part of a report that worlds speak of (ARCHITECTURE, "Report").
 #[derive(Debug, Deserialize)]
 struct Report {
     findings: Vec<Finding>,

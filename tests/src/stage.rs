@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use crate::error::RunnerError;
 use crate::resolver::Resolvers;
 
-/// Port of the control server (DESIGN 5).
+/// Port of the control server (ARCHITECTURE, "Agents and ports").
 pub const CONTROL_PORT: u16 = 7443;
 
 /// Longest wait until the agents listen for each other.
@@ -175,7 +175,7 @@ impl Stage {
         self.kubernetes.as_ref()
     }
 
-    /// The snapshot: one file with the stems as keys (DESIGN 5).
+    /// The snapshot: one file with the stems as keys (ARCHITECTURE, "Snapshot").
     #[must_use]
     pub fn snapshot(&self) -> PathBuf {
         self.directory.path().join("snapshot.json")

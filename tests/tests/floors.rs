@@ -1,4 +1,4 @@
-//! Imports go down, never sideways (STYLE 1), as `cargo metadata` sees them.
+//! Imports go down, never sideways (ARCHITECTURE, "Floors"), as `cargo metadata` sees them.
 
 #![allow(
     clippy::panic,

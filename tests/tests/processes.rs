@@ -163,7 +163,7 @@ fn cover_rules() -> CaseResult {
 /// Flows between the agents of the world `default`, and from them to the control plane, when every pair is tried.
 const MESH_FLOWS: u64 = 100;
 
-/// How long agents may go on after the end of a run (SECURITY D.3).
+/// How long agents may go on after the end of a run (security.md, "Limits of probing").
 const STOP_MAX: Duration = Duration::from_secs(2);
 
 /// Longer than the time between two attempts of a probe: who goes on is seen.

@@ -7,7 +7,7 @@ use std::{
 
 /// Longest lag of the loop within a window that reaches back to any start.
 ///
-/// Silence while the loop was late proves nothing: the answer may have waited for us (PERFORMANCE A, trap 5).
+/// Silence while the loop was late proves nothing: the answer may have waited for us (ARCHITECTURE, "The instrument").
 #[derive(Debug, Default)]
 pub(super) struct Lag {
     /// Invariant: times rise and lags fall from front to back, so that the first entry of a window is its longest.

@@ -6,7 +6,7 @@ use super::Pacing;
 
 /// Spreads starts evenly: at most so many a second, and a burst after a pause.
 ///
-/// Bursts make answers late and look like an attack (PERFORMANCE A, traps 3 and 5).
+/// Bursts make answers late and look like an attack (ARCHITECTURE, "The instrument").
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
     /// Time between two starts.

@@ -233,8 +233,8 @@ pub(super) fn converse(socket: Socket, target: SocketAddr) -> TcpStream {
 
 /// Closes a socket whose handshake was the evidence, but for a connection: that is ready to be closed.
 ///
-/// A connection ends with a reset, which leaves no TIME_WAIT behind (PERFORMANCE A, trap 2). What is none has nothing to
-/// reset, so that a silent or refused attempt costs one system call less.
+/// A connection ends with a reset, which leaves no TIME_WAIT behind (ARCHITECTURE, "The instrument"). What is none has
+/// nothing to reset, so that a silent or refused attempt costs one system call less.
 pub(super) fn close(socket: Socket, kind: ProbeKind, outcome: Outcome) -> Option<Socket> {
     match outcome {
         // Nothing ends over UDP.
@@ -305,7 +305,7 @@ pub(super) fn judge(socket: &Socket, news: News, after: Duration, evidence: Evid
     };
     let round_trip = status.as_ref().and_then(|status| status.round_trip);
     let outcome = match (outcome, round_trip) {
-        // The application's clock is late by all that the loop did before (PERFORMANCE A, timing error).
+        // The application's clock is late by all that the loop did before (ARCHITECTURE, "The instrument").
         (Some(Outcome::Connected { .. }), Some(handshake)) => {
             Some(Outcome::Connected { handshake })
         }

@@ -13,7 +13,7 @@ use crate::{
 
 /// Counts the entries that are still there because of finished attempts, so that nobody's table fills up.
 ///
-/// A budget of entries and not a rate: a full table drops other people's packets (PERFORMANCE A, trap 4).
+/// A budget of entries and not a rate: a full table drops other people's packets (ARCHITECTURE, "The instrument").
 #[derive(Debug)]
 pub(super) struct Tracked {
     /// Most entries at once; none: not counted.

@@ -25,7 +25,7 @@ use tracing::debug;
 
 use crate::limits::{CONNECTION_LIFE_MAX, HTTP_HEAD_MAX, PEER_MESSAGE_MAX, PEER_STREAMS_MAX};
 
-/// Path of the HTTP/1.1 form, as in DESIGN 3.
+/// Path of the HTTP/1.1 form, as in ARCHITECTURE, "Peers".
 const PROBE_PATH: &str = "/v1/probe";
 
 /// Serves one connection until the other side closes it, or for at most [`CONNECTION_LIFE_MAX`].

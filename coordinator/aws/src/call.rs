@@ -9,7 +9,7 @@ pub(crate) const SECOND_PAGE_SIZE: i32 = 97;
 /// What follows when an answer cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Necessity {
-    /// There is no snapshot without it (DESIGN 5, required files).
+    /// There is no snapshot without it (ARCHITECTURE, "Snapshot").
     Essential,
     /// Its absence is a gap, which makes the flows that it touches unknown.
     Optional,
@@ -141,7 +141,7 @@ impl Call {
         self.row().list
     }
 
-    /// Whether a snapshot can do without the answer (DESIGN 5).
+    /// Whether a snapshot can do without the answer (ARCHITECTURE, "Snapshot").
     ///
     /// The cluster is essential here, though a snapshot made by hand may lack it: a reading starts from its name.
     pub fn necessity(self) -> Necessity {

@@ -15,7 +15,7 @@ use crate::error::{READING_TIME_MAX, ReadError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     /// Attempts of one request by the SDK, at least 1. Its *standard* mode: the adaptive one fell to one request in
-    /// tens of seconds after two throttled answers (AWS-SDK 4).
+    /// tens of seconds after two throttled answers (ARCHITECTURE, "Reading AWS").
     pub attempts: u32,
     /// The first pause between attempts; doubles, with jitter.
     pub first_backoff: Duration,
@@ -64,8 +64,8 @@ pub struct Settings {
 /// A way to ask AWS: credentials, Region, HTTP client and pace.
 ///
 /// Credentials come from the SDK's chain: environment, profile (static, assumed role, SSO, process), web identity
-/// (IRSA), container (EKS Pod Identity), instance metadata (AWS-SDK 5). They are loaded with the first call. A profile
-/// that cannot be used ends the chain: `AWS_PROFILE` in a pod can hide its role.
+/// (IRSA), container (EKS Pod Identity), instance metadata (ARCHITECTURE, "Reading AWS"). They are loaded with the
+/// first call. A profile that cannot be used ends the chain: `AWS_PROFILE` in a pod can hide its role.
 #[derive(Clone, Debug)]
 pub struct Connection {
     config: SdkConfig,
@@ -89,7 +89,8 @@ impl Connection {
     /// The same, whether or not somebody names the Region.
     pub(crate) async fn load(settings: &Settings) -> Self {
         let pace = settings.pace;
-        // One TLS stack: rustls with ring, handed in, so that the SDK's own defaults are not linked (AWS-SDK 1).
+        // One TLS stack: rustls with ring, handed in, so that the SDK's own defaults are not linked (ARCHITECTURE,
+        // "Reading AWS").
         let client = aws_smithy_http_client::Builder::new()
             .tls_provider(Provider::Rustls(CryptoMode::Ring))
             .build_https();

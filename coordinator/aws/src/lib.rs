@@ -1,7 +1,7 @@
 //! Reads what AWS says about a cluster's network, in the shape that the AWS CLI prints.
 //!
-//! The only crate with an AWS SDK. It turns answers into the files of a snapshot (DESIGN 5), field by field, and decides
-//! nothing about them; it never writes to AWS.
+//! The only crate with an AWS SDK. It turns answers into the files of a snapshot (ARCHITECTURE, "Snapshot"), field by
+//! field, and decides nothing about them; it never writes to AWS.
 //!
 //! | module | what |
 //! |---|---|

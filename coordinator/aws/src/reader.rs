@@ -24,7 +24,8 @@ const READINGS_MAX: usize = 3;
 /// A cluster and what surrounds it, as AWS tells it.
 #[derive(Debug)]
 pub struct Reading {
-    /// Stems to answers, as a snapshot directory has them (DESIGN 5); sorted, and the same for the same world.
+    /// Stems to answers, as a snapshot directory has them (ARCHITECTURE, "Snapshot"); sorted, and the same for the same
+    /// world.
     pub answers: Map<String, Value>,
     /// What could not be read. Nothing of it is in `answers`, so that the model takes it for unknown.
     pub gaps: Vec<ReadGap>,

@@ -20,7 +20,7 @@ pub const CALLS_IN_FLIGHT_MAX: usize = 2;
 const PAGES_MAX: usize = 1000;
 
 /// How often one page is asked for again when its answer was cut off. The SDK does not retry an answer that our own
-/// check refuses (AWS-SDK 4).
+/// check refuses (ARCHITECTURE, "Reading AWS").
 const CUT_RETRIES_MAX: usize = 2;
 
 /// One call with all its pages, as it went; for the log and the run's report, never for the snapshot.

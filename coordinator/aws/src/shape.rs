@@ -4,7 +4,7 @@
 //! keeps its own spelling. Fields that no decision needs and that change by themselves (times, counts of free
 //! addresses, DNS names) are left out on purpose: the same world gives the same bytes.
 //!
-//! EC2 spells keys in PascalCase, EKS in camelCase (AWS-SDK 3).
+//! EC2 spells keys in PascalCase, EKS in camelCase (ARCHITECTURE, "Reading AWS").
 
 pub(crate) mod cluster;
 pub(crate) mod network_acl;

@@ -1,4 +1,5 @@
-//! The review of agents' service-account tokens: TokenReview, then the pod that the token is bound to (SECURITY B.1).
+//! The review of agents' service-account tokens: TokenReview, then the pod that the token is bound to (security.md,
+//! "The review of a token").
 //!
 //! Whatever the agent is comes from the API server's objects. What a token says of itself is looked at only to refuse it
 //! without a question.
@@ -21,10 +22,10 @@ use cache::{Cache, Digest};
 
 mod cache;
 
-/// Reviews under way at once (SECURITY B.2).
+/// Reviews under way at once (security.md, "Limits on reviews").
 pub const REVIEWS_IN_FLIGHT_MAX: usize = 8;
 
-/// Reviews that begin per second (SECURITY B.2).
+/// Reviews that begin per second (security.md, "Limits on reviews").
 pub const REVIEWS_PER_SECOND: u32 = 50;
 
 /// When to ask again if there were too many.

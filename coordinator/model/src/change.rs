@@ -50,7 +50,7 @@ pub struct Move {
     pub after: ClassId,
 }
 
-/// Whether a change concerns a flow that the cluster needs (DESIGN 5, "Expectations").
+/// Whether a change concerns a flow that the cluster needs (ARCHITECTURE, "Expectations").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Concern {
     /// It does: to the API server, to the kubelet, or to CoreDNS.

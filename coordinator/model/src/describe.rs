@@ -1,7 +1,7 @@
 //! Answers of the APIs as JSON, before anything is made of them.
 //!
-//! A snapshot is a set of answers, each under the stem of its file (DESIGN section 5). Nothing here interprets an
-//! answer; [`parse`] only refuses what JSON leaves open: an object that has one key twice.
+//! A snapshot is a set of answers, each under the stem of its file (ARCHITECTURE, "Snapshot"). Nothing here interprets
+//! an answer; [`parse`] only refuses what JSON leaves open: an object that has one key twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

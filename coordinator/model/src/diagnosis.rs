@@ -32,7 +32,7 @@ impl Conclusion {
         }
     }
 
-    /// Returns the exit code of a command that judges (DESIGN 5, "Exit codes"): 0, 1 or 3.
+    /// Returns the exit code of a command that judges (ARCHITECTURE, "Exit codes"): 0, 1 or 3.
     #[must_use]
     pub fn exit_code(self) -> u8 {
         match self {

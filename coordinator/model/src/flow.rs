@@ -32,7 +32,7 @@ pub const ICMPV6: u8 = 58;
 /// A new connection, or the first packet of another protocol, that somebody may try.
 ///
 /// **Invariant.** Both addresses are of one family; [`Flow::from_json`] checks it, whoever builds a flow by hand keeps
-/// it. JSON: DESIGN section 5, "Flow".
+/// it. JSON: ARCHITECTURE, "Flow".
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Flow {
     /// Address that the packet carries when it leaves the source's network namespace, before any SNAT.

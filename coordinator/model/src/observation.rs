@@ -1,6 +1,7 @@
 //! What the network showed: attempts, accepted connections, and who was there to see it.
 //!
-//! Nothing in here judges. The words are those of the network (STYLE 3): an [`Outcome`] never says allow or deny.
+//! Nothing in here judges. The words are those of the network (ARCHITECTURE, "Words"): an [`Outcome`] never says allow
+//! or deny.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

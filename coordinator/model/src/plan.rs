@@ -51,7 +51,8 @@ pub const SECOND_INTERVAL: Duration = Duration::from_millis(3_100);
 /// How long a pulse waits for its answer: shorter than the time between two.
 pub const PULSE_DEADLINE: Duration = Duration::from_millis(1_500);
 
-/// Port on which agents serve `Peer.Identify` to each other, the first of 7500 to 7509 (DESIGN 5).
+/// Port on which agents serve `Peer.Identify` to each other, the first of 7500 to 7509 (ARCHITECTURE, "Agents and
+/// ports").
 pub const PEER_PORT: u16 = 7500;
 
 /// What a probe does once it is connected.

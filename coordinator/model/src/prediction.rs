@@ -13,7 +13,7 @@ mod json;
 mod reason;
 mod step;
 
-/// The model's answer to one flow. JSON: DESIGN section 5, "Predictions".
+/// The model's answer to one flow. JSON: ARCHITECTURE, "Predictions".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prediction {
     /// The question.

@@ -73,7 +73,7 @@ pub(crate) struct Arguments {
     credentials: PathBuf,
 }
 
-/// Who vouches for the agents (SECURITY B.0).
+/// Who vouches for the agents (security.md, "Identity").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum TokensArgument {
     /// The API server, which reviews the tokens that it projects into the pods
@@ -310,7 +310,8 @@ fn check_profiles(snapshot: &Snapshot, agents: &[Agent]) -> Result<(), Manifests
     Ok(())
 }
 
-/// What the agents may connect to (SECURITY D.2): the ranges of the snapshot's VPCs, but for the range of services.
+/// What the agents may connect to (security.md, "What an agent may connect to"): the ranges of the snapshot's VPCs, but
+/// for the range of services.
 ///
 /// # Errors
 /// [`ManifestsError::NoRange`].

@@ -110,7 +110,7 @@ pub(super) enum Format {
     Json,
 }
 
-/// How much of the relation a run tries (DESIGN 3, "Sampling").
+/// How much of the relation a run tries (ARCHITECTURE, "Sampling").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ScopeArgument {
     /// What the cluster needs: control plane and CoreDNS

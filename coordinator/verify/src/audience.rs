@@ -1,4 +1,5 @@
-//! For whom service-account tokens of agents are made, and which accounts and pods are agents (SECURITY B.1).
+//! For whom service-account tokens of agents are made, and which accounts and pods are agents (security.md, "The review
+//! of a token").
 
 use std::fmt;
 use std::str::FromStr;

@@ -38,7 +38,8 @@ pub enum SnapshotContent {
 
 /// Everything that the one-run entry is told; it reads no environment, no clock and no file beside these.
 pub struct RunConfig {
-    /// The world, read before and after the probes: a saved snapshot by its path (DESIGN 5), or a cluster.
+    /// The world, read before and after the probes: a saved snapshot by its path (ARCHITECTURE, "Snapshot"), or a
+    /// cluster.
     pub snapshot: Arc<dyn WorldSource>,
     /// CA, key of the tokens and server certificate.
     pub credentials: Credentials,
@@ -84,9 +85,9 @@ pub struct Order {
     pub expected: ExpectedAgents,
     /// Longest wait for them.
     pub wait: Duration,
-    /// How long the world must not have changed before the probes (DESIGN 4): it is read once more so long after the
-    /// first reading, and a change in between counts as one while the probes ran. Zero for a world that nothing enforces
-    /// anew, such as a saved snapshot: then nobody waits.
+    /// How long the world must not have changed before the probes (ARCHITECTURE, "One run"): it is read once more so
+    /// long after the first reading, and a change in between counts as one while the probes ran. Zero for a world that
+    /// nothing enforces anew, such as a saved snapshot: then nobody waits.
     pub settle: Duration,
     /// How long a cut stream may take to come back before what its agent still holds counts as lost; [`RESUME_WAIT`]
     /// unless somebody knows better.

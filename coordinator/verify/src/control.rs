@@ -27,30 +27,32 @@ use crate::identity::{Authentication, Identity, Refusal};
 use crate::refused::{Refused, RefusedList};
 use crate::token::{Purpose, SignedTokens};
 
-/// Largest message that is taken from an agent, in bytes (SECURITY E).
+/// Largest message that is taken from an agent, in bytes (security.md, "Limits of the wire").
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 
-/// Streams that one connection may have open: one is used, the rest is for a quick redial (SECURITY E).
+/// Streams that one connection may have open: one is used, the rest is for a quick redial (security.md, "Limits of the
+/// wire").
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 4;
 
-/// Requests of one connection that are worked on at once (SECURITY E).
+/// Requests of one connection that are worked on at once (security.md, "Limits of the wire").
 pub const REQUESTS_PER_CONNECTION_MAX: usize = 4;
 
 /// Flow-control windows of a connection and of a stream, in bytes: what a stranger can make the coordinator keep. It is the
 /// least that HTTP/2 has at the start of a connection; a larger message comes in parts.
 pub const WINDOW_BYTES: u32 = 65_535;
 
-/// Largest list of headers, in bytes: a token of 4 KiB and what HTTP adds (SECURITY E).
+/// Largest list of headers, in bytes: a token of 4 KiB and what HTTP adds (security.md, "Limits of the wire").
 pub const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 
 /// Silence of a connection after which it is asked whether it lives; with [`KEEPALIVE_TIMEOUT`] a dead one is noticed
-/// within 30 s (DESIGN 6).
+/// within 30 s (ARCHITECTURE, "The wire").
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// How long the answer to that may take.
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Messages that wait for one agent. A slower agent loses its stream, never a message (SECURITY E).
+/// Messages that wait for one agent. A slower agent loses its stream, never a message (security.md, "Limits of the
+/// wire").
 pub const OUTGOING_MESSAGES_MAX: usize = 64;
 
 /// Pause after `accept` failed, so that running out of descriptors does not spin.

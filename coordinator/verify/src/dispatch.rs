@@ -2,7 +2,7 @@
 //!
 //! Listens first, then lets pulses go, and probes last: no probe starts before the targets' ports are open or have failed
 //! to open. Probes are handed out turn by turn, so that no target has more attempts a second than it may, over all agents
-//! (SECURITY D.3).
+//! (security.md, "Limits of probing").
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -42,7 +42,7 @@ mod probe;
 mod pulse;
 mod session;
 
-/// Longest time that probing may take (SECURITY D.3): what was not tried by then is not observed.
+/// Longest time that probing may take (security.md, "Limits of probing"): what was not tried by then is not observed.
 pub const PROBING_MAX: Duration = Duration::from_secs(30 * 60);
 
 /// From the start of a silent stage's first attempt to the end of its last. The second stage ends before the first.

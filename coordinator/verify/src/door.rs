@@ -1,4 +1,4 @@
-//! Who may be connected at once, so that strangers silence nobody (SECURITY B.0 and E).
+//! Who may be connected at once, so that strangers silence nobody (security.md, "Identity" and "Limits of the wire").
 //!
 //! A connection is a stranger's until an agent has said `Hello` on it. Strangers have little time and few places, and where
 //! there is no place left, the oldest of them goes; an agent's connection never does.
@@ -27,7 +27,7 @@ pub const CONNECTIONS_PER_ADDRESS: usize = 8;
 /// Connections beyond those of the agents: redials, and strangers.
 pub const CONNECTIONS_SPARE: usize = 64;
 
-/// Agents that are expected as long as nobody knows better: the largest cluster (SECURITY H).
+/// Agents that are expected as long as nobody knows better: the largest cluster (security.md, "Limits of the wire").
 pub const EXPECTED_DEFAULT: usize = 5_000;
 
 /// Wrong tokens a second that one peer address may send; beyond, it is not listened to.

@@ -169,7 +169,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The status that an agent hears: a message above the limit is `RESOURCE_EXHAUSTED` (SECURITY S-24).
+/// The status that an agent hears: a message above the limit is `RESOURCE_EXHAUSTED` (security.md, "Limits of the
+/// wire").
 fn said(status: Status) -> Status {
     if status.code() == Code::OutOfRange {
         return Status::resource_exhausted(status.message());

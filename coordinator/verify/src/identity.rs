@@ -1,5 +1,5 @@
-//! Who an agent is (SECURITY B.0): authentication yields an identity, and what the agent says of itself is only compared
-//! with it.
+//! Who an agent is (security.md, "Identity"): authentication yields an identity, and what the agent says of itself is
+//! only compared with it.
 //!
 //! There are two ways to an identity and no switch: a token that these credentials signed ([`crate::token`]), and a
 //! service-account token that an API server reviews (an [`Authenticator`] that the caller brings, as this crate knows no
@@ -21,7 +21,7 @@ use tonic::{Code, Status};
 
 use crate::token::{SignedTokens, TOKEN_PREFIX};
 
-/// Longest token that is looked at, in bytes (SECURITY B.1 step 1).
+/// Longest token that is looked at, in bytes (security.md, "The review of a token").
 pub const TOKEN_LENGTH_MAX: usize = 4096;
 
 /// Metadata entry with the seconds after which a busy coordinator may be asked again.

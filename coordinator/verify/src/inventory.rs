@@ -169,7 +169,7 @@ fn missing_names<'a>(
         })
 }
 
-/// Every node and Fargate pod of the snapshot: each should have an agent (DESIGN 5).
+/// Every node and Fargate pod of the snapshot: each should have an agent (ARCHITECTURE, "Agents and ports").
 fn inventory(snapshot: &Snapshot) -> Vec<ClusterMember> {
     let members = cluster_members(snapshot, &Roster::default());
     members.nodes.into_iter().chain(members.fargate).collect()

@@ -29,10 +29,11 @@ pub use news::News;
 mod news;
 
 /// Longest silence of an agent, in milliseconds: as the keep-alive, which notices a dead stream. An agent that has nothing
-/// to do must cost nothing (PERFORMANCE B2); who has to hear of it sooner sets a fence.
+/// to do must cost nothing (ARCHITECTURE, "The instrument"); who has to hear of it sooner sets a fence.
 pub const HEARTBEAT_INTERVAL_MS: u32 = 15_000;
 
-/// Agents that may dial back per second after the coordinator was away (SECURITY R-05); sets the window in `Welcome`.
+/// Agents that may dial back per second after the coordinator was away (security.md, "Limits of the wire"); sets the
+/// window in `Welcome`.
 pub const RECONNECTS_PER_SECOND: usize = 50;
 
 /// News, and the receipt of the batch that brought it.
@@ -200,7 +201,7 @@ impl Registry {
             && link.outgoing.try_send(Ok(message)).is_err()
         {
             // A full queue is a reader that is too slow: it loses the stream, and with it no message, since what was
-            // not acknowledged is sent again (SECURITY E).
+            // not acknowledged is sent again (security.md, "Limits of the wire").
             warn!(agent = %agent, "stream dropped, it does not take messages");
             self.streams.remove(&link.stream);
             member.link = None;

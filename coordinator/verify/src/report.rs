@@ -26,10 +26,10 @@ mod coverage;
 pub mod human;
 pub mod json;
 
-/// Name and version of the report's shape (DESIGN 5).
+/// Name and version of the report's shape (ARCHITECTURE, "Report").
 pub const REPORT_SCHEMA: &str = "reachproof.report/v1";
 
-/// What one run found. JSON: DESIGN 5, "Report"; the schema is `deploy/schemas/report.json`.
+/// What one run found. JSON: ARCHITECTURE, "Report"; the schema is `deploy/schemas/report.json`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// [`REPORT_SCHEMA`].

@@ -1,4 +1,4 @@
-//! One run, forward only (STYLE 2).
+//! One run, forward only (ARCHITECTURE, "One run").
 
 use std::future::Future;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ mod world;
 /// Length of the random part of a run's name, in bytes.
 const RUN_NAME_BYTES: usize = 8;
 
-/// Does one run of `fleet` over `world`: the nine steps of STYLE 2, one after the other.
+/// Does one run of `fleet` over `world`: the nine steps of ARCHITECTURE, "One run", one after the other.
 ///
 /// Tells `progress` what happens; ends early when `shutdown` completes. Predictions are sealed before the first packet
 /// leaves. The fleet lives on, and may serve other runs at the same time.

@@ -1,4 +1,4 @@
-//! Reads a snapshot from a directory of answers, or from one file (DESIGN 5, "Snapshot").
+//! Reads a snapshot from a directory of answers, or from one file (ARCHITECTURE, "Snapshot").
 
 use std::fs::{self, File};
 use std::io::{self, Read};

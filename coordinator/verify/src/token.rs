@@ -1,4 +1,4 @@
-//! Signed tokens: one for each agent outside a cluster, `rp1.<payload>.<signature>` (SECURITY B.0).
+//! Signed tokens: one for each agent outside a cluster, `rp1.<payload>.<signature>` (security.md, "Identity").
 //!
 //! The payload is JSON in base64url and says who the agent is; the signature is HMAC-SHA-256 over everything before its
 //! dot, with the key of the credentials. Whoever has a token can be that one agent until it expires, and nobody else.

@@ -35,7 +35,7 @@ use tonic::Status;
 
 mod fake;
 
-/// Attempts a second of an agent by default (SECURITY D.3).
+/// Attempts a second of an agent by default (security.md, "Limits of probing").
 const RATE: u32 = 20;
 
 /// How late an answer is known to the coordinator.

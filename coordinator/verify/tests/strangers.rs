@@ -24,7 +24,7 @@ mod fake;
 /// Agents of the tests; each has an address of its own from which it dials.
 const AGENTS: u8 = 7;
 
-/// How long an agent may take to get in (SECURITY B.0).
+/// How long an agent may take to get in (security.md, "Identity").
 const IN_MAX: Duration = Duration::from_secs(10);
 
 /// Connections that a flood keeps open at most at its own end; the coordinator keeps far fewer.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use reachproof_start::{Needs, cargo, ensure_namespaces, ensure_tools};
 
-/// Exit code of what could not be done (DESIGN 5).
+/// Exit code of what could not be done (ARCHITECTURE, "Exit codes").
 const COULD_NOT_RUN: u8 = 2;
 
 /// Arguments that are answered without a lab.

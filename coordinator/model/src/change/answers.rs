@@ -460,7 +460,7 @@ fn responsible(before: &Verdict, after: &Verdict) -> Vec<String> {
     rule.or_else(word).into_iter().collect()
 }
 
-/// Whether the cluster needs such packets (DESIGN 5, "Expectations").
+/// Whether the cluster needs such packets (ARCHITECTURE, "Expectations").
 fn concern(pair: Pair<'_>, packets: Packets) -> Concern {
     let to = |port: u16| packets.ports().is_some_and(|ports| ports.contains(port));
     let is_tcp = matches!(packets, Packets::Tcp(_));

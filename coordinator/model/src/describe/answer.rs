@@ -138,7 +138,7 @@ const fn all_of(kind: &'static str, group: &'static str) -> Form {
     }
 }
 
-/// Every answer, in the order in which they are asked for (DESIGN section 5).
+/// Every answer, in the order in which they are asked for (ARCHITECTURE, "Snapshot").
 pub const ANSWERS: [Answer; 44] = [
     Answer {
         stem: "describe-cluster",

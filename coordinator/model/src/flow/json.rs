@@ -1,4 +1,4 @@
-//! Flows in JSON (DESIGN section 5, "Flow").
+//! Flows in JSON (ARCHITECTURE, "Flow").
 
 use std::net::IpAddr;
 

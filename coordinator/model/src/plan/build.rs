@@ -23,10 +23,11 @@ use crate::predict::verdict;
 use crate::prediction::Verdict;
 use crate::snapshot::{Owner, Policing, Snapshot};
 
-/// Most flows that one agent tries: at 20 attempts a second (SECURITY D.3) silence on all of them takes 5 minutes.
+/// Most flows that one agent tries: at 20 attempts a second (security.md, "Limits of probing") silence on all of them
+/// takes 5 minutes.
 pub const FLOWS_PER_AGENT_MAX: usize = 2_000;
 
-/// Most flows that any run may have (SECURITY D.3).
+/// Most flows that any run may have (security.md, "Limits of probing").
 pub const FLOWS_PER_RUN_MAX: usize = 200_000;
 
 /// Whether an optional file is in the snapshot.
@@ -51,7 +52,7 @@ pub struct Scope {
     pub seed: u64,
 }
 
-/// How much of the relation a run tries (DESIGN 3, "Sampling").
+/// How much of the relation a run tries (ARCHITECTURE, "Sampling").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Depth {
     /// What the cluster needs: control plane and CoreDNS.

@@ -1,4 +1,4 @@
-//! Predictions in JSON (DESIGN section 5, "Predictions"; SEMANTICS K.1 "Fields of an answer").
+//! Predictions in JSON (ARCHITECTURE, "Predictions"; SEMANTICS K.1 "Fields of an answer").
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};

@@ -13,7 +13,7 @@ mod fold;
 /// Something that is absent, unreadable or assumed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Gap {
-    /// Stem of the file, as in DESIGN section 5.
+    /// Stem of the file, as in ARCHITECTURE, "Snapshot".
     pub file: String,
     /// Place in the file, like `SecurityGroups[3].IpPermissions[0].FromPort`; empty for the file as a whole.
     pub path: String,

@@ -28,7 +28,8 @@ const TOKEN_PATH: &str = "/etc/reachproof/token";
 /// File of a projected token.
 const TOKEN_FILE: &str = "token";
 
-/// Life of a projected token in seconds: the shortest that Kubernetes allows (SECURITY B.1). The node renews it at 80 %.
+/// Life of a projected token in seconds: the shortest that Kubernetes allows (security.md, "The review of a token").
+/// The node renews it at 80 %.
 const TOKEN_SECONDS: u32 = 600;
 
 /// Readable for the group of the pod, and for nobody else: 0440.
@@ -81,7 +82,7 @@ impl Agent {
     /// Labels of the pods.
     pub(super) fn labels(&self) -> BTreeMap<String, String> {
         let mut labels = standard_labels();
-        // A mesh would answer in the place of the agent (SECURITY T15).
+        // A mesh would answer in the place of the agent (security.md, "What an agent may connect to").
         labels.insert("sidecar.istio.io/inject".to_owned(), "false".to_owned());
         match &self.place {
             Place::Pod | Place::Host => {}

@@ -56,7 +56,8 @@ fn own(namespace: &str, level: &str) -> Value {
     })
 }
 
-/// An account without any right: nobody binds a role to it, and no token for the API server is mounted (SECURITY B.1).
+/// An account without any right: nobody binds a role to it, and no token for the API server is mounted (security.md,
+/// "The review of a token").
 fn account(namespace: &str) -> Value {
     json!({
         "apiVersion": "v1",

@@ -1,5 +1,5 @@
-//! When probes are handed out, so that neither a target nor an agent has more attempts a second than it may (SECURITY
-//! D.3).
+//! When probes are handed out, so that neither a target nor an agent has more attempts a second than it may
+//! (security.md, "Limits of probing").
 //!
 //! Time goes by in turns. A turn first pays for the later attempts of probes that are under way, since those start by
 //! themselves; new probes get what is left. A probe is handed out only if the turns of its later attempts have room for
@@ -30,10 +30,11 @@ pub const TURN: Duration = Duration::from_millis(100);
 /// How many of them fit into a second; also what an attempt costs of an allowance.
 const TURNS_PER_SECOND: i64 = 10;
 
-/// Most attempts a second at one target address, over all agents (SECURITY D.3).
+/// Most attempts a second at one target address, over all agents (security.md, "Limits of probing").
 pub const TARGET_ATTEMPTS_PER_SECOND: u32 = 50;
 
-/// Most attempts a second that any agent is given, whatever it says that it can take (SECURITY D.3).
+/// Most attempts a second that any agent is given, whatever it says that it can take (security.md, "Limits of
+/// probing").
 pub const AGENT_ATTEMPTS_PER_SECOND_MAX: u32 = 100;
 
 /// What one agent or target may still take, in attempts times [`TURNS_PER_SECOND`]; below zero it has to wait.

@@ -27,9 +27,9 @@ pub(super) fn is_there() -> bool {
 
 /// As fast as it goes while it waits as long as we do, and as often.
 ///
-/// `-T5`, 900 to 1,000 at once and 20,000 a second (PERFORMANCE A), and groups of hosts that are large enough for that from
-/// the first on, without which it takes nearly twice as long. A timeout that adapts would end before ours: only a fixed
-/// one compares (trap 6).
+/// `-T5`, 900 to 1,000 at once and 20,000 a second (ARCHITECTURE, "The instrument"), and groups of hosts that are large
+/// enough for that from the first on, without which it takes nearly twice as long. A timeout that adapts would end
+/// before ours: only a fixed one compares (trap 6).
 pub(super) fn tuned(list: &Path) -> Command {
     let mut command = Command::new("nmap");
     command

@@ -28,10 +28,10 @@ use super::{
     SweepArguments, nmap,
 };
 
-/// Attempts for each target, as in PERFORMANCE A.
+/// Attempts for each target, as in ARCHITECTURE, "The instrument".
 pub(super) const ATTEMPTS: u32 = 2;
 
-/// How long an attempt waits, in milliseconds, as in PERFORMANCE A.
+/// How long an attempt waits, in milliseconds, as in ARCHITECTURE, "The instrument".
 pub(super) const TIMEOUT_MS: u64 = 1_000;
 
 /// Wrong words of a sweep that are shown.

@@ -27,7 +27,7 @@ impl Reference {
         }
     }
 
-    /// Answers one flow, given as JSON (DESIGN section 5, "Flow").
+    /// Answers one flow, given as JSON (ARCHITECTURE, "Flow").
     pub fn answer(&self, flow: &Value) -> Answer {
         walk::answer(&self.world, &walk::Question::read(flow))
     }
