@@ -20,7 +20,7 @@ pub(crate) use address::Spots;
 pub(crate) use zone::{ZoneId, Zones, mentioned};
 
 pub(crate) use build::{network_addresses, owned};
-pub(crate) use name::NODE_GROUP;
+pub(crate) use name::{FARGATE_PROFILE, NODE_GROUP, NodeGroup};
 
 mod address;
 mod build;

@@ -9,8 +9,10 @@ use crate::id::NetworkInterfaceId;
 pub use crate::net::PortRange;
 
 pub use json::InvalidFlow;
+pub use packets::{InvalidPackets, Packets};
 
 mod json;
+mod packets;
 
 /// Ephemeral range that is assumed where nobody said otherwise: `net.ipv4.ip_local_port_range` of Linux.
 ///
@@ -164,6 +166,36 @@ impl fmt::Display for FlowProtocol {
             Self::IcmpV6 { kind, code } => write!(formatter, "icmpv6 type {kind} code {code}"),
             Self::Other(number) => write!(formatter, "protocol {number}"),
         }
+    }
+}
+
+/// A protocol with ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Transport {
+    /// Returns the protocol with a destination port.
+    #[must_use]
+    pub fn to_port(self, port: u16) -> FlowProtocol {
+        match self {
+            Self::Tcp => FlowProtocol::Tcp { port },
+            Self::Udp => FlowProtocol::Udp { port },
+        }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
     }
 }
 

@@ -10,6 +10,8 @@
 //! | [`describe`] | answers of the APIs as JSON |
 //! | [`snapshot`] | the world that they describe, and the gaps in it |
 //! | [`mod@predict`], [`prediction`] | the evaluator of `SEMANTICS.md` section K, and its answer |
+//! | [`selector`], [`mod@near`] | who is meant by a name, and what comes near a name that nobody has |
+//! | [`mod@reach`] | the ports that one end reaches at another |
 //! | [`relevance`] | which gaps an answer rests on |
 //! | [`cause`] | what stops flows, grouped by what they share |
 //! | [`diagnosis`] | causes with their repairs, judged together |
@@ -62,12 +64,15 @@ pub mod finding;
 pub mod flow;
 pub mod id;
 pub mod matrix;
+pub mod near;
 pub mod net;
 pub mod observation;
 pub mod plan;
 pub mod predict;
 pub mod prediction;
+pub mod reach;
 pub mod relevance;
 pub mod repair;
+pub mod selector;
 pub mod snapshot;
 pub mod stability;

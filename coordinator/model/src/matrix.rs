@@ -39,7 +39,7 @@ pub use listing::{Ends, ListedEntry};
 pub use relation::{Filter, RelationEntry, Tuple};
 
 pub(crate) use decisive::{Layer, Live, Seen};
-pub(crate) use ports::Ports;
+pub(crate) use ports::{Ports, port_intervals};
 
 mod acl;
 mod answer;

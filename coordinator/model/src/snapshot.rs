@@ -45,6 +45,7 @@ pub use vpc::{
 };
 
 pub(crate) use arena::{Arena, Key};
+pub(crate) use cluster::fits;
 pub(crate) use index::{
     AddressIndex, GroupEntry, GroupState, InterfaceEntry, Members, SubnetEntry,
 };
@@ -138,7 +139,7 @@ pub struct Snapshot {
     pub(crate) pods: Vec<Pod>,
     pub(crate) pods_by_address: HashMap<IpAddr, Vec<usize>>,
     pub(crate) network_policies: Vec<NetworkPolicy>,
-    /// Services with an address of their own, sorted by namespace and name.
+    /// Services, sorted by namespace and name.
     pub(crate) services: Vec<Service>,
     /// What the API server dials for webhooks and aggregated APIs, sorted.
     pub(crate) backends: Vec<Backend>,
@@ -292,6 +293,12 @@ impl Snapshot {
         self.nodes.iter().find(|node| node.name == *name)
     }
 
+    /// Returns the Kubernetes node that has an address.
+    pub(crate) fn node_at(&self, address: IpAddr) -> Option<&Node> {
+        let place = self.nodes_by_address.get(&address)?;
+        self.nodes.get(*place)
+    }
+
     /// Returns the pods, sorted by namespace and name.
     #[must_use]
     pub fn pods(&self) -> &[Pod] {
@@ -396,14 +403,20 @@ impl Snapshot {
         self.prefix_lists.get(id)
     }
 
+    /// Returns whether an interface is described as one of the control plane, in use or not (D.1).
+    pub(crate) fn is_of_control_plane(&self, interface: &NetworkInterface) -> bool {
+        self.cluster.as_ref().is_some_and(|cluster| {
+            let name = interface.description.strip_prefix("Amazon EKS ");
+            name == Some(cluster.name.as_str())
+        })
+    }
+
     /// Returns what people call an interface: control plane, pod, node or its `Name` tag, raw text of the snapshot.
     ///
     /// Absent where nobody gave it a name. Whoever prints it wraps it in [`crate::net::Printable`].
     #[must_use]
     pub fn interface_name(&self, interface: &NetworkInterface) -> Option<String> {
-        if let Some(cluster) = &self.cluster
-            && interface.description == format!("Amazon EKS {}", cluster.name)
-        {
+        if self.is_of_control_plane(interface) {
             return Some("control plane".to_owned());
         }
         let instance = interface.instance.as_ref();

@@ -1,15 +1,17 @@
 //! What people call a class.
 
+use std::fmt;
+
 use super::{Class, HostRole};
 use crate::flow::SourceKind;
-use crate::snapshot::{InterfaceType, NetworkInterface, Platform, Snapshot};
+use crate::snapshot::{Instance, InterfaceType, NetworkInterface, Platform, Snapshot};
 
 /// Tag of an instance with the name of its managed node group \[EKS-LT\].
 pub(crate) const NODE_GROUP: &str = "eks:nodegroup-name";
 /// Tag of an instance with the name of its Karpenter node pool (D.3).
 const NODE_POOL: &str = "karpenter.sh/nodepool";
 /// Label of a pod that a Fargate profile took [E.6].
-const FARGATE_PROFILE: &str = "eks.amazonaws.com/fargate-profile";
+pub(crate) const FARGATE_PROFILE: &str = "eks.amazonaws.com/fargate-profile";
 
 impl Class {
     /// Returns a name that people know: what holds the endpoints, what they wear, where they are.
@@ -74,7 +76,9 @@ impl Class {
         match self.role {
             HostRole::ControlPlane => "control plane".to_owned(),
             HostRole::Node => first
-                .and_then(|interface| node_group(snapshot, interface))
+                .and_then(|interface| snapshot.instance(interface.instance.as_ref()?))
+                .and_then(NodeGroup::of)
+                .map(|group| group.to_string())
                 .unwrap_or_else(|| "nodes".to_owned()),
             HostRole::Branch => "pods with groups of their own".to_owned(),
             HostRole::Alone => self
@@ -95,15 +99,42 @@ impl Class {
     }
 }
 
-fn node_group(snapshot: &Snapshot, interface: &NetworkInterface) -> Option<String> {
-    let instance = snapshot.instance(interface.instance.as_ref()?)?;
-    let tag = |wanted: &str| {
-        let found = instance.tags.iter().find(|(key, _)| key == wanted);
-        found.map(|(_, value)| value)
-    };
-    tag(NODE_GROUP)
-        .map(|name| format!("node group {name}"))
-        .or_else(|| tag(NODE_POOL).map(|name| format!("node pool {name}")))
+/// What made a node, by the tags of its instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum NodeGroup<'s> {
+    /// A managed node group.
+    Group(&'s str),
+    /// A node pool of Karpenter.
+    Pool(&'s str),
+}
+
+impl<'s> NodeGroup<'s> {
+    /// Returns what made an instance, where its tags say so.
+    pub(crate) fn of(instance: &'s Instance) -> Option<Self> {
+        let tag = |wanted: &str| {
+            let found = instance.tags.iter().find(|(key, _)| key == wanted);
+            found.map(|(_, value)| value.as_str())
+        };
+        let group = tag(NODE_GROUP).map(Self::Group);
+        group.or_else(|| tag(NODE_POOL).map(Self::Pool))
+    }
+
+    /// Returns its name, raw text of the snapshot.
+    pub(crate) fn name(self) -> &'s str {
+        match self {
+            Self::Group(name) | Self::Pool(name) => name,
+        }
+    }
+}
+
+impl fmt::Display for NodeGroup<'_> {
+    /// Writes `node group NAME`, raw text of the snapshot.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Group(name) => write!(formatter, "node group {name}"),
+            Self::Pool(name) => write!(formatter, "node pool {name}"),
+        }
+    }
 }
 
 fn alone(snapshot: &Snapshot, interface: &NetworkInterface) -> String {

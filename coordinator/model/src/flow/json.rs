@@ -12,9 +12,9 @@ use crate::id::NetworkInterfaceId;
 use crate::net::PortRange;
 
 /// ICMP type of an echo request, the default of a flow (K.1 "Flows").
-const ECHO_REQUEST: u8 = 8;
+pub(super) const ECHO_REQUEST: u8 = 8;
 /// ICMPv6 type of an echo request, the default of a flow (K.1 "Flows").
-const ECHO_REQUEST_V6: u8 = 128;
+pub(super) const ECHO_REQUEST_V6: u8 = 128;
 /// The keys that a flow may have.
 const KEYS: [&str; 9] = [
     "source",
@@ -146,13 +146,7 @@ fn protocol(object: &Map<String, Value>) -> Result<FlowProtocol, InvalidFlow> {
 fn protocol_number(object: &Map<String, Value>) -> Result<u8, InvalidFlow> {
     let value = present(object, "protocol").ok_or(InvalidFlow::Missing { field: "protocol" })?;
     let number = match value {
-        Value::String(text) => match text.as_str() {
-            "tcp" => Some(TCP),
-            "udp" => Some(UDP),
-            "icmp" => Some(ICMP),
-            "icmpv6" => Some(ICMPV6),
-            digits => digits.parse().ok(),
-        },
+        Value::String(text) => number_of(text),
         Value::Number(number) => number.as_u64().and_then(|number| u8::try_from(number).ok()),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     };
@@ -163,6 +157,17 @@ fn protocol_number(object: &Map<String, Value>) -> Result<u8, InvalidFlow> {
             value,
         )
     })
+}
+
+/// The number of a protocol that is named, or written as a number.
+pub(super) fn number_of(text: &str) -> Option<u8> {
+    match text {
+        "tcp" => Some(TCP),
+        "udp" => Some(UDP),
+        "icmp" => Some(ICMP),
+        "icmpv6" => Some(ICMPV6),
+        digits => digits.parse().ok(),
+    }
 }
 
 fn port(object: &Map<String, Value>) -> Result<u16, InvalidFlow> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::flow::Transport;
 use crate::net::PortRange;
 use crate::snapshot::{Direction, Readable, Snapshot, Traffic};
 
@@ -25,17 +26,7 @@ pub(crate) struct Ports {
 impl Ports {
     /// Cuts where a rule or an entry of any of the snapshots begins or ends.
     pub(crate) fn new<'s>(snapshots: impl IntoIterator<Item = &'s Snapshot>) -> Self {
-        let mut starts = BTreeSet::from([0]);
-        for snapshot in snapshots {
-            cuts(snapshot, &mut starts);
-        }
-        let starts: Vec<u16> = starts.into_iter().collect();
-        let ends = starts.iter().skip(1).map(|next| next.saturating_sub(1));
-        let intervals: Vec<PortRange> = starts
-            .iter()
-            .zip(ends.chain([u16::MAX]))
-            .map(|(first, last)| PortRange::between(*first, last))
-            .collect();
+        let intervals = port_intervals(snapshots, Transport::Tcp);
         let mut of = Vec::with_capacity(PORTS);
         for (place, interval) in (0..=u16::MAX).zip(&intervals) {
             let width = usize::from(interval.last() - interval.first()) + 1;
@@ -108,9 +99,30 @@ impl Ports {
     }
 }
 
-fn cuts(snapshot: &Snapshot, starts: &mut BTreeSet<u16>) {
+/// The intervals into which rules and entries of snapshots cut the ports of a protocol, lowest ports first.
+pub(crate) fn port_intervals<'s>(
+    snapshots: impl IntoIterator<Item = &'s Snapshot>,
+    transport: Transport,
+) -> Vec<PortRange> {
+    let mut starts = BTreeSet::from([0]);
+    for snapshot in snapshots {
+        cuts(snapshot, transport, &mut starts);
+    }
+    let ends = starts.iter().skip(1).map(|next| next.saturating_sub(1));
+    starts
+        .iter()
+        .zip(ends.chain([u16::MAX]))
+        .map(|(first, last)| PortRange::between(*first, last))
+        .collect()
+}
+
+fn cuts(snapshot: &Snapshot, transport: Transport, starts: &mut BTreeSet<u16>) {
     let mut cut = |traffic: &Traffic| {
-        if let Traffic::Tcp(Readable::Is(range)) = traffic {
+        let ports = match (traffic, transport) {
+            (Traffic::Tcp(ports), Transport::Tcp) | (Traffic::Udp(ports), Transport::Udp) => ports,
+            (_, _) => return,
+        };
+        if let Readable::Is(range) = ports {
             starts.insert(range.first());
             starts.extend(range.last().checked_add(1));
         }

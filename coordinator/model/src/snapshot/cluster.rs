@@ -106,7 +106,7 @@ impl FargateSelector {
 }
 
 /// Whether `text` is as `pattern` says, in which `*` stands for any text and `?` for any character.
-fn fits(pattern: &str, text: &str) -> bool {
+pub(crate) fn fits(pattern: &str, text: &str) -> bool {
     let (mut wanted, mut found) = (pattern.chars(), text.chars());
     // What follows the last `*`, and where it was last tried: shorter stretches before longer ones.
     let mut retry = None;

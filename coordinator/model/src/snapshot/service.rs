@@ -5,14 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::Snapshot;
 
-/// A Kubernetes service with an address of its own.
+/// A Kubernetes service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Its addresses (`spec.clusterIPs`).
+    /// Its addresses (`spec.clusterIPs`); none of a headless one.
     pub addresses: Vec<IpAddr>,
     /// Where kube-proxy sends its connections, by its EndpointSlices; empty where the snapshot has none.
     pub endpoints: BTreeSet<SocketAddr>,
@@ -26,6 +26,12 @@ impl Snapshot {
             let mut networks = cluster.service_networks.iter();
             networks.any(|network| network.contains(&address))
         })
+    }
+
+    /// Returns the services, sorted by namespace and name.
+    #[must_use]
+    pub fn services(&self) -> &[Service] {
+        &self.services
     }
 
     /// Returns the service that has an address.

@@ -41,7 +41,7 @@ impl Decoder<'_> {
     }
 }
 
-/// A service; nothing of one without an address.
+/// A service; nothing of one without a specification.
 fn service(object: &Node<'_>) -> Result<Option<Service>, Fault> {
     let (namespace, name) = namespaced_name(object)?;
     let Some(spec) = object.field("spec") else {
@@ -55,7 +55,7 @@ fn service(object: &Node<'_>) -> Result<Option<Service>, Fault> {
     let mut addresses: Vec<IpAddr> = words.iter().filter_map(|word| word.parse().ok()).collect();
     addresses.sort();
     addresses.dedup();
-    Ok((!addresses.is_empty()).then_some(Service {
+    Ok(Some(Service {
         namespace,
         name,
         addresses,
