@@ -199,7 +199,7 @@ impl Selector {
             Self::Named { kind, name } => {
                 let word = self.to_string();
                 let mut members = Members::default();
-                for thing in chosen(snapshot, *kind, name)? {
+                for thing in chosen(snapshot, &word, (*kind, name))? {
                     thing.add_to(&mut members, snapshot);
                 }
                 (word, members)
@@ -285,8 +285,8 @@ fn is_called(own: &str, name: &str) -> bool {
 /// The things that a name means: one, or with wildcards all that fit.
 fn chosen<'s>(
     snapshot: &'s Snapshot,
-    kind: Option<Kind>,
-    name: &str,
+    word: &str,
+    (kind, name): (Option<Kind>, &str),
 ) -> Result<Vec<Thing<'s>>, SelectorError> {
     let of_kind = || things(snapshot).filter(|thing| kind.is_none_or(|kind| kind == thing.kind()));
     let with = |is_meant: &dyn Fn(&str) -> bool| -> Vec<Thing<'s>> {
@@ -305,7 +305,7 @@ fn chosen<'s>(
     if is_one || (is_pattern && !found.is_empty()) {
         return Ok(found);
     }
-    let word = name.to_owned();
+    let word = word.to_owned();
     if found.is_empty() {
         return Err(SelectorError::Unknown {
             word,
@@ -316,12 +316,16 @@ fn chosen<'s>(
     Err(SelectorError::Ambiguous { word, candidates })
 }
 
-/// Things with a name that comes near.
+/// Things with a name that comes near; where none does, some whose names begin as ids or namespaces do.
 fn near_things<'s>(things: impl Iterator<Item = Thing<'s>>, name: &str) -> Vec<String> {
     let things: Vec<Thing<'s>> = things.collect();
     let word = name.replace(['*', '?'], "");
-    let names = things.iter().flat_map(|thing| thing.names());
-    let found = near(&word, names);
+    let names = || things.iter().flat_map(|thing| thing.names());
+    let mut found = near(&word, names());
+    if let (true, Some((start, _))) = (found.is_empty(), word.split_once(['-', '/'])) {
+        let alike = |own: &String| own.split_once(['-', '/']).map(|(own, _)| own) == Some(start);
+        found = names().filter(alike).take(NEAR_MAX).collect();
+    }
     let mut called = Vec::new();
     for name in &found {
         let own = things

@@ -9,6 +9,7 @@ use reachproof_model::expectation::{Expectation, ExpectationState};
 use reachproof_model::finding::{Finding, FindingKind};
 use reachproof_model::observation::{AgentName, ClockOffset, Implausible, Presence};
 use reachproof_model::plan::{AddressConflict, AgentKind};
+use reachproof_model::selector::EndName;
 use reachproof_model::snapshot::Gap;
 use reachproof_model::stability::Stability;
 use serde::Serialize;
@@ -181,6 +182,8 @@ pub struct EndpointLabel {
     pub name: String,
     /// What the model cannot tell apart from it: its role and the names of its security groups; raw text.
     pub class: String,
+    /// Every name by which it can be selected; raw text.
+    pub names: Vec<EndName>,
 }
 
 impl Report {

@@ -14,6 +14,7 @@ use fake::{
     Agent, Coordinator, Fate, Habit, Network, attach, bearer, coordinator, coordinator_over, hello,
     schema,
 };
+use ipnet::IpNet;
 use reachproof_model::describe::Described;
 use reachproof_model::expectation::ExpectationState;
 use reachproof_model::finding::FindingKind;
@@ -240,6 +241,42 @@ async fn details_of_some_flows_are_found_by_words_of_their_lines() {
         "{text}"
     );
     assert!(asked("tcp/999").contains("no flow of this run"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn details_of_some_flows_are_found_by_names_of_their_ends() {
+    let report = report().await;
+    let asked = |words: &str| render(&report, Details::Flows(words.to_owned()), PAGE);
+    let count = |words: &str| {
+        let text = asked(words);
+        let heading = text.lines().next().unwrap().to_owned();
+        let count = heading.rsplit_once('(').unwrap().1.trim_end_matches(')');
+        count.parse::<usize>().unwrap()
+    };
+    let interface = "eni-26badc5944ee168e8";
+    // What the interface owns: its addresses and a delegated prefix.
+    let own = ["10.0.1.20/31", "10.0.1.64/28", "2600:1f14:abc:1::20/128"];
+    let is_own = |address: IpAddr| {
+        let mut own = own.iter();
+        own.any(|network| network.parse::<IpNet>().unwrap().contains(&address))
+    };
+    let ends = report
+        .findings
+        .iter()
+        .map(|it| [it.flow.source, it.flow.destination]);
+    let of_interface = ends.filter(|ends| ends.iter().any(|end| is_own(*end)));
+    assert_eq!(count(interface), of_interface.count());
+    assert_eq!(count("10.0.1.20/32"), count("10.0.1.20"));
+    assert!(count(interface) > count(&format!("{interface} tcp/7500")));
+    assert_eq!(count(&format!("{interface} -> 10.0.2.20 tcp/7500")), 2);
+    assert_eq!(count(&format!("{interface} tcp/999")), 0);
+    let text = asked("eni-26badc5944ee168e9");
+    assert!(
+        text.contains(&format!(
+            "nothing is called `eni-26badc5944ee168e9`; near it: `{interface}`"
+        )),
+        "{text}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -47,6 +47,14 @@ pub struct EndPair {
     pub destinations: usize,
 }
 
+impl EndPair {
+    /// Returns whether the pair stands for nothing but its own two ends.
+    #[must_use]
+    pub fn stands_for_itself(&self) -> bool {
+        (self.sources, self.destinations) == (1, 1)
+    }
+}
+
 impl Ends {
     /// Sorts the ends into their classes, in the order of these; those of no class come last.
     #[must_use]

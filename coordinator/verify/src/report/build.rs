@@ -167,6 +167,7 @@ fn label(
     EndpointLabel {
         name,
         class: format!("{role} [{}]", groups(snapshot, interface)),
+        names: snapshot.end_names(address),
     }
 }
 

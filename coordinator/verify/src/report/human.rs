@@ -21,6 +21,7 @@ use crate::report::{Allowed, Report, VoidAgent};
 use coverage::coverage;
 use endpoint::cluster_endpoint;
 use finding::{block, dropped, line, silence};
+use matching::matching;
 use page::Page;
 use table::confirmed;
 use verdict::verdict;
@@ -28,6 +29,7 @@ use verdict::verdict;
 mod coverage;
 mod endpoint;
 mod finding;
+mod matching;
 mod page;
 mod stability;
 mod summary;
@@ -71,7 +73,7 @@ pub enum Details {
     Summary,
     /// All that the report lists.
     All,
-    /// Those whose line holds every one of these words, like `10.0.1.20 tcp/443`.
+    /// Those whose line holds every one of these words, like `10.0.1.20 tcp/443`, or whose ends are called so.
     Flows(String),
 }
 
@@ -130,32 +132,6 @@ fn everything(report: &Report, page: &mut Page) {
     cluster_endpoint(report, page);
     coverage(report, page);
     gaps(report, page);
-}
-
-/// Every finding whose line holds all `words`, with its whole evidence.
-fn matching(report: &Report, words: &str, page: &mut Page) {
-    let words: Vec<&str> = words
-        .split_whitespace()
-        .filter(|word| *word != "->")
-        .collect();
-    let found: Vec<&Finding> = report
-        .findings
-        .iter()
-        .filter(|finding| {
-            let line = line(report, finding);
-            words.iter().all(|word| line.contains(word))
-        })
-        .collect();
-    page.heading(&format!("Flows with {} ({})", words.join(" "), found.len()));
-    for finding in &found {
-        block(report, finding, page);
-    }
-    if found.is_empty() {
-        page.text(
-            2,
-            "no flow of this run: give words of a line of the report, like an address and tcp/443",
-        );
-    }
 }
 
 /// Every contradiction, the first ones with their gates and their evidence.
