@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use reachproof_model::describe::InvalidJson;
 use reachproof_model::flow::InvalidFlow;
 use reachproof_model::net::escaped_json;
+use reachproof_model::selector::{InvalidQuestion, SelectorError};
 use reachproof_model::snapshot::{DecodeError, Decoded, Snapshot};
 use serde::Serialize;
 use thiserror::Error;
@@ -141,17 +142,22 @@ pub(crate) enum CliError {
         #[source]
         source: InvalidFlow,
     },
-    /// The flow of the arguments is wrong.
+    /// The words of the arguments name no ends, no ports or no protocol.
     #[error("cannot use these arguments")]
-    Flow(#[from] InvalidFlow),
+    Question(#[from] InvalidQuestion),
     /// The words of the arguments are no flows.
     #[error(
-        "{words} words make no flows, write SOURCE DESTINATION PORT for each, as 10.0.1.5 10.0.2.6 udp/53"
+        "{words} words make no flows, write SOURCE DESTINATION PORT for each, as 10.0.1.5 kube-system/kube-dns udp/53"
     )]
     FlowWords {
         /// How many there are.
         words: usize,
     },
+    /// A flow to judge has no port.
+    #[error(
+        "a flow to judge needs a port: `explain SOURCE DESTINATION` lists the ports that get through"
+    )]
+    NoPort,
     /// The run could not be done.
     #[error(transparent)]
     Verify(anyhow::Error),
@@ -176,6 +182,12 @@ pub(crate) enum CliError {
     /// The answer could not be written.
     #[error("cannot write the answer")]
     Output(#[from] io::Error),
+}
+
+impl From<SelectorError> for CliError {
+    fn from(error: SelectorError) -> Self {
+        Self::Question(InvalidQuestion::Selector(error))
+    }
 }
 
 /// Runs the command that the arguments name.

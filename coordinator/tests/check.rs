@@ -92,6 +92,27 @@ fn a_flow_that_nobody_needs_is_judged_when_it_is_asked_for() {
 }
 
 #[test]
+fn ends_and_ports_go_by_name() {
+    let world = &thread("webhook-port-behind-service")["snapshot"];
+    let (code, text) = said(world, &["control plane", "svc/chaos/chaos-hook", "9443"]);
+    assert_eq!(code, Some(1));
+    let by_address = said(
+        world,
+        &[
+            "10.40.1.11",
+            "10.40.2.21",
+            "9443",
+            "10.40.2.11",
+            "10.40.2.21",
+            "9443",
+        ],
+    );
+    assert_eq!((code, text), by_address);
+    let (code, _) = said(world, &["chaos/chaos-hook-7f", "control plane", "https"]);
+    assert_eq!(code, Some(0));
+}
+
+#[test]
 fn the_json_has_cause_and_repair() {
     let (code, text) = said(&thread("pod-group-and-dns")["snapshot"], &["-o", "json"]);
     assert_eq!(code, Some(1));
@@ -159,7 +180,9 @@ fn words_that_make_no_flow_are_an_error() {
     let world = &thread("bastion-private-endpoint")["snapshot"];
     for arguments in [
         &["10.40.2.99", "10.40.1.11"][..],
-        &["10.40.2.99", "10.40.1.11", "https"],
+        &["10.40.2.99", "10.40.1.11", "htps"],
+        &["10.40.2.99", "10.40.1.11", "tcp"],
+        &["nobody", "10.40.1.11", "https"],
     ] {
         let output = check(world, arguments);
         assert_eq!(output.status.code(), Some(2));

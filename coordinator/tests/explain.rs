@@ -1,5 +1,9 @@
 //! What `explain` and `predict` print, run as processes on the worlds of the vectors.
-#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test says what it expects by failing"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -184,19 +188,119 @@ fn a_snapshot_that_is_a_directory_gives_the_same_answer() {
     assert_eq!(text, explained(&world, &["10.0.1.20", "10.0.2.10", "443"]));
 }
 
-#[test]
-fn tcp_without_a_port_is_a_usage_error() {
-    let output = reachproof(&[
-        "explain",
-        "10.0.1.20",
-        "10.0.2.10",
-        "--snapshot",
-        "/nonexistent",
-    ]);
+/// The world of a replayed thread: two nodes, a webhook's pod and its Service.
+fn webhook() -> Value {
+    let file = "../tests/field/webhook-port-behind-service.thread.json";
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    let mut thread: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    thread.get_mut("snapshot").unwrap().take()
+}
+
+/// What standard error says of arguments that the command refuses.
+fn refused(world: &Value, arguments: &[&str]) -> String {
+    let directory = TempDir::new().unwrap();
+    let snapshot = written(&directory, "snapshot.json", world);
+    let mut all = vec!["explain"];
+    all.extend(arguments);
+    all.extend(["--snapshot", snapshot.to_str().unwrap(), "--gaps", "none"]);
+    let output = reachproof(&all);
     assert_eq!(output.status.code(), Some(2));
-    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(output.stdout.is_empty());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn ends_go_by_name() {
+    let world = webhook();
+    let by_address = explained(&world, &["10.40.2.21", "10.40.1.11", "443"]);
+    for (source, destination, port) in [
+        ("chaos/chaos-hook-7f", "10.40.1.11", "https"),
+        ("svc/chaos/chaos-hook", "eni-7addf94d1c1eb2618", "443"),
+        ("chaos/*", "eni-7addf94d1c1eb2618", "tcp/443"),
+    ] {
+        let by_name = explained(&world, &[source, destination, port]);
+        assert_eq!(by_name, by_address, "{source}");
+    }
+}
+
+#[test]
+fn one_name_for_several_ends_is_a_line_for_each_pair_of_classes() {
+    let asked = ["control plane", "chaos/chaos-hook", "9443"];
+    let text = explained(&webhook(), &asked);
+    insta::assert_snapshot!(text);
+    let json = explained(&webhook(), &[&asked[..], &["-o", "json"]].concat());
+    let lines: Vec<Value> = json
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 2);
+    for line in lines {
+        assert_eq!(line["stands_for"], json!({"sources": 1, "destinations": 1}));
+        assert_eq!(line["verdict"], "deny");
+        assert_eq!(
+            line["diagnosis"]["causes"][0]["gates"],
+            json!(["sg-ingress"])
+        );
+    }
+}
+
+#[test]
+fn a_pair_says_for_how_many_ends_it_stands() {
+    let world = &vector("A01")["snapshot"];
+    let text = explained(world, &["sg/S", "10.0.2.20", "8080"]);
+    assert!(text.contains("10.0.1.20, one of 2  10.0.2.20"), "{text}");
+    let json = explained(world, &["sg/S", "10.0.2.20", "-o", "json"]);
+    let first: Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
     assert_eq!(
-        err,
-        "error: cannot use these arguments: field `port` is missing\n"
+        first["stands_for"],
+        json!({"sources": 2, "destinations": 1})
     );
+}
+
+#[test]
+fn without_a_port_those_are_listed_that_get_through() {
+    let asked = ["10.40.1.11", "chaos/chaos-hook"];
+    insta::assert_snapshot!(explained(&webhook(), &asked));
+    let json = explained(&webhook(), &[&asked[..], &["-o", "json"]].concat());
+    let answer: Value = serde_json::from_str(&json).unwrap();
+    let open: Vec<&Value> = answer["ports"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|part| part["verdict"] == "allow")
+        .map(|part| &part["ports"])
+        .collect();
+    assert_eq!(open, [&json!([443, 443]), &json!([10_250, 10_250])]);
+    let udp = explained(&webhook(), &[&asked[..], &["--protocol", "udp"]].concat());
+    assert!(!udp.contains("tcp"), "{udp}");
+    let last = udp.lines().last().unwrap();
+    assert!(
+        last.starts_with("FAIL   10.40.1.11 -> chaos/chaos-hook: reaches no port"),
+        "{udp}"
+    );
+}
+
+#[test]
+fn words_that_name_nothing_say_what_is_near() {
+    for (asked, wanted) in [
+        (
+            ["chaos/chaos-hok", "10.40.1.11", "443"],
+            "error: cannot use these arguments: nothing is called `chaos/chaos-hok`; near it: `svc/chaos/chaos-hook`",
+        ),
+        (
+            ["10.40.2.21", "10.40.1.11", "htps"],
+            "error: cannot use these arguments: `htps` is no port: take a number from 0 to 65535 or a name, like `https`, `http`",
+        ),
+        (
+            ["10.40.2.21", "10.40.1.11", "65979"],
+            "error: cannot use these arguments: `65979` is no port",
+        ),
+        (
+            ["10.40.2.21", "2001:db8::1", "443"],
+            "error: cannot use these arguments: no end of `10.40.2.21` and no end of `2001:db8::1` have one address family\n",
+        ),
+    ] {
+        let text = refused(&webhook(), &asked);
+        assert!(text.starts_with(wanted), "{text}");
+    }
 }

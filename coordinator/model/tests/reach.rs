@@ -1,5 +1,11 @@
 //! The ports that one end reaches at another agree with the predictions of single flows.
-#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test reads a file and fails by panicking"
+)]
 
 use common::{D, NODE_A, NODE_B, World};
 use reachproof_model::flow::{Flow, Transport};

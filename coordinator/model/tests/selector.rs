@@ -1,5 +1,11 @@
 //! Who is meant by a name: each kind of it, names of several things and of none.
-#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test reads a file and fails by panicking"
+)]
 
 use std::collections::BTreeSet;
 
@@ -239,6 +245,13 @@ fn a_name_of_nothing_is_an_error_that_lists_what_is_near() {
     );
     let text = error("eni-26badc5944ee168e9").to_string();
     assert!(text.contains(N1), "{text}");
+    let text = error("nodegroup/*zzz*").to_string();
+    assert_eq!(text, "nothing is called `nodegroup/*zzz*`");
+    let text = error("pod/shop/zzzzzzzzzz").to_string();
+    assert!(
+        text.ends_with("near it: `pod/shop/cart`, `pod/shop/web-1`, `pod/shop/web-2`"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use clap::Args;
+use reachproof_model::class::Classes;
 use reachproof_model::diagnosis::{Conclusion, Diagnosis, Tally, diagnose};
 use reachproof_model::expectation::needs::{Need, Needs, needs};
-use reachproof_model::flow::Flow;
+use reachproof_model::flow::{Flow, Packets};
 use reachproof_model::net::Printable;
 use reachproof_model::predict::verdict;
+use reachproof_model::selector;
 use reachproof_model::snapshot::{Decoded, Snapshot};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::source::SourceArguments;
 
@@ -24,7 +26,9 @@ const NOTES_MAX: usize = 5;
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Flows to judge in place of what the cluster needs: SOURCE DESTINATION PORT, as 10.0.1.5 10.0.2.6 udp/53
+    /// Flows to judge in place of what the cluster needs: SOURCE DESTINATION PORT, as 10.0.1.5 kube-system/kube-dns udp/53
+    ///
+    /// Ends go by the names that `explain` takes. One that stands for several gives a flow for each pair of classes.
     #[arg(value_name = "SOURCE DESTINATION PORT")]
     flows: Vec<String>,
     #[command(flatten)]
@@ -52,7 +56,7 @@ struct Question {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     let asked = asked(&arguments.flows)?;
     let Decoded { snapshot, .. } = decoded(&arguments.source)?;
-    let question = question(&snapshot, asked);
+    let question = question(&snapshot, &asked)?;
     let wanted: Vec<Flow> = if question.is_of_needs {
         Vec::new()
     } else {
@@ -79,53 +83,60 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     Ok(ExitCode::Judged(conclusion.exit_code()))
 }
 
-/// The flows of the arguments, three words each.
-fn asked(words: &[String]) -> Result<Vec<Flow>, CliError> {
+/// The questions of the arguments, three words each.
+fn asked(words: &[String]) -> Result<Vec<selector::Question>, CliError> {
     if !words.len().is_multiple_of(3) {
         return Err(CliError::FlowWords { words: words.len() });
     }
     words
         .chunks_exact(3)
         .map(|words| match words {
-            [source, destination, port] => flow(source, destination, port),
+            [source, destination, port] => {
+                let port = (None, Some(port.as_str()));
+                Ok(selector::Question::from_words(source, destination, port)?)
+            }
             _ => Err(CliError::FlowWords { words: words.len() }),
         })
         .collect()
 }
 
-/// A flow out of its words; the port may have a protocol before it.
-fn flow(source: &str, destination: &str, port: &str) -> Result<Flow, CliError> {
-    let (protocol, port) = port.split_once('/').unwrap_or(("tcp", port));
-    let mut fields = Map::new();
-    fields.insert("source".to_owned(), json!(source));
-    fields.insert("destination".to_owned(), json!(destination));
-    fields.insert("protocol".to_owned(), json!(protocol));
-    let number = port.parse::<u64>();
-    fields.insert(
-        "port".to_owned(),
-        number.map_or_else(|_| json!(port), |port| json!(port)),
-    );
-    Ok(Flow::from_json(&Value::Object(fields))?)
+/// The flows of a question: one for each pair of classes and each protocol.
+fn flows(
+    snapshot: &Snapshot,
+    classes: &Classes,
+    asked: &selector::Question,
+) -> Result<Vec<Flow>, CliError> {
+    let Packets::These(protocols) = &asked.packets else {
+        return Err(CliError::NoPort);
+    };
+    let pairs = asked.pairs(snapshot, classes)?;
+    let flows = pairs.iter().flat_map(|pair| {
+        let own = protocols.iter();
+        own.map(|protocol| pair.flow(snapshot, *protocol))
+    });
+    Ok(flows.collect())
 }
 
-fn question(snapshot: &Snapshot, mut asked: Vec<Flow>) -> Question {
+fn question(snapshot: &Snapshot, asked: &[selector::Question]) -> Result<Question, CliError> {
     let needs = needs(snapshot);
     if asked.is_empty() {
         let flows: BTreeSet<Flow> = needs.flows().cloned().collect();
-        return Question {
+        return Ok(Question {
             flows: flows.into_iter().collect(),
             needs,
             is_of_needs: true,
-        };
+        });
     }
-    for flow in &mut asked {
-        flow.source_kind = snapshot.source_kind(flow.source);
+    let classes = Classes::new(snapshot);
+    let mut all = BTreeSet::new();
+    for question in asked {
+        all.extend(flows(snapshot, &classes, question)?);
     }
-    Question {
-        flows: asked,
+    Ok(Question {
+        flows: all.into_iter().collect(),
         needs,
         is_of_needs: false,
-    }
+    })
 }
 
 impl Question {
