@@ -97,6 +97,39 @@ fn the_matrix_names_who_reaches_the_control_plane() {
 }
 
 #[test]
+fn a_filter_takes_the_names_of_ends_and_is_an_error_where_it_means_nobody() {
+    let list = |who: &str| entries(&matrix(&["--source", who, "-o", "json"])).0;
+    let of_node = list("i-64b7f87b2ad2298c1");
+    assert!(!of_node.is_empty());
+    assert_eq!(of_node.len(), list("eni-cba6f0033911a1208").len());
+    assert!(list("sg/D").len() > of_node.len());
+    for (who, wanted) in [
+        (
+            "10.0.1.99",
+            "`10.0.1.99` has no address in the snapshot; near it: `10.0.1.90`,",
+        ),
+        (
+            "sg/NODES",
+            "nothing is called `sg/NODES`; near it: `sg-35991bff961ca45d8 (NODE)`",
+        ),
+        ("10.0.1.300", "`10.0.1.300` is no IP address and no network"),
+    ] {
+        let directory = TempDir::new().unwrap();
+        let snapshot = written(&directory, "snapshot.json", &world("F03"));
+        let output = reachproof(&[
+            "matrix",
+            "--snapshot",
+            snapshot.to_str().unwrap(),
+            "--destination",
+            who,
+        ]);
+        assert_eq!(output.status.code(), Some(2));
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains(wanted), "{text}");
+    }
+}
+
+#[test]
 fn one_entry_in_json_holds_the_tuple_that_decides() {
     let text = matrix(&[
         "--source",

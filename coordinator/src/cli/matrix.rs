@@ -2,13 +2,15 @@
 
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
-use reachproof_model::class::{Class, ClassId};
-use reachproof_model::flow::SourceKind;
+use reachproof_model::class::ClassId;
+use reachproof_model::flow::{Packets, SourceKind, Transport};
 use reachproof_model::matrix::{Ends, Filter, ListedEntry, Matrix, Tuple};
 use reachproof_model::net::{PortRange, Printable};
 use reachproof_model::prediction::Gate;
+use reachproof_model::selector::Selector;
 use reachproof_model::snapshot::{Decoded, Direction, Snapshot};
 use serde_json::{Map, Value, json};
 
@@ -27,13 +29,13 @@ const ROWS_MAX: usize = 500;
 pub(crate) struct Arguments {
     #[command(flatten)]
     world: SourceArguments,
-    /// Only from these: an IP address, or part of a name, group, subnet or interface
-    #[arg(long, value_name = "WHO")]
-    source: Option<String>,
-    /// Only to these: an IP address, or part of a name, group, subnet or interface
-    #[arg(long, value_name = "WHO")]
-    destination: Option<String>,
-    /// Only these TCP ports: one, or a range like 8000-9000
+    /// Only from these: an IP address, a name like NAMESPACE/POD or a node's, an id, 'control plane'; * is any text
+    #[arg(long, value_name = "WHO", value_parser = Selector::from_str)]
+    source: Option<Selector>,
+    /// Only to these, by the same names
+    #[arg(long, value_name = "WHO", value_parser = Selector::from_str)]
+    destination: Option<Selector>,
+    /// Only these TCP ports: one, by number or name, or a range like 8000-9000
     #[arg(long, value_name = "PORTS", value_parser = ports)]
     port: Option<PortRange>,
     /// Network namespace in which the sources are [default: a pod's where the snapshot lists the address as a pod's]
@@ -59,12 +61,11 @@ enum MatrixFormat {
 
 /// Reads a port or a range.
 fn ports(text: &str) -> Result<PortRange, String> {
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let port = |text: &str| {
-        text.trim()
-            .parse::<u16>()
-            .map_err(|_| format!("`{text}` is not a port from 0 to 65535"))
-    };
+    let port =
+        |text: &str| Packets::port(text.trim(), Transport::Tcp).map_err(|error| error.to_string());
+    let is_range = text.starts_with(|first: char| first.is_ascii_digit());
+    let ends = text.split_once('-').filter(|_| is_range);
+    let (first, last) = ends.unwrap_or((text, text));
     PortRange::new(port(first)?, port(last)?).map_err(|error| error.to_string())
 }
 
@@ -78,15 +79,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     gaps::tell(&gaps);
     let kind = arguments.source_kind.map(SourceKind::from);
     let matrix = Matrix::with_source_kind(&snapshot, kind);
+    let (source, destination) = (
+        chosen(&matrix, arguments.source.as_ref())?,
+        chosen(&matrix, arguments.destination.as_ref())?,
+    );
     let filter = Filter {
-        sources: chosen(&matrix, arguments.source.as_deref()),
-        destinations: chosen(&matrix, arguments.destination.as_deref()),
+        sources: source.classes,
+        destinations: destination.classes,
         ports: arguments.port,
     };
-    let named = |who: &Option<String>| who.as_ref()?.parse::<IpAddr>().ok();
     let ends = Ends {
-        source: named(&arguments.source),
-        destination: named(&arguments.destination),
+        source: source.address,
+        destination: destination.address,
     };
     let listing = matrix.listing(&filter, ends);
     let kind_of =
@@ -113,25 +117,29 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     Ok(ExitCode::Answered)
 }
 
-/// The classes that a filter means; absent without one.
-fn chosen(matrix: &Matrix<'_>, who: Option<&str>) -> Option<Vec<ClassId>> {
-    let who = who?;
-    if let Ok(address) = who.parse::<IpAddr>() {
-        return Some(matrix.classes().of(address).into_iter().collect());
-    }
-    let wanted = who.to_lowercase();
-    let is_meant = |class: &Class| {
-        let has = |text: &str| text.to_lowercase().contains(&wanted);
-        has(&class.name(matrix.snapshot()))
-            || has(class.subnet.as_str())
-            || class.groups.iter().any(|id| has(id.as_str()))
-            || class
-                .members
-                .iter()
-                .any(|member| has(member.interface.as_str()))
+/// Who is meant by a filter.
+#[derive(Default)]
+struct Chosen {
+    /// The classes; absent without a filter, else never empty.
+    classes: Option<Vec<ClassId>>,
+    /// The one address that is meant.
+    address: Option<IpAddr>,
+}
+
+/// Looks up a filter.
+fn chosen(matrix: &Matrix<'_>, who: Option<&Selector>) -> Result<Chosen, CliError> {
+    let Some(who) = who else {
+        return Ok(Chosen::default());
     };
-    let meant = matrix.classes().iter().filter(|(_, class)| is_meant(class));
-    Some(meant.map(|(id, _)| id).collect())
+    let ends = who.resolve(matrix.snapshot())?;
+    let classes = ends.classes(matrix.snapshot(), matrix.classes());
+    if classes.is_empty() {
+        return Err(who.in_no_class(matrix.snapshot()).into());
+    }
+    Ok(Chosen {
+        classes: Some(classes),
+        address: ends.address(),
+    })
 }
 
 /// The name of a class with its number, safe for a terminal.
@@ -350,6 +358,9 @@ mod tests {
     fn a_port_above_65535_is_refused() {
         assert!(ports("65979").is_err());
         assert_eq!(ports("443"), Ok(PortRange::between(443, 443)));
+        assert_eq!(ports("https"), Ok(PortRange::between(443, 443)));
+        assert_eq!(ports("ms-sql-s"), Ok(PortRange::between(1433, 1433)));
+        assert!(ports("ntp").is_err());
         assert_eq!(ports("8000-9000"), Ok(PortRange::between(8000, 9000)));
         assert!(ports("9000-8000").is_err());
     }

@@ -280,7 +280,7 @@ mod tests {
     fn what_is_no_port_is_told_with_what_comes_near() {
         assert_eq!(
             read(None, Some("htps")),
-            "`htps` is no port: take a number from 0 to 65535 or a name, like `https`, `http`"
+            "`htps` is no port: take a number from 0 to 65535 or a name, like `https`, `http`, `ntp`"
         );
         assert!(read(None, Some("65979")).starts_with("`65979` is no port"));
         assert_eq!(read(None, Some("udp/https")), "`https` is no port of udp");
