@@ -1,5 +1,6 @@
 //! A flow: the question that the model answers and a probe tries.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -152,6 +153,20 @@ impl FlowProtocol {
         match self {
             Self::Tcp { port } | Self::Udp { port } => Some(port),
             Self::Icmp { .. } | Self::IcmpV6 { .. } | Self::Other(_) => None,
+        }
+    }
+}
+
+impl FlowProtocol {
+    /// Returns the protocol without its port, as in JSON: `tcp`, `udp`, `icmp`, `icmpv6` or a number.
+    #[must_use]
+    pub fn word(self) -> Cow<'static, str> {
+        match self {
+            Self::Tcp { .. } => "tcp".into(),
+            Self::Udp { .. } => "udp".into(),
+            Self::Icmp { .. } => "icmp".into(),
+            Self::IcmpV6 { .. } => "icmpv6".into(),
+            Self::Other(number) => number.to_string().into(),
         }
     }
 }

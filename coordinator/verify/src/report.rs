@@ -20,12 +20,17 @@ use crate::refused::RefusedAgents;
 
 pub use cause::{CAUSES_MAX, CauseRecord};
 pub use coverage::{Coverage, LIMITS, RuleCoverage};
+pub use format::{FORMATS, Format, FormatError};
 
 pub(crate) mod build;
 mod cause;
 mod coverage;
+mod csv;
+mod format;
 pub mod human;
 pub mod json;
+mod junit;
+mod markdown;
 
 /// Name and version of the report's shape (ARCHITECTURE, "Report").
 pub const REPORT_SCHEMA: &str = "reachproof.report/v1";

@@ -20,8 +20,8 @@ use reachproof_model::expectation::ExpectationState;
 use reachproof_model::finding::FindingKind;
 use reachproof_proto::v1::agent_message::Body;
 use reachproof_verify::Report;
-use reachproof_verify::report::Allowed;
 use reachproof_verify::report::human::{Colour, Details, Terminal, View};
+use reachproof_verify::report::{Allowed, FORMATS, Format};
 use reachproof_verify::report::{human, json};
 use reachproof_verify::source::{WorldError, WorldReading, WorldSource, read};
 use serde_json::{Value, json};
@@ -125,6 +125,48 @@ async fn a_report_is_as_its_schema_says_and_the_schema_refuses_what_is_not() {
         let mut bad = report.clone();
         spoil(&mut bad);
         assert!(!validator.is_valid(&bad), "spoil {index}");
+    }
+}
+
+/// The report in the format of this name.
+fn written(report: &Report, name: &str) -> String {
+    let view = View {
+        terminal: PAGE,
+        details: Details::Summary,
+        allowed: Allowed::default(),
+    };
+    let format = Format::named(name).unwrap();
+    format.render(report, &view).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_format_has_every_finding_or_what_people_must_know_of_them() {
+    let report = report().await;
+    let whole: Value = serde_json::from_str(&written(&report, "json")).unwrap();
+    let findings = whole["findings"].as_array().unwrap();
+    let rows = written(&report, "csv");
+    assert_eq!(rows.lines().count(), findings.len() + 1);
+    insta::assert_snapshot!("csv", rows);
+    insta::assert_snapshot!("markdown", written(&report, "markdown"));
+    insta::assert_snapshot!("junit", written(&report, "junit"));
+    let names: Vec<&str> = FORMATS.iter().map(|format| format.name).collect();
+    assert_eq!(names, ["table", "json", "csv", "markdown", "junit"]);
+    assert!(Format::named("yaml").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_of_somebody_else_are_shown_and_never_obeyed() {
+    let mut report = report().await;
+    for label in report.endpoints.values_mut() {
+        label.name = "=cmd|' /C calc'!A0 ](https://example.org) <b>`x`\u{1b}[31m\n".to_owned();
+    }
+    let rows = written(&report, "csv");
+    assert!(rows.contains("'=cmd|' /C calc'!A0"), "{rows}");
+    let markdown = written(&report, "markdown");
+    let escaped = r"=cmd\|' /C calc'\!A0 \](https://example.org) \<b\>\`x\`";
+    assert!(markdown.contains(escaped), "{markdown}");
+    for text in [rows, markdown, written(&report, "junit")] {
+        assert!(!text.contains('\u{1b}'), "{text}");
     }
 }
 

@@ -26,6 +26,9 @@ use page::Page;
 use table::confirmed;
 use verdict::verdict;
 
+pub(super) use finding::line as compared;
+pub(super) use verdict::{besides, why};
+
 mod coverage;
 mod endpoint;
 mod finding;

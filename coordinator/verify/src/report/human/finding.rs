@@ -16,7 +16,7 @@ use super::page::Page;
 use crate::report::Report;
 
 /// One line: the flow, the model's word, the network's word.
-pub(super) fn line(report: &Report, finding: &Finding) -> String {
+pub(in crate::report) fn line(report: &Report, finding: &Finding) -> String {
     let verdict = finding.prediction.verdict.to_string();
     format!(
         "{}: model {}; network {}",

@@ -74,11 +74,11 @@ pub(super) fn verdict(report: &Report, allowed: Allowed, hint: Option<&str>, pag
         ),
     );
     page.blank();
-    let conclusion = report.conclusion(allowed);
-    let (why, ink) = match conclusion {
-        Conclusion::Pass => (passed(report), Ink::Green),
-        Conclusion::Fail => (failed(report), Ink::Red),
-        Conclusion::Unsure => (unsure(report, allowed), Ink::Yellow),
+    let (conclusion, why) = why(report, allowed);
+    let ink = match conclusion {
+        Conclusion::Pass => Ink::Green,
+        Conclusion::Fail => Ink::Red,
+        Conclusion::Unsure => Ink::Yellow,
     };
     page.ends(
         conclusion.as_str(),
@@ -91,6 +91,17 @@ pub(super) fn verdict(report: &Report, allowed: Allowed, hint: Option<&str>, pag
     if let Some(hint) = hint {
         page.text(2, hint);
     }
+}
+
+/// What the run says in one word, and why, a few words each.
+pub(in crate::report) fn why(report: &Report, allowed: Allowed) -> (Conclusion, Vec<String>) {
+    let conclusion = report.conclusion(allowed);
+    let why = match conclusion {
+        Conclusion::Pass => passed(report),
+        Conclusion::Fail => failed(report),
+        Conclusion::Unsure => unsure(report, allowed),
+    };
+    (conclusion, why)
 }
 
 /// Each cause with what mends it. Commands are not wrapped: they are to be pasted.
@@ -129,18 +140,22 @@ fn effect(cause: &CauseRecord, page: &mut Page) {
         page.text(2, &Printable(none).to_string());
         return;
     }
+    page.text(2, &besides(cause));
+    if let Some(reason) = &cause.not_known {
+        let told = format!("nothing that is known stops it then; not known even so: {reason}");
+        page.text(2, &told);
+    }
+}
+
+/// What the changes of a cause open that nobody asked for.
+pub(in crate::report) fn besides(cause: &CauseRecord) -> String {
     let at_least = if cause.is_bounded { "at least " } else { "" };
-    let besides = match (cause.opens_besides, cause.is_bounded) {
+    match (cause.opens_besides, cause.is_bounded) {
         (0, false) => "opens nothing else that the model can see".to_owned(),
         (1, _) => format!("opens besides: {at_least}1 pair of classes (reachproof check names it)"),
         (count, _) => format!(
             "opens besides: {at_least}{count} pairs of classes (reachproof check names them)"
         ),
-    };
-    page.text(2, &besides);
-    if let Some(reason) = &cause.not_known {
-        let told = format!("nothing that is known stops it then; not known even so: {reason}");
-        page.text(2, &told);
     }
 }
 

@@ -1,0 +1,152 @@
+//! The report as Markdown, for a comment on a change or a ticket: the verdict first, then what it rests on.
+
+use std::fmt::Write as _;
+
+use reachproof_model::expectation::Expectation;
+use reachproof_model::finding::{Finding, FindingKind};
+use reachproof_model::net::Printable;
+
+use super::human::{besides, compared, why};
+use super::{Allowed, CauseRecord, Report};
+
+/// Most causes that are written; the rest is counted.
+const CAUSES_MAX: usize = 10;
+
+/// Most contradictions that are written; the rest is counted.
+const CONTRADICTIONS_MAX: usize = 50;
+
+/// Writes verdict, causes with their commands, expectations and contradictions.
+#[must_use]
+pub(super) fn render(report: &Report, allowed: Allowed) -> String {
+    let (conclusion, reasons) = why(report, allowed);
+    let mut text = format!("## {}: {}\n", conclusion.as_str(), reasons.join(", "));
+    causes(report, &mut text);
+    expectations(report, &mut text);
+    contradictions(report, &mut text);
+    counts(report, &mut text);
+    text
+}
+
+// Writing to a String cannot fail: what `writeln!` returns is not looked at.
+
+fn causes(report: &Report, text: &mut String) {
+    if report.causes.is_empty() {
+        return;
+    }
+    text.push_str("\n### Causes\n");
+    for cause in report.causes.iter().take(CAUSES_MAX) {
+        cause_of(cause, text);
+    }
+    more(report.causes.len(), CAUSES_MAX, "causes", text);
+}
+
+fn cause_of(cause: &CauseRecord, text: &mut String) {
+    let why = cause.why.join("; ");
+    let _ = writeln!(
+        text,
+        "\n**{}**: {} ({} of {} seen on the wire)",
+        escaped(&cause.title),
+        escaped(&why),
+        cause.confirmed,
+        cause.findings.len()
+    );
+    if let Some(none) = &cause.no_repair {
+        let _ = writeln!(text, "\n{}", escaped(none));
+    }
+    if !cause.aws_cli.is_empty() {
+        let commands: Vec<String> = cause
+            .aws_cli
+            .iter()
+            .map(|one| Printable(one).to_string())
+            .collect();
+        let _ = writeln!(text, "\n```sh\n{}\n```", commands.join("\n"));
+        let _ = writeln!(text, "\n{}", besides(cause));
+    }
+}
+
+fn expectations(report: &Report, text: &mut String) {
+    if report.expectations.is_empty() {
+        return;
+    }
+    text.push_str(
+        "\n### What the cluster needs\n\n| expectation | state | flows |\n|---|---|---|\n",
+    );
+    for one in &report.expectations {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} |",
+            escaped(one.name.as_str()),
+            one.state.as_str(),
+            told(one)
+        );
+    }
+}
+
+/// How many flows are in which state; none that are not.
+pub(super) fn told(one: &Expectation) -> String {
+    let counts = [
+        (one.met, "met"),
+        (one.by_class, "by class"),
+        (one.predicted, "by the model alone"),
+        (one.broken, "broken"),
+        (one.inconclusive, "inconclusive"),
+        (one.not_observed, "not observed"),
+        (one.left_out, "left out"),
+    ];
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    let counts: Vec<String> = counts
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    counts.join(", ")
+}
+
+fn contradictions(report: &Report, text: &mut String) {
+    let found: Vec<&Finding> = report
+        .findings
+        .iter()
+        .filter(|finding| finding.kind.is_contradiction())
+        .collect();
+    if found.is_empty() {
+        return;
+    }
+    text.push_str("\n### Contradictions\n\n");
+    for finding in found.iter().take(CONTRADICTIONS_MAX) {
+        let _ = writeln!(text, "* {}", escaped(&compared(report, finding)));
+    }
+    more(found.len(), CONTRADICTIONS_MAX, "contradictions", text);
+}
+
+fn more(all: usize, most: usize, what: &str, text: &mut String) {
+    if all > most {
+        let _ = writeln!(text, "\nand {} more {what}", all - most);
+    }
+}
+
+fn counts(report: &Report, text: &mut String) {
+    let counts: Vec<String> = FindingKind::ALL
+        .into_iter()
+        .filter(|kind| report.count(*kind) > 0)
+        .map(|kind| format!("{} {}", report.count(kind), kind.as_str()))
+        .collect();
+    let _ = writeln!(
+        text,
+        "\n{} flows: {}. Run {}, {} agents, scope {}.",
+        report.findings.len(),
+        escaped(&counts.join(", ")),
+        escaped(&report.run.id),
+        report.agents.present.len(),
+        report.run.scope
+    );
+}
+
+/// Text of the snapshot that is shown and never obeyed.
+fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for one in Printable(text).to_string().chars() {
+        if "\\`*_[]<>|~&#!".contains(one) {
+            safe.push('\\');
+        }
+        safe.push(one);
+    }
+    safe
+}
