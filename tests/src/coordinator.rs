@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use reachproof_model::plan::Depth;
+use reachproof_verify::report::FORMATS;
 use serde_json::Value;
 
 use crate::agents::Dial;
@@ -109,7 +110,8 @@ impl Coordinator {
         Self::spawn(stage, command, launch.expect, launch.wait, launch.scope)
     }
 
-    /// The same with a `command` that is `verify` with the world that it is to read ([`Stage::coordinator_command`]).
+    /// The same with a `command` that is `verify` with the world that it is to read ([`Stage::coordinator_command`]). The
+    /// report is written in every format, too: to [`Stage::log`] of its name.
     ///
     /// # Errors
     /// As [`Coordinator::start`].
@@ -134,6 +136,13 @@ impl Coordinator {
             .arg(stage.credentials())
             .args(["--scope", scope.as_str()])
             .args(["--output", "json", "--seed", "1"])
+            .args(FORMATS.iter().flat_map(|format| {
+                let file = stage.log(format.name);
+                [
+                    "--report".to_owned(),
+                    format!("{}={}", format.name, file.display()),
+                ]
+            }))
             .stdin(Stdio::null())
             .stdout(File::create(&report).map_err(failed)?)
             .stderr(File::create(&log).map_err(failed)?);

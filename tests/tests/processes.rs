@@ -15,6 +15,7 @@ use reachproof_tests::harness::{Case, CaseResult, run_cases};
 use reachproof_tests::judge::differences;
 use reachproof_tests::stage::Stage;
 use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, TOKEN_LIFE};
+use reachproof_verify::report::FORMATS;
 use reachproof_verify::{Credentials, SystemRandomness};
 use serde_json::Value;
 
@@ -121,7 +122,24 @@ fn judge(world: &World, exit: u8, report: &Value, stage: &Stage) -> CaseResult {
 fn end_as_stated() -> CaseResult {
     let world = World::builtin("node-sg")?;
     let (exit, report, stage) = play(&world, WAIT, |_| Ok(()))?;
-    judge(&world, exit, &report, &stage)
+    judge(&world, exit, &report, &stage)?;
+    let findings = report.get("findings").and_then(Value::as_array);
+    let findings = findings.map_or(0, Vec::len);
+    for format in &FORMATS {
+        let text = fs::read_to_string(stage.log(format.name))?;
+        let is_right = match format.name {
+            "table" => text.contains("FAIL  1 cause breaks 6 required flows"),
+            "json" => serde_json::from_str::<Value>(&text)? == report,
+            "csv" => text.lines().count() == findings + 1,
+            "markdown" => text.starts_with("## FAIL: 1 cause breaks 6 required flows\n"),
+            "junit" => text.contains(r#"<failure message="broken: 4 broken">node group workers"#),
+            _ => false,
+        };
+        if !is_right {
+            return Err(format!("{} is wrong: {text}", format.name).into());
+        }
+    }
+    Ok(())
 }
 
 /// What `rules` promises, seen in the report of a run that tried no more.

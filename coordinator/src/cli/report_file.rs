@@ -5,14 +5,22 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 
-use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use reachproof_verify::report::{FORMATS, Format};
 
-use super::verify::Format;
+/// Reads the name of a format of reports.
+pub(super) fn format() -> impl TypedValueParser<Value = &'static Format> {
+    let names = FORMATS
+        .iter()
+        .map(|format| PossibleValue::new(format.name).help(format.about));
+    PossibleValuesParser::new(names)
+        .try_map(|name| Format::named(&name).ok_or("there is no such format"))
+}
 
 /// A file that gets the report, as the arguments name it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct ReportFile {
-    pub(super) format: Format,
+    pub(super) format: &'static Format,
     pub(super) path: PathBuf,
 }
 
@@ -22,8 +30,10 @@ impl ReportFile {
         let (kind, path) = text
             .split_once('=')
             .ok_or_else(|| format!("`{text}` is not KIND=FILE, write it like json=report.json"))?;
-        let format = Format::from_str(kind, false)
-            .map_err(|_| format!("`{kind}` is not a kind of report, choose table or json"))?;
+        let format = Format::named(kind).ok_or_else(|| {
+            let names = FORMATS.map(|format| format.name).join(", ");
+            format!("`{kind}` is not a kind of report, choose one of {names}")
+        })?;
         if path.is_empty() {
             return Err(format!("`{text}` names no file"));
         }
@@ -150,7 +160,7 @@ mod tests {
 
     fn file(path: PathBuf) -> ReportFile {
         ReportFile {
-            format: Format::Json,
+            format: Format::named("json").unwrap(),
             path,
         }
     }

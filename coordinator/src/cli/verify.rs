@@ -16,8 +16,8 @@ use reachproof_verify::audience::{ACCOUNTS, Account};
 use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, end_run};
 use reachproof_verify::door::CONNECTIONS_PER_ADDRESS;
 use reachproof_verify::report::Allowed;
-use reachproof_verify::report::human::{Colour, Details, Terminal, View, render, render_missing};
-use reachproof_verify::report::json;
+use reachproof_verify::report::Format;
+use reachproof_verify::report::human::{Colour, Details, Terminal, View, render_missing};
 use reachproof_verify::source::{WorldError, WorldReading, WorldSource, read_text};
 use reachproof_verify::{
     Authenticator, Credentials, ExpectedAgents, Order, Progress, RESUME_WAIT, Random, Report,
@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::CREDENTIALS_DIRECTORY;
-use super::report_file::{Destination, ReportFile};
+use super::report_file::{Destination, ReportFile, format};
 use crate::review;
 use crate::source::SourceArguments;
 
@@ -68,8 +68,8 @@ pub(crate) struct VerifyArguments {
     #[arg(long, value_name = "N", default_value_t = CONNECTIONS_PER_ADDRESS)]
     connections_per_address: usize,
     /// Format of the report on standard output
-    #[arg(short, long, value_enum, default_value = "table")]
-    output: Format,
+    #[arg(short, long, value_name = "FORMAT", value_parser = format(), default_value = "table")]
+    output: &'static Format,
     /// Shows the evidence of every flow, or of those whose line holds these words, like '10.0.1.20 tcp/443'
     #[arg(long, value_name = "WORDS", num_args = 0..=1)]
     details: Option<Option<String>>,
@@ -99,15 +99,6 @@ impl VerifyArguments {
     pub(crate) fn credentials(&self) -> &Path {
         &self.credentials
     }
-}
-
-/// How a report is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
-    /// For people
-    Table,
-    /// For programs, as one object
-    Json,
 }
 
 /// How much of the relation a run tries (ARCHITECTURE, "Sampling").
@@ -156,7 +147,7 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> anyhow::Result<u8> {
             details: Details::All,
             allowed,
         };
-        let text = text(&report, file.format, &view)?;
+        let text = file.format.render(&report, &view)?;
         destination.write(&text).with_context(|| unwritable(file))?;
     }
     let view = View {
@@ -164,7 +155,7 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> anyhow::Result<u8> {
         details: Details::asked(arguments.details.clone()),
         allowed,
     };
-    let text = text(&report, arguments.output, &view)?;
+    let text = arguments.output.render(&report, &view)?;
     io::stdout()
         .write_all(text.as_bytes())
         .context("cannot write the report")?;
@@ -364,14 +355,6 @@ pub(super) fn duration_up_to(text: &str, most: Duration) -> Result<Duration, Str
         return Err(format!("`{text}` is longer than {hours} h"));
     }
     Ok(duration)
-}
-
-/// Writes a report in one format.
-fn text(report: &Report, format: Format, view: &View) -> anyhow::Result<String> {
-    match format {
-        Format::Table => Ok(render(report, view)),
-        Format::Json => json::render(report).context("cannot write the report as JSON"),
-    }
 }
 
 /// What standard output can show.
