@@ -130,6 +130,7 @@ fn end_as_stated() -> CaseResult {
         let is_right = match format.name {
             "table" => text.contains("FAIL  1 cause breaks 6 required flows"),
             "json" => serde_json::from_str::<Value>(&text)? == report,
+            "ndjson" => text.lines().count() == findings,
             "csv" => text.lines().count() == findings + 1,
             "markdown" => text.starts_with("## FAIL: 1 cause breaks 6 required flows\n"),
             "junit" => text.contains(r#"<failure message="broken: 4 broken">node group workers"#),

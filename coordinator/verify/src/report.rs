@@ -31,6 +31,7 @@ pub mod human;
 pub mod json;
 mod junit;
 mod markdown;
+mod ndjson;
 
 /// Name and version of the report's shape (ARCHITECTURE, "Report").
 pub const REPORT_SCHEMA: &str = "reachproof.report/v1";

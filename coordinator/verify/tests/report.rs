@@ -144,13 +144,22 @@ async fn every_format_has_every_finding_or_what_people_must_know_of_them() {
     let report = report().await;
     let whole: Value = serde_json::from_str(&written(&report, "json")).unwrap();
     let findings = whole["findings"].as_array().unwrap();
+    let lines = written(&report, "ndjson");
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(&lines, findings);
     let rows = written(&report, "csv");
     assert_eq!(rows.lines().count(), findings.len() + 1);
     insta::assert_snapshot!("csv", rows);
     insta::assert_snapshot!("markdown", written(&report, "markdown"));
     insta::assert_snapshot!("junit", written(&report, "junit"));
     let names: Vec<&str> = FORMATS.iter().map(|format| format.name).collect();
-    assert_eq!(names, ["table", "json", "csv", "markdown", "junit"]);
+    assert_eq!(
+        names,
+        ["table", "json", "ndjson", "csv", "markdown", "junit"]
+    );
     assert!(Format::named("yaml").is_none());
 }
 
@@ -165,7 +174,12 @@ async fn names_of_somebody_else_are_shown_and_never_obeyed() {
     let markdown = written(&report, "markdown");
     let escaped = r"=cmd\|' /C calc'\!A0 \](https://example.org) \<b\>\`x\`";
     assert!(markdown.contains(escaped), "{markdown}");
-    for text in [rows, markdown, written(&report, "junit")] {
+    for text in [
+        rows,
+        markdown,
+        written(&report, "junit"),
+        written(&report, "ndjson"),
+    ] {
         assert!(!text.contains('\u{1b}'), "{text}");
     }
 }

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::human::View;
-use super::{Report, csv, human, json, junit, markdown};
+use super::{Report, csv, human, json, junit, markdown, ndjson};
 
 /// A format of reports.
 #[derive(Debug, Clone, Copy)]
@@ -16,7 +16,7 @@ pub struct Format {
 }
 
 /// All formats, that for people first.
-pub const FORMATS: [Format; 5] = [
+pub const FORMATS: [Format; 6] = [
     Format {
         name: "table",
         about: "For people",
@@ -26,6 +26,11 @@ pub const FORMATS: [Format; 5] = [
         name: "json",
         about: "For programs, as one object with everything",
         render: |report, _| Ok(json::render(report)?),
+    },
+    Format {
+        name: "ndjson",
+        about: "For programs, each finding as an object in a line of its own",
+        render: |report, _| Ok(ndjson::render(report)?),
     },
     Format {
         name: "csv",
