@@ -102,9 +102,12 @@ impl Obstacle {
 
     /// The same for TCP where it is about UDP: what a Service needs on one port over both is missing by one oversight.
     fn over_tcp(&self) -> Self {
-        let over_tcp = |protocol| match protocol {
-            FlowProtocol::Udp { port } => FlowProtocol::Tcp { port },
-            other => other,
+        let over_tcp = |protocol| {
+            if let FlowProtocol::Udp { port } = protocol {
+                FlowProtocol::Tcp { port }
+            } else {
+                protocol
+            }
         };
         let mut same = self.clone();
         match &mut same {

@@ -32,8 +32,11 @@ use serde_json::Value;
 
 mod typed;
 
+/// A flow over TCP: source, destination, port.
+type Asked = (&'static str, &'static str, u16);
+
 /// Worlds with the flow that is broken; none: the cluster needs what is broken.
-const WORLDS: [(&str, Option<(&str, &str, u16)>); 12] = [
+const WORLDS: [(&str, Option<Asked>); 12] = [
     ("node-to-control-plane", None),
     ("acl-without-replies", None),
     ("peering-without-route", Some(DATABASE)),
@@ -49,7 +52,7 @@ const WORLDS: [(&str, Option<(&str, &str, u16)>); 12] = [
 ];
 
 /// What the worlds with a peering are about.
-const DATABASE: (&str, &str, u16) = ("10.0.1.20", "10.1.0.10", 5432);
+const DATABASE: Asked = ("10.0.1.20", "10.1.0.10", 5432);
 
 /// Labs that run side by side.
 const TOGETHER: usize = 3;
@@ -75,7 +78,7 @@ fn snapshot(world: &World) -> Snapshot {
 }
 
 /// What is judged: the flow that is asked about, or all that the cluster needs.
-fn judged(snapshot: &Snapshot, asked: Option<(&str, &str, u16)>) -> Vec<Flow> {
+fn judged(snapshot: &Snapshot, asked: Option<Asked>) -> Vec<Flow> {
     match asked {
         Some((source, destination, port)) => {
             let ends: [IpAddr; 2] = [source, destination].map(|end| end.parse().unwrap());
@@ -195,7 +198,7 @@ fn run(world: &Path) -> (Option<i32>, Value) {
 }
 
 /// Kind of the finding of a flow.
-fn kind(report: &Value, (source, destination, port): (&str, &str, u16)) -> String {
+fn kind(report: &Value, (source, destination, port): Asked) -> String {
     let mut findings = report["findings"].as_array().unwrap().iter();
     let found = findings.find(|finding| {
         let flow = &finding["flow"];
@@ -205,7 +208,7 @@ fn kind(report: &Value, (source, destination, port): (&str, &str, u16)) -> Strin
 }
 
 /// Runs the broken world, does what its report proposes (for a flow that no need is: what `check` proposes), runs it again.
-fn breaks_and_is_mended(name: &str, asked: Option<(&str, &str, u16)>) {
+fn breaks_and_is_mended(name: &str, asked: Option<Asked>) {
     let (exit, report) = run(&file(name));
     let commands = match asked {
         None => {
