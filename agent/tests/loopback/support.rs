@@ -77,6 +77,7 @@ pub(crate) fn patient(id: u32, target: SocketAddr, most: u32, deadline_ms: u64) 
 }
 
 /// A port on which nobody listens. It is held to the end of the process, so that nobody else begins to.
+#[expect(clippy::mem_forget, reason = "it shall outlive every test")]
 pub(crate) fn closed_port() -> SocketAddr {
     let holder = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     holder.bind(&SocketAddr::new(loopback(), 0).into()).unwrap();

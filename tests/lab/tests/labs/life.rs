@@ -16,6 +16,7 @@ pub(crate) const HOLD: &str = "REACHPROOF_LAB_TEST_HOLD";
 const CLEAN_UP_MAX: Duration = Duration::from_secs(10);
 
 /// Builds a lab with a process in it, says so, and waits to be killed.
+#[expect(clippy::exit, reason = "whoever waited for it has no use for its end")]
 pub(crate) fn hold() -> ! {
     let lab = Lab::up(&LabPlan {
         snapshot: snapshot("A01"),
