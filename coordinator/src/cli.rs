@@ -58,7 +58,7 @@ enum Command {
     ///
     /// Exit code 0 if nothing stops a required flow, 1 if something does, 3 if nobody can tell of some.
     Check(check::Arguments),
-    /// Shows who can reach whom on which TCP ports, and which rules decide.
+    /// Shows who can reach whom, in a grid; with --list on which TCP ports, and which rules decide.
     Matrix(matrix::Arguments),
     /// Says what changed in reachability between two snapshots; exit code 1 if anything did.
     ///
@@ -158,6 +158,19 @@ pub(crate) enum CliError {
         "a flow to judge needs a port: `explain SOURCE DESTINATION` lists the ports that get through"
     )]
     NoPort,
+    /// Another protocol than TCP was to be listed.
+    #[error(
+        "lists, JSON and CSV are about tcp: leave out --list and -o for a grid of another protocol"
+    )]
+    ListOfTcp,
+    /// A grid would have too many cells.
+    #[error(
+        "{pairs} pairs of classes are too many for a grid: narrow with --source and --destination, or take --list"
+    )]
+    GridTooLarge {
+        /// How many pairs there are.
+        pairs: usize,
+    },
     /// The run could not be done.
     #[error(transparent)]
     Verify(anyhow::Error),

@@ -93,7 +93,13 @@ fn group<'a>(world: &'a mut Value, name: &str) -> &'a mut Value {
 
 #[test]
 fn the_matrix_names_who_reaches_the_control_plane() {
-    insta::assert_snapshot!(matrix(&["--destination", "control plane", "--port", "443"]));
+    insta::assert_snapshot!(matrix(&[
+        "--destination",
+        "control plane",
+        "--port",
+        "443",
+        "--list"
+    ]));
 }
 
 #[test]
@@ -171,7 +177,7 @@ fn two_addresses_of_one_host_are_bypass_in_every_format() {
     );
     assert_eq!(said("source")["example"], "10.0.1.20");
     assert_eq!(said("destination")["example"], "10.0.1.30");
-    let table = matrix(&asked[..4]);
+    let table = matrix(&[&asked[..4], &["--list"]].concat());
     assert!(
         table.contains(", on the same host  0-65535    bypass   same-host"),
         "{table}"

@@ -16,6 +16,7 @@
 //! | `edit` | rows of one edited group, laid over the others |
 //! | `count` | one pass over every pair and interval |
 //! | `listing` | the relation with who shows each line: endpoints on two hosts, or on one |
+//! | `grid` | the relation in rows and columns, what is alike in one |
 //! | `relation` | what people read: port ranges with verdict and deciding tuple |
 //!
 //! **Invariant.** [`Matrix::verdict`] agrees with [`crate::predict::verdict`] on every flow: it is built out of the same
@@ -35,6 +36,7 @@ use crate::snapshot::{Direction, IpFamily, Match, Snapshot, SnatPorts};
 pub use answer::VerdictKind;
 pub use count::Counts;
 pub use explain::{Answer, Element, Explanation, GateAnswer, Site};
+pub use grid::{GRID_PAIRS_MAX, Grid, GridCell, GridEnd, GridQuestion};
 pub use listing::{Ends, ListedEntry};
 pub use relation::{Filter, RelationEntry, Tuple};
 
@@ -48,6 +50,7 @@ mod count;
 mod decisive;
 mod edit;
 mod explain;
+mod grid;
 mod listing;
 mod ports;
 mod relation;

@@ -7,11 +7,13 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 use reachproof_model::class::ClassId;
 use reachproof_model::flow::{Packets, SourceKind, Transport};
-use reachproof_model::matrix::{Ends, Filter, ListedEntry, Matrix, Tuple};
+use reachproof_model::matrix::{
+    Ends, Filter, GRID_PAIRS_MAX, GridQuestion, ListedEntry, Matrix, Tuple,
+};
 use reachproof_model::net::{PortRange, Printable};
 use reachproof_model::prediction::Gate;
-use reachproof_model::selector::Selector;
-use reachproof_model::snapshot::{Decoded, Direction, Snapshot};
+use reachproof_model::selector::{Selector, SelectorError};
+use reachproof_model::snapshot::{Decoded, Direction, FoldedGap, Snapshot};
 use serde_json::{Map, Value, json};
 
 use crate::source::SourceArguments;
@@ -20,6 +22,8 @@ use super::exit_code::ExitCode;
 use super::explain::Kind;
 use super::gaps::{self, GapArguments};
 use super::{CliError, decoded, table, write_json};
+
+mod grid;
 
 /// Most lines that are shown to people; JSON and CSV have all.
 const ROWS_MAX: usize = 500;
@@ -35,9 +39,18 @@ pub(crate) struct Arguments {
     /// Only to these, by the same names
     #[arg(long, value_name = "WHO", value_parser = Selector::from_str)]
     destination: Option<Selector>,
-    /// Only these TCP ports: one, by number or name, or a range like 8000-9000
+    /// Only these ports: one, by number or name, or a range like 8000-9000
     #[arg(long, value_name = "PORTS", value_parser = ports)]
     port: Option<PortRange>,
+    /// Protocol of the ports
+    #[arg(long, value_enum, default_value_t = Protocol::Tcp)]
+    protocol: Protocol,
+    /// A line for each two classes and each range of TCP ports, with what decides, in place of a grid
+    #[arg(long)]
+    list: bool,
+    /// A grid as wide as it comes, not only as wide as the terminal (80 columns without one)
+    #[arg(long, conflicts_with = "list")]
+    wide: bool,
     /// Network namespace in which the sources are [default: a pod's where the snapshot lists the address as a pod's]
     #[arg(long, value_enum)]
     source_kind: Option<Kind>,
@@ -48,10 +61,28 @@ pub(crate) struct Arguments {
     gaps: GapArguments,
 }
 
+/// A protocol with ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP, in a grid.
+    Udp,
+}
+
+impl From<Protocol> for Transport {
+    fn from(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Tcp => Self::Tcp,
+            Protocol::Udp => Self::Udp,
+        }
+    }
+}
+
 /// How the relation is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum MatrixFormat {
-    /// For people.
+    /// For people: a grid, or a list with `--list`.
     Table,
     /// One JSON object a line.
     Json,
@@ -69,11 +100,15 @@ fn ports(text: &str) -> Result<PortRange, String> {
     PortRange::new(port(first)?, port(last)?).map_err(|error| error.to_string())
 }
 
-/// Writes the relation; in JSON the gaps follow it in a line of their own, where there are any.
+/// Writes the relation, for people as a grid; in JSON the gaps follow it in a line of their own, where there are any.
 ///
 /// # Errors
 /// [`CliError`] for a snapshot that cannot be used and for an answer that cannot be written.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
+    let is_grid = arguments.output == MatrixFormat::Table && !arguments.list;
+    if arguments.protocol != Protocol::Tcp && !is_grid {
+        return Err(CliError::ListOfTcp);
+    }
     let Decoded { snapshot, gaps } = decoded(&arguments.world)?;
     let gaps = arguments.gaps.of_relation(&gaps);
     gaps::tell(&gaps);
@@ -92,29 +127,86 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
         source: source.address,
         destination: destination.address,
     };
-    let listing = matrix.listing(&filter, ends);
-    let kind_of =
-        |listed: &ListedEntry| kind.unwrap_or_else(|| snapshot.source_kind(listed.source));
     let mut out = io::BufWriter::new(io::stdout().lock());
+    if is_grid {
+        out.write_all(grid(&matrix, arguments, (filter, ends))?.as_bytes())?;
+    } else {
+        let asked = (arguments, &filter, ends);
+        list(&matrix, asked, &gaps, &mut out)?;
+    }
+    out.flush()?;
+    Ok(ExitCode::Answered)
+}
+
+/// Nothing lies between the ends that are asked about.
+fn no_pair(arguments: &Arguments) -> CliError {
+    let named = |who: &Option<Selector>| {
+        who.as_ref()
+            .map_or_else(|| "*".to_owned(), ToString::to_string)
+    };
+    let (from, to) = (named(&arguments.source), named(&arguments.destination));
+    SelectorError::NoPair { from, to }.into()
+}
+
+/// The relation in rows and columns.
+fn grid(
+    matrix: &Matrix<'_>,
+    arguments: &Arguments,
+    (filter, ends): (Filter, Ends),
+) -> Result<String, CliError> {
+    let pairs = matrix.pairs_of(&filter);
+    if pairs > GRID_PAIRS_MAX {
+        return Err(CliError::GridTooLarge { pairs });
+    }
+    let question = GridQuestion {
+        filter,
+        ends,
+        transport: arguments.protocol.into(),
+    };
+    let grids = matrix.grids(&question);
+    if grids.is_empty() {
+        return Err(no_pair(arguments));
+    }
+    let page = grid::Page {
+        transport: question.transport,
+        ports: arguments.port,
+        width: (!arguments.wide).then(grid::width),
+    };
+    Ok(grid::text(&grids, page))
+}
+
+/// The relation line by line.
+fn list(
+    matrix: &Matrix<'_>,
+    (arguments, filter, ends): (&Arguments, &Filter, Ends),
+    gaps: &[FoldedGap],
+    out: &mut impl Write,
+) -> Result<(), CliError> {
+    let mut listing = matrix.listing(filter, ends).peekable();
+    if listing.peek().is_none() && !matrix.classes().is_empty() {
+        return Err(no_pair(arguments));
+    }
+    let kind = arguments.source_kind.map(SourceKind::from);
+    let kind_of =
+        |listed: &ListedEntry| kind.unwrap_or_else(|| matrix.snapshot().source_kind(listed.source));
     match arguments.output {
-        MatrixFormat::Table => out.write_all(people(&matrix, listing).as_bytes())?,
+        MatrixFormat::Table => out.write_all(people(matrix, listing).as_bytes())?,
         MatrixFormat::Json => {
             for listed in listing {
-                write_json(&mut out, &object(&matrix, &listed, kind_of(&listed)))?;
+                write_json(out, &object(matrix, &listed, kind_of(&listed)))?;
             }
             if !gaps.is_empty() {
-                write_json(&mut out, &json!({ "gaps": gaps }))?;
+                write_json(out, &json!({ "gaps": gaps }))?;
             }
         }
         MatrixFormat::Csv => {
             writeln!(out, "{}", CSV_HEADER.join(","))?;
             for listed in listing {
-                writeln!(out, "{}", record(&matrix, &listed, kind_of(&listed)))?;
+                writeln!(out, "{}", record(matrix, &listed, kind_of(&listed)))?;
             }
         }
     }
-    out.flush()?;
-    Ok(ExitCode::Answered)
+    Ok(())
 }
 
 /// Who is meant by a filter.

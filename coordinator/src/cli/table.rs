@@ -13,9 +13,15 @@ pub(super) fn aligned<const N: usize>(
     header: [&str; N],
     rows: impl Iterator<Item = [String; N]>,
 ) -> String {
+    let header = header.map(str::to_owned).to_vec();
+    columns(header, rows.map(Vec::from))
+}
+
+/// The same of as many columns as the header has.
+pub(super) fn columns(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(header.map(str::to_uppercase));
+    table.set_header(header.iter().map(|title| title.to_uppercase()));
     table.add_rows(rows);
     let text = table.to_string();
     let lines: Vec<_> = text.lines().map(str::trim_end).collect();

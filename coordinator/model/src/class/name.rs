@@ -20,11 +20,16 @@ impl Class {
     /// their networks or policies tell them apart.
     #[must_use]
     pub fn name(&self, snapshot: &Snapshot) -> String {
-        let subnet = snapshot.subnet(&self.subnet);
-        let place = subnet
-            .and_then(|subnet| subnet.name.as_deref())
-            .unwrap_or(self.subnet.as_str());
+        let place = self.place(snapshot);
         format!("{} in {place}{}", self.inhabitants(snapshot), self.family())
+    }
+
+    /// Returns the name of the subnet, or its id.
+    pub(crate) fn place<'s>(&'s self, snapshot: &'s Snapshot) -> &'s str {
+        let subnet = snapshot.subnet(&self.subnet);
+        subnet
+            .and_then(|subnet| subnet.name.as_deref())
+            .unwrap_or(self.subnet.as_str())
     }
 
     /// Returns the name without the place: classes of several subnets share it. Raw text like [`Self::name`].
@@ -39,23 +44,21 @@ impl Class {
 
     /// What holds the endpoints, and what they wear.
     fn inhabitants(&self, snapshot: &Snapshot) -> String {
-        let groups: Vec<&str> = self
-            .groups
-            .iter()
-            .map(|id| {
-                let group = snapshot.security_group(id);
-                group
-                    .and_then(|group| group.display_name())
-                    .unwrap_or(id.as_str())
-            })
-            .collect();
-        let worn = if groups.is_empty() {
-            "no groups".to_owned()
-        } else {
-            groups.join("+")
-        };
         let holder = self.holder_name(snapshot);
-        format!("{holder} [{worn}]")
+        format!("{holder} [{}]", self.group_names(snapshot))
+    }
+
+    /// Returns the names of the groups, or their ids.
+    pub(crate) fn group_names(&self, snapshot: &Snapshot) -> String {
+        if self.groups.is_empty() {
+            return "no groups".to_owned();
+        }
+        let names = self.groups.iter().map(|id| {
+            let group = snapshot.security_group(id);
+            let name = group.and_then(|group| group.display_name());
+            name.unwrap_or(id.as_str())
+        });
+        names.collect::<Vec<_>>().join("+")
     }
 
     /// Returns what holds the endpoints, as people call it: `control plane`, `pods on node group web`; raw text.
