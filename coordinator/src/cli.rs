@@ -14,6 +14,7 @@ use reachproof_model::snapshot::{DecodeError, Decoded, Snapshot};
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::console::{self, ConsoleArguments};
 use crate::source::{SourceArguments, WorldFailure};
 use exit_code::ExitCode;
 
@@ -44,6 +45,8 @@ const CREDENTIALS_DIRECTORY: &str = "reachproof-credentials";
 #[derive(Debug, Parser)]
 #[command(name = "reachproof", version, max_term_width = 100)]
 struct Cli {
+    #[command(flatten)]
+    console: ConsoleArguments,
     #[command(subcommand)]
     command: Command,
 }
@@ -205,7 +208,9 @@ impl From<SelectorError> for CliError {
 
 /// Runs the command that the arguments name.
 pub(crate) fn main() -> process::ExitCode {
-    let result = match Cli::parse().command {
+    let Cli { console, command } = Cli::parse();
+    console::open(&console);
+    let result = match command {
         Command::Predict(arguments) => predict::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
@@ -222,6 +227,7 @@ pub(crate) fn main() -> process::ExitCode {
         #[cfg(feature = "live")]
         Command::Doctor(arguments) => doctor::run(&arguments),
     };
+    console::status().end();
     match result {
         Ok(code) => code.into(),
         // Somebody who reads the first lines and leaves has what he wanted.

@@ -213,6 +213,56 @@ async fn a_region_that_nobody_names_is_an_error_that_says_how_to_name_it() {
     );
 }
 
+#[tokio::test]
+async fn how_much_is_said_of_a_reading_is_for_the_user_to_choose() {
+    let replay = serve(|_| Fault::None).await;
+    let home = tempfile::tempdir().unwrap();
+    let said = async |further: &[&str], log: Option<&str>| {
+        let directory = home.path().join("world");
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_reachproof"));
+        command
+            .args([
+                "snapshot",
+                "--cluster",
+                "demo",
+                "--no-kubernetes",
+                "--output",
+            ])
+            .arg(&directory)
+            .args(further)
+            .env_clear()
+            .env("AWS_ENDPOINT_URL", format!("http://{}", replay.address()))
+            .env("AWS_ACCESS_KEY_ID", "AKID")
+            .env("AWS_SECRET_ACCESS_KEY", "secret")
+            .env("AWS_REGION", "us-east-1");
+        if let Some(log) = log {
+            command.env("RUST_LOG", log);
+        }
+        let output = command.output().await.unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stderr)
+    };
+    let plain = said(&[], None).await;
+    assert!(
+        plain.contains("read `demo`: ") && plain.contains("wrote "),
+        "{plain}"
+    );
+    for silent in ["ec2:DescribeVpcs", "DEBUG", "\r", "\u{1b}"] {
+        assert!(!plain.contains(silent), "{silent}: {plain}");
+    }
+    let quiet = said(&["--quiet"], None).await;
+    assert!(
+        quiet.lines().all(|line| line.starts_with("gap: ")),
+        "{quiet}"
+    );
+    let verbose = said(&["-v"], None).await;
+    assert!(verbose.contains("ec2:DescribeVpcs"), "{verbose}");
+    let logged = said(&[], Some("debug")).await;
+    assert!(logged.contains("DEBUG"), "{logged}");
+    let coloured = said(&["--color", "always"], Some("debug")).await;
+    assert!(coloured.contains("\u{1b}[34mDEBUG"), "{coloured}");
+}
+
 #[test]
 fn what_the_reader_of_aws_writes_is_what_the_model_takes() {
     let calls = Call::ALL

@@ -13,9 +13,11 @@ use reachproof_lab::kubernetes::{ControlPlane, Program};
 use reachproof_lab::world::{AgentPlace, BUILTIN, Expect, World};
 use reachproof_lab::{Isolation, is_isolating, isolate};
 use reachproof_model::plan::Depth;
-use reachproof_verify::report::human::Details;
+use reachproof_verify::report::human::{Colour, ColourWhen, Details};
 use reachproof_verify::source::Saved;
+use reachproof_verify::status::{Amount, StatusLine};
 use tokio::runtime::Runtime;
+use tracing_subscriber::EnvFilter;
 
 use crate::agents::AGENT_ARGUMENT;
 use crate::error::RunnerError;
@@ -72,9 +74,40 @@ struct Arguments {
     /// Number from which the plan draws its choices.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Say nothing of what goes on.
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say each thing that goes on, and log more; RUST_LOG chooses what.
+    #[arg(short, long)]
+    verbose: bool,
+    /// When to show colours: auto, always or never; auto is on a terminal, unless NO_COLOR is set.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    color: ColourWhen,
     /// Longest wait for agents, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     wait: u64,
+}
+
+impl Arguments {
+    fn amount(&self) -> Amount {
+        Amount::asked(self.quiet, self.verbose)
+    }
+}
+
+/// Logs beside the status line, as `RUST_LOG` says.
+fn log(arguments: &Arguments, status: &StatusLine) {
+    let log = match arguments.amount() {
+        Amount::Quiet | Amount::Normal => "error",
+        Amount::Verbose => "info",
+    };
+    let status = status.clone();
+    // A caller may have installed its own.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(log)))
+        .with_writer(move || status.writer())
+        .with_ansi(arguments.color.on(&std::io::stderr()) == Colour::Shown)
+        .with_target(false)
+        .try_init();
 }
 
 /// Runs the command with these arguments, the first of which is the program's name.
@@ -143,7 +176,10 @@ fn go(arguments: &Arguments) -> Result<ExitCode, RunnerError> {
         .enable_all()
         .build()
         .map_err(RunnerError::Runtime)?;
-    given.notes.iter().for_each(|note| say(note));
+    // Inside: a process with threads could not have entered.
+    let status = StatusLine::on_stderr(arguments.amount());
+    log(arguments, &status);
+    given.notes.iter().for_each(|note| status.remark(note));
     let mut stage = Stage::set(given.scene)?;
     if let Some(kubernetes) = kubernetes {
         stage.start_kubernetes(kubernetes, Pods::WithoutAgents)?;
@@ -153,6 +189,7 @@ fn go(arguments: &Arguments) -> Result<ExitCode, RunnerError> {
         stage: &stage,
         program: &program,
         arguments,
+        status: &status,
     };
     match stage.kubernetes() {
         None => runtime.block_on(lab.play(stage.expanded.agents.clone())),
@@ -206,6 +243,7 @@ struct Lab<'a> {
     stage: &'a Stage,
     program: &'a Path,
     arguments: &'a Arguments,
+    status: &'a StatusLine,
 }
 
 /// A world that comes along, or else a file.
@@ -264,6 +302,8 @@ impl Lab<'_> {
             depth: self.expect.map(|_| Depth::Mesh),
             output: arguments.output,
             details: Details::asked(arguments.details.clone()),
+            status: self.status.clone(),
+            colour: arguments.color,
             places,
         };
         let interrupted = async {

@@ -1,7 +1,7 @@
 //! Runs one world: brings it up, starts agents, lets `reachproof_verify::run` judge, prints, compares.
 
 use std::future::Future;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,9 +12,10 @@ use reachproof_model::plan::Depth;
 use reachproof_verify::config::{ExpectedAgents, Order, RESUME_WAIT, SnapshotContent};
 use reachproof_verify::door::CONNECTIONS_PER_ADDRESS;
 use reachproof_verify::random::SystemRandomness;
-use reachproof_verify::report::human::{Colour, Details, Terminal, View};
+use reachproof_verify::report::human::{ColourWhen, Details, Terminal, View};
 use reachproof_verify::report::{Allowed, human, json};
-use reachproof_verify::{Credentials, Progress, Report, RunConfig};
+use reachproof_verify::status::StatusLine;
+use reachproof_verify::{Credentials, Report, RunConfig};
 
 use crate::agents::{AgentProgram, Agents, Dial};
 use crate::error::RunnerError;
@@ -37,6 +38,10 @@ pub struct RunOptions {
     pub output: Output,
     /// How much of it people see.
     pub details: Details,
+    /// The line that says how far it is.
+    pub status: StatusLine,
+    /// When colours are shown.
+    pub colour: ColourWhen,
     /// Places of the world at which an agent is started as a process. At the others it comes by manifest.
     pub places: Vec<AgentPlace>,
 }
@@ -98,7 +103,15 @@ pub async fn run(
             random,
         },
     };
-    let report = reachproof_verify::run(config, listener, show, shutdown).await;
+    let status = &options.status;
+    let report = reachproof_verify::run(
+        config,
+        listener,
+        |progress| status.note(&progress),
+        shutdown,
+    )
+    .await;
+    status.end();
     drop(agents);
     finish(stage, expect, &report?, options)
 }
@@ -124,7 +137,7 @@ fn finish(
         Output::Table => human::render(
             report,
             &View {
-                terminal: terminal(),
+                terminal: terminal(options.colour),
                 details: options.details.clone(),
                 allowed: Allowed::default(),
             },
@@ -160,25 +173,13 @@ fn compared(differences: &[String]) -> String {
 }
 
 /// The terminal that stdout is, if it is one.
-fn terminal() -> Terminal {
+fn terminal(colour: ColourWhen) -> Terminal {
     let width = std::env::var("COLUMNS")
         .ok()
         .and_then(|columns| columns.parse().ok());
-    let colour = if std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
-        Colour::Shown
-    } else {
-        Colour::Plain
-    };
     Terminal {
         width: width.unwrap_or(WIDTH_DEFAULT),
-        colour,
-    }
-}
-
-/// Says on stderr what happens, if somebody looks.
-fn show(progress: Progress) {
-    if std::io::stderr().is_terminal() {
-        say(&progress.to_string());
+        colour: colour.on(&std::io::stdout()),
     }
 }
 

@@ -19,6 +19,7 @@
 //! | [`plan`], [`observation`] | what to probe, and what was seen |
 //! | [`cluster_endpoint`] | where the name of the API server leads |
 //! | [`stability`], [`compare`], [`finding`], [`expectation`] | what follows |
+//! | [`words`] | counts with their nouns |
 //!
 //! **Invariant.** What could not be read makes a flow unknown; it never makes a deny.
 //!
@@ -76,3 +77,4 @@ pub mod repair;
 pub mod selector;
 pub mod snapshot;
 pub mod stability;
+pub mod words;

@@ -10,7 +10,11 @@ use reachproof_model::net::Printable;
 use reachproof_model::prediction::UnknownReason;
 use reachproof_model::repair::{Change, Opened, Repair};
 use reachproof_model::snapshot::Snapshot;
+use reachproof_model::words::counted;
+use reachproof_verify::report::human::Ink;
 use serde_json::{Value, json};
+
+use crate::console;
 
 /// Most causes that people are shown: the others are in the JSON.
 const CAUSES_MAX: usize = 10;
@@ -26,13 +30,8 @@ const WIDTH: usize = 80;
 /// `1 required flow`, `4 flows`.
 pub(crate) fn flows(count: usize, what: &str) -> String {
     let space = if what.is_empty() { "" } else { " " };
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{space}flow{plural}")
-}
-
-/// `1 cause`, `2 causes`.
-fn counted(count: usize, one: &str, several: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { several })
+    let (one, several) = (format!("{what}{space}flow"), format!("{what}{space}flows"));
+    counted(count, &one, &several)
 }
 
 fn pairs(count: usize) -> String {
@@ -196,7 +195,8 @@ pub(crate) fn verdict((conclusion, exit_code): (Conclusion, u8), summary: &str) 
     let head = format!("{:7}{summary}  ", conclusion.as_str());
     let exit = format!("exit {exit_code}");
     let space = WIDTH.saturating_sub(exit.len());
-    format!("\n{head:space$}{exit}\n")
+    let head = console::colour().inked(&format!("{head:space$}"), Ink::of(conclusion));
+    format!("\n{head}{exit}\n")
 }
 
 /// The last lines: the verdict, then the first cause and what to type.

@@ -13,6 +13,8 @@ use clap::Args;
 use reachproof_model::describe::Described;
 #[cfg(feature = "live")]
 use reachproof_model::snapshot::{Decoded, Snapshot};
+#[cfg(feature = "live")]
+use reachproof_model::words::counted;
 
 use super::CliError;
 use super::exit_code::ExitCode;
@@ -95,12 +97,16 @@ fn keep(
         reading.answers
     };
     directory::write(output, &answers)?;
-    eprintln!(
-        "wrote {} files to `{}`: {} interfaces, {} of them the control plane's",
-        answers.len(),
+    crate::console::status().remark(&format!(
+        "wrote {} to `{}`: {}, {} of them the control plane's",
+        counted(answers.len(), "file", "files"),
         output.display(),
-        snapshot.network_interfaces().count(),
+        counted(
+            snapshot.network_interfaces().count(),
+            "interface",
+            "interfaces"
+        ),
         snapshot.control_plane_interfaces().len(),
-    );
+    ));
     Ok(ExitCode::Answered)
 }

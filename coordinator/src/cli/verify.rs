@@ -20,14 +20,15 @@ use reachproof_verify::report::Format;
 use reachproof_verify::report::human::{Colour, Details, Terminal, View, render_missing};
 use reachproof_verify::source::{WorldError, WorldReading, WorldSource, read_text};
 use reachproof_verify::{
-    Authenticator, Credentials, ExpectedAgents, Order, Progress, RESUME_WAIT, Random, Report,
-    RunConfig, RunError, SnapshotContent, SystemRandomness,
+    Authenticator, Credentials, ExpectedAgents, Order, RESUME_WAIT, Random, Report, RunConfig,
+    RunError, SnapshotContent, SystemRandomness,
 };
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::CREDENTIALS_DIRECTORY;
 use super::report_file::{Destination, ReportFile, format};
+use crate::console;
 use crate::review;
 use crate::source::SourceArguments;
 
@@ -219,7 +220,14 @@ async fn run(arguments: &VerifyArguments) -> anyhow::Result<Report> {
         .await
         .with_context(|| format!("cannot listen on {}", arguments.listen))?;
     hint(&listener, &arguments.credentials);
-    let report = reachproof_verify::run(config, listener, show, interrupted()).await;
+    let report = reachproof_verify::run(
+        config,
+        listener,
+        |progress| console::status().note(&progress),
+        interrupted(),
+    )
+    .await;
+    console::status().end();
     // However the run ended, it is over.
     if let Err(error) = end_run(&arguments.credentials, &once, random.as_ref()) {
         eprintln!("tokens for this run alone stay good for the next: {error}");
@@ -359,17 +367,14 @@ pub(super) fn duration_up_to(text: &str, most: Duration) -> Result<Duration, Str
 
 /// What standard output can show.
 fn terminal() -> Terminal {
-    if !io::stdout().is_terminal() {
-        return file_terminal();
-    }
-    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let width = if io::stdout().is_terminal() {
+        terminal_size::terminal_size().map_or(FILE_WIDTH, |(width, _)| width.0)
+    } else {
+        FILE_WIDTH
+    };
     Terminal {
-        width: terminal_size::terminal_size().map_or(FILE_WIDTH, |(width, _)| width.0),
-        colour: if no_colour {
-            Colour::Plain
-        } else {
-            Colour::Shown
-        },
+        width,
+        colour: console::colour(),
     }
 }
 
@@ -384,17 +389,10 @@ fn file_terminal() -> Terminal {
 /// Says on a terminal how agents are started.
 fn hint(listener: &TcpListener, credentials: &Path) {
     if let (true, Ok(address)) = (io::stderr().is_terminal(), listener.local_addr()) {
-        eprintln!(
+        console::status().remark(&format!(
             "agents: reachproof-agent run --coordinator https://{address} --ca {} --token-file FILE ..., each FILE by `reachproof token`",
             credentials.join(CA_CERTIFICATE_FILE).display(),
-        );
-    }
-}
-
-/// Shows progress on standard error, if somebody watches.
-fn show(progress: Progress) {
-    if io::stderr().is_terminal() {
-        eprintln!("{progress}");
+        ));
     }
 }
 

@@ -2,15 +2,21 @@
 
 mod watched;
 
-use std::io::{self, IsTerminal};
+use std::fmt;
+use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use clap::Args;
 use reachproof_aws::{Connection, Settings};
 use reachproof_kube::{ApiServer, Entry, Limits};
+use reachproof_model::words::counted;
+use reachproof_verify::Progress;
 use serde_json::{Map, Value};
 use thiserror::Error;
+
+use crate::console;
 
 pub(crate) use watched::Watched;
 
@@ -129,7 +135,7 @@ impl Access {
     }
 }
 
-/// Reads `cluster`, telling calls on a terminal as they end, gaps and what the reading cost in any case.
+/// Reads `cluster`, telling how far it is, gaps, and what the reading cost.
 ///
 /// Must not be called from an asynchronous task: it runs a runtime of its own.
 ///
@@ -137,17 +143,21 @@ impl Access {
 /// [`LiveError`] when one of the two sides cannot be read whole.
 pub(crate) fn read(cluster: &str, access: &Access) -> Result<LiveReading, LiveError> {
     let begun = Instant::now();
-    let reading = runtime()?.block_on(read_both(cluster, access))?;
+    let status = console::status();
+    let counter = Counter::default();
+    let reading = runtime()?.block_on(read_both(cluster, access, &|call| counter.note(call)));
+    status.end();
+    let reading = reading?;
     for gap in &reading.gaps {
-        eprintln!("gap: {gap}");
+        status.say(&format!("gap: {gap}"));
     }
-    eprintln!(
-        "read `{cluster}`: {} calls, {} pages, {:.1} s, {} gaps",
-        reading.cost.calls,
-        reading.cost.pages,
+    status.remark(&format!(
+        "read `{cluster}`: {}, {}, {:.1} s, {}",
+        counted(reading.cost.calls, "call", "calls"),
+        counted(reading.cost.pages, "page", "pages"),
         begun.elapsed().as_secs_f64(),
-        reading.gaps.len()
-    );
+        counted(reading.gaps.len(), "gap", "gaps"),
+    ));
     Ok(reading)
 }
 
@@ -160,13 +170,20 @@ pub(crate) fn runtime() -> io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-/// Reads `cluster` on the runtime of the caller; gaps are in the reading and told to nobody.
+/// Is told of each call as it ends.
+type Told<'a> = dyn Fn(&dyn fmt::Display) + Send + Sync + 'a;
+
+/// Reads `cluster` on the runtime of the caller, telling `told` of each call; gaps are in the reading and told to nobody.
 ///
 /// # Errors
 /// [`LiveError`] when one of the two sides cannot be read whole.
-pub(crate) async fn read_both(cluster: &str, access: &Access) -> Result<LiveReading, LiveError> {
+pub(crate) async fn read_both(
+    cluster: &str,
+    access: &Access,
+    told: &Told<'_>,
+) -> Result<LiveReading, LiveError> {
     let connection = Connection::open(&access.settings()).await?;
-    let reading = reachproof_aws::read(&connection, cluster, &progress).await?;
+    let reading = reachproof_aws::read(&connection, cluster, &|call| told(call)).await?;
     let mut answers = reading.answers;
     let mut gaps: Vec<String> = reading.gaps.iter().map(ToString::to_string).collect();
     let mut cost = Cost {
@@ -187,7 +204,7 @@ pub(crate) async fn read_both(cluster: &str, access: &Access) -> Result<LiveRead
         // The other cluster is the cause, whether it answers or not.
         same_cluster(&entry, url, endpoint).map_err(LiveError::OtherCluster)?;
         let server = connected?;
-        let kubernetes = reachproof_kube::read(&server, progress).await?;
+        let kubernetes = reachproof_kube::read(&server, |call| told(call)).await?;
         gaps.extend(kubernetes.gaps.iter().map(ToString::to_string));
         cost.calls += kubernetes.calls.len();
         cost.pages += kubernetes
@@ -227,9 +244,16 @@ pub(crate) fn same_cluster(
     Ok(())
 }
 
-/// Shows one call on a terminal.
-fn progress(call: &impl std::fmt::Display) {
-    if io::stderr().is_terminal() {
-        eprintln!("{call}");
+/// Counts the answers of one reading, and tells each to whoever wants to know.
+#[derive(Debug, Default)]
+struct Counter {
+    answers: AtomicUsize,
+}
+
+impl Counter {
+    fn note(&self, call: &dyn fmt::Display) {
+        let answers = self.answers.fetch_add(1, Ordering::Relaxed) + 1;
+        console::status().detail(&call.to_string());
+        console::status().note(&Progress::Reading { answers });
     }
 }

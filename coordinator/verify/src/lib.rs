@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`entry`], [`config`] | one run by itself: a fleet for as long as it takes |
 //! | [`mod@run`], [`progress`], [`error`] | the nine steps of a run, and what it tells |
+//! | [`status`] | how far a run is, in one line |
 //! | [`source`], [`inventory`] | the snapshot, and who should have an agent |
 //! | [`credentials`], [`identity`], [`token`], [`audience`], [`door`], [`control`] | who may come in, and as whom |
 //! | [`fleet`], [`registry`], [`territory`], [`inbox`], [`dispatch`], [`wire`] | streams, agents, what they say to a run, assignments and results |
@@ -90,6 +91,7 @@ pub mod random;
 pub mod report;
 pub mod run;
 pub mod source;
+pub mod status;
 
 pub use config::{ExpectedAgents, Order, RESUME_WAIT, RunConfig, SnapshotContent};
 pub use credentials::Credentials;

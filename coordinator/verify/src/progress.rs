@@ -4,10 +4,16 @@ use std::fmt;
 use std::time::Duration;
 
 use reachproof_model::net::Printable;
+use reachproof_model::words::counted;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
+    /// One more answer about the cluster came; told by whoever reads, not by the run.
+    Reading {
+        /// How many there are.
+        answers: usize,
+    },
     /// The snapshot was read and decoded.
     Decoded {
         /// Network interfaces in it.
@@ -59,12 +65,21 @@ pub enum Progress {
 impl fmt::Display for Progress {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Reading { answers } => {
+                write!(formatter, "read {}", counted(*answers, "answer", "answers"))
+            }
             Self::Decoded { interfaces, gaps } => {
-                write!(formatter, "snapshot: {interfaces} interfaces, {gaps} gaps")
+                write!(
+                    formatter,
+                    "snapshot: {}, {}",
+                    counted(*interfaces, "interface", "interfaces"),
+                    counted(*gaps, "gap", "gaps")
+                )
             }
             Self::Gathering { expected, wait } => write!(
                 formatter,
-                "waiting for {expected} agents, at most {} s",
+                "waiting for {}, at most {} s",
+                counted(*expected, "agent", "agents"),
                 wait.as_secs()
             ),
             Self::AgentArrived { name, present } => {
@@ -82,10 +97,17 @@ impl fmt::Display for Progress {
                 silence,
             } => write!(
                 formatter,
-                "{agents} agents try {flows} flows with {probes} probes, silence takes at most {} s",
+                "{} {} {} with {}, silence takes at most {} s",
+                counted(*agents, "agent", "agents"),
+                if *agents == 1 { "tries" } else { "try" },
+                counted(*flows, "flow", "flows"),
+                counted(*probes, "probe", "probes"),
                 silence.as_secs()
             ),
-            Self::Probing { finished, total } => write!(formatter, "{finished} of {total} probes"),
+            Self::Probing { finished, total } => {
+                let total = counted(*total, "probe", "probes");
+                write!(formatter, "{finished} of {total}")
+            }
             Self::Comparing => formatter.write_str("comparing"),
         }
     }

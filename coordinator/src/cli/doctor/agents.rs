@@ -48,7 +48,7 @@ pub(super) async fn way_of(cluster: &str, access: &Access, listen: SocketAddr) -
 
 /// The cluster as it is now, or why there is none.
 async fn world(cluster: &str, access: &Access) -> Result<Snapshot, String> {
-    let reading = read_both(cluster, access)
+    let reading = read_both(cluster, access, &|_| {})
         .await
         .map_err(|error| format!("the cluster cannot be read: {}", chain(&error)))?;
     let Decoded { snapshot, .. } = Snapshot::decode(&Described::from(reading.answers))

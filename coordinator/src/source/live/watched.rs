@@ -134,9 +134,9 @@ impl Following {
         thread::sleep(WATCH_LAG);
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(end) = &seen.ended {
-            eprintln!(
+            crate::console::status().say(&format!(
                 "gap: what came and went in Kubernetes between the readings is not known: {end}"
-            );
+            ));
         }
         seen.passed()
     }

@@ -29,6 +29,7 @@ use verdict::verdict;
 pub(super) use finding::line as compared;
 pub(super) use verdict::{besides, why};
 
+mod colour;
 mod coverage;
 mod endpoint;
 mod finding;
@@ -39,6 +40,8 @@ mod summary;
 mod table;
 mod verdict;
 
+pub use colour::{Colour, ColourWhen, Ink, InvalidColourWhen};
+
 /// How much may be printed, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terminal {
@@ -46,15 +49,6 @@ pub struct Terminal {
     pub width: u16,
     /// Whether it shows colours.
     pub colour: Colour,
-}
-
-/// Whether escape sequences for colours may be printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Colour {
-    /// Colours, on a terminal.
-    Shown,
-    /// None: a file, a pipe, `NO_COLOR`.
-    Plain,
 }
 
 /// Most findings of one reason that are listed one by one; the rest is counted.

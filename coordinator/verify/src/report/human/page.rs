@@ -3,7 +3,7 @@
 use reachproof_model::expectation::ExpectationState;
 use reachproof_model::finding::FindingKind;
 
-use super::{Colour, Terminal};
+use super::{Colour, Ink, Terminal};
 
 /// Narrowest page: less would leave no room beside the indent.
 const WIDTH_MIN: usize = 60;
@@ -13,19 +13,6 @@ pub(super) struct Page {
     text: String,
     width: usize,
     colour: Colour,
-}
-
-/// Escape sequences (ECMA-48 SGR): none of them carries the meaning alone, words do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ink {
-    /// Something is wrong.
-    Red,
-    /// Something is not known.
-    Yellow,
-    /// As wished.
-    Green,
-    /// A heading.
-    Bold,
 }
 
 impl Page {
@@ -47,7 +34,7 @@ impl Page {
         if !self.text.is_empty() {
             self.text.push('\n');
         }
-        let inked = self.inked(heading, Ink::Bold);
+        let inked = self.colour.inked(heading, Ink::Bold);
         self.raw(&inked);
     }
 
@@ -97,7 +84,7 @@ impl Page {
                 0 => format!("{word}  {}", line.trim_start()),
                 _ => line.clone(),
             };
-            let inked = self.inked(&line, ink);
+            let inked = self.colour.inked(&line, ink);
             let room = self.width.saturating_sub(used + end.chars().count());
             if place == last && room > 1 {
                 self.raw(&format!("{inked}{}{end}", " ".repeat(room)));
@@ -124,22 +111,8 @@ impl Page {
     /// Wrapped text in a colour.
     fn coloured(&mut self, indent: usize, text: &str, ink: Ink) {
         for line in wrapped(text, indent, self.width) {
-            let inked = self.inked(&line, ink);
+            let inked = self.colour.inked(&line, ink);
             self.raw(&inked);
-        }
-    }
-
-    /// `text` in a colour, where colours are shown.
-    fn inked(&self, text: &str, ink: Ink) -> String {
-        let code = match ink {
-            Ink::Red => "31",
-            Ink::Yellow => "33",
-            Ink::Green => "32",
-            Ink::Bold => "1",
-        };
-        match self.colour {
-            Colour::Shown => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
-            Colour::Plain => text.to_owned(),
         }
     }
 }

@@ -5,7 +5,8 @@ use reachproof_model::expectation::ExpectationState;
 use reachproof_model::finding::{Finding, FindingKind};
 use reachproof_model::net::Printable;
 
-use super::page::{Ink, Page};
+use super::Ink;
+use super::page::Page;
 use super::stability::unrest;
 use crate::report::{Allowed, CauseRecord, Report};
 
@@ -75,16 +76,11 @@ pub(super) fn verdict(report: &Report, allowed: Allowed, hint: Option<&str>, pag
     );
     page.blank();
     let (conclusion, why) = why(report, allowed);
-    let ink = match conclusion {
-        Conclusion::Pass => Ink::Green,
-        Conclusion::Fail => Ink::Red,
-        Conclusion::Unsure => Ink::Yellow,
-    };
     page.ends(
         conclusion.as_str(),
         &why.join(", "),
         &format!("exit {}", conclusion.exit_code()),
-        ink,
+        Ink::of(conclusion),
     );
     causes(report, page);
     contradictions(report, page);
