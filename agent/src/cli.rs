@@ -12,12 +12,12 @@ use std::{
     sync::Arc,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 use reachproof_proto::endpoint::EndpointName;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use self::probe::{ProbeArguments, probe};
+use self::probe::{ProbeArguments, ProbeError, probe};
 use crate::{
     config::{Config, Coordinator, Kind},
     control::{Seams, run},
@@ -35,7 +35,7 @@ const WORKER_THREADS: usize = 2;
 
 /// Opens ordinary TCP connections where the coordinator says, and reports what the kernel said.
 #[derive(Debug, Parser)]
-#[command(name = "reachproof-agent", version, max_term_width = 100)]
+#[command(name = "reachproof-agent", version = env!("REACHPROOF_VERSION"), max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -181,7 +181,7 @@ pub fn main_from<I: IntoIterator<Item = OsString>>(arguments: I) -> ExitCode {
         .try_init();
     let result = match cli.command {
         Command::Run(arguments) => run_by(arguments),
-        Command::Probe(arguments) => probe(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Probe(arguments) => Ok(probe_by(&arguments)),
         Command::Health(arguments) => Ok(ask(&arguments)),
     };
     match result {
@@ -214,6 +214,26 @@ fn ask(arguments: &HealthArguments) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Probes by hand. Whoever does that reads errors as any command prints them, not as a log.
+#[expect(clippy::print_stderr, reason = "somebody waits for an answer")]
+fn probe_by(arguments: &ProbeArguments) -> ExitCode {
+    match probe(arguments) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(ProbeError::Usage(error)) => {
+            let mut command = Cli::command();
+            command.build();
+            let error = match command.find_subcommand_mut("probe") {
+                Some(probe) => probe.error(ErrorKind::ValueValidation, error),
+                None => command.error(ErrorKind::ValueValidation, error),
+            };
+            // Without a terminal to print to there is only the exit code.
+            let _ = error.print();
+        }
+        Err(ProbeError::Other(error)) => eprintln!("error: {}", chain(error.as_ref())),
+    }
+    ExitCode::from(COULD_NOT_RUN)
 }
 
 /// Reads the policy and runs the agent.

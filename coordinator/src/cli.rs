@@ -43,7 +43,7 @@ const CREDENTIALS_DIRECTORY: &str = "reachproof-credentials";
 
 /// Shows whether the network of an EKS cluster does what its security groups say.
 #[derive(Debug, Parser)]
-#[command(name = "reachproof", version, max_term_width = 100)]
+#[command(name = "reachproof", version = env!("REACHPROOF_VERSION"), max_term_width = 100)]
 struct Cli {
     #[command(flatten)]
     console: ConsoleArguments,

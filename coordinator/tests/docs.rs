@@ -250,3 +250,39 @@ fn every_cited_section_of_semantics_is_there() {
     }
     assert!(cited.len() > 30, "{cited:?}");
 }
+
+#[test]
+fn the_list_of_flows_that_comes_along_is_answered_and_an_unknown_key_is_named() {
+    let predict = |flows: &Path| {
+        Command::new(env!("CARGO_BIN_EXE_reachproof"))
+            .args(["predict", "-o", "json", "--snapshot"])
+            .arg(root().join("tests/vectors/F03.json"))
+            .arg("--flows")
+            .arg(flows)
+            .output()
+            .unwrap()
+    };
+    let path = root().join("docs/flows.json");
+    let flows: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let output = predict(&path);
+    assert!(output.status.success(), "{output:?}");
+    let answers = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(answers.lines().count(), flows.as_array().unwrap().len());
+    let first: Value = serde_json::from_str(answers.lines().next().unwrap()).unwrap();
+    assert_eq!(first["flow"]["protocol"], "tcp");
+
+    let home = tempfile::tempdir().unwrap();
+    let wrong = home.path().join("flows.json");
+    fs::write(
+        &wrong,
+        r#"[{"source": "10.0.1.20", "destination": "10.0.2.10", "dport": 443}]"#,
+    )
+    .unwrap();
+    let output = predict(&wrong);
+    assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        told.contains("flow 0 (counted from 0): field `dport` is unknown, a flow has source,"),
+        "{told}"
+    );
+}

@@ -22,6 +22,7 @@ use crate::{
         DEADLINE_MAX, HAND_ATTEMPTS_MAX, HAND_CLOSING_MAX, HAND_DESCRIPTORS_RESERVED,
         HAND_IN_FLIGHT_CAP,
     },
+    outcome::Outcome,
     policy::Policy,
     seams::{Clock, Rng, SystemClock, SystemRng},
 };
@@ -58,7 +59,7 @@ pub(super) struct ProbeArguments {
 /// Shape of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Output {
-    /// `ADDRESS PORT OUTCOME`.
+    /// `ADDRESS PORT OUTCOME`, the time of the last attempt, and how many there were.
     Text,
     /// A JSON object with all that is known.
     Json,
@@ -97,9 +98,28 @@ enum TargetsError {
     NoPort { place: String, address: String },
 }
 
+/// Why nothing was probed, or not everything.
+#[derive(Debug)]
+pub(super) enum ProbeError {
+    /// The arguments name something that is no target.
+    Usage(String),
+    /// Anything else.
+    Other(Box<dyn Error>),
+}
+
 /// Probes the targets and prints a line for each.
-pub(super) fn probe(arguments: &ProbeArguments) -> Result<(), Box<dyn Error>> {
-    let targets = arguments.targets()?;
+pub(super) fn probe(arguments: &ProbeArguments) -> Result<(), ProbeError> {
+    let targets = arguments.targets().map_err(|error| {
+        if arguments.are_in_a_list() {
+            ProbeError::Other(error.into())
+        } else {
+            ProbeError::Usage(error.to_string())
+        }
+    })?;
+    probe_targets(arguments, &targets).map_err(ProbeError::Other)
+}
+
+fn probe_targets(arguments: &ProbeArguments, targets: &[SocketAddr]) -> Result<(), Box<dyn Error>> {
     let policy = match &arguments.policy {
         Some(path) => Policy::read(path)?,
         None => Policy::by_hand(),
@@ -129,8 +149,8 @@ pub(super) fn probe(arguments: &ProbeArguments) -> Result<(), Box<dyn Error>> {
     let seams: (Arc<dyn Clock>, Arc<dyn Rng>) =
         (Arc::new(SystemClock), Arc::new(SystemRng::new()?));
     match arguments.output {
-        Output::Text => probe_all(&targets, &order, seams, (&mut writer, text))?,
-        Output::Json => probe_all(&targets, &order, seams, (&mut writer, json))?,
+        Output::Text => probe_all(targets, &order, seams, (&mut writer, text))?,
+        Output::Json => probe_all(targets, &order, seams, (&mut writer, json))?,
     }
     Ok(())
 }
@@ -148,16 +168,33 @@ fn descriptors_for(sockets: usize) -> Result<usize, Box<dyn Error>> {
     )?)
 }
 
-/// `ADDRESS PORT OUTCOME`.
+/// `ADDRESS PORT OUTCOME`, then what there is to say of the last attempt and of their number.
 fn text(writer: &mut impl Write, answer: &Answer) -> io::Result<()> {
-    let (target, outcome) = (answer.target, answer.last.outcome);
+    let target = answer.target;
     writeln!(
         writer,
         "{} {} {}",
         target.ip(),
         target.port(),
-        outcome.word()
+        told(answer.last.outcome, answer.last.attempt.saturating_add(1))
     )
+}
+
+/// An outcome with its time and the number of attempts; nothing was sent where the policy refused.
+fn told(outcome: Outcome, attempts: u32) -> String {
+    let word = outcome.word();
+    let several = if attempts == 1 { "" } else { "s" };
+    let milliseconds = outcome.elapsed().as_secs_f64() * 1_000.0;
+    match outcome {
+        Outcome::RefusedByPolicy => word.to_owned(),
+        Outcome::LocalError { .. } => format!("{word}, {attempts} attempt{several}"),
+        Outcome::Connected { .. } | Outcome::Refused { .. } => {
+            format!("{word} in {milliseconds:.1} ms, {attempts} attempt{several}")
+        }
+        Outcome::TimedOut { .. } | Outcome::Unreachable { .. } | Outcome::Starved { .. } => {
+            format!("{word} after {milliseconds:.1} ms, {attempts} attempt{several}")
+        }
+    }
 }
 
 /// One JSON object.
@@ -167,6 +204,11 @@ fn json(writer: &mut impl Write, answer: &Answer) -> io::Result<()> {
 }
 
 impl ProbeArguments {
+    /// Whether the targets stand in a file or on stdin.
+    fn are_in_a_list(&self) -> bool {
+        self.targets.is_some() || self.target.first().is_some_and(|first| first == "-")
+    }
+
     /// The targets, in the order in which they are given.
     fn targets(&self) -> Result<Vec<SocketAddr>, TargetsError> {
         match (&self.targets, self.target.as_slice()) {
@@ -277,6 +319,28 @@ mod tests {
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.starts_with(message), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_line_says_how_long_it_took_and_how_often_it_was_tried() {
+        let after = Duration::from_micros(3_000_400);
+        for (outcome, attempts, line) in [
+            (
+                Outcome::Connected {
+                    handshake: Duration::from_micros(412),
+                },
+                1,
+                "open in 0.4 ms, 1 attempt",
+            ),
+            (
+                Outcome::TimedOut { after },
+                3,
+                "timeout after 3000.4 ms, 3 attempts",
+            ),
+            (Outcome::RefusedByPolicy, 1, "policy"),
+        ] {
+            assert_eq!(told(outcome, attempts), line);
         }
     }
 

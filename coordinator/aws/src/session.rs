@@ -49,7 +49,7 @@ impl fmt::Display for CallRecord {
         } = self;
         write!(
             formatter,
-            "{call} {subject}: {items} items in {pages} pages, {} ms",
+            "{call} {subject}: items: {items}, pages: {pages}, {} ms",
             took.as_millis()
         )
     }

@@ -226,7 +226,7 @@ pub enum ReadError {
 #[derive(Debug, Error)]
 pub enum RequestError {
     /// No connection, or it broke, for as long as was waited.
-    #[error("no answer for {} s in {attempts} attempts", .waited.as_secs())]
+    #[error("no answer for {} s, attempts: {attempts}", .waited.as_secs())]
     Unreachable {
         /// From the first attempt on.
         waited: Duration,
@@ -237,7 +237,7 @@ pub enum RequestError {
         source: Box<Failure>,
     },
     /// The server asked to come back later for as long as was waited.
-    #[error("the API server is throttling: after {} s and {attempts} attempts it asks for {} s more; try again when it has less to do", .waited.as_secs(), .wait.as_secs())]
+    #[error("the API server is throttling: after {} s (attempts: {attempts}) it asks for {} s more; try again when it has less to do", .waited.as_secs(), .wait.as_secs())]
     Throttled {
         /// From the first attempt on.
         waited: Duration,

@@ -128,7 +128,7 @@ impl fmt::Display for Call {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "kubernetes {}: {} objects in {} pages, {} attempts, {} ms",
+            "kubernetes {}: objects: {}, pages: {}, attempts: {}, {} ms",
             self.stem,
             self.objects,
             self.pages,

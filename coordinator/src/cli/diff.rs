@@ -15,6 +15,7 @@ use reachproof_model::id::NetworkInterfaceId;
 use reachproof_model::matrix::{Matrix, VerdictKind};
 use reachproof_model::net::Printable;
 use reachproof_model::snapshot::Snapshot;
+use reachproof_model::words::counted;
 use serde_json::{Value, json};
 
 use crate::source::SourceArguments;
@@ -163,8 +164,8 @@ fn people(comparison: &Comparison<'_>, difference: &Difference, extent: Extent) 
     if !difference.lines.is_empty() {
         let _ = writeln!(
             text,
-            "\n{} lines are written differently:",
-            difference.lines.len()
+            "\n{} written differently:",
+            counted(difference.lines.len(), "line is", "lines are")
         );
     }
     let lines_max = extent.at_most(LINES_MAX);

@@ -14,6 +14,7 @@ use reachproof_model::net::{PortRange, Printable};
 use reachproof_model::prediction::Gate;
 use reachproof_model::selector::{Selector, SelectorError};
 use reachproof_model::snapshot::{Decoded, Direction, FoldedGap, Snapshot};
+use reachproof_model::words::counted;
 use serde_json::{Map, Value, json};
 
 use crate::source::SourceArguments;
@@ -271,7 +272,8 @@ fn people(matrix: &Matrix<'_>, mut listing: impl Iterator<Item = ListedEntry>) -
     text.push('\n');
     if left_out > 0 {
         text.push_str(&format!(
-            "and {left_out} more lines: narrow with --source, --destination, --port, or take -o csv\n"
+            "and {}: narrow with --source, --destination, --port, or take -o csv\n",
+            counted(left_out, "more line", "more lines")
         ));
     }
     text

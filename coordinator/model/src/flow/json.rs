@@ -71,7 +71,7 @@ pub enum InvalidFlow {
 impl Flow {
     /// Reads a flow from its JSON form.
     ///
-    /// Absent optional fields get the defaults of K.1 "Flows". A field that does not belong to the protocol (a port
+    /// Absent optional fields get the defaults of K.1 "Flows", an absent protocol is tcp. A field that does not belong to the protocol (a port
     /// of ICMP) is ignored, an unknown key is an error.
     ///
     /// # Errors
@@ -144,7 +144,9 @@ fn protocol(object: &Map<String, Value>) -> Result<FlowProtocol, InvalidFlow> {
 }
 
 fn protocol_number(object: &Map<String, Value>) -> Result<u8, InvalidFlow> {
-    let value = present(object, "protocol").ok_or(InvalidFlow::Missing { field: "protocol" })?;
+    let Some(value) = present(object, "protocol") else {
+        return Ok(TCP);
+    };
     let number = match value {
         Value::String(text) => number_of(text),
         Value::Number(number) => number.as_u64().and_then(|number| u8::try_from(number).ok()),
@@ -265,5 +267,39 @@ impl Serialize for Flow {
             map.serialize_entry("source_interface", interface)?;
         }
         map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_flow_without_a_protocol_is_tcp() {
+        let mut flow = json!({"source": "10.0.1.5", "destination": "10.0.2.6", "port": 443});
+        let expected = FlowProtocol::Tcp { port: 443 };
+        assert_eq!(
+            Flow::from_json(&flow).map(|flow| flow.protocol),
+            Ok(expected)
+        );
+        flow["protocol"] = Value::Null;
+        assert_eq!(
+            Flow::from_json(&flow).map(|flow| flow.protocol),
+            Ok(expected)
+        );
+        flow["protocol"] = json!("udp");
+        let udp = FlowProtocol::Udp { port: 443 };
+        assert_eq!(Flow::from_json(&flow).map(|flow| flow.protocol), Ok(udp));
+    }
+
+    #[test]
+    fn a_key_that_no_flow_has_is_named() {
+        let flow = json!({"source": "10.0.1.5", "destination": "10.0.2.6", "dport": 443});
+        let error = Flow::from_json(&flow).map_err(|error| error.to_string());
+        let expected = "field `dport` is unknown, a flow has source, destination, protocol, port, icmp_type, icmp_code, \
+                        source_kind, ephemeral_ports, source_interface";
+        assert_eq!(error.map(|_| ()), Err(expected.to_owned()));
     }
 }

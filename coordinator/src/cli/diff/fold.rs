@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use reachproof_model::change::Concern;
+use reachproof_model::words::counted;
 
 /// Most rows that are alike and stand one by one; more of them are one line.
 const ALIKE_MAX: usize = 3;
@@ -100,7 +101,7 @@ fn together(first: &Row, all: &[&Row]) -> [String; 6] {
     let packets: BTreeSet<&str> = all.iter().map(|row| row.packets.as_str()).collect();
     let others = match packets.len() {
         0 | 1 => String::new(),
-        count => format!(" and {} more kinds", count - 1),
+        count => format!(" and {}", counted(count - 1, "more kind", "more kinds")),
     };
     let end = |label: &Label| format!("{}, e.g. {}", label.kind, label.example);
     [

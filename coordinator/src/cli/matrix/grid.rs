@@ -6,6 +6,7 @@ use reachproof_model::flow::Transport;
 use reachproof_model::matrix::{Grid, GridCell, GridEnd, VerdictKind};
 use reachproof_model::net::{PortRange, Printable};
 use reachproof_model::snapshot::IpFamily;
+use reachproof_model::words::counted;
 
 use crate::cli::table;
 
@@ -238,11 +239,6 @@ fn meanings(grid: &Grid, shown: usize) -> Vec<String> {
     let known = known.into_iter().filter(|(is_there, _)| *is_there);
     let known = known.map(|(_, meaning)| meaning.to_owned());
     ports.into_iter().chain(known).collect()
-}
-
-/// `1 thing does`, `2 things do`.
-fn counted(count: usize, one: &str, several: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { several })
 }
 
 /// Adds a line, broken between words where it is too long.

@@ -8,6 +8,7 @@ use std::path::Path;
 use reachproof_model::describe::{ANSWERS, Answer, Need, Piece, merge};
 use reachproof_model::net::Printable;
 use reachproof_model::snapshot::Snapshot;
+use reachproof_model::words::counted;
 use reachproof_verify::source::{LookedAt, look};
 
 use crate::cli::exit_code::ExitCode;
@@ -49,8 +50,12 @@ fn checked(files: Vec<LookedAt>) -> (String, ExitCode) {
     let (last, code) = match usable {
         Ok(decoded) if refused.is_empty() => (
             format!(
-                "usable: {} interfaces, {} of them the control plane's",
-                decoded.snapshot.network_interfaces().count(),
+                "usable: {}, {} of them the control plane's",
+                counted(
+                    decoded.snapshot.network_interfaces().count(),
+                    "interface",
+                    "interfaces"
+                ),
                 decoded.snapshot.control_plane_interfaces().len()
             ),
             ExitCode::Answered,

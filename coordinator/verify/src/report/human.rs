@@ -13,6 +13,7 @@ use reachproof_model::finding::{Finding, FindingKind};
 use reachproof_model::net::Printable;
 use reachproof_model::observation::Implausible;
 use reachproof_model::snapshot::{Consequence, folded};
+use reachproof_model::words::counted;
 
 use crate::inventory::{Explanation, MissingAgent};
 use crate::refused::{RefusedAgents, RefusedTimes};
@@ -355,7 +356,17 @@ fn refused_agents(refused: &RefusedAgents, page: &mut Page) {
         page.text(2, &format!("{}{from}, {times}: {reason}", Printable(&name)));
     }
     if refused.more > 0 {
-        page.text(2, &format!("and {} more refusals", refused.more));
+        page.text(
+            2,
+            &format!(
+                "and {}",
+                counted(
+                    usize::try_from(refused.more).unwrap_or(usize::MAX),
+                    "more refusal",
+                    "more refusals"
+                )
+            ),
+        );
     }
 }
 

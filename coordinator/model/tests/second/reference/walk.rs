@@ -53,7 +53,7 @@ impl Question {
             Some("icmp") => 1,
             Some("icmpv6") => 58,
             Some(digits) => digits.parse().unwrap(),
-            None => number(&flow["protocol"], 0),
+            None => number(&flow["protocol"], 6),
         };
         let echo = if protocol == 58 { 128 } else { 8 };
         let port = |value: &Value, default: u64| u16::try_from(number(value, default)).unwrap();

@@ -6,8 +6,10 @@ use reachproof_model::coverage::{RelationCoverage, Share};
 use reachproof_model::id::RuleId;
 use reachproof_model::net::Printable;
 use reachproof_model::observation::Presence;
+use reachproof_model::words::counted;
 
 use super::page::Page;
+use super::verdict::flows;
 use crate::report::Report;
 
 /// What was exercised.
@@ -17,15 +19,16 @@ pub(super) fn coverage(report: &Report, page: &mut Page) {
     let total = rules.exercised.len() + rules.not_exercised.len();
     page.heading("Coverage");
     let mut text = format!(
-        "{} flows tried, {} judged; {} of {total} rules at their ends let a confirmed flow pass",
-        coverage.flows_planned,
+        "{} tried, {} judged; {} of {} at their ends let a confirmed flow pass",
+        flows(coverage.flows_planned),
         coverage.flows_judged,
         rules.exercised.len(),
+        counted(total, "rule", "rules"),
     );
     if coverage.flows_left_out > 0 {
         text.push_str(&format!(
-            "; limits kept {} flows out",
-            coverage.flows_left_out
+            "; limits kept {} out",
+            flows(coverage.flows_left_out)
         ));
     }
     page.text(2, &text);

@@ -10,6 +10,7 @@ use reachproof_model::observation::{
     Attempt, CertificateFault, Identification, Outcome, QueryFailure,
 };
 use reachproof_model::prediction::{Place, Step, StepOutcome};
+use reachproof_model::words::counted;
 
 use super::called;
 use super::page::Page;
@@ -115,7 +116,11 @@ fn seen(finding: &Finding) -> String {
     });
     match answered {
         Some(attempt) => outcome(&attempt.outcome),
-        None => format!("{} ({} attempts)", outcome(&last.outcome), attempts.len()),
+        None => format!(
+            "{} ({})",
+            outcome(&last.outcome),
+            counted(attempts.len(), "attempt", "attempts")
+        ),
     }
 }
 

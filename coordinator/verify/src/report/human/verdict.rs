@@ -4,6 +4,7 @@ use reachproof_model::diagnosis::Conclusion;
 use reachproof_model::expectation::ExpectationState;
 use reachproof_model::finding::{Finding, FindingKind};
 use reachproof_model::net::Printable;
+use reachproof_model::words::counted;
 
 use super::Ink;
 use super::page::Page;
@@ -67,9 +68,9 @@ pub(super) fn verdict(report: &Report, allowed: Allowed, hint: Option<&str>, pag
     page.text(
         2,
         &format!(
-            "{} agents, {} flows, {seconds} s, scope {}, seed {}",
-            report.agents.present.len(),
-            report.findings.len(),
+            "{}, {}, {seconds} s, scope {}, seed {}",
+            counted(report.agents.present.len(), "agent", "agents"),
+            flows(report.findings.len()),
             report.run.scope,
             report.run.seed
         ),
@@ -111,7 +112,13 @@ fn causes(report: &Report, page: &mut Page) {
         }
         if cause.aws_cli.len() > CHANGES_LISTED_MAX {
             let more = cause.aws_cli.len() - CHANGES_LISTED_MAX;
-            page.text(2, &format!("and {more} more changes: -o json"));
+            page.text(
+                2,
+                &format!(
+                    "and {}: -o json",
+                    counted(more, "more change", "more changes")
+                ),
+            );
         }
         effect(cause, page);
         let all = cause.findings.len();
@@ -126,7 +133,13 @@ fn causes(report: &Report, page: &mut Page) {
     }
     if report.causes.len() > CAUSES_LISTED_MAX {
         let more = report.causes.len() - CAUSES_LISTED_MAX;
-        page.text(2, &format!("and {more} more causes: -o json"));
+        page.text(
+            2,
+            &format!(
+                "and {}: -o json",
+                counted(more, "more cause", "more causes")
+            ),
+        );
     }
 }
 
@@ -260,7 +273,7 @@ fn unsure(report: &Report, allowed: Allowed) -> Vec<String> {
 
 /// A number of flows.
 pub(super) fn flows(count: usize) -> String {
-    format!("{count} {}", noun(count))
+    counted(count, "flow", "flows")
 }
 
 fn noun(count: usize) -> &'static str {
