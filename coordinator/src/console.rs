@@ -1,6 +1,6 @@
 //! What standard output and standard error show, for all commands alike: progress, log, colours.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 
 use clap::Args;
@@ -14,6 +14,9 @@ const LOG: &str = "warn,aws_config=error,kube_client=off";
 /// What is logged with `--verbose`: how each question to a cluster went.
 const LOG_VERBOSE: &str = "info,reachproof=debug,reachproof_aws=debug,reachproof_kube=debug,reachproof_verify=debug,\
                            aws_config=info,kube_client=info";
+
+/// Columns where nobody looks at a terminal.
+const FILE_WIDTH: usize = 120;
 
 /// What is shown beside the answer.
 #[derive(Debug, Clone, Copy, Args)]
@@ -67,6 +70,18 @@ pub(crate) fn status() -> &'static StatusLine {
 /// Whether standard output shows colours.
 pub(crate) fn colour() -> Colour {
     console().colour.on(&io::stdout())
+}
+
+/// Columns of standard output: of the terminal, else what `COLUMNS` says, else [`FILE_WIDTH`].
+pub(crate) fn width() -> usize {
+    let terminal = || {
+        io::stdout()
+            .is_terminal()
+            .then(terminal_size::terminal_size)
+    };
+    let terminal = terminal().flatten().map(|(width, _)| width.0.into());
+    let said = || std::env::var("COLUMNS").ok()?.parse().ok();
+    terminal.or_else(said).unwrap_or(FILE_WIDTH)
 }
 
 fn beside() -> impl Write {

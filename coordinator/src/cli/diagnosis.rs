@@ -11,7 +11,7 @@ use reachproof_model::prediction::UnknownReason;
 use reachproof_model::repair::{Change, Opened, Repair};
 use reachproof_model::snapshot::Snapshot;
 use reachproof_model::words::counted;
-use reachproof_verify::report::human::Ink;
+use reachproof_verify::report::human::{Ink, wrapped};
 use serde_json::{Value, json};
 
 use crate::console;
@@ -184,7 +184,7 @@ pub(crate) fn terraform(diagnosis: &Diagnosis) -> String {
     for resource in resources {
         text.push('\n');
         for one in resource.lines() {
-            line(&mut text, one);
+            whole(&mut text, one);
         }
     }
     text
@@ -249,8 +249,20 @@ fn promise(then: Tally) -> String {
     }
 }
 
-/// A line that is safe for a terminal.
+/// Text that is safe for a terminal and fits it. Commands are not broken: they are to be pasted.
 fn line(text: &mut String, line: &str) {
+    let (indent, rest) = line.split_at(line.len() - line.trim_start().len());
+    if rest.starts_with("add:") {
+        return whole(text, line);
+    }
+    for line in wrapped(&Printable(rest).to_string(), indent.len(), console::width()) {
+        text.push_str(&line);
+        text.push('\n');
+    }
+}
+
+/// A line that is safe for a terminal, as it is.
+fn whole(text: &mut String, line: &str) {
     let (indent, rest) = line.split_at(line.len() - line.trim_start().len());
     // Writing to a String cannot fail.
     let _written = writeln!(text, "{indent}{}", Printable(rest));

@@ -367,13 +367,8 @@ pub(super) fn duration_up_to(text: &str, most: Duration) -> Result<Duration, Str
 
 /// What standard output can show.
 fn terminal() -> Terminal {
-    let width = if io::stdout().is_terminal() {
-        terminal_size::terminal_size().map_or(FILE_WIDTH, |(width, _)| width.0)
-    } else {
-        FILE_WIDTH
-    };
     Terminal {
-        width,
+        width: u16::try_from(console::width()).unwrap_or(FILE_WIDTH),
         colour: console::colour(),
     }
 }

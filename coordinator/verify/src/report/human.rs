@@ -27,6 +27,8 @@ use page::Page;
 use table::confirmed;
 use verdict::verdict;
 
+pub use page::wrapped;
+
 pub(super) use finding::line as compared;
 pub(super) use verdict::{besides, why};
 

@@ -117,8 +117,9 @@ impl Page {
     }
 }
 
-/// Breaks `text` at blanks. A word longer than a line stands alone and is not broken: ids stay whole.
-fn wrapped(text: &str, indent: usize, width: usize) -> Vec<String> {
+/// Breaks `text` at blanks, each line `indent` columns in and all but the first two more. A word longer than a line stands alone and is not broken: ids stay whole.
+#[must_use]
+pub fn wrapped(text: &str, indent: usize, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = " ".repeat(indent);
     let mut empty = true;
