@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::listing::{Ends, ListedEntry};
+use super::ports::WORD;
 use super::relation::Filter;
 use super::{Matrix, VerdictKind};
 use crate::class::{Class, ClassId};
@@ -16,7 +17,7 @@ pub use names::GridEnd;
 mod names;
 
 /// Most pairs of classes that are laid out: whoever has more asks about some of them.
-pub const GRID_PAIRS_MAX: usize = 100_000;
+pub const GRID_PAIRS_MAX: usize = 200_000;
 
 /// What a grid is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -177,42 +178,68 @@ impl Matrix<'_> {
 
     /// What is said of every pair of classes: of two hosts where there are two.
     fn cells(&self, question: &GridQuestion) -> BTreeMap<(ClassId, ClassId), GridCell> {
-        let mut listed: BTreeMap<(ClassId, ClassId), Vec<ListedEntry>> = BTreeMap::new();
-        for entry in self.listing(&question.filter, question.ends) {
-            if entry.source != entry.destination {
-                let pair = (entry.entry.source, entry.entry.destination);
-                listed.entry(pair).or_default().push(entry);
+        let wanted = question.filter.ports.unwrap_or(PortRange::ALL);
+        // One port shows which two endpoints there are; rows know the others.
+        let filter = Filter {
+            ports: Some(PortRange::between(wanted.first(), wanted.first())),
+            ..question.filter.clone()
+        };
+        let mut shown: BTreeMap<(ClassId, ClassId), ListedEntry> = BTreeMap::new();
+        for entry in self.listing(&filter, question.ends) {
+            let pair = (entry.entry.source, entry.entry.destination);
+            let is_better = |known: &ListedEntry| known.on_one_host && !entry.on_one_host;
+            if entry.source != entry.destination && shown.get(&pair).is_none_or(is_better) {
+                shown.insert(pair, entry);
             }
         }
-        let cells = listed.into_iter().map(|(pair, mut entries)| {
-            if entries.iter().any(|it| !it.on_one_host) {
-                entries.retain(|it| !it.on_one_host);
-            }
-            (pair, self.grid_cell(question, &entries))
-        });
+        let cells = shown
+            .into_iter()
+            .map(|(pair, entry)| (pair, self.grid_cell(question, wanted, &entry)));
         cells.collect()
     }
 
-    /// What lines about two endpoints come to.
-    fn grid_cell(&self, question: &GridQuestion, entries: &[ListedEntry]) -> GridCell {
-        match (question.transport, entries.first()) {
-            (Transport::Udp, Some(first)) => {
+    /// What holds between the two endpoints of a line, at all ports that are wanted.
+    fn grid_cell(
+        &self,
+        question: &GridQuestion,
+        wanted: PortRange,
+        shown: &ListedEntry,
+    ) -> GridCell {
+        let (source, destination) = (shown.entry.source, shown.entry.destination);
+        match question.transport {
+            Transport::Tcp if !shown.on_one_host => {
+                let kinds = self.interval_kinds(source, destination);
+                let said = self.port_intervals().iter().zip(kinds);
+                GridCell::of(
+                    said.filter_map(|(ports, kind)| Some((ports.intersection(wanted)?, kind))),
+                )
+            }
+            transport @ (Transport::Tcp | Transport::Udp) => {
                 let flow = Flow {
-                    source_kind: self.classes.class(first.entry.source).source_kind,
-                    ..Flow::tcp(first.source, first.destination, 0)
+                    source_kind: self.classes.class(source).source_kind,
+                    ..Flow::tcp(shown.source, shown.destination, 0)
                 };
-                let wanted = question.filter.ports.unwrap_or(PortRange::ALL);
-                let said = reach(self.snapshot, &flow, Transport::Udp).into_iter();
+                let said = reach(self.snapshot, &flow, transport).into_iter();
                 GridCell::of(said.filter_map(|it| {
                     let ports = it.ports.intersection(wanted)?;
                     Some((ports, VerdictKind::from(&it.verdict)))
                 }))
             }
-            (Transport::Tcp | Transport::Udp, _) => {
-                let said = entries.iter().map(|it| &it.entry);
-                GridCell::of(said.map(|it| (it.ports, it.verdict)))
-            }
         }
+    }
+
+    /// The verdicts between two classes on two hosts, interval after interval.
+    fn interval_kinds(&self, source: ClassId, destination: ClassId) -> Vec<VerdictKind> {
+        let words = self.kinds(source, destination);
+        let kinds = words.flat_map(|(possible, sure, is_partial)| {
+            (0..WORD).map(move |bit| match (possible >> bit & 1, sure >> bit & 1) {
+                (0, _) => VerdictKind::Deny,
+                (_, 0) => VerdictKind::Unknown,
+                (_, _) if is_partial => VerdictKind::Partial,
+                (_, _) => VerdictKind::Allow,
+            })
+        });
+        kinds.collect()
     }
 
     /// The grid of one family; absent where one side has no class of it.

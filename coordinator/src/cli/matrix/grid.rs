@@ -14,6 +14,8 @@ use crate::cli::table;
 const WIDTH: usize = 80;
 /// Longest list of ports that stands in a cell.
 const PORTS_MAX: usize = 11;
+/// Fewest columns of a line that a column of the grid takes: a number and the space before it.
+const COLUMN_MIN: usize = 3;
 /// Columns of a line before the names that it lists.
 const INDENT: usize = 4;
 
@@ -137,7 +139,8 @@ impl Table {
         if named.fits(width) {
             return named;
         }
-        let mut numbered = Self::new(grid, all, RowLabels::Numbered);
+        let most = all.min((width / COLUMN_MIN).max(1));
+        let mut numbered = Self::new(grid, most, RowLabels::Numbered);
         while !numbered.fits(width) && numbered.shown > 1 {
             numbered = Self::new(grid, numbered.shown - 1, RowLabels::Numbered);
         }
