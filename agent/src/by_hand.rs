@@ -12,12 +12,12 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::{
-    engine::{Engine, Evidence, Pacing, PeerConnection, Regime, Sink},
+    engine::{Engine, EngineConfig, Evidence, Pacing, PeerConnection, Sink},
+    environment::{Clock, Rng},
     limits::{HAND_CHUNK, HAND_LOT, HAND_OUTPUT_WAIT},
     outcome::{IcmpError, Outcome},
     policy::Policy,
     probe::{Attempts, Finished, Probe, ProbeKind, RunName, Work},
-    seams::{Clock, Rng},
 };
 
 /// What is asked for, but for the targets.
@@ -71,10 +71,10 @@ pub enum ByHandError {
 pub fn probe_all<W: Write>(
     targets: &[SocketAddr],
     order: &Order,
-    seams: (Arc<dyn Clock>, Arc<dyn Rng>),
+    environment: (Arc<dyn Clock>, Arc<dyn Rng>),
     (writer, tell): (&mut W, impl Fn(&mut W, &Answer) -> io::Result<()>),
 ) -> Result<(), ByHandError> {
-    let regime = Regime {
+    let engine_config = EngineConfig {
         in_flight_max: order.in_flight_max,
         pacing: order.pacing,
         tracked_max: None,
@@ -82,8 +82,8 @@ pub fn probe_all<W: Write>(
         policy: order.policy.clone(),
     };
     let inbox = Arc::new(Inbox::new(order.closing_max));
-    let (engine, mut ended) =
-        Engine::start(regime, seams, Arc::clone(&inbox)).map_err(ByHandError::Engine)?;
+    let (engine, mut ended) = Engine::start(engine_config, environment, Arc::clone(&inbox))
+        .map_err(ByHandError::Engine)?;
     let run = RunName::new("hand");
     let (mut asked, mut answered) = (0_usize, 0_usize);
     let (mut lot, mut over) = (Vec::new(), Vec::new());

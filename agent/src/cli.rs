@@ -21,10 +21,10 @@ use self::probe::{ProbeArguments, ProbeError, probe};
 use crate::{
     config::{Config, Coordinator, Kind},
     control::{Seams, run},
+    environment::{SystemClock, SystemRng, TcpNet},
     health,
     limits::{IN_FLIGHT_DEFAULT, Limits, STARTS_PER_SECOND_DEFAULT},
     policy::{Policy, PolicyError},
-    seams::{SystemClock, SystemRng, TcpNet},
 };
 
 /// Exit code of a command that could not be done (ARCHITECTURE, "Exit codes").
@@ -243,7 +243,7 @@ fn run_by(arguments: RunArguments) -> Result<ExitCode, Box<dyn Error>> {
 
 /// Runs the agent on a runtime of its own, with the clock, the random numbers and the network of this machine.
 fn run_until_signal(config: Config) -> Result<(), Box<dyn Error>> {
-    let seams = Seams {
+    let environment = Seams {
         clock: Arc::new(SystemClock),
         rng: Arc::new(SystemRng::new()?),
         net: TcpNet,
@@ -261,7 +261,7 @@ fn run_until_signal(config: Config) -> Result<(), Box<dyn Error>> {
                 _ = interrupt.recv() => {}
             }
         };
-        run(config, seams, shutdown).await?;
+        run(config, environment, shutdown).await?;
         Ok(())
     })
 }

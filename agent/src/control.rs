@@ -36,7 +36,8 @@ use self::{
 };
 use crate::{
     config::Config,
-    engine::{Engine, PeerConnection, Regime, Sink},
+    engine::{Engine, EngineConfig, PeerConnection, Sink},
+    environment::{Clock, Net, Rng},
     health::{Pulse, answer_all, listen},
     identity::{EphemeralRange, EphemeralRangeError, hello},
     lateness::Lateness,
@@ -44,7 +45,6 @@ use crate::{
     listener::{Listeners, SocketDrops},
     peer::ask_all,
     probe::Finished,
-    seams::{Clock, Net, Rng},
     spool::Spool,
     wire::Epoch,
 };
@@ -85,15 +85,15 @@ pub enum AgentError {
 /// [`AgentError`] when the host does not let the agent work.
 pub async fn run<N: Net>(
     config: Config,
-    seams: Seams<N>,
+    environment: Seams<N>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), AgentError> {
     let allowance = Limits::within_host(config.limits).map_err(AgentError::Limits)?;
     let limits = allowance.attempts;
     let range = EphemeralRange::of_host().map_err(AgentError::EphemeralRange)?;
     let epoch = Epoch {
-        monotonic: seams.clock.now(),
-        calendar: seams.clock.calendar(),
+        monotonic: environment.clock.now(),
+        calendar: environment.clock.calendar(),
     };
     let spool = Arc::new(Spool::new(epoch));
     let (connections, connected) = mpsc::unbounded_channel();
@@ -103,9 +103,9 @@ pub async fn run<N: Net>(
         spool: Arc::clone(&spool),
         connections,
     };
-    let regime = Regime::of_stream(allowance, config.policy.clone());
-    let chance = (Arc::clone(&seams.clock), Arc::clone(&seams.rng));
-    let (engine, ended) = Engine::start(regime, chance, sink).map_err(AgentError::Engine)?;
+    let engine_config = EngineConfig::of_stream(allowance, config.policy.clone());
+    let chance = (Arc::clone(&environment.clock), Arc::clone(&environment.rng));
+    let (engine, ended) = Engine::start(engine_config, chance, sink).map_err(AgentError::Engine)?;
     let accepted = Arc::clone(&spool);
     let accept = Arc::new(move |connection| accepted.push_accept(connection));
     let pulse = Arc::new(Pulse {
@@ -116,20 +116,20 @@ pub async fn run<N: Net>(
         listen(&config.name).map(|listener| tokio::spawn(answer_all(listener, Arc::clone(&pulse))));
     let mut agent = Agent {
         pulse,
-        hello: hello(&config, limits, range, seams.rng.draw()),
+        hello: hello(&config, limits, range, environment.rng.draw()),
         listeners: Listeners::new(
             config.addresses.clone(),
-            Arc::clone(&seams.clock),
+            Arc::clone(&environment.clock),
             accept,
             allowance.connections_max,
         ),
         runs: Runs::default(),
         fence: None,
-        lateness: Lateness::new(Arc::clone(&seams.clock), engine.watch()),
+        lateness: Lateness::new(Arc::clone(&environment.clock), engine.watch()),
         epoch,
         resolving: JoinSet::new(),
         config,
-        seams,
+        environment,
         spool,
         engine,
     };
@@ -184,7 +184,7 @@ enum Stop {
 /// What outlives a stream.
 struct Agent<N> {
     config: Config,
-    seams: Seams<N>,
+    environment: Seams<N>,
     hello: Hello,
     spool: Arc<Spool>,
     pulse: Arc<Pulse>,
@@ -208,7 +208,7 @@ impl<N: Net> Agent<N> {
         let mut backoff = Backoff::default();
         loop {
             let dialled = tokio::select! {
-                dialled = dial(&self.config, &self.seams.net, self.hello.clone()) => dialled,
+                dialled = dial(&self.config, &self.environment.net, self.hello.clone()) => dialled,
                 stop = &mut stop => return stop,
             };
             let setback = match dialled {
@@ -218,7 +218,7 @@ impl<N: Net> Agent<N> {
                 },
                 Err(error) => setback_of(&error),
             };
-            let wait = backoff.after(setback, self.seams.rng.as_ref());
+            let wait = backoff.after(setback, self.environment.rng.as_ref());
             info!(wait_ms = %wait.as_millis(), "dialling again");
             tokio::select! {
                 () = sleep(wait) => {}

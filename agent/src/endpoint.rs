@@ -9,9 +9,9 @@ use reachproof_proto::{endpoint::EndpointName, net::address_to_wire, v1::Endpoin
 use tokio::time::timeout;
 
 use crate::{
+    environment::Net,
     limits::{ENDPOINT_ADDRESSES_MAX, FAILURE_TEXT_MAX, RESOLVE_TIMEOUT},
     probe::RunName,
-    seams::Net,
 };
 
 /// Asks the resolver of the host once and says what it said.

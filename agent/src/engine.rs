@@ -8,17 +8,17 @@
 //! never enters the queue, so that no socket is ever made for it.
 
 mod drops;
+mod engine_config;
+mod event_loop;
 mod flight;
 mod icmp;
 mod lag;
 mod pace;
 mod queue;
-mod regime;
 mod report;
 mod socket;
 mod timed;
 mod tracked;
-mod turn;
 
 use std::{
     io,
@@ -38,11 +38,11 @@ use reachproof_proto::net::Nonce;
 use tokio::sync::oneshot;
 use tracing::error;
 
-pub use self::regime::{Evidence, Pacing, Regime};
+pub use self::engine_config::{EngineConfig, Evidence, Pacing};
 use crate::{
+    environment::{Clock, Rng},
     lateness::Watch,
     probe::{Finished, RunName, Work},
-    seams::{Clock, Rng},
 };
 
 /// Takes what the engine finished. Called on the engine's thread: must not wait.
@@ -176,15 +176,15 @@ impl Engine {
     /// # Errors
     /// When the kernel gives no event queue or no thread.
     pub fn start(
-        regime: Regime,
+        engine_config: EngineConfig,
         (clock, rng): (Arc<dyn Clock>, Arc<dyn Rng>),
         sink: impl Sink,
     ) -> io::Result<(Engine, Ended)> {
         let (commands, receiver) = mpsc::channel();
         let load = Load::default();
         let watch = Arc::new(Watch::new(clock.now()));
-        let mut turns = turn::Turns::new(
-            regime,
+        let mut turns = event_loop::EventLoop::new(
+            engine_config,
             (clock, rng),
             Box::new(sink),
             (load.clone(), Arc::clone(&watch)),

@@ -15,7 +15,7 @@ use std::{
 
 use tokio::time::sleep;
 
-use crate::{limits::TICK, seams::Clock};
+use crate::{environment::Clock, limits::TICK};
 
 /// Stands for a loop that has nothing to do until it is told.
 const NOTHING_DUE: u64 = u64::MAX;
@@ -143,7 +143,7 @@ impl Lateness {
 }
 
 impl Ticker {
-    /// Turns every [`TICK`] as long as something is on.
+    /// EventLoop every [`TICK`] as long as something is on.
     async fn tick(&self, clock: &dyn Clock, is_on: impl Fn() -> bool) {
         loop {
             sleep(TICK).await;
@@ -231,7 +231,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_runtime_that_is_held_up_is_late() {
-        let clock = Arc::new(crate::seams::SystemClock);
+        let clock = Arc::new(crate::environment::SystemClock);
         let engine = Arc::new(Watch::new(clock.now()));
         let lateness = Lateness::new(clock.clone(), engine);
         lateness.measure(|| true);

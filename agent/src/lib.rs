@@ -21,7 +21,7 @@
 //! | [`probe`], [`outcome`] | what is tried, and what it gave |
 //! | [`spool`] | keeps results until the coordinator has counted them |
 //! | [`wire`] | messages from and to these types |
-//! | [`seams`], [`sys`] | clock, random numbers and network; two options of sockets |
+//! | [`environment`], [`sys`] | clock, random numbers and network; two options of sockets |
 //!
 //! **Invariants.** The far end decides an outcome, never the agent's clock alone: an agent that ran late says so
 //! ([`Outcome::Starved`](outcome::Outcome::Starved)). No socket is made for a target that its own policy refuses, and nothing
@@ -42,6 +42,7 @@ pub mod control;
 pub mod dns;
 pub mod endpoint;
 pub mod engine;
+pub mod environment;
 pub mod health;
 pub mod identity;
 pub mod lateness;
@@ -51,7 +52,6 @@ pub mod outcome;
 pub mod peer;
 pub mod policy;
 pub mod probe;
-pub mod seams;
 pub mod spool;
 pub mod sys;
 pub mod tls;

@@ -31,10 +31,10 @@ use self::{
     socket::{ListeningSocket, bind},
 };
 use crate::{
+    environment::Clock,
     limits::{ACCEPT_PAUSE, BACKLOG},
     outcome::Errno,
     probe::RunName,
-    seams::Clock,
 };
 
 /// One connection that a listener accepted.

@@ -21,13 +21,13 @@ use nix::{
     unistd::Pid,
 };
 use reachproof_agent::{
-    engine::{Engine, Evidence, Pacing, PeerConnection, Regime, Sink},
+    engine::{Engine, EngineConfig, Evidence, Pacing, PeerConnection, Sink},
+    environment::{Clock, Rng, SystemClock, SystemRng},
     limits::Limits,
     listener::{ListenOrder, Listeners},
     outcome::{Errno, Outcome},
     policy::Policy,
     probe::{Attempts, Finished, Probe, ProbeKind, RunName, Work},
-    seams::{Clock, Rng, SystemClock, SystemRng},
     wire::Assigned,
 };
 use reachproof_proto::v1;
@@ -84,13 +84,13 @@ impl Sink for Collect {
 }
 
 /// The clock and the random numbers of this machine.
-fn seams() -> (Arc<dyn Clock>, Arc<dyn Rng>) {
+fn environment() -> (Arc<dyn Clock>, Arc<dyn Rng>) {
     (Arc::new(SystemClock), Arc::new(SystemRng::new().unwrap()))
 }
 
 /// An engine without a pace and with few limits, and what it finishes.
 fn engine(in_flight_max: usize) -> (Engine, mpsc::Receiver<Finished>) {
-    let regime = Regime {
+    let engine_config = EngineConfig {
         in_flight_max,
         pacing: Pacing::Unpaced,
         tracked_max: None,
@@ -98,7 +98,7 @@ fn engine(in_flight_max: usize) -> (Engine, mpsc::Receiver<Finished>) {
         policy: Policy::unrestricted(),
     };
     let (sender, finished) = mpsc::channel();
-    let (engine, _ended) = Engine::start(regime, seams(), Collect(sender)).unwrap();
+    let (engine, _ended) = Engine::start(engine_config, environment(), Collect(sender)).unwrap();
     (engine, finished)
 }
 
@@ -434,9 +434,9 @@ fn outcomes(policy: &str, targets: &[&str]) -> Vec<Outcome> {
         in_flight_max: 64,
         starts_per_second_max: 100,
     };
-    let regime = Regime::of_stream(Limits::within_host(limits).unwrap(), policy);
+    let engine_config = EngineConfig::of_stream(Limits::within_host(limits).unwrap(), policy);
     let (sender, finished) = mpsc::channel();
-    let (engine, _ended) = Engine::start(regime, seams(), Collect(sender)).unwrap();
+    let (engine, _ended) = Engine::start(engine_config, environment(), Collect(sender)).unwrap();
     let probe = |(id, target): (u32, &&str)| {
         let target: SocketAddr = target.parse().unwrap();
         let (target_bytes, source) = match target.ip() {

@@ -18,13 +18,13 @@ use thiserror::Error;
 use crate::{
     by_hand::{Answer, Line, Order, probe_all},
     engine::{Evidence, Pacing},
+    environment::{Clock, Rng, SystemClock, SystemRng},
     limits::{
         DEADLINE_MAX, HAND_ATTEMPTS_MAX, HAND_CLOSING_MAX, HAND_DESCRIPTORS_RESERVED,
         HAND_IN_FLIGHT_CAP,
     },
     outcome::Outcome,
     policy::Policy,
-    seams::{Clock, Rng, SystemClock, SystemRng},
 };
 
 /// Arguments of `probe`.
@@ -146,11 +146,11 @@ fn probe_targets(arguments: &ProbeArguments, targets: &[SocketAddr]) -> Result<(
         policy,
     };
     let mut writer = BufWriter::new(io::stdout().lock());
-    let seams: (Arc<dyn Clock>, Arc<dyn Rng>) =
+    let environment: (Arc<dyn Clock>, Arc<dyn Rng>) =
         (Arc::new(SystemClock), Arc::new(SystemRng::new()?));
     match arguments.output {
-        Output::Text => probe_all(targets, &order, seams, (&mut writer, text))?,
-        Output::Json => probe_all(targets, &order, seams, (&mut writer, json))?,
+        Output::Text => probe_all(targets, &order, environment, (&mut writer, text))?,
+        Output::Json => probe_all(targets, &order, environment, (&mut writer, json))?,
     }
     Ok(())
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
+    environment::Rng,
     limits::{RECONNECT_FIRST, RECONNECT_MAX, RECONNECT_WINDOW_MAX},
-    seams::Rng,
 };
 
 /// Why there is no stream.

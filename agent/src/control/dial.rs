@@ -27,11 +27,11 @@ use tonic::{
 
 use crate::{
     config::{Config, Coordinator},
+    environment::Net,
     limits::{
         CONNECT_TIMEOUT, CREDENTIAL_MAX, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, MESSAGE_MAX,
         OUTBOUND_MAX, WELCOME_TIMEOUT,
     },
-    seams::Net,
 };
 
 /// An open stream whose agent is welcome.

@@ -13,13 +13,13 @@ use tracing::{info, warn};
 use super::{Agent, Session, Stop, dial::is_refusal, runs::Decision};
 use crate::{
     endpoint::resolve,
+    environment::Net,
     limits::{
         BATCH_WAIT, DRAIN_MAX, HEARTBEAT_MAX, HEARTBEAT_MIN, KEEP_ALIVE_TIMEOUT, LISTEN_DROPS_MAX,
         LISTEN_GRACE,
     },
     outcome::{Errno, Outcome},
     probe::{Finished, RunName, Work},
-    seams::Net,
     wire::{Assigned, InvalidProbe, listen_drops_to_wire, listen_report},
 };
 
@@ -207,7 +207,7 @@ impl<N: Net> Agent<N> {
     /// Begins to resolve the cluster endpoint for a run, if the agent was given its name.
     fn resolve(&mut self, run: &RunName) {
         if let Some(name) = &self.config.cluster_endpoint {
-            let net = self.seams.net.clone();
+            let net = self.environment.net.clone();
             self.resolving
                 .spawn(resolve(net, name.clone(), run.clone()));
         }
@@ -244,7 +244,7 @@ impl<N: Net> Agent<N> {
         self.engine.add(Work {
             run,
             probes: assigned.probes,
-            expires_at: self.seams.clock.now() + assigned.expires_after,
+            expires_at: self.environment.clock.now() + assigned.expires_after,
         });
         // Where opening the ports took so long that it stopped.
         self.measure();
@@ -268,7 +268,7 @@ impl<N: Net> Agent<N> {
                 errno: Errno::INVALID,
             },
             local: None,
-            started_at: self.seams.clock.now(),
+            started_at: self.environment.clock.now(),
             syn_retransmissions: 0,
             identification: None,
         });
@@ -316,7 +316,7 @@ impl<N: Net> Agent<N> {
         session: &Session,
         timers: &mut Timers,
     ) -> Result<(), StreamEnd> {
-        let now = self.seams.clock.now();
+        let now = self.environment.clock.now();
         let late = self.lateness.report(now);
         let heartbeat = Heartbeat {
             attempts_pending: u32::try_from(self.engine.attempts_pending()).unwrap_or(u32::MAX),

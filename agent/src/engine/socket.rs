@@ -16,10 +16,10 @@ use super::{
 };
 use crate::{
     dns::{answer, query},
+    environment::Rng,
     limits::{DATAGRAMS_PER_LOOK_MAX, DNS_MESSAGE_MAX, PORT_DRAWS_MAX},
     outcome::{Errno, IcmpError, Outcome, Stage},
     probe::{Probe, ProbeKind, SourcePort},
-    seams::Rng,
     sys::{Handshake, tcp_status},
 };
 

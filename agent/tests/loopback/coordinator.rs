@@ -17,8 +17,8 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use reachproof_agent::{
     config::{Config, Kind},
     control::{AgentError, Seams, run},
+    environment::{Net, SystemClock},
     policy::Policy,
-    seams::{Net, SystemClock},
 };
 use reachproof_proto::v1::{
     Ack, AgentMessage, Assignment, Cancel, CoordinatorMessage, Fence, Heartbeat, Hello,
@@ -387,12 +387,12 @@ impl RunningAgent {
         let net = CuttableNet::default();
         let (stop, stopped) = oneshot::channel::<()>();
         let rng = Arc::new(SeededRng::new(0x5eed));
-        let seams = Seams {
+        let environment = Seams {
             clock: Arc::new(SystemClock),
             rng,
             net: net.clone(),
         };
-        let task = tokio::spawn(run(config, seams, async move {
+        let task = tokio::spawn(run(config, environment, async move {
             stopped.await.unwrap_or_default()
         }));
         RunningAgent { net, stop, task }

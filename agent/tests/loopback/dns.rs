@@ -11,13 +11,13 @@ use std::{
 use reachproof_agent::{
     dns::QueryFailure,
     engine::Engine,
+    environment::{Clock, SystemClock},
     outcome::Outcome,
     peer::ask,
     probe::{Attempts, Finished, Identification, Probe, ProbeKind, RunName, Work},
-    seams::{Clock, SystemClock},
 };
 
-use crate::support::{Collect, GENEROUS, PATIENCE, loopback, patient, regime, seams};
+use crate::support::{Collect, GENEROUS, PATIENCE, engine_config, environment, loopback, patient};
 
 /// Id of the first query of these tests.
 const ID: u16 = 0x0102;
@@ -89,7 +89,8 @@ async fn attempts(probe: Probe, count: usize) -> Vec<Finished> {
         finished,
         connected,
     };
-    let (engine, _ended) = Engine::start(regime(GENEROUS), seams(clock), sink).unwrap();
+    let (engine, _ended) =
+        Engine::start(engine_config(GENEROUS), environment(clock), sink).unwrap();
     let asks = matches!(probe.kind, ProbeKind::DnsTcp { .. });
     engine.add(Work {
         run: RunName::new("run"),

@@ -12,17 +12,17 @@ use std::{
 };
 
 use reachproof_agent::{
-    engine::{Engine, Evidence, PeerConnection, Regime, Sink},
+    engine::{Engine, EngineConfig, Evidence, PeerConnection, Sink},
+    environment::{Clock, SystemClock},
     limits::Limits,
     outcome::{Errno, Outcome},
     probe::{AfterAnswer, Attempts, Finished, Probe, ProbeKind, RunName, SourcePorts, Turn, Work},
-    seams::{Clock, SystemClock},
 };
 use socket2::SockRef;
 
 use crate::support::{
-    Collect, GENEROUS, JumpingClock, PATIENCE, Silent, closed_port, loopback, patient, probe,
-    regime, seams,
+    Collect, GENEROUS, JumpingClock, PATIENCE, Silent, closed_port, engine_config, environment,
+    loopback, patient, probe,
 };
 
 /// An engine and what comes out of it.
@@ -46,7 +46,8 @@ impl Bench {
             finished: to_finished,
             connected: to_connected,
         };
-        let (engine, _ended) = Engine::start(regime(limits), seams(clock), sink).unwrap();
+        let (engine, _ended) =
+            Engine::start(engine_config(limits), environment(clock), sink).unwrap();
         Bench {
             engine,
             finished,
@@ -154,10 +155,10 @@ impl Sink for Keep {
 fn news_of_a_socket_that_is_over_says_nothing_about_the_next_attempt() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = Silent::new();
-    let one_at_a_time = Regime {
+    let one_at_a_time = EngineConfig {
         in_flight_max: 1,
         evidence: Evidence::Outcome,
-        ..regime(GENEROUS)
+        ..engine_config(GENEROUS)
     };
     let (to_finished, finished) = mpsc::channel();
     let (to_over, over) = mpsc::channel();
@@ -166,7 +167,7 @@ fn news_of_a_socket_that_is_over_says_nothing_about_the_next_attempt() {
         over: to_over,
     };
     let (engine, _ended) =
-        Engine::start(one_at_a_time, seams(Arc::new(SystemClock)), keep).unwrap();
+        Engine::start(one_at_a_time, environment(Arc::new(SystemClock)), keep).unwrap();
     engine.add(Work {
         run: RunName::new("run"),
         probes: vec![

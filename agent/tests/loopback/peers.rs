@@ -10,16 +10,18 @@ use std::{
 
 use reachproof_agent::{
     engine::{Engine, PeerConnection},
+    environment::{Clock, SystemClock},
     listener::{Accepted, ListenOrder, Listeners},
     outcome::{Errno, Outcome},
     peer::ask,
     probe::{Attempts, Finished, Identification, Probe, ProbeKind, RunName, Work},
-    seams::{Clock, SystemClock},
 };
 use reachproof_proto::net::{address_to_wire, verify_proof};
 use tokio::time::Instant;
 
-use crate::support::{Collect, GENEROUS, PATIENCE, loopback, patient, probe, regime, seams};
+use crate::support::{
+    Collect, GENEROUS, PATIENCE, engine_config, environment, loopback, patient, probe,
+};
 
 /// The key of the ports in these tests.
 const KEY: [u8; 32] = [9; 32];
@@ -74,8 +76,8 @@ async fn asked(probe: Probe) -> Finished {
     let (connected, connections) = mpsc::channel();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (engine, _ended) = Engine::start(
-        regime(GENEROUS),
-        seams(Arc::clone(&clock)),
+        engine_config(GENEROUS),
+        environment(Arc::clone(&clock)),
         Collect {
             finished,
             connected,
@@ -217,8 +219,8 @@ async fn a_connection_that_was_reset_before_it_was_accepted_is_reported() {
     let (connected, _) = mpsc::channel();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (engine, _ended) = Engine::start(
-        regime(GENEROUS),
-        seams(Arc::clone(&clock)),
+        engine_config(GENEROUS),
+        environment(Arc::clone(&clock)),
         Collect {
             finished: to_finished,
             connected,

@@ -8,22 +8,22 @@ use std::{
 };
 
 use reachproof_agent::{
-    engine::{Engine, Evidence, Pacing, Regime},
+    engine::{Engine, EngineConfig, Evidence, Pacing},
+    environment::SystemClock,
     listener::{ListenOrder, Listeners},
     outcome::Outcome,
     policy::Policy,
     probe::{Finished, Probe, RunName, Work},
-    seams::SystemClock,
 };
 use socket2::SockRef;
 
 use crate::support::{
-    Collect, PATIENCE, Silent, closed_port, loopback, patient, probe, regime, seams,
+    Collect, PATIENCE, Silent, closed_port, engine_config, environment, loopback, patient, probe,
 };
 
 /// As many at once as the host's descriptors let be, without a pace.
-fn burst(evidence: Evidence) -> Regime {
-    Regime {
+fn burst(evidence: Evidence) -> EngineConfig {
+    EngineConfig {
         in_flight_max: 1_000,
         pacing: Pacing::Unpaced,
         tracked_max: None,
@@ -33,14 +33,15 @@ fn burst(evidence: Evidence) -> Regime {
 }
 
 /// Makes all probes and returns what each ended with.
-fn run(regime: Regime, probes: Vec<Probe>) -> Vec<Finished> {
+fn run(engine_config: EngineConfig, probes: Vec<Probe>) -> Vec<Finished> {
     let (sender, finished) = mpsc::channel();
     let (connected, _unused) = mpsc::channel();
     let sink = Collect {
         finished: sender,
         connected,
     };
-    let (engine, _ended) = Engine::start(regime, seams(Arc::new(SystemClock)), sink).unwrap();
+    let (engine, _ended) =
+        Engine::start(engine_config, environment(Arc::new(SystemClock)), sink).unwrap();
     let count = probes.len();
     engine.add(Work {
         run: RunName::new("run"),
@@ -131,7 +132,7 @@ fn a_full_accept_queue_is_silent_until_it_is_drained() {
         connected,
     };
     let clock = Arc::new(SystemClock);
-    let (engine, _ended) = Engine::start(burst(Evidence::Full), seams(clock), sink).unwrap();
+    let (engine, _ended) = Engine::start(burst(Evidence::Full), environment(clock), sink).unwrap();
     engine.add(Work {
         run: RunName::new("run"),
         probes: vec![patient(1, silent.address, 16, 500)],
@@ -152,10 +153,10 @@ fn a_full_accept_queue_is_silent_until_it_is_drained() {
 fn a_budget_of_tracked_connections_holds_back_what_does_not_fit() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = listener.local_addr().unwrap();
-    let regime = Regime {
+    let engine_config = EngineConfig {
         tracked_max: Some(5),
         pacing: Pacing::Unpaced,
-        ..regime(crate::support::GENEROUS)
+        ..engine_config(crate::support::GENEROUS)
     };
     let (sender, finished) = mpsc::channel();
     let (connected, _unused) = mpsc::channel();
@@ -163,7 +164,8 @@ fn a_budget_of_tracked_connections_holds_back_what_does_not_fit() {
         finished: sender,
         connected,
     };
-    let (engine, _ended) = Engine::start(regime, seams(Arc::new(SystemClock)), sink).unwrap();
+    let (engine, _ended) =
+        Engine::start(engine_config, environment(Arc::new(SystemClock)), sink).unwrap();
     engine.add(Work {
         run: RunName::new("run"),
         probes: many(target, 8),

@@ -11,11 +11,11 @@ use std::{
 };
 
 use reachproof_agent::{
-    engine::{PeerConnection, Regime, Sink},
+    engine::{EngineConfig, PeerConnection, Sink},
+    environment::{Clock, Rng, SystemRng},
     limits::{Allowance, CONNECTIONS_MAX, Limits, TRACKED_DEFAULT},
     policy::Policy,
     probe::{Attempts, Finished, Probe, ProbeKind},
-    seams::{Clock, Rng, SystemRng},
 };
 use socket2::{Domain, Socket, Type};
 
@@ -28,18 +28,18 @@ pub(crate) const GENEROUS: Limits = Limits {
     starts_per_second_max: 100,
 };
 
-/// The regime of a stream with these limits, to any target: loopback is denied by every real policy.
-pub(crate) fn regime(attempts: Limits) -> Regime {
+/// The engine_config of a stream with these limits, to any target: loopback is denied by every real policy.
+pub(crate) fn engine_config(attempts: Limits) -> EngineConfig {
     let allowance = Allowance {
         attempts,
         connections_max: CONNECTIONS_MAX,
         tracked_max: TRACKED_DEFAULT,
     };
-    Regime::of_stream(allowance, Policy::unrestricted())
+    EngineConfig::of_stream(allowance, Policy::unrestricted())
 }
 
 /// This clock, and random numbers.
-pub(crate) fn seams(clock: Arc<dyn Clock>) -> (Arc<dyn Clock>, Arc<dyn Rng>) {
+pub(crate) fn environment(clock: Arc<dyn Clock>) -> (Arc<dyn Clock>, Arc<dyn Rng>) {
     (clock, Arc::new(SystemRng::new().unwrap()))
 }
 

@@ -11,11 +11,11 @@ use std::{
 use rcgen::{CertificateParams, KeyPair};
 use reachproof_agent::{
     engine::Engine,
+    environment::{Clock, SystemClock},
     limits::{CHAIN_BYTES_MAX, CHAIN_CERTIFICATES_MAX},
     outcome::Outcome,
     peer::ask,
     probe::{Attempts, Finished, Identification, Probe, ProbeKind, RunName, Work},
-    seams::{Clock, SystemClock},
     tls::TlsFailure,
 };
 use rustls::{
@@ -28,7 +28,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use socket2::SockRef;
 
-use crate::support::{Collect, GENEROUS, PATIENCE, loopback, patient, regime, seams};
+use crate::support::{Collect, GENEROUS, PATIENCE, engine_config, environment, loopback, patient};
 
 /// A certificate that nobody vouches for, and its key.
 fn certificate() -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
@@ -116,7 +116,8 @@ async fn asked(probe: Probe) -> Finished {
         finished,
         connected,
     };
-    let (engine, _ended) = Engine::start(regime(GENEROUS), seams(clock), sink).unwrap();
+    let (engine, _ended) =
+        Engine::start(engine_config(GENEROUS), environment(clock), sink).unwrap();
     engine.add(Work {
         run: RunName::new("run"),
         probes: vec![probe],

@@ -81,9 +81,9 @@ enum Attempt {
     Refused(Refusal),
     /// 401 or 403 from a server that refuses to say whether it is ready.
     Doubtful(Refusal, Failure),
-    /// Came to nothing; another attempt may do better, not before the server's own wish.
+    /// Came to nothing; another attempt may do better, not before the time that the server asked for.
     Failed(Failure, Option<Duration>),
-    /// 429, with the server's wish.
+    /// 429, with the time that the server asked for.
     Throttled(Option<Duration>),
 }
 
@@ -129,7 +129,7 @@ pub(crate) async fn ask(
     let mut pause = PAUSE_MIN;
     loop {
         trouble.attempts = trouble.attempts.saturating_add(1);
-        let wish = match settled(client, question, limits, health).await? {
+        let asked = match settled(client, question, limits, health).await? {
             Attempt::Final(answer) => {
                 return Ok(Answered {
                     answer,
@@ -143,16 +143,16 @@ pub(crate) async fn ask(
                 }
                 None
             }
-            Attempt::Failed(failure, wish) => {
-                trouble.outage(failure, wish.unwrap_or(pause), limits.outage)?;
-                wish
+            Attempt::Failed(failure, asked) => {
+                trouble.outage(failure, asked.unwrap_or(pause), limits.outage)?;
+                asked
             }
-            Attempt::Throttled(wish) => {
-                trouble.throttling(wish.unwrap_or(pause), limits.throttled)?;
-                wish
+            Attempt::Throttled(asked) => {
+                trouble.throttling(asked.unwrap_or(pause), limits.throttled)?;
+                asked
             }
         };
-        let wait = wish.unwrap_or(pause);
+        let wait = asked.unwrap_or(pause);
         tracing::debug!(
             path = question.path,
             wait_ms = wait.as_millis(),
@@ -319,19 +319,19 @@ fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<Attempt
             Err(error) => Attempt::Failed(Failure::Json(error), None),
         });
     }
-    let wish = retry_after(headers);
+    let asked = retry_after(headers);
     match status {
         StatusCode::UNAUTHORIZED => Ok(Attempt::Refused(Refusal::Unauthorized)),
         StatusCode::FORBIDDEN => Ok(Attempt::Refused(Refusal::Denied(message(body)))),
         StatusCode::NOT_FOUND => Ok(Attempt::Final(Answer::Missing)),
         StatusCode::GONE => Ok(Attempt::Final(Answer::Expired)),
-        StatusCode::TOO_MANY_REQUESTS => Ok(Attempt::Throttled(wish)),
+        StatusCode::TOO_MANY_REQUESTS => Ok(Attempt::Throttled(asked)),
         status if status.is_server_error() => Ok(Attempt::Failed(
             Failure::Status {
                 status,
                 message: message(body),
             },
-            wish,
+            asked,
         )),
         status => Err(RequestError::Refused {
             status,

@@ -70,7 +70,7 @@ pub enum Obstacle {
 /// The other end of packets at a group's gate.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Peer {
-    /// An interface that wears these groups, sorted.
+    /// An interface that carries these groups, sorted.
     Groups(Vec<SecurityGroupId>),
     /// An address that no interface owns.
     Address(IpAddr),
@@ -350,12 +350,12 @@ fn groups(
 
 /// Who is at the other end: the groups of the interface to which the way leads, else of whoever owns the address.
 fn peer(snapshot: &Snapshot, entry: Option<&InterfaceEntry>, address: IpAddr) -> Peer {
-    let worn = match (entry, snapshot.owner(address)) {
+    let carried = match (entry, snapshot.owner(address)) {
         (Some(entry), _) => Some(&entry.interface.groups),
         (None, Owner::One(interface)) => Some(&interface.groups),
         (None, Owner::Nobody | Owner::Several(_)) => None,
     };
-    match worn {
+    match carried {
         Some(groups) if !groups.is_empty() => Peer::Groups(groups.clone()),
         Some(_) | None => Peer::Address(address),
     }

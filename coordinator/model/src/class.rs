@@ -68,7 +68,7 @@ pub struct Class {
     pub vpc: VpcId,
     /// Subnet of the endpoints.
     pub subnet: SubnetId,
-    /// Security groups that they wear, sorted.
+    /// Security groups that they carry, sorted.
     pub groups: Vec<SecurityGroupId>,
     /// What holds them.
     pub role: HostRole,
@@ -101,7 +101,7 @@ pub(crate) type SetId = u32;
 /// Number of a place.
 pub(crate) type PlaceId = u32;
 
-/// Security groups that some interface wears together.
+/// Security groups that some interface carries together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct GroupSet {
     pub(crate) groups: Vec<Key<GroupEntry>>,

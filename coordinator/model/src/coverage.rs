@@ -40,7 +40,7 @@ pub struct DecidingRules {
 pub struct RelationCoverage {
     /// Decisive tuples at the probed ports, between classes with agents.
     pub tuples: Share,
-    /// Rules of groups that such classes wear.
+    /// Rules of groups that such classes carry.
     pub rules: DecidingRules,
     /// Ordered pairs of such classes.
     pub class_pairs: Share,

@@ -1,4 +1,4 @@
-//! What the cluster needs, and whether it has it (F.3, "Wishes").
+//! What the cluster needs, and whether it has it (F.3, "Expectations").
 
 use std::net::IpAddr;
 
@@ -20,7 +20,7 @@ pub mod needs;
 /// Most flows of one expectation: the largest cluster has 5,000 nodes and 4 control-plane interfaces (D.1).
 pub const FLOWS_PER_EXPECTATION_MAX: usize = 20_000;
 
-/// The wishes that are built in.
+/// The expectations that are built in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum ExpectationName {
     /// Every node reaches every control-plane interface on 443.
@@ -67,13 +67,13 @@ impl ExpectationName {
     }
 }
 
-/// Whether a wish is fulfilled.
+/// Whether an expectation is fulfilled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExpectationState {
-    /// Every flow is as wished, and was seen, or one of its class was.
+    /// Every flow is as expected, and was seen, or one of its class was.
     Met,
-    /// Every flow is as wished, some by the model alone: nobody in this run could try them.
+    /// Every flow is as expected, some by the model alone: nobody in this run could try them.
     Predicted,
     /// Of some flow it is not known, and none is broken.
     Unverified,
@@ -94,10 +94,10 @@ impl ExpectationState {
     }
 }
 
-/// The flows of one wish.
+/// The flows of one expectation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requirement {
-    /// Which wish.
+    /// Which expectation.
     pub name: ExpectationName,
     /// Its flows, at most [`FLOWS_PER_EXPECTATION_MAX`]. Never empty, but for a cluster whose control plane is not known.
     pub flows: Vec<Flow>,
@@ -105,19 +105,19 @@ pub struct Requirement {
     pub left_out: usize,
 }
 
-/// All wishes that apply to a snapshot.
+/// All expectations that apply to a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requirements {
-    /// The wishes, each once, in the order of their names.
+    /// The expectations, each once, in the order of their names.
     pub requirements: Vec<Requirement>,
     /// How the nodes were found.
     pub basis: NodeBasis,
 }
 
-/// One wish with what became of it.
+/// One expectation with what became of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Expectation {
-    /// Which wish.
+    /// Which expectation.
     pub name: ExpectationName,
     /// What became of it.
     pub state: ExpectationState,
@@ -127,7 +127,7 @@ pub struct Expectation {
     pub met: usize,
     /// Flows that nobody tried, while one between the same two classes is confirmed.
     pub by_class: usize,
-    /// Flows that are as wished by the model alone, since nobody in this run could try them.
+    /// Flows that are as expected by the model alone, since nobody in this run could try them.
     pub predicted: usize,
     /// Flows of which model or network says otherwise.
     pub broken: usize,
@@ -137,15 +137,15 @@ pub struct Expectation {
     pub not_observed: usize,
     /// Flows that the limit kept out.
     pub left_out: usize,
-    /// How the nodes were found, where nodes are part of the wish.
+    /// How the nodes were found, where nodes are part of the expectation.
     pub node_basis: NodeBasis,
 }
 
 /// Finds the flows that the cluster needs (D.4).
 ///
 /// Where an agent runs on a node or in a pod, the flow is the one that the agent tries. A snapshot without a cluster has
-/// no wishes, and a wish without sources or destinations in the snapshot does not apply; only a cluster whose
-/// control-plane interfaces are not in the snapshot keeps its wish, with no flow.
+/// no expectations, and an expectation without sources or destinations in the snapshot does not apply; only a cluster whose
+/// control-plane interfaces are not in the snapshot keeps its expectation, with no flow.
 #[must_use]
 pub fn requirements(snapshot: &Snapshot, roster: &Roster) -> Requirements {
     let members = cluster_members(snapshot, roster);
@@ -176,7 +176,7 @@ pub fn requirements(snapshot: &Snapshot, roster: &Roster) -> Requirements {
     }
 }
 
-/// The flows of each wish that applies.
+/// The flows of each expectation that applies.
 fn flows(
     snapshot: &Snapshot,
     roster: &Roster,
@@ -202,26 +202,26 @@ fn flows(
     };
     let dns_tcp = FlowProtocol::Tcp { port: DNS_PORT };
     let dns_udp = FlowProtocol::Udp { port: DNS_PORT };
-    let mut wishes = Vec::new();
+    let mut expectations = Vec::new();
     if !nodes.is_empty() {
         let flows = to(&nodes, &control_plane, api_server);
-        wishes.push((ExpectationName::NodeToControlPlane, flows));
+        expectations.push((ExpectationName::NodeToControlPlane, flows));
     }
     if !pods.is_empty() {
         let flows = to(&pods, &control_plane, api_server);
-        wishes.push((ExpectationName::PodToControlPlane, flows));
+        expectations.push((ExpectationName::PodToControlPlane, flows));
     }
     let kubelet_flows = kubelet_flows(&control_plane, kubelets);
     if !kubelet_flows.is_empty() {
-        wishes.push((ExpectationName::ControlPlaneToKubelet, kubelet_flows));
+        expectations.push((ExpectationName::ControlPlaneToKubelet, kubelet_flows));
     }
     let mut dns_flows = to(&pods, &dns, dns_tcp);
     dns_flows.extend(to(&pods, &dns, dns_udp));
     dns_flows.retain(|flow| flow.source != flow.destination);
     if !dns_flows.is_empty() {
-        wishes.push((ExpectationName::PodToCoreDns, dns_flows));
+        expectations.push((ExpectationName::PodToCoreDns, dns_flows));
     }
-    wishes
+    expectations
 }
 
 /// From every control-plane address to the kubelet of every member, over each family that both have.

@@ -163,7 +163,7 @@ impl Snapshot {
 
     /// Returns the interfaces of the control plane, sorted by id (D.1).
     ///
-    /// Those are the interfaces in the cluster's VPC whose description is exactly `Amazon EKS NAME`, which wear the
+    /// Those are the interfaces in the cluster's VPC whose description is exactly `Amazon EKS NAME`, which carry the
     /// cluster security group and are in use. Without `describe-cluster` there are none.
     #[must_use]
     pub fn control_plane_interfaces(&self) -> Vec<ControlPlaneInterface<'_>> {

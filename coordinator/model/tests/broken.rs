@@ -171,7 +171,7 @@ holes! {
     contradicting_groups_are_a_conflict: World::base().push("describe-security-groups", "SecurityGroups",
         json!({"GroupId": D, "IpPermissions": [], "IpPermissionsEgress": []}))
         => "of `sg-14a6709cdfea6b7c6`: two descriptions contradict each other: `IpPermissions` is", unknown("conflict");
-    a_group_that_is_dangling_is_unresolved: World::base().wears(N2, &["sg-nowhere"])
+    a_group_that_is_dangling_is_unresolved: World::base().carries(N2, &["sg-nowhere"])
         => "of `eni-2214d974d6ac558dc`: `sg-nowhere` is not in the snapshot", unresolved(&["sg-nowhere"]);
     a_prefix_list_that_is_dangling_is_unresolved: rule(json!({"IpProtocol": "-1",
         "PrefixListIds": [{"PrefixListId": "pl-nowhere"}]}))

@@ -63,11 +63,12 @@ fn with_pods() -> Described {
     world
 }
 
-/// The flows of one wish, as `source destination protocol`.
+/// The flows of one expectation, as `source destination protocol`.
 fn flows(snapshot: &Snapshot, roster: &Roster, name: ExpectationName) -> BTreeSet<String> {
     let all = requirements(snapshot, roster).requirements;
-    let wish = all.into_iter().find(|requirement| requirement.name == name);
-    wish.map(|requirement| requirement.flows.iter().map(ToString::to_string).collect())
+    let expectation = all.into_iter().find(|requirement| requirement.name == name);
+    expectation
+        .map(|requirement| requirement.flows.iter().map(ToString::to_string).collect())
         .unwrap_or_default()
 }
 
@@ -98,17 +99,17 @@ fn finding(
     }
 }
 
-/// Judges a wish that rests on these findings, in the world of A01.
+/// Judges an expectation that rests on these findings, in the world of A01.
 fn judged(findings: &[Finding]) -> Expectation {
     judged_as(ExpectationName::NodeToControlPlane, findings)
 }
 
-/// Judges the wish of that name, which rests on these findings, in the world of A01.
+/// Judges the expectation of that name, which rests on these findings, in the world of A01.
 fn judged_as(name: ExpectationName, findings: &[Finding]) -> Expectation {
     judged_in(&snapshot("A01"), name, findings)
 }
 
-/// Judges the wish of that name, which rests on these findings.
+/// Judges the expectation of that name, which rests on these findings.
 fn judged_in(snapshot: &Snapshot, name: ExpectationName, findings: &[Finding]) -> Expectation {
     let requirement = Requirement {
         name,
@@ -430,8 +431,8 @@ fn where_an_agent_runs_the_wish_is_about_the_flow_that_it_tries() {
         stream_address: None,
     };
     let snapshot = decoded(&world);
-    let wishes = requirements(&snapshot, &Roster::new([agent])).requirements;
-    let flow = &wishes[0].flows[0];
+    let expectations = requirements(&snapshot, &Roster::new([agent])).requirements;
+    let flow = &expectations[0].flows[0];
     assert_eq!(
         flow.source,
         address("10.0.1.20"),
@@ -447,6 +448,6 @@ fn a_snapshot_without_a_cluster_has_no_wishes() {
     for (stem, answer) in whole.iter().filter(|(stem, _)| *stem != "describe-cluster") {
         world.insert(stem, answer.clone());
     }
-    let wishes = requirements(&decoded(&world), &Roster::default());
-    assert!(wishes.requirements.is_empty());
+    let expectations = requirements(&decoded(&world), &Roster::default());
+    assert!(expectations.requirements.is_empty());
 }

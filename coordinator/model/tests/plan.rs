@@ -295,7 +295,7 @@ fn rules_try_both_sides_of_an_edge_between_some_two_and_no_more_pairs_than_neede
 
 #[test]
 fn a_control_is_added_where_no_other_flow_gives_one() {
-    // n1 and n2 wear G, which admits everything from itself; n3 may send to 9999 alone. So 9999 is an edge for n3 and
+    // n1 and n2 carry G, which admits everything from itself; n3 may send to 9999 alone. So 9999 is an edge for n3 and
     // for nobody else, and only a control probe of n1 shows that n2 can be reached on it.
     let mut world = described("B01");
     let mut groups = world.get("describe-security-groups").unwrap().clone();

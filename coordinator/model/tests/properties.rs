@@ -318,9 +318,9 @@ proptest! {
 
     #[test]
     fn one_more_group_never_takes_an_allow_away(world in variation(), at_source in any::<bool>()) {
-        let (interface, worn) = if at_source { (N1, [S, POD]) } else { (N2, [D, POD]) };
+        let (interface, carried) = if at_source { (N1, [S, POD]) } else { (N2, [D, POD]) };
         if world.says()["verdict"] == "allow" {
-            let more = world.world().wears(interface, &worn);
+            let more = world.world().carries(interface, &carried);
             prop_assert_eq!(&more.says(world.flow())["verdict"], "allow");
         }
     }

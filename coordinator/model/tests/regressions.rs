@@ -45,7 +45,7 @@ fn group<'a>(vector: &'a mut Value, name: &str) -> &'a mut Value {
 
 #[test]
 fn a_reference_over_an_undescribed_transit_gateway_is_unresolved_whoever_the_peer_is() {
-    // E: a rule of the destination that refers to a group which the source does not wear (K.1 "TGW").
+    // E: a rule of the destination that refers to a group which the source does not carry (K.1 "TGW").
     let mut vector = vector("B13");
     group(&mut vector, "S")["IpPermissionsEgress"] =
         json!([{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]);
@@ -65,7 +65,7 @@ fn a_reference_over_an_undescribed_transit_gateway_is_unresolved_whoever_the_pee
 
 #[test]
 fn a_foreign_group_with_a_visible_member_is_an_ordinary_reference() {
-    // The destination admits a group of another account that somebody else wears (K.1 "SG references").
+    // The destination admits a group of another account that somebody else carries (K.1 "SG references").
     let mut vector = vector("A02");
     group(&mut vector, "D")["IpPermissions"] = json!([{
         "IpProtocol": "tcp", "FromPort": 8080, "ToPort": 8080,

@@ -52,8 +52,8 @@ fn what_nothing_stops_needs_no_repair() {
 #[test]
 fn the_users_group_gets_the_rule_and_is_referred_to_before_the_clusters() {
     let world = World::base()
-        .wears(N2, &[CLUSTER, D])
-        .wears(N1, &[CLUSTER, S]);
+        .carries(N2, &[CLUSTER, D])
+        .carries(N1, &[CLUSTER, S]);
     let world = world.ingress(CLUSTER, json!([]));
     let command = format!(
         "aws ec2 authorize-security-group-ingress --group-id {D} --protocol tcp --port 9090 --source-group {S}"
@@ -193,7 +193,7 @@ fn every_gate_that_stops_a_flow_is_named_not_the_first_alone() {
 
 #[test]
 fn a_cause_that_anothers_repair_mends_needs_none_of_its_own() {
-    let world = World::base().wears(BR1, &[POD, S]);
+    let world = World::base().carries(BR1, &[POD, S]);
     let snapshot = world.decoded().snapshot;
     let flows = [
         flow("10.0.1.20", "10.0.2.20", 9090),

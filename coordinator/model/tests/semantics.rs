@@ -125,9 +125,9 @@ fn port_65979_is_not_port_443() {
 
 #[test]
 fn a_group_that_is_not_described_is_named_as_unresolved() {
-    let world = World::base().wears(N2, &["sg-elsewhere"]);
+    let world = World::base().carries(N2, &["sg-elsewhere"]);
     assert_eq!(world.tcp(NODE_A, NODE_B), unresolved(&["sg-elsewhere"]));
-    let both = World::base().wears(N2, &["sg-elsewhere", D]);
+    let both = World::base().carries(N2, &["sg-elsewhere", D]);
     assert_eq!(both.tcp(NODE_A, NODE_B), allowed());
 }
 
@@ -135,7 +135,7 @@ fn a_group_that_is_not_described_is_named_as_unresolved() {
 
 #[test]
 fn two_interfaces_of_one_group_need_a_rule() {
-    let world = World::base().wears(N2, &[S]);
+    let world = World::base().carries(N2, &[S]);
     assert_eq!(world.tcp(NODE_A, NODE_B), denied("sg-ingress", N2));
 }
 
@@ -287,7 +287,7 @@ fn two_addresses_of_one_interface_are_one_host() {
 
 #[test]
 fn a_standard_branch_pod_with_equal_groups_bypasses() {
-    let world = World::base().wears(BR1, &[S]);
+    let world = World::base().carries(BR1, &[S]);
     assert_eq!(world.tcp(NODE_A, "10.0.1.90")["verdict"], "bypass");
 }
 
@@ -917,7 +917,9 @@ fn unknown_gates_come_in_the_order_of_k() {
     let list = json!([{"IpProtocol": "-1", "PrefixListIds": [{"PrefixListId": "pl-x"}]}]);
     let world = World::base().routes(RT_V, middlebox).ingress(D, list);
     assert_eq!(world.tcp(NODE_A, NODE_B), unknown("middlebox"));
-    let nobody = World::base().wears(N1, &[]).wears(N2, &["sg-elsewhere"]);
+    let nobody = World::base()
+        .carries(N1, &[])
+        .carries(N2, &["sg-elsewhere"]);
     assert_eq!(nobody.tcp(NODE_A, NODE_B), unknown("no-groups"));
 }
 

@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn ways_to_a_coordinator_are_open_or_stopped_as_the_model_says_and_unsaid_outside_of_it() {
         let snapshot = snapshot();
-        // n2 admits tcp/8080 from the VPC; D, which n2 and n3 wear, lets nothing out.
+        // n2 admits tcp/8080 from the VPC; D, which n2 and n3 carry, lets nothing out.
         let found = ways(&snapshot, "10.0.2.20:8080".parse().unwrap());
         assert_eq!(found.open.len(), 2, "n1, and n2 to itself: {found:?}");
         assert_eq!(found.stopped.len(), 1, "n3: {found:?}");

@@ -78,8 +78,8 @@ pub async fn run(
     let after = run.read_again().await?;
     let stability = worlds.compare(after.as_ref(), &plan, &predictions);
     let findings = compare(&plan, predictions, &roster, evidence, &stability);
-    let wishes = requirements(snapshot, &roster);
-    let judged = judged(snapshot, &roster, &plan, &wishes, findings);
+    let expectations = requirements(snapshot, &roster);
+    let judged = judged(snapshot, &roster, &plan, &expectations, findings);
     let readings = worlds.costs(after.as_ref());
     Ok(Report {
         schema: REPORT_SCHEMA,

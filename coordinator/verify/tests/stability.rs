@@ -60,7 +60,7 @@ enum Change {
     InterfaceGone(&'static str),
     /// The interface with this address is being detached: no gate shows it.
     InterfaceDetached(&'static str),
-    /// The interface with this address wears the group of n1.
+    /// The interface with this address carries the group of n1.
     GroupsExchanged(&'static str),
     /// An update of the cluster is in progress.
     ClusterUpdating,

@@ -9,12 +9,12 @@ use std::{
 use clap::Args;
 use nix::sys::resource::UsageWho;
 use reachproof_agent::{
-    engine::{Engine, Evidence, Pacing, PeerConnection, Regime, Sink},
+    engine::{Engine, EngineConfig, Evidence, Pacing, PeerConnection, Sink},
+    environment::{SystemClock, SystemRng},
     listener::{ListenOrder, Listeners},
     peer::ask_all,
     policy::Policy,
     probe::{Attempts, Finished, Identification, Probe, ProbeKind, RunName, Work},
-    seams::{SystemClock, SystemRng},
 };
 use reachproof_proto::v1::{
     IdentifyRequest, IdentifyResponse,
@@ -168,7 +168,7 @@ impl Checks {
         }
         let (connected, connections) = mpsc::unbounded_channel();
         let (complete, finished) = mpsc::unbounded_channel();
-        let regime = Regime {
+        let engine_config = EngineConfig {
             in_flight_max: 64,
             pacing: Pacing::Unpaced,
             tracked_max: None,
@@ -179,7 +179,8 @@ impl Checks {
             connected,
             finished: complete.clone(),
         };
-        let (engine, _ended) = Engine::start(regime, (clock, Arc::new(SystemRng::new()?)), sink)?;
+        let (engine, _ended) =
+            Engine::start(engine_config, (clock, Arc::new(SystemRng::new()?)), sink)?;
         tokio::spawn(ask_all(connections, move |attempt| {
             let _ = complete.send(attempt);
         }));

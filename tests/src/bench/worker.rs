@@ -15,10 +15,10 @@ use std::{
 use clap::{Args, ValueEnum};
 use nix::sys::resource::UsageWho;
 use reachproof_agent::{
-    engine::{Engine, Evidence, Pacing, PeerConnection, Regime, Sink},
+    engine::{Engine, EngineConfig, Evidence, Pacing, PeerConnection, Sink},
+    environment::{SystemClock, SystemRng},
     policy::Policy,
     probe::{Attempts, Finished, Probe, ProbeKind, RunName, Work},
-    seams::{SystemClock, SystemRng},
     wire::{Epoch, batch_to_wire},
 };
 
@@ -112,7 +112,7 @@ fn engine(
         done,
     };
     let collect = Arc::new(collect);
-    let regime = Regime {
+    let engine_config = EngineConfig {
         in_flight_max: arguments.in_flight_max,
         pacing: Pacing::Unpaced,
         tracked_max: None,
@@ -121,7 +121,7 @@ fn engine(
     };
     let rng = Arc::new(SystemRng::new()?);
     let sink = Shared(Arc::clone(&collect));
-    let (engine, _ended) = Engine::start(regime, (Arc::new(SystemClock), rng), sink)?;
+    let (engine, _ended) = Engine::start(engine_config, (Arc::new(SystemClock), rng), sink)?;
     let deadline = Duration::from_millis(arguments.timeout_ms);
     let probe = |(id, target): (u32, &SocketAddr)| Probe {
         id,

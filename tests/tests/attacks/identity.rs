@@ -105,7 +105,7 @@ pub(crate) fn claimed_twice() -> CaseResult {
     })
 }
 
-/// One agent that can show nothing: no wish is met by the model's word.
+/// One agent that can show nothing: no expectation is met by the model's word.
 pub(crate) fn alone() -> CaseResult {
     let stage = Stage::up(&World::builtin("default")?)?;
     let (program, agent) = (binary("reachproof")?, binary("reachproof-agent")?);

@@ -141,7 +141,7 @@ fn common(snapshot: &Snapshot) -> Vec<String> {
     lines
 }
 
-/// Everything that flows may depend on of every interface, by place: what it is, wears and stands in, and the same of the
+/// Everything that flows may depend on of every interface, by place: what it is, carries and stands in, and the same of the
 /// primary interface as which its pods may leave (E.1).
 pub(super) fn interface_texts(
     snapshot: &Snapshot,

@@ -30,7 +30,7 @@ pub struct NotCovered;
 impl Matrix<'_> {
     /// Returns the pairs of classes whose verdict changes if a group gets other rules, each once, in a fixed order.
     ///
-    /// Touches only rows of sets that have the group. The group is named by its id; one that nobody wears changes
+    /// Touches only rows of sets that have the group. The group is named by its id; one that nobody carries changes
     /// nothing.
     ///
     /// # Errors

@@ -96,7 +96,7 @@ fn written(snapshot: &Snapshot) -> BTreeSet<String> {
     }
     for interface in snapshot.network_interfaces() {
         let groups = interface.groups.iter();
-        lines.extend(groups.map(|group| format!("{} wears {group}", interface.id)));
+        lines.extend(groups.map(|group| format!("{} carries {group}", interface.id)));
     }
     lines.extend(settings(snapshot));
     for policy in &snapshot.network_policies {

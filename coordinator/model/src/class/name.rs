@@ -14,7 +14,7 @@ const NODE_POOL: &str = "karpenter.sh/nodepool";
 pub(crate) const FARGATE_PROFILE: &str = "eks.amazonaws.com/fargate-profile";
 
 impl Class {
-    /// Returns a name that people know: what holds the endpoints, what they wear, where they are.
+    /// Returns a name that people know: what holds the endpoints, what they carry, where they are.
     ///
     /// Raw text of the snapshot; whoever prints it wraps it in [`crate::net::Printable`]. Two classes may share a name:
     /// their networks or policies tell them apart.
@@ -42,7 +42,7 @@ impl Class {
         if self.example.is_ipv6() { ", IPv6" } else { "" }
     }
 
-    /// What holds the endpoints, and what they wear.
+    /// What holds the endpoints, and what they carry.
     fn inhabitants(&self, snapshot: &Snapshot) -> String {
         let holder = self.holder_name(snapshot);
         format!("{holder} [{}]", self.group_names(snapshot))

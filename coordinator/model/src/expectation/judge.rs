@@ -1,4 +1,4 @@
-//! What becomes of a wish, by the findings of its flows (F.3, "Wishes").
+//! What becomes of an expectation, by the findings of its flows (F.3, "Expectations").
 
 use std::collections::HashMap;
 
@@ -11,14 +11,14 @@ use crate::predict::translated_source;
 use crate::prediction::Verdict;
 use crate::snapshot::Snapshot;
 
-/// What becomes of one flow of a wish, best first.
+/// What becomes of one flow of an expectation, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FlowState {
     /// Confirmed by a proven answer, or no group is on its way and it was answered.
     Met,
     /// Nobody tried it, but a flow between the same two classes is met, for the same reason.
     MetByClass,
-    /// The model says as wished, and nobody in this run could try.
+    /// The model says as expected, and nobody in this run could try.
     Predicted,
     /// Nobody tried it, although an agent could.
     NotObserved,
@@ -29,7 +29,7 @@ pub enum FlowState {
 }
 
 impl FlowState {
-    /// Returns the state of a wish that has such a flow and none that is worse.
+    /// Returns the state of an expectation that has such a flow and none that is worse.
     #[must_use]
     pub fn of_expectation(self) -> ExpectationState {
         match self {
@@ -41,7 +41,7 @@ impl FlowState {
     }
 }
 
-/// Judges the wishes of a snapshot by the findings of a whole report.
+/// Judges the expectations of a snapshot by the findings of a whole report.
 #[derive(Debug)]
 pub struct Judge<'a> {
     snapshot: &'a Snapshot,
@@ -81,7 +81,7 @@ impl<'a> Judge<'a> {
         judge
     }
 
-    /// Judges a wish whose flows have their findings at `places` of the report.
+    /// Judges an expectation whose flows have their findings at `places` of the report.
     #[must_use]
     pub fn judge(
         &self,
@@ -116,7 +116,7 @@ impl<'a> Judge<'a> {
         expectation
     }
 
-    /// Judges one flow of a wish by its finding.
+    /// Judges one flow of an expectation by its finding.
     fn flow_state(&self, name: ExpectationName, finding: &Finding) -> FlowState {
         if is_broken(finding) {
             return FlowState::Broken;
@@ -174,7 +174,7 @@ impl Expectation {
         *counter += 1;
     }
 
-    /// Returns how many flows are neither as wished nor otherwise; a wish without any flow counts as one.
+    /// Returns how many flows are neither as expected nor otherwise; an expectation without any flow counts as one.
     #[must_use]
     pub fn unverified(&self) -> usize {
         let flows = self.inconclusive + self.not_observed + self.left_out;
@@ -185,7 +185,7 @@ impl Expectation {
     }
 }
 
-/// What becomes of a flow that nobody tried and of which the model says as wished. The control plane connects only for
+/// What becomes of a flow that nobody tried and of which the model says as expected. The control plane connects only for
 /// whoever may ask it to, and this program does not ask: it is no vantage point of any run.
 fn untried(name: ExpectationName) -> FlowState {
     match name {

@@ -290,7 +290,7 @@ impl<'s> Matrix<'s> {
                 Some(verdict) => verdict,
                 None => match self.pair_of_hosts(from.class, to.class) {
                     None => verdict(self.snapshot, flow),
-                    Some(pair) => self.spell(&pair, self.ports.of(port), (from, to)),
+                    Some(pair) => self.verdict_of(&pair, self.ports.of(port), (from, to)),
                 },
             },
         }
@@ -398,7 +398,7 @@ impl<'s> Matrix<'s> {
     }
 
     /// The whole verdict of a cell, with the names of the interfaces.
-    fn spell(
+    fn verdict_of(
         &self,
         pair: &Pair<'_>,
         interval: usize,

@@ -110,7 +110,7 @@ impl Atoms {
         self.by_atom.len().div_ceil(WORD)
     }
 
-    /// Returns the peers that an address matches, whatever groups its owner wears.
+    /// Returns the peers that an address matches, whatever groups its owner carries.
     pub(super) fn of_address(&self, snapshot: &Snapshot, address: IpAddr) -> Matching {
         let mut matching = Matching::none(self.words());
         for (atom, network) in &self.networks {
@@ -129,7 +129,7 @@ impl Atoms {
         matching
     }
 
-    /// Returns the references that match who wears a set of groups, where references work as `crossing` says.
+    /// Returns the references that match who carries a set of groups, where references work as `crossing` says.
     pub(super) fn of_groups(
         &self,
         snapshot: &Snapshot,
@@ -145,7 +145,7 @@ impl Atoms {
 }
 
 impl Atoms {
-    /// Returns whether one peer matches an address whose owner wears a set of groups.
+    /// Returns whether one peer matches an address whose owner carries a set of groups.
     pub(super) fn peer(
         snapshot: &Snapshot,
         peer: &RulePeer,

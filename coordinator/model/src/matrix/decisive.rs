@@ -214,7 +214,7 @@ impl Matrix<'_> {
         self.ports.of(port)
     }
 
-    /// Visits every rule of a described group that somebody wears: place, name, and TCP ports if it is for some only.
+    /// Visits every rule of a described group that somebody carries: place, name, and TCP ports if it is for some only.
     pub(crate) fn rules_with_edges(
         &self,
     ) -> impl Iterator<Item = (u32, &RuleId, Option<PortRange>)> {
@@ -254,11 +254,11 @@ impl Matrix<'_> {
         let Some(known) = known else {
             return found;
         };
-        let wears = |set: &SetId| {
+        let carries = |set: &SetId| {
             let set = self.classes.sets.get(index(*set));
             set.is_some_and(|set| set.groups.contains(&known.group))
         };
-        for (set, own) in turned(&live.by_set, turn).filter(|(set, _)| wears(set)) {
+        for (set, own) in turned(&live.by_set, turn).filter(|(set, _)| carries(set)) {
             for (peer, others) in turned(&live.by_peer, turn) {
                 if found.len() >= count {
                     return found;

@@ -56,7 +56,7 @@ struct Table {
     sets: usize,
     /// Where the stretch of a zone begins, set after set.
     zone: Vec<u32>,
-    /// Place within a stretch of who wears a set of groups, set after set.
+    /// Place within a stretch of who carries a set of groups, set after set.
     peer: Vec<u32>,
     rows: Vec<RowId>,
 }

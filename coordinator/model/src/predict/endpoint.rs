@@ -78,10 +78,10 @@ impl<'s> Walk<'s> {
             address: self.flow.source,
             ports: self.flow.ephemeral_ports,
         };
-        let mut route = self.lead(sender)?;
+        let mut route = self.resolve_destination(sender)?;
         self.same_host(&route)?;
         if let Some(sender) = self.translated(sender)? {
-            route = self.lead(sender)?;
+            route = self.resolve_destination(sender)?;
         }
         Ok(route)
     }
@@ -135,7 +135,7 @@ impl<'s> Walk<'s> {
     }
 
     /// Follows the route of a sender and finds who is at its end.
-    pub(super) fn lead(&mut self, sender: Sender<'s>) -> Result<Route<'s>, Verdict> {
+    pub(super) fn resolve_destination(&mut self, sender: Sender<'s>) -> Result<Route<'s>, Verdict> {
         let hop = hop(self.snapshot, sender.entry, self.flow.destination);
         let destination = self.destination(sender, &hop.path);
         let Ok(destination) = destination else {

@@ -159,7 +159,7 @@ impl<'s> Walk<'s> {
         })
     }
 
-    /// Whether the peer is a private address of an interface that wears the group (A.3).
+    /// Whether the peer is a private address of an interface that carries the group (A.3).
     fn reference(&self, reference: &GroupReference, question: &Question) -> Match {
         if reference.freshness == Freshness::Stale || question.references == Some(Match::No) {
             return Match::No;

@@ -151,7 +151,7 @@ impl Gates for Filling<'_, '_> {
 impl<'s> Walk<'s> {
     /// Walks every gate without ports; an `Err` is the one that ends the way.
     fn fill(&mut self, sender: Sender<'s>, way: &mut Way) -> Result<(), (Fixed, Verdict)> {
-        let route = match self.lead(sender) {
+        let route = match self.resolve_destination(sender) {
             Ok(route) => route,
             Err(verdict) => {
                 way.said.extend(self.said(Fixed::Endpoints));

@@ -176,7 +176,7 @@ fn refused(
         .collect();
     let member = match snapshot.owner(peer) {
         Owner::One(interface) if !interface.groups.is_empty() => {
-            let worn: Vec<_> = interface
+            let carried: Vec<_> = interface
                 .groups
                 .iter()
                 .map(|id| group_name(snapshot, id.as_str()))
@@ -184,7 +184,7 @@ fn refused(
             format!(
                 ", nor {preposition} a group of {}: {}",
                 interface.id,
-                worn.join(", ")
+                carried.join(", ")
             )
         }
         Owner::One(_) | Owner::Nobody | Owner::Several(_) => String::new(),

@@ -98,8 +98,8 @@ impl Site<'_, '_> {
             (Direction::Ingress, self.ends.sender)
         };
         let interface = self.snapshot.network_interface(at);
-        let worn = interface.map_or(&[][..], |found| found.groups.as_slice());
-        let own: Vec<&SecurityGroupId> = worn
+        let carried = interface.map_or(&[][..], |found| found.groups.as_slice());
+        let own: Vec<&SecurityGroupId> = carried
             .iter()
             .filter(|id| self.snapshot.security_group(id).is_some())
             .collect();
@@ -138,8 +138,8 @@ impl Site<'_, '_> {
 
     /// The groups of the other end, each as a reference, then its address or network.
     fn peers(&self, gate: Gate, other: Option<&InterfaceEntry>) -> Vec<NewPeer> {
-        let worn = other.map_or(&[][..], |entry| entry.interface.groups.as_slice());
-        let groups = worn.iter().map(|id| NewPeer::Group(id.clone(), None));
+        let carried = other.map_or(&[][..], |entry| entry.interface.groups.as_slice());
+        let groups = carried.iter().map(|id| NewPeer::Group(id.clone(), None));
         let network = self.network(self.remote(gate));
         groups.chain([NewPeer::Network(network)]).collect()
     }

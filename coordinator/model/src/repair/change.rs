@@ -38,7 +38,7 @@ pub struct NewRule {
 /// The other side of a new rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NewPeer {
-    /// The interfaces that wear a group, with the account that owns it where that is not the account of the rule's group.
+    /// The interfaces that carry a group, with the account that owns it where that is not the account of the rule's group.
     Group(SecurityGroupId, Option<AccountId>),
     /// The addresses of a network.
     Network(IpNet),

@@ -11,7 +11,7 @@ use crate::matrix::VerdictKind;
 use crate::net::PortRange;
 use crate::predict::verdict;
 use crate::snapshot::{Snapshot, Traffic};
-use probe::{apart, wearers, without};
+use probe::{apart, carriers, without};
 
 mod probe;
 
@@ -237,9 +237,9 @@ impl Survey<'_> {
 
 /// How many pairs of classes a rule is about.
 pub(super) fn pairs(snapshot: &Snapshot, classes: &Classes, rule: &NewRule) -> usize {
-    let own = wearers(snapshot, classes, &rule.group).len();
+    let own = carriers(snapshot, classes, &rule.group).len();
     match &rule.peer {
-        NewPeer::Group(group, _) => own * wearers(snapshot, classes, group).len(),
+        NewPeer::Group(group, _) => own * carriers(snapshot, classes, group).len(),
         NewPeer::Network(_) => own,
     }
 }

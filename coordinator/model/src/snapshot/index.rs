@@ -35,7 +35,7 @@ pub(crate) struct SubnetEntry {
     pub(crate) acl_views: Views,
 }
 
-/// A group with those who wear it; also one that is only mentioned.
+/// A group with those who carry it; also one that is only mentioned.
 #[derive(Debug, Clone)]
 pub(crate) struct GroupEntry {
     pub(crate) group: SecurityGroup,
@@ -89,7 +89,7 @@ impl AddressIndex {
     }
 }
 
-/// Who wears a group to which a rule refers (K.1 "SG references").
+/// Who carries a group to which a rule refers (K.1 "SG references").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Members {
     /// The members of this group.
@@ -115,7 +115,7 @@ impl Snapshot {
         }
     }
 
-    /// Returns who wears a group to which a rule refers.
+    /// Returns who carries a group to which a rule refers.
     pub(crate) fn members(&self, reference: &GroupReference) -> Members {
         if let Some(key) = self.group_keys.get(&reference.group) {
             let entry = self.groups.at(*key);

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::IpFamily;
 use crate::id::{InstanceId, NetworkInterfaceId, SecurityGroupId, SubnetId, VpcId};
 
-/// A network interface: the thing that owns addresses and wears security groups.
+/// A network interface: the thing that owns addresses and carries security groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkInterface {
     /// Its id.
@@ -21,7 +21,7 @@ pub struct NetworkInterface {
     pub addresses: Vec<IpAddr>,
     /// Delegated prefixes (/28 and /80 as a rule), whose addresses it owns, too \[EC2-PFX\].
     pub prefixes: Vec<IpNet>,
-    /// Groups that it wears, sorted, each once. Empty: outside the model (A.5), unless `reading` says otherwise.
+    /// Groups that it carries, sorted, each once. Empty: outside the model (A.5), unless `reading` says otherwise.
     pub groups: Vec<SecurityGroupId>,
     /// Instance to which it is attached.
     pub instance: Option<InstanceId>,

@@ -14,7 +14,7 @@ pub struct SecurityGroup {
     pub id: SecurityGroupId,
     /// Its name, empty where absent.
     pub name: String,
-    /// VPC in which it was made; it may be worn in others (A.3).
+    /// VPC in which it was made; it may be associated with others (A.3).
     pub vpc: Option<VpcId>,
     /// Account that owns it.
     pub owner: Option<AccountId>,
@@ -83,7 +83,7 @@ pub enum RulePeer {
     Network(IpNet),
     /// Addresses of a managed prefix list.
     PrefixList(PrefixListId),
-    /// Private addresses of the interfaces that wear a group (A.3).
+    /// Private addresses of the interfaces that carry a group (A.3).
     Group(GroupReference),
     /// Nobody can tell.
     Unread,

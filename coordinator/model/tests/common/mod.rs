@@ -18,17 +18,17 @@ pub(crate) const NODE_B: &str = "10.0.2.20";
 pub(crate) const PEERED: &str = "10.1.0.5";
 /// An address behind the transit gateway.
 pub(crate) const BEHIND_TGW: &str = "10.2.0.5";
-/// Interface of host h1 in A1: 10.0.1.20, .21, 10.0.1.64/28, 2600:1f14:abc:1::20; wears S.
+/// Interface of host h1 in A1: 10.0.1.20, .21, 10.0.1.64/28, 2600:1f14:abc:1::20; carries S.
 pub(crate) const N1: &str = "eni-26badc5944ee168e8";
-/// Second interface (trunk) of host h1 in A1: 10.0.1.30, .31; wears S.
+/// Second interface (trunk) of host h1 in A1: 10.0.1.30, .31; carries S.
 pub(crate) const N1B: &str = "eni-fafed2d2f60a92493";
-/// Interface of host h2 in A2: 10.0.2.20, .21; wears D.
+/// Interface of host h2 in A2: 10.0.2.20, .21; carries D.
 pub(crate) const N2: &str = "eni-2214d974d6ac558dc";
-/// Branch interface on h1's trunk in A1: 10.0.1.90; wears POD.
+/// Branch interface on h1's trunk in A1: 10.0.1.90; carries POD.
 pub(crate) const BR1: &str = "eni-7ac3f2286edea9ff7";
-/// Interface in W, behind the peering: 10.1.0.5; wears D.
+/// Interface in W, behind the peering: 10.1.0.5; carries D.
 pub(crate) const W1: &str = "eni-38633667c32fd6392";
-/// Interface in T, behind the transit gateway: 10.2.0.5; wears D.
+/// Interface in T, behind the transit gateway: 10.2.0.5; carries D.
 pub(crate) const T1: &str = "eni-4ff60fbb678386d0e";
 /// The cluster's VPC, 10.0.0.0/16.
 pub(crate) const V: &str = "vpc-fa574ace0d415a857";
@@ -150,7 +150,7 @@ impl World {
     }
 
     /// Sets the groups of an interface.
-    pub(crate) fn wears(self, interface: &str, groups: &[&str]) -> Self {
+    pub(crate) fn carries(self, interface: &str, groups: &[&str]) -> Self {
         let groups: Vec<_> = groups
             .iter()
             .map(|group| json!({"GroupId": group}))

@@ -12,7 +12,7 @@ use super::random::{ACCOUNT, Dice, ZONES};
 pub struct Shape {
     /// EC2 instances, two interfaces each.
     pub nodes: usize,
-    /// Sets of security groups that nodes wear.
+    /// Sets of security groups that nodes carry.
     pub sets: usize,
     /// Subnets, at most 32.
     pub subnets: usize,

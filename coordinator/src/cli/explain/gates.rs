@@ -72,11 +72,11 @@ fn links(snapshot: &Snapshot, step: &Step) -> Vec<String> {
     let mut links = match &step.place {
         Place::Flow => Vec::new(),
         Place::NetworkInterface { interface, groups } => {
-            let worn: Vec<_> = groups
+            let carried: Vec<_> = groups
                 .iter()
                 .map(|group| table::group(snapshot, group))
                 .collect();
-            let groups = (!worn.is_empty()).then(|| worn.join(" + "));
+            let groups = (!carried.is_empty()).then(|| carried.join(" + "));
             let interface = table::interface(snapshot, interface);
             ends(step, interface, groups)
         }

@@ -80,7 +80,7 @@ fn not_observed(snapshot: &Snapshot, roster: &Roster, flow: &Flow) -> Finding {
     }
 }
 
-/// Judges every wish by the findings of its flows.
+/// Judges every expectation by the findings of its flows.
 fn expectations(
     snapshot: &Snapshot,
     requirements: &Requirements,

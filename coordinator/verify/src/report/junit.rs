@@ -43,7 +43,7 @@ fn status(report: &Report, one: &Expectation, conclusion: Conclusion) -> TestCas
         }
         ExpectationState::Predicted => (
             TestCaseStatus::skipped(),
-            "as wished by the model alone: nobody in this run could try".to_owned(),
+            "as expected by the model alone: nobody in this run could try".to_owned(),
         ),
         ExpectationState::Unverified if conclusion == Conclusion::Pass => (
             TestCaseStatus::skipped(),

@@ -243,15 +243,15 @@ fn join(words: &mut [u64], more: &[u64]) {
     }
 }
 
-/// The rules of every group that somebody wears, sorted by name.
+/// The rules of every group that somebody carries, sorted by name.
 fn rules(snapshot: &Snapshot, classes: &Classes, ports: &Ports, atoms: &mut Atoms) -> Vec<Rule> {
-    let worn: BTreeSet<Key<GroupEntry>> = classes
+    let carried: BTreeSet<Key<GroupEntry>> = classes
         .sets
         .iter()
         .flat_map(|set| set.groups.iter().copied())
         .collect();
     let mut rules = Vec::new();
-    for group in worn {
+    for group in carried {
         let entry = snapshot.groups.at(group);
         for direction in [Direction::Ingress, Direction::Egress] {
             if entry.state != GroupState::Described {

@@ -25,7 +25,7 @@ impl Survey<'_> {
             .map(|flow| flow.protocol)
             .filter(|protocol| rule.traffic.matches(*protocol) == crate::snapshot::Match::Yes)
             .collect();
-        let own = self.wearers(&rule.group);
+        let own = self.carriers(&rule.group);
         let mut found = Vec::new();
         for protocol in protocols {
             match &rule.peer {
@@ -84,11 +84,11 @@ impl Survey<'_> {
         if routes.any(is_undescribed) {
             return self.classes.iter().map(|(id, _)| id).collect();
         }
-        self.wearers(group)
+        self.carriers(group)
     }
 
-    fn wearers(&self, group: &SecurityGroupId) -> Vec<ClassId> {
-        wearers(self.before, self.classes, group)
+    fn carriers(&self, group: &SecurityGroupId) -> Vec<ClassId> {
+        carriers(self.before, self.classes, group)
     }
 
     /// Classes of pods that their nodes translate.
@@ -307,8 +307,8 @@ fn probe(cell: Cell, flow: Flow) -> Probe {
     }
 }
 
-/// Classes that wear a group, or may, themselves or as the node that translates them.
-pub(super) fn wearers(
+/// Classes that carry a group, or may, themselves or as the node that translates them.
+pub(super) fn carriers(
     snapshot: &Snapshot,
     classes: &Classes,
     group: &SecurityGroupId,
@@ -316,18 +316,18 @@ pub(super) fn wearers(
     let Some(key) = snapshot.group_keys.get(group) else {
         return Vec::new();
     };
-    let wears = |facts: &Facts| {
+    let carries = |facts: &Facts| {
         let set = classes.sets.get(index(facts.set));
         set.is_none_or(|set| !set.is_read || set.groups.contains(key))
     };
     let leaves = |facts: &Facts| {
         let exit = classes.exits.get(index(facts.exit));
         exit.and_then(|exit| exit.primary.ok())
-            .is_some_and(|primary| wears(&primary))
+            .is_some_and(|primary| carries(&primary))
     };
     classes
         .iter()
-        .filter(|(_, class)| wears(&class.facts) || leaves(&class.facts))
+        .filter(|(_, class)| carries(&class.facts) || leaves(&class.facts))
         .map(|(id, _)| id)
         .collect()
 }

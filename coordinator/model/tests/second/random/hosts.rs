@@ -16,26 +16,27 @@ impl Draft {
     }
 
     /// One to three groups of a VPC; now and then none, or one that nobody described.
-    fn worn(&mut self, vpc: &str) -> Value {
+    fn carried(&mut self, vpc: &str) -> Value {
         let own: Vec<String> = self
             .groups
             .iter()
             .filter(|it| it.0 == vpc)
             .map(|it| it.1.clone())
             .collect();
-        let mut worn: Vec<String> = (0..=self.dice.below(2))
+        let mut carried: Vec<String> = (0..=self.dice.below(2))
             .map(|_| self.dice.pick(&own).clone())
             .collect();
         match self.dice.below(60) {
-            0 => worn.clear(),
-            1 => worn.push("sg-ghost".to_owned()),
-            2 => worn.push("sg-guest".to_owned()),
+            0 => carried.clear(),
+            1 => carried.push("sg-ghost".to_owned()),
+            2 => carried.push("sg-guest".to_owned()),
             _ => {}
         }
-        worn.sort();
-        worn.dedup();
+        carried.sort();
+        carried.dedup();
         json!(
-            worn.iter()
+            carried
+                .iter()
                 .map(|id| json!({"GroupId": id}))
                 .collect::<Vec<_>>()
         )
@@ -71,7 +72,7 @@ impl Draft {
             "NetworkInterfaceId": id, "VpcId": vpc, "SubnetId": self.subnets[subnet].id,
             "OwnerId": ACCOUNT, "Status": "in-use", "InterfaceType": "interface",
             "SourceDestCheck": true, "Description": "", "PrivateIpAddress": primary,
-            "PrivateIpAddresses": all, "Ipv6Addresses": v6, "Groups": self.worn(vpc),
+            "PrivateIpAddresses": all, "Ipv6Addresses": v6, "Groups": self.carried(vpc),
             "TagSet": [],
         })
     }

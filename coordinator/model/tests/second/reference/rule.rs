@@ -273,7 +273,7 @@ fn peer_matches(
                 .owners(address)
                 .iter()
                 .any(|eni| eni.groups.contains(id));
-            let visible = world.groups.contains_key(id) || world.worn.contains(id);
+            let visible = world.groups.contains_key(id) || world.carried.contains(id);
             let foreign = account
                 .as_ref()
                 .is_some_and(|account| !world.accounts.contains(account));

@@ -76,8 +76,8 @@ pub struct World {
     /// Places in `enis` by owned network, so that a large world need not be searched for every address.
     by_net: HashMap<Net, Vec<usize>>,
     lengths: BTreeSet<u32>,
-    /// Groups that somebody wears.
-    pub worn: BTreeSet<String>,
+    /// Groups that somebody carries.
+    pub carried: BTreeSet<String>,
 }
 
 pub fn text(value: &Value, key: &str) -> Option<String> {
@@ -154,7 +154,7 @@ impl World {
             groups: BTreeMap::new(),
             by_net: HashMap::new(),
             lengths: BTreeSet::new(),
-            worn: BTreeSet::new(),
+            carried: BTreeSet::new(),
             acls: each(
                 json,
                 "describe-network-acls",
@@ -169,7 +169,7 @@ impl World {
             ),
         };
         for (place, eni) in world.enis.iter().enumerate() {
-            world.worn.extend(eni.groups.iter().cloned());
+            world.carried.extend(eni.groups.iter().cloned());
             for net in &eni.owned {
                 world.by_net.entry(*net).or_default().push(place);
                 world.lengths.insert(net.len);

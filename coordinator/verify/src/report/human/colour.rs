@@ -21,7 +21,7 @@ pub enum Ink {
     Red,
     /// Something is not known.
     Yellow,
-    /// As wished.
+    /// As expected.
     Green,
     /// A heading.
     Bold,

@@ -17,7 +17,7 @@ use mio::{Events, Poll, Token, Waker};
 use tracing::warn;
 
 use super::{
-    Command, Evidence, Load, Next, Pacing, Regime, Sink,
+    Command, EngineConfig, Evidence, Load, Next, Pacing, Sink,
     drops::Drops,
     flight::{Attempt, Flight},
     lag::Lag,
@@ -28,12 +28,12 @@ use super::{
     tracked::Tracked,
 };
 use crate::{
+    environment::{Clock, Rng},
     lateness::Watch,
     limits::{CALLS_PER_SECOND_MAX, DEADLINE_MAX, TICK},
     outcome::{Errno, Outcome},
     policy::Policy,
     probe::{Probe, Turn, Work},
-    seams::{Clock, Rng},
 };
 
 /// The waker's events; attempts have small numbers.
@@ -55,7 +55,7 @@ const CALLS: Pacing = Pacing::Even {
 };
 
 /// Everything that the loop's thread holds.
-pub(super) struct Turns {
+pub(super) struct EventLoop {
     poll: Poll,
     waker: Arc<Waker>,
     clock: Arc<dyn Clock>,
@@ -86,30 +86,30 @@ pub(super) struct Turns {
     woken_at: Instant,
 }
 
-impl Turns {
+impl EventLoop {
     /// Makes the event queue.
     pub(super) fn new(
-        regime: Regime,
+        engine_config: EngineConfig,
         (clock, rng): (Arc<dyn Clock>, Arc<dyn Rng>),
         sink: Box<dyn Sink>,
         (load, watch): (Load, Arc<Watch>),
-    ) -> io::Result<Turns> {
+    ) -> io::Result<EventLoop> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
         let flight = Flight::new(poll.registry().try_clone()?);
         let now = clock.now();
-        Ok(Turns {
+        Ok(EventLoop {
             poll,
             waker,
             clock,
             rng,
             sink,
-            in_flight_max: regime.in_flight_max.max(1),
-            evidence: regime.evidence,
-            policy: regime.policy,
-            pace: Pace::new(regime.pacing, now),
+            in_flight_max: engine_config.in_flight_max.max(1),
+            evidence: engine_config.evidence,
+            policy: engine_config.policy,
+            pace: Pace::new(engine_config.pacing, now),
             calls_pace: Pace::new(CALLS, now),
-            tracked: Tracked::new(regime.tracked_max),
+            tracked: Tracked::new(engine_config.tracked_max),
             queue: Queue::default(),
             calls: Queue::default(),
             flight,
@@ -129,7 +129,7 @@ impl Turns {
         Arc::clone(&self.waker)
     }
 
-    /// Turns until it is told to stop or epoll fails.
+    /// EventLoop until it is told to stop or epoll fails.
     pub(super) fn run(&mut self, commands: &mpsc::Receiver<Command>) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         while self.turn(&mut events, commands)? == Next::Turn {}
@@ -153,7 +153,7 @@ impl Turns {
                 self.answered(event.token().0, news);
             }
         }
-        if self.obey(commands) == Next::Stop {
+        if self.run_commands(commands) == Next::Stop {
             return Ok(Next::Stop);
         }
         // With as many events as are taken at once there may be more, also of what seems overdue.
@@ -238,7 +238,7 @@ impl Turns {
     }
 
     /// Takes all commands that wait. A sender that is gone without a word means the same as a stop.
-    fn obey(&mut self, commands: &mpsc::Receiver<Command>) -> Next {
+    fn run_commands(&mut self, commands: &mpsc::Receiver<Command>) -> Next {
         loop {
             match commands.try_recv() {
                 Ok(Command::Add(work)) => {

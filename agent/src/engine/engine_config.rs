@@ -7,7 +7,7 @@ use crate::{
 
 /// What an engine may do at once, where to, and what it records.
 #[derive(Debug, Clone)]
-pub struct Regime {
+pub struct EngineConfig {
     /// Attempts in flight; at least 1 is made.
     pub in_flight_max: usize,
     /// How attempts start.
@@ -43,10 +43,10 @@ pub enum Evidence {
     Full,
 }
 
-impl Regime {
-    /// The regime of a control stream: every cap holds, and everything is recorded.
-    pub fn of_stream(allowance: Allowance, policy: Policy) -> Regime {
-        Regime {
+impl EngineConfig {
+    /// The engine_config of a control stream: every cap holds, and everything is recorded.
+    pub fn of_stream(allowance: Allowance, policy: Policy) -> EngineConfig {
+        EngineConfig {
             in_flight_max: usize::try_from(allowance.attempts.in_flight_max).unwrap_or(usize::MAX),
             pacing: Pacing::Even {
                 per_second: allowance.attempts.starts_per_second_max,

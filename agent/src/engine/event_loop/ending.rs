@@ -14,14 +14,14 @@ use super::{
         socket::{Judged, News, close, converse},
         tracked::Left,
     },
-    STARVED_PART, Turns,
+    EventLoop, STARVED_PART,
 };
 use crate::{
     outcome::{Errno, Outcome},
     probe::{Finished, Identification, SourcePorts},
 };
 
-impl Turns {
+impl EventLoop {
     /// Takes the answer of an attempt that the kernel has news about.
     pub(super) fn answered(&mut self, key: usize, news: News) {
         let now = self.clock.now();
