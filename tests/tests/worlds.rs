@@ -78,9 +78,20 @@ worlds! {
         "Open for some source ports only (12): such connections hang by chance",
         "half-",
     ];
-    peering_ends_as_stated: "peering", ["PASS  "];
+    peering_ends_as_stated: "peering", [
+        "PASS  ",
+        "Met under another address (",
+        "4 flows, as web (10.0.1.31) -> db-1 (10.1.0.10) tcp/5432",
+        "met as 10.0.1.20",
+        "admits tcp/5432 from sg-cluster",
+    ];
     peered_client_ends_as_stated: "peered-client", ["PASS  "];
-    dual_stack_ends_as_stated: "dual-stack", ["PASS  "];
+    dual_stack_ends_as_stated: "dual-stack", [
+        "PASS  ",
+        "Open over one address family alone (",
+        "2 flows, as legacy-",
+        "4 flows, as node-1 (2600:1f14:abc:1::20) -> legacy-a (2600:1f14:abc:1::60) tcp/8080",
+    ];
     drift_open_ends_as_stated: "drift-open", [
         "FAIL  2 flows open against the model",
         "no rule of sg-db (db) admits tcp/7500 from 10.0.1.60",

@@ -1,15 +1,17 @@
 //! One finding for people: a line, or a block with gates and evidence.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use reachproof_model::finding::{
     Basis, Condition, ConditionName, ConditionState, Finding, FindingKind, Margin, Note,
 };
+use reachproof_model::id::{RuleId, SecurityGroupId};
 use reachproof_model::net::Printable;
 use reachproof_model::observation::{
     Attempt, CertificateFault, Identification, Outcome, QueryFailure,
 };
-use reachproof_model::prediction::{Place, Step, StepOutcome};
+use reachproof_model::prediction::{Gate, Place, Step, StepOutcome};
 use reachproof_model::words::counted;
 
 use super::called;
@@ -29,15 +31,48 @@ pub(in crate::report) fn line(report: &Report, finding: &Finding) -> String {
 
 /// What the gate that drops the flow says, where one does.
 pub(super) fn dropped(finding: &Finding) -> Option<String> {
-    let step = finding
-        .prediction
-        .steps
-        .iter()
-        .find(|step| match step.outcome {
-            StepOutcome::Drop | StepOutcome::Partly { .. } => true,
-            StepOutcome::Pass { .. } | StepOutcome::Unknown(_) | StepOutcome::Skipped => false,
-        })?;
-    Some(gate(step))
+    dropping(finding).map(gate)
+}
+
+/// The gate that drops the flow, where one does.
+fn dropping(finding: &Finding) -> Option<&Step> {
+    let mut steps = finding.prediction.steps.iter();
+    steps.find(|step| match step.outcome {
+        StepOutcome::Drop | StepOutcome::Partly { .. } => true,
+        StepOutcome::Pass { .. } | StepOutcome::Unknown(_) | StepOutcome::Skipped => false,
+    })
+}
+
+/// What flows share that the same groups drop: the gate, with the groups of the interface there.
+pub(super) fn dropped_by(finding: &Finding) -> Option<(Gate, &[SecurityGroupId])> {
+    let step = dropping(finding)?;
+    let groups = match &step.place {
+        Place::NetworkInterface { groups, .. } => groups.as_slice(),
+        Place::Flow | Place::NetworkAcl { .. } | Place::RouteTable { .. } => &[],
+    };
+    Some((step.gate, groups))
+}
+
+/// The rule that admits the flow at its destination, with what the gate says.
+pub(super) fn admitted(finding: &Finding) -> Option<(&RuleId, String)> {
+    let mut steps = finding.prediction.steps.iter();
+    let step = steps.find(|step| step.gate == Gate::SgIngress)?;
+    match &step.outcome {
+        StepOutcome::Pass { rule: Some(rule) } => Some((rule, gate(step))),
+        StepOutcome::Pass { rule: None }
+        | StepOutcome::Drop
+        | StepOutcome::Partly { .. }
+        | StepOutcome::Unknown(_)
+        | StepOutcome::Skipped => None,
+    }
+}
+
+/// The source address under which the target met the flow, where that is another than its sender's.
+pub(super) fn met_as(finding: &Finding) -> Option<IpAddr> {
+    finding.notes.iter().find_map(|note| match note {
+        Note::Translated { observed } => Some(observed.ip()),
+        Note::Lossy { .. } | Note::SilentPorts { .. } | Note::RelayedPossible { .. } => None,
+    })
 }
 
 /// A block: what contradicts what, gate by gate and attempt by attempt.

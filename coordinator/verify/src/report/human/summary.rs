@@ -1,12 +1,12 @@
 //! The report in a few lines: what needs attention by what it shares, and counts of all else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use reachproof_model::finding::{Finding, FindingKind};
 use reachproof_model::net::Printable;
 use reachproof_model::snapshot::{Consequence, folded};
 
-use super::finding::{dropped, line, silence};
+use super::finding::{admitted, dropped, dropped_by, line, met_as, silence};
 use super::page::Page;
 use super::verdict::flows;
 use super::{BrokenFlows, by_reason, expectations};
@@ -24,6 +24,8 @@ pub(super) fn summary(report: &Report, page: &mut Page) {
     contradictions(report, page);
     expectations(report, BrokenFlows::AtTheEnd, page);
     partly_open(report, page);
+    one_family(report, page);
+    translated(report, page);
     inconclusive(report, page);
     agents(report, page);
     cluster_endpoint(report, page);
@@ -80,9 +82,70 @@ fn partly_open(report: &Report, page: &mut Page) {
     page.heading(&format!(
         "Open for some source ports only ({count}): such connections hang by chance"
     ));
-    for (dropped, findings) in groups.iter().take(GROUPS_MAX) {
+    listed(report, &groups, page);
+}
+
+/// Flows that are open over one address family and closed over the other, by what drops them there.
+fn one_family(report: &Report, page: &mut Page) {
+    let ends = |finding: &Finding| {
+        let name = |address| Some(report.endpoints.get(&address)?.name.as_str());
+        let flow = &finding.flow;
+        Some((name(flow.source)?, name(flow.destination)?, flow.protocol))
+    };
+    let of = |kind| report.findings.iter().filter(move |one| one.kind == kind);
+    let open: HashSet<_> = of(FindingKind::ConfirmedAllow)
+        .filter_map(|finding| Some((ends(finding)?, finding.flow.source.is_ipv4())))
+        .collect();
+    let mut groups: BTreeMap<_, Vec<&Finding>> = BTreeMap::new();
+    for finding in of(FindingKind::ConfirmedDeny) {
+        let other = ends(finding).map(|ends| (ends, !finding.flow.source.is_ipv4()));
+        if other.is_some_and(|other| open.contains(&other)) {
+            let key = (dropped_by(finding), finding.flow.protocol);
+            groups.entry(key).or_default().push(finding);
+        }
+    }
+    if groups.is_empty() {
+        return;
+    }
+    let count: usize = groups.values().map(Vec::len).sum();
+    page.heading(&format!(
+        "Open over one address family alone ({count}): clients that prefer the other wait, then fall back"
+    ));
+    listed(report, &groups, page);
+}
+
+/// Flows whose source the target meets under another address, by the rule that admits that one.
+fn translated(report: &Report, page: &mut Page) {
+    let mut groups: BTreeMap<_, Vec<&Finding>> = BTreeMap::new();
+    let found = report.findings.iter();
+    for finding in found.filter(|finding| met_as(finding).is_some()) {
+        let rule = admitted(finding).map(|(rule, _)| rule);
+        groups.entry(rule).or_default().push(finding);
+    }
+    if groups.is_empty() {
+        return;
+    }
+    let count: usize = groups.values().map(Vec::len).sum();
+    page.heading(&format!(
+        "Met under another address ({count}): the VPC CNI translates the source of pods, whose groups count no more"
+    ));
+    for findings in groups.values().take(GROUPS_MAX) {
+        let met = findings.first().and_then(|finding| met_as(finding));
+        let met = met.map_or_else(String::new, |met| format!(", met as {met}"));
+        let (count, example) = (flows(findings.len()), example(report, findings));
+        page.text(2, &format!("{count}, {example}{met}"));
+        let admitted = findings.first().and_then(|finding| admitted(finding));
+        admitted.iter().for_each(|(_, text)| page.text(4, text));
+    }
+    more(groups.len(), GROUPS_MAX, "rules", page);
+}
+
+/// Each group with its number, an example, and what the gate says that drops it.
+fn listed<K>(report: &Report, groups: &BTreeMap<K, Vec<&Finding>>, page: &mut Page) {
+    for findings in groups.values().take(GROUPS_MAX) {
         let (count, example) = (flows(findings.len()), example(report, findings));
         page.text(2, &format!("{count}, {example}"));
+        let dropped = findings.first().and_then(|finding| dropped(finding));
         dropped.iter().for_each(|text| page.text(4, text));
     }
     more(groups.len(), GROUPS_MAX, "causes", page);
