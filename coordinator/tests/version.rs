@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn script() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../build.rs")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/build.rs")
 }
 
 fn run(command: &mut Command) -> String {
@@ -69,7 +69,7 @@ fn version_names_the_revision_of_a_checkout_and_nothing_but_the_version_elsewher
     let watched = text
         .lines()
         .filter_map(|line| line.strip_prefix("cargo:rerun-if-changed="))
-        .filter(|path| *path != "../build.rs");
+        .filter(|path| *path != "../agent/build.rs");
     let watched: Vec<&str> = watched.collect();
     assert!(watched.iter().any(|path| path.ends_with("HEAD")), "{text}");
     assert!(

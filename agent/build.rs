@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn main() {
-    println!("cargo:rerun-if-changed=../build.rs");
+    println!("cargo:rerun-if-changed=../agent/build.rs");
     let version = env::var("CARGO_PKG_VERSION").unwrap_or_default();
     let version = match revision() {
         Some(revision) => format!("{version} ({revision})"),
