@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use reachproof_model::expectation::Expectation;
 use reachproof_model::finding::{Finding, FindingKind};
 use reachproof_model::net::Printable;
+use reachproof_model::words::counted;
 
 use super::human::{besides, compared, why};
 use super::{Allowed, CauseRecord, Report};
@@ -37,7 +38,12 @@ fn causes(report: &Report, text: &mut String) {
     for cause in report.causes.iter().take(CAUSES_MAX) {
         cause_of(cause, text);
     }
-    more(report.causes.len(), CAUSES_MAX, "causes", text);
+    more(
+        report.causes.len(),
+        CAUSES_MAX,
+        ("more cause", "more causes"),
+        text,
+    );
 }
 
 fn cause_of(cause: &CauseRecord, text: &mut String) {
@@ -113,12 +119,17 @@ fn contradictions(report: &Report, text: &mut String) {
     for finding in found.iter().take(CONTRADICTIONS_MAX) {
         let _ = writeln!(text, "* {}", escaped(&compared(report, finding)));
     }
-    more(found.len(), CONTRADICTIONS_MAX, "contradictions", text);
+    more(
+        found.len(),
+        CONTRADICTIONS_MAX,
+        ("more contradiction", "more contradictions"),
+        text,
+    );
 }
 
-fn more(all: usize, most: usize, what: &str, text: &mut String) {
+fn more(all: usize, most: usize, (one, several): (&str, &str), text: &mut String) {
     if all > most {
-        let _ = writeln!(text, "\nand {} more {what}", all - most);
+        let _ = writeln!(text, "\nand {}", counted(all - most, one, several));
     }
 }
 
@@ -130,11 +141,11 @@ fn counts(report: &Report, text: &mut String) {
         .collect();
     let _ = writeln!(
         text,
-        "\n{} flows: {}. Run {}, {} agents, scope {}.",
-        report.findings.len(),
+        "\n{}: {}. Run {}, {}, scope {}.",
+        counted(report.findings.len(), "flow", "flows"),
         escaped(&counts.join(", ")),
         escaped(&report.run.id),
-        report.agents.present.len(),
+        counted(report.agents.present.len(), "agent", "agents"),
         report.run.scope
     );
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use reachproof_model::finding::{Finding, FindingKind};
 use reachproof_model::net::Printable;
 use reachproof_model::snapshot::{Consequence, folded};
+use reachproof_model::words::counted;
 
 use super::finding::{admitted, dropped, dropped_by, line, met_as, silence};
 use super::page::Page;
@@ -65,7 +66,7 @@ fn contradictions(report: &Report, page: &mut Page) {
             because.for_each(|text| page.text(6, &text));
         }
     }
-    more(groups.len(), GROUPS_MAX, "kinds", page);
+    more(groups.len(), GROUPS_MAX, ("more kind", "more kinds"), page);
 }
 
 /// Flows that connect from some source ports and not from others, by what drops the others.
@@ -137,7 +138,7 @@ fn translated(report: &Report, page: &mut Page) {
         let admitted = findings.first().and_then(|finding| admitted(finding));
         admitted.iter().for_each(|(_, text)| page.text(4, text));
     }
-    more(groups.len(), GROUPS_MAX, "rules", page);
+    more(groups.len(), GROUPS_MAX, ("more rule", "more rules"), page);
 }
 
 /// Each group with its number, an example, and what the gate says that drops it.
@@ -148,7 +149,12 @@ fn listed<K>(report: &Report, groups: &BTreeMap<K, Vec<&Finding>>, page: &mut Pa
         let dropped = findings.first().and_then(|finding| dropped(finding));
         dropped.iter().for_each(|text| page.text(4, text));
     }
-    more(groups.len(), GROUPS_MAX, "causes", page);
+    more(
+        groups.len(),
+        GROUPS_MAX,
+        ("more cause", "more causes"),
+        page,
+    );
 }
 
 /// Inconclusive findings by reason: how many, and one of them.
@@ -165,7 +171,12 @@ fn inconclusive(report: &Report, page: &mut Page) {
         let example = example(report, findings);
         page.text(2, &format!("{reason} ({}), {example}", findings.len()));
     }
-    more(groups.len(), GROUPS_MAX, "reasons", page);
+    more(
+        groups.len(),
+        GROUPS_MAX,
+        ("more reason", "more reasons"),
+        page,
+    );
 }
 
 /// The first of some findings, as the one that stands for all.
@@ -234,12 +245,13 @@ fn gaps(report: &Report, page: &mut Page) {
     for line in lines.iter().take(GAPS_MAX) {
         page.text(2, &line.to_string());
     }
-    more(lines.len(), GAPS_MAX, "gaps", page);
+    more(lines.len(), GAPS_MAX, ("more gap", "more gaps"), page);
 }
 
 /// Says how many of `count` were not listed, where `listed` are.
-fn more(count: usize, listed: usize, what: &str, page: &mut Page) {
+fn more(count: usize, listed: usize, (one, several): (&str, &str), page: &mut Page) {
     if count > listed {
-        page.text(2, &format!("and {} more {what}: --details", count - listed));
+        let rest = counted(count - listed, one, several);
+        page.text(2, &format!("and {rest}: --details"));
     }
 }
