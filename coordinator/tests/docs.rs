@@ -286,3 +286,95 @@ fn the_list_of_flows_that_comes_along_is_answered_and_an_unknown_key_is_named() 
         "{told}"
     );
 }
+
+/// Who knows nothing of predictions and findings: agents, the wire, the readers, and the network of the lab.
+const BLIND: [&str; 7] = [
+    "agent/src",
+    "proto/src",
+    "coordinator/aws/src",
+    "coordinator/kube/src",
+    "tests/lab/src/lab",
+    "tests/lab/src/nft",
+    "tests/lab/src/host",
+];
+
+/// What predicts before a packet leaves, and so knows nothing of what the network says.
+const PREDICTING: [&str; 11] = [
+    "coordinator/model/src/describe",
+    "coordinator/model/src/snapshot",
+    "coordinator/model/src/predict",
+    "coordinator/model/src/matrix",
+    "coordinator/model/src/class",
+    "coordinator/model/src/change",
+    "coordinator/model/src/cause",
+    "coordinator/model/src/repair",
+    "coordinator/model/src/diagnosis",
+    "coordinator/model/src/selector",
+    "coordinator/model/src/plan",
+];
+
+/// Words of the three vocabularies (ARCHITECTURE, "Words"), with where each must not stand.
+const VOCABULARIES: [(&[&str], &[&[&str]]); 3] = [
+    (&["Verdict", "Prediction"], &[&BLIND]),
+    (
+        &[
+            "Outcome",
+            "TimedOut",
+            "Starved",
+            "RefusedByPolicy",
+            "LocalError",
+        ],
+        &[&PREDICTING],
+    ),
+    (
+        &[
+            "FindingKind",
+            "ConfirmedAllow",
+            "ConfirmedDeny",
+            "ContradictionOpen",
+            "ContradictionClosed",
+        ],
+        &[&BLIND, &PREDICTING],
+    ),
+];
+
+/// Words that were given up, each for one that strangers know.
+const GIVEN_UP: [(&str, &str); 6] = [
+    ("wish", "expectation"),
+    ("wishes", "expectations"),
+    ("wears", "carries"),
+    ("worn", "carried"),
+    ("Regime", "EngineConfig"),
+    ("seams", "environment"),
+];
+
+#[test]
+fn words_that_were_given_up_do_not_come_back() {
+    let this = Path::new(file!()).file_name().unwrap();
+    for (path, source) in sources() {
+        if path.file_name() == Some(this) {
+            continue;
+        }
+        let mut words = source.split(|one: char| !(one.is_ascii_alphanumeric() || one == '_'));
+        let found = words.find_map(|word| GIVEN_UP.iter().find(|(old, _)| *old == word));
+        assert!(found.is_none(), "{}: {found:?}", path.display());
+    }
+}
+
+#[test]
+fn the_words_of_each_vocabulary_stand_where_they_belong() {
+    let root = root();
+    for (path, source) in sources() {
+        let place = path.strip_prefix(&root).unwrap().to_str().unwrap();
+        let words: BTreeSet<&str> = source
+            .split(|one: char| !(one.is_ascii_alphanumeric() || one == '_'))
+            .collect();
+        for (vocabulary, strangers) in VOCABULARIES {
+            let is_stranger = strangers
+                .iter()
+                .any(|folders| folders.iter().any(|folder| place.starts_with(folder)));
+            let found = vocabulary.iter().find(|word| words.contains(*word));
+            assert!(!is_stranger || found.is_none(), "{place}: {found:?}");
+        }
+    }
+}
