@@ -89,7 +89,6 @@ pub async fn run<N: Net>(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), AgentError> {
     let allowance = Limits::within_host(config.limits).map_err(AgentError::Limits)?;
-    let limits = allowance.attempts;
     let range = EphemeralRange::of_host().map_err(AgentError::EphemeralRange)?;
     let epoch = Epoch {
         monotonic: environment.clock.now(),
@@ -116,7 +115,7 @@ pub async fn run<N: Net>(
         listen(&config.name).map(|listener| tokio::spawn(answer_all(listener, Arc::clone(&pulse))));
     let mut agent = Agent {
         pulse,
-        hello: hello(&config, limits, range, environment.rng.draw()),
+        hello: hello(&config, allowance.attempts, range, environment.rng.draw()),
         listeners: Listeners::new(
             config.addresses.clone(),
             Arc::clone(&environment.clock),
@@ -133,13 +132,7 @@ pub async fn run<N: Net>(
         spool,
         engine,
     };
-    let stop = pin!(async {
-        tokio::select! {
-            () = shutdown => Stop::Shutdown,
-            _ = ended => Stop::EngineStopped,
-        }
-    });
-    let stopped = agent.keep_attached(stop).await;
+    let stopped = agent.keep_attached(pin!(stop(shutdown, ended))).await;
     agent.listeners.close_all().await;
     if let Some(health) = health {
         health.abort();
@@ -153,6 +146,14 @@ pub async fn run<N: Net>(
     match stopped {
         Stop::Shutdown => Ok(()),
         Stop::EngineStopped => Err(AgentError::EngineStopped),
+    }
+}
+
+/// Completes when somebody ends the agent, or its engine ends.
+async fn stop(shutdown: impl Future<Output = ()>, ended: impl Future) -> Stop {
+    tokio::select! {
+        () = shutdown => Stop::Shutdown,
+        _ = ended => Stop::EngineStopped,
     }
 }
 

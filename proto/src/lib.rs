@@ -35,6 +35,7 @@ pub const WIRE_VERSION: u32 = 1;
     clippy::large_enum_variant,
     reason = "generated"
 )]
+#[allow(clippy::too_many_lines, reason = "generated")]
 pub mod v1 {
     include!("gen/reachproof.v1.rs");
 }

@@ -381,64 +381,56 @@ impl Registry {
             return Ok(None);
         };
         member.heard = now;
-        match body {
-            Body::Hello(_) => Ok(None),
+        let news = match body {
+            Body::Hello(_) => return Ok(None),
             Body::Heartbeat(heartbeat) => {
                 member.results_lost = member.results_lost.max(heartbeat.results_lost);
                 let beat = beat(&heartbeat).map_err(|error| refusal(&error))?;
                 let from = member.remote;
-                Ok(Some(unreceipted(News::Beat { agent, from, beat })))
+                News::Beat { agent, from, beat }
             }
-            Body::Listening(report) => {
-                let failures = listen_failures(&report).map_err(|error| refusal(&error))?;
-                Ok(Some(unreceipted(News::Listening {
-                    agent,
-                    run: report.run,
-                    failures,
-                })))
-            }
+            Body::Listening(report) => News::Listening {
+                agent,
+                failures: listen_failures(&report).map_err(|error| refusal(&error))?,
+                run: report.run,
+            },
             Body::Fence(report) => {
                 member.results_lost = member.results_lost.max(report.results_lost);
-                let drops = drops(&report).map_err(|error| refusal(&error))?;
-                Ok(Some(unreceipted(News::Fenced {
+                News::Fenced {
                     agent,
+                    drops: drops(&report).map_err(|error| refusal(&error))?,
                     run: report.run,
                     number: report.number,
-                    drops,
-                })))
+                }
             }
-            Body::Endpoint(report) => {
-                let resolution = endpoint(&report).map_err(|error| refusal(&error))?;
-                Ok(Some(unreceipted(News::Endpoint {
-                    agent,
-                    run: report.run,
-                    resolution,
-                })))
-            }
+            Body::Endpoint(report) => News::Endpoint {
+                agent,
+                resolution: endpoint(&report).map_err(|error| refusal(&error))?,
+                run: report.run,
+            },
             Body::Observations(batch) => {
                 let read = attempts(&batch);
                 let run = batch.run;
-                Ok(self.batch(agent, batch.sequence, read, |agent, attempts| {
-                    News::Attempts {
-                        agent,
-                        run,
-                        attempts,
-                    }
-                }))
+                let news = |agent, attempts| News::Attempts {
+                    agent,
+                    run,
+                    attempts,
+                };
+                return Ok(self.batch(agent, batch.sequence, read, news));
             }
             Body::Accepts(batch) => {
                 let read = accepts(&batch);
                 let (run, dropped) = (batch.run, batch.accepts_dropped);
-                Ok(self.batch(agent, batch.sequence, read, |agent, accepts| {
-                    News::Accepts {
-                        agent,
-                        run,
-                        accepts,
-                        dropped,
-                    }
-                }))
+                let news = |agent, accepts| News::Accepts {
+                    agent,
+                    run,
+                    accepts,
+                    dropped,
+                };
+                return Ok(self.batch(agent, batch.sequence, read, news));
             }
-        }
+        };
+        Ok(Some(unreceipted(news)))
     }
 
     /// Takes a batch once, by (agent, boot, sequence).

@@ -95,13 +95,11 @@ pub fn connect_all(
                 Some(Err(_)) | None => put(&mut classes, at, Class::Error),
             }
         }
-        let wait = match deadlines.front() {
-            _ if !due.is_empty() && in_flight < in_flight_max => EpollTimeout::ZERO,
-            Some((at, ..)) => {
-                let wait = at.saturating_duration_since(Instant::now());
-                EpollTimeout::try_from(wait + Duration::from_millis(1))?
-            }
-            None => EpollTimeout::NONE,
+        let may_start = !due.is_empty() && in_flight < in_flight_max;
+        let wait = if may_start {
+            EpollTimeout::ZERO
+        } else {
+            until(deadlines.front().map(|(end, ..)| *end))?
         };
         let count = epoll.wait(&mut events, wait)?;
         for event in events.iter().take(count) {
@@ -130,6 +128,15 @@ pub fn connect_all(
         }
     }
     Ok(classes)
+}
+
+/// How long epoll may wait.
+fn until(end: Option<Instant>) -> Measured<EpollTimeout> {
+    let Some(end) = end else {
+        return Ok(EpollTimeout::NONE);
+    };
+    let wait = end.saturating_duration_since(Instant::now());
+    Ok(EpollTimeout::try_from(wait + Duration::from_millis(1))?)
 }
 
 /// Connects to each target once at an even pace, and says what `TCP_INFO` said of each that is open.

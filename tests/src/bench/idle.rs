@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -69,6 +69,11 @@ pub fn idle(arguments: &IdleArguments) -> Measured<Goals> {
         }
     }
     run("ip", &["link", "set", "lo", "up"], "")?;
+    measure(&programs, arguments.seconds)
+}
+
+/// Starts both programs of a directory, waits until the agent is attached and at rest, and watches it.
+fn measure(programs: &Path, seconds: u32) -> Measured<Goals> {
     let directory = tempfile::Builder::new().tempdir_in("/run/netns")?;
     let file = |name: &str| directory.path().join(name);
     let snapshot = World::builtin("default")?.expand()?.plan.snapshot;
@@ -80,7 +85,7 @@ pub fn idle(arguments: &IdleArguments) -> Measured<Goals> {
     )?;
     let coordinator = Command::new(programs.join("reachproof"))
         .args(["verify", "--listen", "127.0.0.1:7443", "--wait"])
-        .arg(format!("{}s", arguments.seconds + 60))
+        .arg(format!("{}s", seconds + 60))
         .arg("--snapshot")
         .arg(file("snapshot.json"))
         .arg("--expect")
@@ -125,7 +130,7 @@ pub fn idle(arguments: &IdleArguments) -> Measured<Goals> {
     };
     until(attached, "the agent did not attach")?;
     thread::sleep(SETTLE);
-    watch(running.0.id(), arguments.seconds)
+    watch(running.0.id(), seconds)
 }
 
 /// Counts for so many seconds and holds the figures against the goals.

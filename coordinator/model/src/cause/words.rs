@@ -59,21 +59,7 @@ impl Obstacle {
                 groups,
                 peer,
                 protocol,
-            } => {
-                let own = group_list(snapshot, groups);
-                let other = match peer {
-                    Peer::Groups(groups) => group_list(snapshot, groups),
-                    Peer::Address(address) => address.to_string(),
-                };
-                match direction {
-                    Direction::Egress => {
-                        format!("no egress rule of {own} lets {protocol} out to {other}")
-                    }
-                    Direction::Ingress => {
-                        format!("no ingress rule of {own} admits {protocol} from {other}")
-                    }
-                }
-            }
+            } => groups_why(snapshot, *direction, (groups, peer), *protocol),
             Self::Acl {
                 gate,
                 acl,
@@ -120,6 +106,24 @@ impl Obstacle {
                 )
             }
         }
+    }
+}
+
+/// What no rule of the groups at an end says.
+fn groups_why(
+    snapshot: &Snapshot,
+    direction: Direction,
+    (groups, peer): (&[SecurityGroupId], &Peer),
+    protocol: FlowProtocol,
+) -> String {
+    let own = group_list(snapshot, groups);
+    let other = match peer {
+        Peer::Groups(groups) => group_list(snapshot, groups),
+        Peer::Address(address) => address.to_string(),
+    };
+    match direction {
+        Direction::Egress => format!("no egress rule of {own} lets {protocol} out to {other}"),
+        Direction::Ingress => format!("no ingress rule of {own} admits {protocol} from {other}"),
     }
 }
 

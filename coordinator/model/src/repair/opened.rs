@@ -166,22 +166,24 @@ impl Survey<'_> {
         }
     }
 
+    /// Whether an entry is about one address that is owned and of no class: it is in no relation.
+    fn is_apart(&self, classes: &Classes, change: &Change) -> bool {
+        match change {
+            Change::Entry(entry) => {
+                let address = entry.network.addr();
+                let is_one = entry.network.prefix_len() == entry.network.max_prefix_len();
+                let is_owned = !self.before.addresses.owners(address).is_empty();
+                is_one && is_owned && classes.of(address).is_none()
+            }
+            Change::Rule(_) | Change::Route(_) => false,
+        }
+    }
+
     /// All of TCP, by laying the relations before and after on each other.
     fn compare(&self, changes: &[Change], effect: &mut Effect) {
         let comparison = Comparison::new(self.before, self.after);
         let classes = comparison.before().classes();
-        // An address that is owned and of no class is in no relation.
-        let is_apart = |address| {
-            let is_owned = !self.before.addresses.owners(address).is_empty();
-            is_owned && classes.of(address).is_none()
-        };
-        effect.is_bounded |= changes.iter().any(|change| match change {
-            Change::Entry(entry) => {
-                let is_one = entry.network.prefix_len() == entry.network.max_prefix_len();
-                is_one && is_apart(entry.network.addr())
-            }
-            Change::Rule(_) | Change::Route(_) => false,
-        });
+        effect.is_bounded |= changes.iter().any(|change| self.is_apart(classes, change));
         let wanted: HashSet<(Option<ClassId>, Option<ClassId>, FlowProtocol)> = self
             .flows
             .iter()

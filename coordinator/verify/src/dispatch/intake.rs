@@ -78,13 +78,19 @@ impl Dispatch<'_> {
                 run,
                 failures,
             } => {
-                if let Some(record) = self.record_of(&agent, &run) {
-                    record.ports_refused.extend(failures);
-                    if let Some(part) = self.parts.get_mut(&agent) {
-                        part.listening = true;
-                    }
-                }
+                self.listens(&agent, &run, failures);
             }
+        }
+    }
+
+    /// An agent listens, but for these ports.
+    fn listens(&mut self, agent: &AgentName, run: &str, refused: Vec<(u16, u32)>) {
+        let Some(record) = self.record_of(agent, run) else {
+            return;
+        };
+        record.ports_refused.extend(refused);
+        if let Some(part) = self.parts.get_mut(agent) {
+            part.listening = true;
         }
     }
 
