@@ -15,8 +15,8 @@ const LOG: &str = "warn,aws_config=error,kube_client=off";
 const LOG_VERBOSE: &str = "info,reachproof=debug,reachproof_aws=debug,reachproof_kube=debug,reachproof_verify=debug,\
                            aws_config=info,kube_client=info";
 
-/// Columns where nobody looks at a terminal.
-const FILE_WIDTH: usize = 120;
+/// Columns of text where nobody looks at a terminal.
+pub(crate) const FILE_WIDTH: u16 = 120;
 
 /// What is shown beside the answer.
 #[derive(Debug, Clone, Copy, Args)]
@@ -72,8 +72,8 @@ pub(crate) fn colour() -> Colour {
     console().colour.on(&io::stdout())
 }
 
-/// Columns of standard output: of the terminal, else what `COLUMNS` says, else [`FILE_WIDTH`].
-pub(crate) fn width() -> usize {
+/// Columns of standard output: of the terminal, else what `COLUMNS` says, else `otherwise`.
+pub(crate) fn width(otherwise: usize) -> usize {
     let terminal = || {
         io::stdout()
             .is_terminal()
@@ -81,7 +81,7 @@ pub(crate) fn width() -> usize {
     };
     let terminal = terminal().flatten().map(|(width, _)| width.0.into());
     let said = || std::env::var("COLUMNS").ok()?.parse().ok();
-    terminal.or_else(said).unwrap_or(FILE_WIDTH)
+    terminal.or_else(said).unwrap_or(otherwise)
 }
 
 fn beside() -> impl Write {

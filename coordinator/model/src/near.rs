@@ -8,7 +8,7 @@ pub const NEAR_MAX: usize = 5;
 /// Shortest text that is looked for inside another one: shorter ones are in everything.
 const PART_MIN: usize = 3;
 
-/// Returns the names that come near a word, nearest first, each once: those that hold it or that it holds, and those that
+/// Returns the names that come near a word, nearest first, each once: those that hold it or that it holds, and those that are
 /// a few slips of the pen away from it. Capital letters do not matter.
 #[must_use]
 pub fn near<T: AsRef<str> + Ord>(word: &str, names: impl IntoIterator<Item = T>) -> Vec<T> {

@@ -14,7 +14,7 @@ use reachproof_model::words::counted;
 use reachproof_verify::report::human::{Ink, wrapped};
 use serde_json::{Value, json};
 
-use crate::console;
+use crate::console::{self, FILE_WIDTH};
 
 /// Most causes that people are shown: the others are in the JSON.
 const CAUSES_MAX: usize = 10;
@@ -255,7 +255,8 @@ fn line(text: &mut String, line: &str) {
     if rest.starts_with("add:") {
         return whole(text, line);
     }
-    for line in wrapped(&Printable(rest).to_string(), indent.len(), console::width()) {
+    let width = console::width(FILE_WIDTH.into());
+    for line in wrapped(&Printable(rest).to_string(), indent.len(), width) {
         text.push_str(&line);
         text.push('\n');
     }

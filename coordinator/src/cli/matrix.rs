@@ -17,6 +17,7 @@ use reachproof_model::snapshot::{Decoded, Direction, FoldedGap, Snapshot};
 use reachproof_model::words::counted;
 use serde_json::{Map, Value, json};
 
+use crate::console;
 use crate::source::SourceArguments;
 
 use super::exit_code::ExitCode;
@@ -171,7 +172,7 @@ fn grid(
     let page = grid::Page {
         transport: question.transport,
         ports: arguments.port,
-        width: (!arguments.wide).then(grid::width),
+        width: (!arguments.wide).then(|| console::width(grid::WIDTH)),
     };
     Ok(grid::text(&grids, page))
 }

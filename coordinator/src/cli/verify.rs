@@ -28,12 +28,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::CREDENTIALS_DIRECTORY;
 use super::report_file::{Destination, ReportFile, format};
-use crate::console;
+use crate::console::{self, FILE_WIDTH};
 use crate::review;
 use crate::source::SourceArguments;
-
-/// Width of a report that does not go to a terminal, in columns.
-const FILE_WIDTH: u16 = 120;
 
 /// Longest `--wait`: a day. Whoever waits longer has forgotten it.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -368,7 +365,7 @@ pub(super) fn duration_up_to(text: &str, most: Duration) -> Result<Duration, Str
 /// What standard output can show.
 fn terminal() -> Terminal {
     Terminal {
-        width: u16::try_from(console::width()).unwrap_or(FILE_WIDTH),
+        width: u16::try_from(console::width(FILE_WIDTH.into())).unwrap_or(FILE_WIDTH),
         colour: console::colour(),
     }
 }

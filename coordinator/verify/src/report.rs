@@ -198,6 +198,12 @@ impl Report {
         self.summary.get(kind.as_str()).copied().unwrap_or(0)
     }
 
+    /// Visits the contradictions.
+    pub fn contradictions(&self) -> impl Iterator<Item = &Finding> {
+        let findings = self.findings.iter();
+        findings.filter(|finding| finding.kind.is_contradiction())
+    }
+
     /// How many flows that the cluster needs stayed unverified.
     pub fn unverified(&self) -> usize {
         self.expectations.iter().map(Expectation::unverified).sum()
@@ -207,10 +213,7 @@ impl Report {
     /// the cluster needs stayed unverified, or more agents did not come, than `allowed`, or when no answer proved
     /// anything; else PASS.
     pub fn conclusion(&self, allowed: Allowed) -> Conclusion {
-        let contradicted = self
-            .findings
-            .iter()
-            .any(|finding| finding.kind.is_contradiction());
+        let contradicted = self.contradictions().next().is_some();
         let broken = self
             .expectations
             .iter()

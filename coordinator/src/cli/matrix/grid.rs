@@ -11,7 +11,7 @@ use reachproof_model::words::counted;
 use crate::cli::table;
 
 /// Width of a grid that does not go to a terminal, in columns.
-const WIDTH: usize = 80;
+pub(super) const WIDTH: usize = 80;
 /// Longest list of ports that stands in a cell.
 const PORTS_MAX: usize = 11;
 /// Fewest columns of a line that a column of the grid takes: a number and the space before it.
@@ -27,13 +27,6 @@ pub(super) struct Page {
     pub(super) ports: Option<PortRange>,
     /// Most columns of a line; absent for as many as there are.
     pub(super) width: Option<usize>,
-}
-
-/// Width of standard output: of the terminal, else what `COLUMNS` says, else 80.
-pub(super) fn width() -> usize {
-    let terminal = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
-    let said = || std::env::var("COLUMNS").ok()?.parse().ok();
-    terminal.or_else(said).unwrap_or(WIDTH)
 }
 
 /// Writes grids, one below the other.

@@ -30,7 +30,7 @@ use verdict::verdict;
 pub use page::wrapped;
 
 pub(super) use finding::line as compared;
-pub(super) use verdict::{besides, why};
+pub(super) use verdict::{besides, kinds, why};
 
 mod colour;
 mod coverage;
@@ -136,11 +136,7 @@ fn everything(report: &Report, page: &mut Page) {
 
 /// Every contradiction, the first ones with their gates and their evidence.
 fn contradictions(report: &Report, page: &mut Page) {
-    let found: Vec<&Finding> = report
-        .findings
-        .iter()
-        .filter(|finding| finding.kind.is_contradiction())
-        .collect();
+    let found: Vec<&Finding> = report.contradictions().collect();
     if found.is_empty() {
         return;
     }
@@ -190,6 +186,16 @@ fn expectations(report: &Report, flows: BrokenFlows, page: &mut Page) {
 
 /// One line for one expectation.
 fn expectation_line(expectation: &Expectation) -> String {
+    let name = expectation.name.as_str();
+    format!(
+        "{}: {name} ({})",
+        expectation.state.as_str(),
+        told(expectation)
+    )
+}
+
+/// How many flows of an expectation are in which state; none that are not.
+pub(super) fn told(expectation: &Expectation) -> String {
     let mut parts = Vec::new();
     for (count, word) in [
         (expectation.broken, "broken"),
@@ -207,12 +213,7 @@ fn expectation_line(expectation: &Expectation) -> String {
     if parts.is_empty() {
         parts.push("no such flow in the snapshot".to_owned());
     }
-    let name = expectation.name.as_str();
-    format!(
-        "{}: {name} ({})",
-        expectation.state.as_str(),
-        parts.join(", ")
-    )
+    parts.join(", ")
 }
 
 /// The flows that break an expectation: what decides, and what was seen.

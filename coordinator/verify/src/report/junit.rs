@@ -9,8 +9,7 @@ use reachproof_model::diagnosis::Conclusion;
 use reachproof_model::expectation::{Expectation, ExpectationState};
 use reachproof_model::net::Printable;
 
-use super::human::compared;
-use super::markdown::told;
+use super::human::{compared, told};
 use super::{Allowed, Report};
 
 /// Writes two suites: `expectations` (broken: failure; unverified: error, or skipped where the run passes all the same;
@@ -72,11 +71,7 @@ fn causes(report: &Report, one: &Expectation) -> String {
 
 fn contradictions(report: &Report) -> TestSuite {
     let mut suite = TestSuite::new("contradictions");
-    for finding in report
-        .findings
-        .iter()
-        .filter(|finding| finding.kind.is_contradiction())
-    {
+    for finding in report.contradictions() {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
         status.set_message(compared(report, finding));
         status.set_type(finding.kind.as_str());

@@ -2,12 +2,11 @@
 
 use std::fmt::Write as _;
 
-use reachproof_model::expectation::Expectation;
-use reachproof_model::finding::{Finding, FindingKind};
+use reachproof_model::finding::Finding;
 use reachproof_model::net::Printable;
 use reachproof_model::words::counted;
 
-use super::human::{besides, compared, why};
+use super::human::{besides, compared, kinds, told, why};
 use super::{Allowed, CauseRecord, Report};
 
 /// Most causes that are written; the rest is counted.
@@ -88,30 +87,8 @@ fn expectations(report: &Report, text: &mut String) {
     }
 }
 
-/// How many flows are in which state; none that are not.
-pub(super) fn told(one: &Expectation) -> String {
-    let counts = [
-        (one.met, "met"),
-        (one.by_class, "by class"),
-        (one.predicted, "by the model alone"),
-        (one.broken, "broken"),
-        (one.inconclusive, "inconclusive"),
-        (one.not_observed, "not observed"),
-        (one.left_out, "left out"),
-    ];
-    let counts = counts.iter().filter(|(count, _)| *count > 0);
-    let counts: Vec<String> = counts
-        .map(|(count, what)| format!("{count} {what}"))
-        .collect();
-    counts.join(", ")
-}
-
 fn contradictions(report: &Report, text: &mut String) {
-    let found: Vec<&Finding> = report
-        .findings
-        .iter()
-        .filter(|finding| finding.kind.is_contradiction())
-        .collect();
+    let found: Vec<&Finding> = report.contradictions().collect();
     if found.is_empty() {
         return;
     }
@@ -134,16 +111,11 @@ fn more(all: usize, most: usize, (one, several): (&str, &str), text: &mut String
 }
 
 fn counts(report: &Report, text: &mut String) {
-    let counts: Vec<String> = FindingKind::ALL
-        .into_iter()
-        .filter(|kind| report.count(*kind) > 0)
-        .map(|kind| format!("{} {}", report.count(kind), kind.as_str()))
-        .collect();
     let _ = writeln!(
         text,
         "\n{}: {}. Run {}, {}, scope {}.",
         counted(report.findings.len(), "flow", "flows"),
-        escaped(&counts.join(", ")),
+        escaped(&kinds(report)),
         escaped(&report.run.id),
         counted(report.agents.present.len(), "agent", "agents"),
         report.run.scope

@@ -58,12 +58,7 @@ pub(super) fn verdict(report: &Report, allowed: Allowed, hint: Option<&str>, pag
     if let Some(unrest) = unrest(&report.stability) {
         page.text(2, unrest);
     }
-    let counts: Vec<String> = FindingKind::ALL
-        .into_iter()
-        .filter(|kind| report.count(*kind) > 0)
-        .map(|kind| format!("{} {}", report.count(kind), kind.as_str()))
-        .collect();
-    page.text(2, &counts.join(", "));
+    page.text(2, &kinds(report));
     let seconds = report.run.duration_ms / 1_000;
     page.text(
         2,
@@ -88,6 +83,16 @@ pub(super) fn verdict(report: &Report, allowed: Allowed, hint: Option<&str>, pag
     if let Some(hint) = hint {
         page.text(2, hint);
     }
+}
+
+/// How many findings there are of each kind; none that there are not.
+pub(in crate::report) fn kinds(report: &Report) -> String {
+    let counts: Vec<String> = FindingKind::ALL
+        .into_iter()
+        .filter(|kind| report.count(*kind) > 0)
+        .map(|kind| format!("{} {}", report.count(kind), kind.as_str()))
+        .collect();
+    counts.join(", ")
 }
 
 /// What the run says in one word, and why, a few words each.
