@@ -17,6 +17,7 @@
 //! | [`diagnosis`] | causes with their repairs, judged together |
 //! | [`repair`] | changes that would open flows, and what they open besides |
 //! | [`plan`], [`observation`] | what to probe, and what was seen |
+//! | [`mod@dial`] | what an API server's answer says of its dial |
 //! | [`cluster_endpoint`] | where the name of the API server leads |
 //! | [`stability`], [`compare`], [`finding`], [`expectation`] | what follows |
 //! | [`words`] | counts with their nouns |
@@ -60,6 +61,7 @@ pub mod compare;
 pub mod coverage;
 pub mod describe;
 pub mod diagnosis;
+pub mod dial;
 pub mod expectation;
 pub mod finding;
 pub mod flow;
