@@ -32,6 +32,8 @@ mod man;
 mod manifests;
 mod matrix;
 mod predict;
+mod rendering;
+mod report;
 mod report_file;
 mod snapshot;
 mod table;
@@ -71,6 +73,8 @@ enum Command {
     Diff(diff::Arguments),
     /// Does one run: predicts, lets agents probe, compares, reports.
     Verify(verify::VerifyArguments),
+    /// Shows a saved report, in any format; exit code as the run that wrote it.
+    Report(report::Arguments),
     /// Prints a token for one agent outside a cluster: name, kind and addresses are in it.
     Token(token::Arguments),
     /// Prints what one run needs on a cluster: agents with CA, token and policy, for `kubectl apply -f -`.
@@ -217,6 +221,9 @@ pub(crate) fn main() -> process::ExitCode {
         Command::Matrix(arguments) => matrix::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Verify(arguments) => verify::verify(&arguments)
+            .map(ExitCode::Judged)
+            .map_err(CliError::Verify),
+        Command::Report(arguments) => report::run(&arguments)
             .map(ExitCode::Judged)
             .map_err(CliError::Verify),
         Command::Token(arguments) => token::run(&arguments),

@@ -20,7 +20,9 @@ fn text(arguments: &[&str]) -> String {
 fn completions_of_each_shell_know_every_command() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let script = text(&["completions", shell]);
-        for command in ["verify", "check", "explain", "matrix", "diff", "snapshot"] {
+        for command in [
+            "verify", "check", "explain", "matrix", "diff", "report", "snapshot",
+        ] {
             assert!(script.contains(command), "{shell}: {command}");
         }
     }

@@ -5,13 +5,13 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::net::is_public;
 use crate::snapshot::Snapshot;
 
 /// What an agent's host says about the name of the cluster endpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointResolution {
     /// The name, from the agent's own configuration; raw text.
     pub name: String,
@@ -22,7 +22,7 @@ pub struct EndpointResolution {
 }
 
 /// Where an endpoint leads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndpointPath {
     /// To control-plane interfaces alone: their ingress rules decide.

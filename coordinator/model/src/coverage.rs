@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::class::ClassId;
 use crate::expectation::members::{API_SERVER_PORT, DNS_PORT, core_dns};
@@ -16,7 +16,7 @@ use crate::observation::AgentName;
 use crate::plan::{Roster, control_plane_targets};
 
 /// How many of some things were shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Share {
     /// How many there are.
     pub all: usize,
@@ -25,7 +25,7 @@ pub struct Share {
 }
 
 /// Rules by what flows say of them.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct DecidingRules {
     /// Rules that admitted a shown flow.
     pub shown: BTreeSet<RuleId>,
@@ -36,7 +36,7 @@ pub struct DecidingRules {
 }
 
 /// What of the relation was shown.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RelationCoverage {
     /// Decisive tuples at the probed ports, between classes with agents.
     pub tuples: Share,

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::flow::{EPHEMERAL_PORTS_DEFAULT, Flow, FlowProtocol};
 use crate::plan::{Roster, RosterAgent, control_plane_targets};
@@ -21,7 +21,7 @@ pub mod needs;
 pub const FLOWS_PER_EXPECTATION_MAX: usize = 20_000;
 
 /// The expectations that are built in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ExpectationName {
     /// Every node reaches every control-plane interface on 443.
     #[serde(rename = "node to control plane 443")]
@@ -51,6 +51,18 @@ pub enum ExpectationName {
 }
 
 impl ExpectationName {
+    /// Every one that is built in, in their order.
+    pub const ALL: [Self; 8] = [
+        Self::NodeToControlPlane,
+        Self::PodToControlPlane,
+        Self::ControlPlaneToKubelet,
+        Self::PodToCoreDns,
+        Self::NodeToCoreDns,
+        Self::ControlPlaneToWebhook,
+        Self::ControlPlaneToApiService,
+        Self::MetricsToKubelet,
+    ];
+
     /// Returns the name in JSON and for people.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -68,7 +80,7 @@ impl ExpectationName {
 }
 
 /// Whether an expectation is fulfilled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExpectationState {
     /// Every flow is as expected, and was seen, or one of its class was.
@@ -115,7 +127,7 @@ pub struct Requirements {
 }
 
 /// One expectation with what became of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expectation {
     /// Which expectation.
     pub name: ExpectationName,

@@ -2,14 +2,17 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::flow::Flow;
 use crate::observation::{AgentName, Observation, ProbeId};
+use crate::prediction::read::unknown;
 use crate::prediction::{Gate, Prediction, UnknownReason};
+use crate::words::named;
 
 /// How model and network stand to each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingKind {
     /// The network answers although the model denies.
@@ -140,6 +143,40 @@ pub enum FindingReason {
 }
 
 impl FindingReason {
+    /// Every reason of a finding's own.
+    const ALL: [Self; 30] = [
+        Self::Unproven,
+        Self::SourceUnheard,
+        Self::TargetUnheard,
+        Self::NoControl,
+        Self::SourceLate,
+        Self::TargetLate,
+        Self::Clock,
+        Self::AddressUnshown,
+        Self::AddressDisputed,
+        Self::SeenByTarget,
+        Self::TargetReportIncomplete,
+        Self::AcceptQueue,
+        Self::UdpSilent,
+        Self::UnknownGate,
+        Self::NetworkPolicy,
+        Self::PoliciesUnread,
+        Self::NotRepeated,
+        Self::SomeSourcePorts,
+        Self::Partial,
+        Self::BypassSilent,
+        Self::Unreachable,
+        Self::LocalError,
+        Self::Starved,
+        Self::RefusedByPolicy,
+        Self::PeerMismatch,
+        Self::SourceTranslated,
+        Self::Implausible,
+        Self::Unstable,
+        Self::NoVantagePoint,
+        Self::NotReported,
+    ];
+
     /// Returns the word in JSON: kebab-case, like the reasons of the vectors.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
@@ -179,6 +216,15 @@ impl FindingReason {
     }
 }
 
+impl<'de> Deserialize<'de> for FindingReason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        named(&Self::ALL, Self::as_str, &word)
+            .or_else(|| unknown(&word, Vec::new()).map(Self::Model))
+            .ok_or_else(|| D::Error::custom(format!("unknown reason `{word}`")))
+    }
+}
+
 impl Serialize for FindingReason {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
@@ -186,7 +232,7 @@ impl Serialize for FindingReason {
 }
 
 /// What an answer is worth (F.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Strength {
     /// It shows that the target gave it.
@@ -207,7 +253,7 @@ impl Strength {
 }
 
 /// One of the conditions under which silence carries a verdict (F.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConditionName {
     /// The source's address is its agent's.
@@ -235,7 +281,7 @@ pub enum ConditionName {
 }
 
 /// Whether a condition holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConditionState {
     /// It holds.
@@ -247,7 +293,7 @@ pub enum ConditionState {
 }
 
 /// An answered attempt that shows that its two ends were there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Witness {
     /// Who asked.
     pub source: IpAddr,
@@ -258,7 +304,7 @@ pub struct Witness {
 }
 
 /// Around a silence: the 5 s before its first SYN and the 5 s after its deadline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Margin {
     /// Before it.
@@ -270,7 +316,7 @@ pub enum Margin {
 }
 
 /// Where connections are counted that were dropped for want of room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DropCounter {
     /// At the listening socket itself.
@@ -280,7 +326,7 @@ pub enum DropCounter {
 }
 
 /// How a condition was met, or why it was not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "how", rename_all = "snake_case")]
 pub enum Basis {
     /// Address: the agent's control stream comes from it.
@@ -448,7 +494,7 @@ impl Basis {
 }
 
 /// One condition with how it was met.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
     /// Which condition.
     pub name: ConditionName,
@@ -479,7 +525,7 @@ impl Condition {
 }
 
 /// The conditions of one silent attempt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptConditions {
     /// Number of the attempt.
     pub number: u32,
@@ -492,7 +538,7 @@ pub struct AttemptConditions {
 }
 
 /// Something worth knowing that does not change the kind of a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "note", rename_all = "snake_case")]
 pub enum Note {
     /// Attempts were silent before one was answered.
@@ -520,7 +566,7 @@ pub enum Note {
 }
 
 /// One flow with the model's word, the network's word and what follows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// What follows.
     pub kind: FindingKind,

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cluster_endpoint::EndpointResolution;
 use crate::plan::ProbePlan;
@@ -50,6 +50,13 @@ impl TryFrom<&str> for AgentName {
     }
 }
 
+impl<'de> Deserialize<'de> for AgentName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::try_from(name.as_str()).map_err(serde::de::Error::custom)
+    }
+}
+
 impl std::fmt::Display for AgentName {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(&self.0)
@@ -57,26 +64,26 @@ impl std::fmt::Display for AgentName {
 }
 
 /// What one attempt ended with (F.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
     /// The handshake completed, also when a reset or an end of stream came after it. Over UDP: the query was answered.
     Connected {
         /// From `connect()` to the end of the handshake; the round trip by `TCP_INFO` where the kernel has it. Over UDP: from
         /// the query to its answer.
-        #[serde(rename = "handshake_us", serialize_with = "microseconds")]
+        #[serde(rename = "handshake_us", with = "micros")]
         handshake: Duration,
     },
     /// A reset in answer to the SYN. Whose it is cannot be seen: the target's, a firewall's or the own host's (F.2).
     Refused {
         /// From `connect()` to the answer.
-        #[serde(rename = "after_us", serialize_with = "microseconds")]
+        #[serde(rename = "after_us", with = "micros")]
         after: Duration,
     },
     /// No answer within the deadline.
     TimedOut {
         /// How long the agent waited.
-        #[serde(rename = "after_us", serialize_with = "microseconds")]
+        #[serde(rename = "after_us", with = "micros")]
         after: Duration,
     },
     /// An ICMP error, or the host's own neighbour table or routes: says nothing about the groups on the way (F.1, F.2).
@@ -99,7 +106,7 @@ pub enum Outcome {
 }
 
 /// An ICMP error that ended an attempt. It is never an answer of the target (F.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IcmpError {
     /// Type, of ICMP or ICMPv6 by the family of the flow.
     #[serde(rename = "type")]
@@ -136,7 +143,7 @@ impl Outcome {
 }
 
 /// Who answered, as far as the attempt asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Identification {
     /// The attempt did not ask, or was not connected.
@@ -173,7 +180,7 @@ pub enum Identification {
 }
 
 /// Why a TLS session does not show that the peer is the cluster's API server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CertificateFault {
     /// Nothing came within the deadline.
@@ -197,7 +204,7 @@ pub enum CertificateFault {
 }
 
 /// Why a connection gave no answer to a DNS query.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum QueryFailure {
     /// Nothing came within the deadline.
@@ -209,17 +216,17 @@ pub enum QueryFailure {
 }
 
 /// One attempt of one probe: a socket of its own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
     /// Number within its probe, from 0.
     pub number: u32,
     /// Local address by `getsockname`; absent where no socket was bound.
     pub local: Option<SocketAddr>,
     /// Start by the agent's monotonic clock, since the agent started; [`AgentRecord::clock`] leads to the coordinator's.
-    #[serde(rename = "started_us", serialize_with = "microseconds")]
+    #[serde(rename = "started_us", with = "micros")]
     pub started: Duration,
     /// When its result arrived, by the coordinator's clock, since the run began.
-    #[serde(rename = "received_us", serialize_with = "microseconds")]
+    #[serde(rename = "received_us", with = "micros")]
     pub received: Duration,
     /// What the kernel said.
     #[serde(flatten)]
@@ -231,14 +238,14 @@ pub struct Attempt {
 }
 
 /// Everything that one agent saw of one probe, in the order of the attempts.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Observation {
     /// Attempts made; empty when nothing was reported.
     pub attempts: Vec<Attempt>,
 }
 
 /// A connection that an agent's listener accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Accept {
     /// Address and port that were connected to.
     pub local: SocketAddr,
@@ -247,12 +254,12 @@ pub struct Accept {
 }
 
 /// How an agent's monotonic clock stands to the coordinator's (F.2 "clock").
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockOffset {
     /// The agent's time since it started, less the coordinator's since the run began, in microseconds.
     pub offset_us: i64,
     /// How far the truth may be from that, either way.
-    #[serde(rename = "uncertainty_us", serialize_with = "microseconds")]
+    #[serde(rename = "uncertainty_us", with = "micros")]
     pub uncertainty: Duration,
 }
 
@@ -277,7 +284,7 @@ pub struct Lateness {
 }
 
 /// Why nothing counts that an agent reported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "because", rename_all = "snake_case")]
 pub enum Implausible {
     /// A result arrived sooner than its attempts can have taken, by the coordinator's clock.
@@ -287,13 +294,13 @@ pub enum Implausible {
         /// Number of the attempt.
         number: u32,
         /// How much too soon.
-        #[serde(rename = "by_us", serialize_with = "microseconds")]
+        #[serde(rename = "by_us", with = "micros")]
         by: Duration,
     },
 }
 
 /// How an agent that took part ended the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Presence {
     /// It said, after the last probe had ended, that it had reported everything up to then.
@@ -385,7 +392,7 @@ impl RunEvidence {
 }
 
 /// Names a probe within a run: its number in the plan, from 0 and without gaps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ProbeId(pub u32);
 
@@ -396,12 +403,24 @@ impl ProbeId {
     }
 }
 
-/// Writes a duration as whole microseconds.
-pub(crate) fn microseconds<S: serde::Serializer>(
-    duration: &Duration,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
+/// A duration as whole microseconds.
+pub(crate) mod micros {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(
+        duration: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_micros)
+    }
 }
 
 #[cfg(test)]

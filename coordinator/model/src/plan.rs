@@ -13,7 +13,7 @@ use crate::flow::Flow;
 use crate::id::NetworkInterfaceId;
 use crate::net::PortRange;
 pub use crate::observation::ProbeId;
-use crate::observation::{AgentName, microseconds};
+use crate::observation::{AgentName, micros};
 use crate::snapshot::EndpointListing;
 
 pub use build::{
@@ -214,7 +214,7 @@ pub struct PlannedPulse {
     /// Where its source ports lie, if only some are predicted to be answered; absent: in the whole ephemeral range.
     pub source_ports: Option<PortRange>,
     /// Time between two calls.
-    #[serde(rename = "interval_us", serialize_with = "microseconds")]
+    #[serde(rename = "interval_us", with = "micros")]
     pub interval: Duration,
 }
 

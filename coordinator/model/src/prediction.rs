@@ -10,6 +10,7 @@ pub use reason::{BypassReason, ExemptReason, RouteReason, UnknownReason};
 pub use step::{Place, Step, StepOutcome};
 
 mod json;
+pub(crate) mod read;
 mod reason;
 mod step;
 
@@ -133,6 +134,21 @@ pub enum Gate {
 }
 
 impl Gate {
+    /// Every gate, in the order of the walk.
+    pub const ALL: [Self; 11] = [
+        Self::Endpoints,
+        Self::SourceDestCheck,
+        Self::SgEgress,
+        Self::Route,
+        Self::NaclOut,
+        Self::NaclIn,
+        Self::SgIngress,
+        Self::NaclReturnOut,
+        Self::NaclReturnIn,
+        Self::ReturnRoute,
+        Self::NetworkPolicy,
+    ];
+
     /// Returns the word of SEMANTICS K, as in the vectors.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::describe::Described;
@@ -29,7 +29,7 @@ const CLUSTER_VERSIONS: [&str; 2] = ["/cluster/version", "/cluster/platformVersi
 const NETWORK_POLICIES: &str = "networkpolicies";
 
 /// What happened between the readings. Of several, the last in this order counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StabilityState {
     /// All readings say the same.
@@ -46,7 +46,7 @@ pub enum StabilityState {
 }
 
 /// What changed between the readings, and which flows that could touch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stability {
     /// What happened.
     pub state: StabilityState,
@@ -57,17 +57,8 @@ pub struct Stability {
     pub settling: BTreeSet<String>,
     /// Objects that were seen to come and go, as `pods default/web`; sorted.
     pub passed: BTreeSet<String>,
-    /// Flows of the plan that a change could touch, by their place in it. JSON: how many.
-    #[serde(rename = "flows_touched", serialize_with = "count")]
+    /// Flows of the plan that a change could touch, by their place in it.
     pub touched: BTreeSet<usize>,
-}
-
-/// Writes how many there are.
-fn count<S: serde::Serializer>(
-    touched: &BTreeSet<usize>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    touched.len().serialize(serializer)
 }
 
 /// What was read of one world around the probes of a run.

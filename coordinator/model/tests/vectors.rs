@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use reachproof_model::describe::{Described, parse};
 use reachproof_model::flow::Flow;
 use reachproof_model::predict::{predict, verdict};
+use reachproof_model::prediction::Prediction;
 use reachproof_model::snapshot::Snapshot;
 use serde_json::Value;
 
@@ -43,6 +44,14 @@ fn agrees(name: &str) {
         "{name}: bare verdict"
     );
     assert!(!prediction.steps.is_empty(), "{name}: no gate was walked");
+    let written = serde_json::to_value(&prediction).unwrap();
+    let read: Prediction = serde_json::from_value(written.clone()).unwrap();
+    assert_eq!(read.verdict, prediction.verdict, "{name}: read back");
+    assert_eq!(
+        serde_json::to_value(&read).unwrap(),
+        written,
+        "{name}: read back"
+    );
 }
 
 macro_rules! vectors {

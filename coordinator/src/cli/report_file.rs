@@ -1,7 +1,7 @@
 //! Files that get the report: checked before the run, written after it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 
@@ -92,14 +92,17 @@ pub(super) enum Destination {
 }
 
 impl Destination {
-    /// Writes the report, whole or not at all where the file is replaced.
+    /// Lets `fill` write the report, whole or not at all where the file is replaced.
     ///
     /// # Errors
-    /// [`io::Error`] when it cannot be written.
-    pub(super) fn write(self, text: &str) -> io::Result<()> {
+    /// That of `fill`, or [`io::Error`] when it cannot be written.
+    pub(super) fn write<E: From<io::Error>>(
+        self,
+        fill: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+    ) -> Result<(), E> {
         match self {
             Self::Replaced { path, beside } => {
-                let replaced = replace(&path, &beside, text);
+                let replaced = replace(&path, &beside, fill);
                 if replaced.is_err() {
                     // The first error says more than whether the rest could be removed.
                     let _removed = fs::remove_file(&beside);
@@ -110,21 +113,35 @@ impl Destination {
                 if file.metadata()?.is_file() {
                     file.set_len(0)?;
                 }
-                file.write_all(text.as_bytes())
+                filled(&mut file, fill)
             }
         }
     }
 }
 
-/// Writes `text` to `beside` and lets it take the place of `path`, with the permissions that `path` has.
-fn replace(path: &Path, beside: &Path, text: &str) -> io::Result<()> {
+/// Lets `fill` write to `beside` and lets it take the place of `path`, with the permissions that `path` has.
+fn replace<E: From<io::Error>>(
+    path: &Path,
+    beside: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+) -> Result<(), E> {
     let mut file = new(beside)?;
     if let Ok(found) = fs::metadata(path) {
         file.set_permissions(found.permissions())?;
     }
-    file.write_all(text.as_bytes())?;
+    filled(&mut file, fill)?;
     file.sync_all()?;
-    fs::rename(beside, path)
+    Ok(fs::rename(beside, path)?)
+}
+
+/// Lets `fill` write to `file` in large pieces.
+fn filled<E: From<io::Error>>(
+    file: &mut File,
+    fill: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut out = BufWriter::new(file);
+    fill(&mut out)?;
+    Ok(out.flush()?)
 }
 
 /// Opens what is there for writing and changes nothing.
@@ -165,6 +182,11 @@ mod tests {
         }
     }
 
+    fn written(destination: Destination, text: &str) {
+        let fill = |out: &mut dyn Write| out.write_all(text.as_bytes());
+        destination.write(fill).unwrap();
+    }
+
     fn names(directory: &TempDir) -> Vec<String> {
         fs::read_dir(directory.path())
             .unwrap()
@@ -193,7 +215,7 @@ mod tests {
             fs::read_to_string(&path).unwrap(),
             "the last one, which is longer"
         );
-        destination.write("new").unwrap();
+        written(destination, "new");
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
@@ -220,11 +242,7 @@ mod tests {
 
     #[test]
     fn a_device_stays_a_device_and_a_link_a_link() {
-        file(PathBuf::from("/dev/null"))
-            .open()
-            .unwrap()
-            .write("x")
-            .unwrap();
+        written(file(PathBuf::from("/dev/null")).open().unwrap(), "x");
         let directory = TempDir::new().unwrap();
         let (target, link) = (
             directory.path().join("target"),
@@ -232,7 +250,7 @@ mod tests {
         );
         fs::write(&target, "longer than the report").unwrap();
         symlink(&target, &link).unwrap();
-        file(link.clone()).open().unwrap().write("report").unwrap();
+        written(file(link.clone()).open().unwrap(), "report");
         assert_eq!(fs::read_to_string(&target).unwrap(), "report");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     }

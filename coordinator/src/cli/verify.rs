@@ -1,7 +1,7 @@
 //! `reachproof verify`: one run, from a snapshot to a report.
 
 use std::collections::BTreeSet;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,9 +15,7 @@ use reachproof_model::snapshot::Snapshot;
 use reachproof_verify::audience::{ACCOUNTS, Account};
 use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, end_run};
 use reachproof_verify::door::CONNECTIONS_PER_ADDRESS;
-use reachproof_verify::report::Allowed;
-use reachproof_verify::report::Format;
-use reachproof_verify::report::human::{Colour, Details, Terminal, View, render_missing};
+use reachproof_verify::report::human::render_missing;
 use reachproof_verify::source::{WorldError, WorldReading, WorldSource, read_text};
 use reachproof_verify::{
     Authenticator, Credentials, ExpectedAgents, Order, RESUME_WAIT, Random, Report, RunConfig,
@@ -27,8 +25,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::CREDENTIALS_DIRECTORY;
-use super::report_file::{Destination, ReportFile, format};
-use crate::console::{self, FILE_WIDTH};
+use super::rendering::{Rendering, file_terminal};
+use crate::console;
 use crate::review;
 use crate::source::SourceArguments;
 
@@ -65,21 +63,8 @@ pub(crate) struct VerifyArguments {
     /// Connections that one peer address may have at once; more where many agents dial in behind one address
     #[arg(long, value_name = "N", default_value_t = CONNECTIONS_PER_ADDRESS)]
     connections_per_address: usize,
-    /// Format of the report on standard output
-    #[arg(short, long, value_name = "FORMAT", value_parser = format(), default_value = "table")]
-    output: &'static Format,
-    /// Shows the evidence of every flow, or of those whose line holds these words, like '10.0.1.20 tcp/443'
-    #[arg(long, value_name = "WORDS", num_args = 0..=1)]
-    details: Option<Option<String>>,
-    /// Writes the report to a file as well; may be repeated
-    #[arg(long, value_name = "KIND=FILE", value_parser = ReportFile::parse)]
-    report: Vec<ReportFile>,
-    /// Required flows that may stay unverified before the exit code is 3
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    max_inconclusive: usize,
-    /// Expected agents that may be missing before the exit code is 3
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    allow_missing: usize,
+    #[command(flatten)]
+    rendering: Rendering,
     /// Leaves the world out of the report, all but its digest
     #[arg(long)]
     no_snapshot: bool,
@@ -125,7 +110,7 @@ impl From<ScopeArgument> for Depth {
 /// # Errors
 /// When the run could not be done; the exit code is then 2.
 pub(crate) fn verify(arguments: &VerifyArguments) -> anyhow::Result<u8> {
-    let files = opened(&arguments.report)?;
+    let prepared = arguments.rendering.prepare()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -133,44 +118,7 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> anyhow::Result<u8> {
     let report = runtime.block_on(run(arguments));
     // A reading that somebody interrupted does not keep the process.
     runtime.shutdown_background();
-    let report = report?;
-    let allowed = Allowed {
-        unverified_max: arguments.max_inconclusive,
-        missing_max: arguments.allow_missing,
-    };
-    for (file, destination) in files {
-        // A file is to be searched later: it has everything.
-        let view = View {
-            terminal: file_terminal(),
-            details: Details::All,
-            allowed,
-        };
-        let text = file.format.render(&report, &view)?;
-        destination.write(&text).with_context(|| unwritable(file))?;
-    }
-    let view = View {
-        terminal: terminal(),
-        details: Details::asked(arguments.details.clone()),
-        allowed,
-    };
-    let text = arguments.output.render(&report, &view)?;
-    io::stdout()
-        .write_all(text.as_bytes())
-        .context("cannot write the report")?;
-    Ok(report.exit_code(allowed))
-}
-
-/// Makes sure that every file can get the report.
-fn opened(files: &[ReportFile]) -> anyhow::Result<Vec<(&ReportFile, Destination)>> {
-    files
-        .iter()
-        .map(|file| Ok((file, file.open().with_context(|| unwritable(file))?)))
-        .collect()
-}
-
-/// Says which file does not get the report.
-fn unwritable(file: &ReportFile) -> String {
-    format!("cannot write the report to `{}`", file.path.display())
+    prepared.finish(&report?)
 }
 
 /// Listens and runs until the report is there, or until somebody presses Ctrl-C.
@@ -360,22 +308,6 @@ pub(super) fn duration_up_to(text: &str, most: Duration) -> Result<Duration, Str
         return Err(format!("`{text}` is longer than {hours} h"));
     }
     Ok(duration)
-}
-
-/// What standard output can show.
-fn terminal() -> Terminal {
-    Terminal {
-        width: u16::try_from(console::width(FILE_WIDTH.into())).unwrap_or(FILE_WIDTH),
-        colour: console::colour(),
-    }
-}
-
-/// What a file can show.
-fn file_terminal() -> Terminal {
-    Terminal {
-        width: FILE_WIDTH,
-        colour: Colour::Plain,
-    }
 }
 
 /// Says on a terminal how agents are started.

@@ -10,12 +10,12 @@ use reachproof_model::plan::{Roster, RosterAgent};
 use reachproof_model::predict::predict;
 use reachproof_model::prediction::{Prediction, Verdict};
 use reachproof_model::snapshot::{Owner, Snapshot};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::ExpectedAgents;
 
 /// An agent that was expected and never came.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MissingAgent {
     /// Name of the agent, node or pod; raw text of snapshot or file.
     pub name: String,
@@ -26,7 +26,7 @@ pub struct MissingAgent {
 }
 
 /// Why an agent did not come, as far as the model can tell.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "because", rename_all = "snake_case")]
 pub enum Explanation {
     /// The model's word for its way to the coordinator.

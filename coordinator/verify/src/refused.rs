@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reachproof_model::observation::AgentName;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Most entries with a name that are kept, and as many without one: strangers cannot crowd out agents that are known.
 pub const REFUSED_LISTED_MAX: usize = 20;
 
 /// Somebody who was not let in.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Refused {
     /// Its name, if a token that was signed or reviewed here says it; null for whoever could show none.
     pub name: Option<AgentName>,
@@ -22,7 +22,7 @@ pub struct Refused {
 }
 
 /// Those who were not let in since agents were first awaited.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedAgents {
     /// Who, and how often, in order.
     pub listed: Vec<RefusedTimes>,
@@ -31,7 +31,7 @@ pub struct RefusedAgents {
 }
 
 /// Somebody who was not let in, and how often.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedTimes {
     /// Who.
     #[serde(flatten)]

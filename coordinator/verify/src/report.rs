@@ -1,6 +1,7 @@
 //! What a run found, for people and for programs.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use reachproof_model::cluster_endpoint::{EndpointPath, EndpointResolution};
@@ -11,8 +12,8 @@ use reachproof_model::observation::{AgentName, ClockOffset, Implausible, Presenc
 use reachproof_model::plan::{AddressConflict, AgentKind};
 use reachproof_model::selector::EndName;
 use reachproof_model::snapshot::Gap;
-use reachproof_model::stability::Stability;
-use serde::Serialize;
+use reachproof_model::stability::{Stability, StabilityState};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::inventory::MissingAgent;
@@ -26,6 +27,7 @@ pub(crate) mod build;
 mod cause;
 mod coverage;
 mod csv;
+pub mod document;
 mod format;
 pub mod human;
 pub mod json;
@@ -37,14 +39,14 @@ mod ndjson;
 pub const REPORT_SCHEMA: &str = "reachproof.report/v1";
 
 /// What one run found. JSON: ARCHITECTURE, "Report"; the schema is `deploy/schemas/report.json`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
     /// [`REPORT_SCHEMA`].
-    pub schema: &'static str,
+    pub schema: Cow<'static, str>,
     /// When and how it was run.
     pub run: RunRecord,
     /// Count of the findings of each kind, zero included.
-    pub summary: BTreeMap<&'static str, usize>,
+    pub summary: BTreeMap<Cow<'static, str>, usize>,
     /// What the cluster needs, and whether it has it.
     pub expectations: Vec<Expectation>,
     /// What breaks flows that the cluster needs: that of most flows first, at most [`CAUSES_MAX`].
@@ -56,21 +58,52 @@ pub struct Report {
     /// What the snapshot does not say.
     pub gaps: Vec<Gap>,
     /// Whether the world stood still.
-    pub stability: Stability,
+    pub stability: StabilityRecord,
     /// Who took part, and who did not.
     pub agents: Agents,
     /// The world that the predictions come from.
     pub snapshot: SnapshotRecord,
-    /// What people call the addresses of the findings; in the snapshot already, so not written again.
-    #[serde(skip)]
+    /// What people call the addresses of the findings.
+    #[serde(default)]
     pub endpoints: BTreeMap<IpAddr, EndpointLabel>,
 }
 
+/// Whether the world stood still.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StabilityRecord {
+    /// What happened.
+    pub state: StabilityState,
+    /// Files that differ before and after the probes, sorted.
+    pub changed: BTreeSet<String>,
+    /// Files that changed within the settle time before the probes, or that tell of an update in progress in a node
+    /// group; sorted.
+    pub settling: BTreeSet<String>,
+    /// Objects that were seen to come and go, as `pods default/web`; sorted.
+    pub passed: BTreeSet<String>,
+    /// How many flows of the plan a change could touch.
+    pub flows_touched: usize,
+}
+
+impl From<Stability> for StabilityRecord {
+    fn from(stability: Stability) -> Self {
+        Self {
+            state: stability.state,
+            changed: stability.changed,
+            settling: stability.settling,
+            passed: stability.passed,
+            flows_touched: stability.touched.len(),
+        }
+    }
+}
+
 /// When and how a run was done.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RunRecord {
     /// Names the run.
     pub id: String,
+    /// Name of the cluster; absent where the snapshot names none, and in reports of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
     /// Start by the coordinator's clock, milliseconds since 1970.
     pub started_at_unix_ms: u64,
     /// From start to report, in milliseconds.
@@ -78,9 +111,9 @@ pub struct RunRecord {
     /// What reading the world cost, before the probes and after them; the second is absent if it failed.
     pub readings: Vec<ReadingRecord>,
     /// Version of this program.
-    pub version: &'static str,
+    pub version: Cow<'static, str>,
     /// How much of the relation was tried: `required`, `rules` or `mesh`.
-    pub scope: &'static str,
+    pub scope: Cow<'static, str>,
     /// Seed of the plan.
     pub seed: u64,
     /// Most attempts of a probe.
@@ -92,7 +125,7 @@ pub struct RunRecord {
 }
 
 /// What one reading of the world cost. Never part of a snapshot, so that the same world gives the same bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadingRecord {
     /// Calls made to AWS and to the API server; none for a saved snapshot.
     pub calls: usize,
@@ -103,7 +136,7 @@ pub struct ReadingRecord {
 }
 
 /// Who took part, and who did not.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Agents {
     /// How many were expected.
     pub expected: usize,
@@ -120,7 +153,7 @@ pub struct Agents {
 }
 
 /// One agent that took part.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PresentAgent {
     /// Its name.
     pub name: AgentName,
@@ -152,7 +185,7 @@ pub struct PresentAgent {
 }
 
 /// One agent of which nothing counts.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct VoidAgent {
     /// Its name.
     pub name: AgentName,
@@ -162,7 +195,7 @@ pub struct VoidAgent {
 }
 
 /// What an agent's host resolves the cluster endpoint to, and where that leads.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ResolvedEndpoint {
     /// What it resolves to.
     #[serde(flatten)]
@@ -172,22 +205,25 @@ pub struct ResolvedEndpoint {
 }
 
 /// The world that the predictions come from.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SnapshotRecord {
     /// SHA-256 of `content` as compact JSON, in hexadecimal.
     pub sha256: String,
     /// The world as one JSON object with the stems as keys; absent if it was not asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<Value>,
 }
 
 /// What people call an address.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct EndpointLabel {
     /// Agent, pod, node or interface; raw text.
     pub name: String,
     /// What the model cannot tell apart from it: its role and the names of its security groups; raw text.
     pub class: String,
+    /// The same by ids, with subnet and address family: equal keys of two runs are endpoints of one kind, though a node was
+    /// replaced.
+    pub key: String,
     /// Every name by which it can be selected; raw text.
     pub names: Vec<EndName>,
 }

@@ -82,9 +82,9 @@ pub async fn run(
     let judged = judged(snapshot, &roster, &plan, &expectations, findings);
     let readings = worlds.costs(after.as_ref());
     Ok(Report {
-        schema: REPORT_SCHEMA,
+        schema: REPORT_SCHEMA.into(),
         run: run_record(
-            order,
+            (order, snapshot),
             (run.name, scope.depth),
             run.began.elapsed(),
             readings,
@@ -102,7 +102,7 @@ pub async fn run(
             conflicts: roster.conflicts().to_vec(),
             refused: fleet.refused().so_far(),
         },
-        stability,
+        stability: stability.into(),
         snapshot: snapshot_record(&worlds.before.described, order.content),
         endpoints: judged.endpoints,
         gaps: worlds.before.decoded.gaps,

@@ -14,6 +14,8 @@ use thiserror::Error;
 
 mod bytes;
 
+pub(crate) use bytes::opened;
+
 /// Largest file that is read, in bytes: the answers for 5,000 nodes have less than 200 MB.
 pub const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 

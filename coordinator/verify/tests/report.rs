@@ -17,13 +17,14 @@ use fake::{
 use ipnet::IpNet;
 use reachproof_model::describe::Described;
 use reachproof_model::expectation::ExpectationState;
-use reachproof_model::finding::FindingKind;
+use reachproof_model::finding::{FindingKind, FindingReason};
+use reachproof_model::snapshot::Gap;
 use reachproof_proto::v1::agent_message::Body;
 use reachproof_verify::Report;
 use reachproof_verify::report::human::{Colour, Details, Terminal, View};
 use reachproof_verify::report::{Allowed, FORMATS, Format};
 use reachproof_verify::report::{human, json};
-use reachproof_verify::source::{WorldError, WorldReading, WorldSource, read};
+use reachproof_verify::source::{WorldError, WorldReading, WorldSource, read, read_text};
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -136,7 +137,14 @@ fn written(report: &Report, name: &str) -> String {
         allowed: Allowed::default(),
     };
     let format = Format::named(name).unwrap();
-    format.render(report, &view).unwrap()
+    text(format, report, &view)
+}
+
+/// What `format` writes.
+fn text(format: &Format, report: &Report, view: &View) -> String {
+    let mut bytes = Vec::new();
+    format.write(report, view, &mut bytes).unwrap();
+    String::from_utf8(bytes).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -406,4 +414,94 @@ async fn the_exit_code_counts_contradictions_then_wishes_then_doubts_then_who_is
         .findings
         .retain(|finding| finding.kind != FindingKind::ConfirmedAllow);
     assert_eq!(report.exit_code(anything), 3, "nothing proven");
+}
+
+/// The page that every format is written for.
+fn in_every_format(report: &Report) -> Vec<(&'static str, String)> {
+    let view = View {
+        terminal: PAGE,
+        details: Details::All,
+        allowed: Allowed::default(),
+    };
+    let written = FORMATS
+        .iter()
+        .map(|format| (format.name, text(format, report, &view)));
+    written.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_saved_report_reads_as_the_fresh_one_in_every_format() {
+    let fresh = report().await;
+    let saved = Report::from_json(&json::render(&fresh).unwrap()).unwrap();
+    assert_eq!(in_every_format(&saved), in_every_format(&fresh));
+    let named = render(
+        &saved,
+        Details::Flows("eni-26badc5944ee168e8".to_owned()),
+        PAGE,
+    );
+    assert!(!named.contains("no flow of this run"), "{named}");
+}
+
+/// A report of the lab's world `drift-open` as it was written before reports named their endpoints.
+fn old() -> String {
+    let path = format!("{}/tests/old/report.json.gz", env!("CARGO_MANIFEST_DIR"));
+    read_text(Path::new(&path)).unwrap()
+}
+
+#[test]
+fn an_old_report_gets_its_names_from_its_snapshot() {
+    let old = old();
+    let report = Report::from_json(&old).unwrap();
+    assert_eq!(report.run.cluster.as_deref(), Some("demo"));
+    let text = page(&report);
+    assert!(
+        text.contains("OPEN though the model says closed: outsider-a (10.0.1.60) -> db"),
+        "{text}"
+    );
+    let again: Value = serde_json::from_str(&json::render(&report).unwrap()).unwrap();
+    let mut old: Value = serde_json::from_str(&old).unwrap();
+    old["endpoints"] = again["endpoints"].clone();
+    old["run"]["cluster"] = json!("demo");
+    assert_eq!(again, old);
+    assert!(jsonschema::is_valid(&schema(), &again));
+}
+
+#[test]
+fn every_word_of_the_schema_reads_back() {
+    let schema = schema();
+    let words = |path: &str| schema.pointer(path).unwrap().as_array().unwrap().clone();
+    let reasons = words("/$defs/finding/properties/reason/enum");
+    assert!(reasons.len() > 40, "{reasons:?}");
+    for word in reasons.into_iter().filter(|word| !word.is_null()) {
+        let reason: FindingReason = serde_json::from_value(word.clone()).unwrap();
+        assert_eq!(json!(reason), word);
+    }
+    for gap in Report::from_json(&old()).unwrap().gaps {
+        let read: Gap = serde_json::from_value(json!(gap)).unwrap();
+        assert_eq!(read.to_string(), gap.to_string());
+    }
+}
+
+#[test]
+fn what_is_no_report_is_said_with_its_place() {
+    let refused = |text: &str| {
+        let error = Report::from_json(text).unwrap_err();
+        let cause = std::error::Error::source(&error).map_or_else(String::new, ToString::to_string);
+        format!("{error}: {cause}")
+    };
+    let old = old();
+    let other = old.replace("reachproof.report/v1", "reachproof.report/v9");
+    let newer = old.replacen(
+        "\"kind\": \"confirmed_allow\"",
+        "\"kind\": \"confirmed_so\"",
+        1,
+    );
+    let texts = [
+        "",
+        "[]",
+        "{\"describe-vpcs\": {\"Vpcs\": []}}",
+        &other,
+        &newer,
+    ];
+    insta::assert_snapshot!("refused", texts.map(refused).join("\n"));
 }

@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
+use serde::de::Error as _;
 use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -232,6 +233,13 @@ fn source_interface(
         .as_str()
         .map(|text| Some(NetworkInterfaceId::from(text)))
         .ok_or_else(|| invalid("source_interface", "the id of a network interface", value))
+}
+
+impl<'de> Deserialize<'de> for Flow {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        Self::from_json(&value).map_err(D::Error::custom)
+    }
 }
 
 impl Serialize for Flow {

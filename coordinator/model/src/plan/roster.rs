@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::flow::SourceKind;
 use crate::id::NodeName;
@@ -11,7 +11,7 @@ use crate::net::PortRange;
 use crate::observation::AgentName;
 
 /// Where an agent runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentKind {
     /// In a host's network namespace: its connections leave from the primary interface.
@@ -64,7 +64,7 @@ impl RosterAgent {
 }
 
 /// Two agents that claim one address.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddressConflict {
     /// The address.
     pub address: IpAddr,

@@ -24,6 +24,18 @@ pub enum RouteReason {
 }
 
 impl RouteReason {
+    /// Every reason.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::None,
+        Self::Blackhole,
+        Self::Filtered,
+        Self::FarSide,
+        Self::TgwZone,
+        Self::Nat,
+        Self::Igw,
+        Self::Other,
+    ];
+
     /// Returns the word of SEMANTICS K, as in the vectors.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -82,6 +94,25 @@ pub enum UnknownReason {
 }
 
 impl UnknownReason {
+    /// Every reason but the one that names rules.
+    pub(crate) const ALL: [Self; 15] = [
+        Self::NoGroups,
+        Self::Middlebox,
+        Self::ReturnMiddlebox,
+        Self::Nat,
+        Self::Igw,
+        Self::Vgw,
+        Self::Other,
+        Self::SameHostBranch,
+        Self::SrcOutsideModel,
+        Self::DstOutsideModel,
+        Self::AmbiguousAddress,
+        Self::NetworkPolicy,
+        Self::Tgw,
+        Self::ServiceAddress,
+        Self::Conflict,
+    ];
+
     /// Returns the word of SEMANTICS K, as in the vectors.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
@@ -116,6 +147,9 @@ pub enum BypassReason {
 }
 
 impl BypassReason {
+    /// Every reason.
+    pub(crate) const ALL: [Self; 2] = [Self::SameHost, Self::Loopback];
+
     /// Returns the word of SEMANTICS K, as in the vectors.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -136,6 +170,9 @@ pub enum ExemptReason {
 }
 
 impl ExemptReason {
+    /// Every reason.
+    pub(crate) const ALL: [Self; 2] = [Self::VpcDns, Self::LinkLocal];
+
     /// Returns the word of SEMANTICS K, as in the vectors.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -2,6 +2,9 @@
 
 use std::net::IpAddr;
 
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use super::thing::{Kind, Thing, profile};
 use super::{Selector, is_called};
 use crate::class::NodeGroup;
@@ -15,6 +18,27 @@ pub struct EndName {
     pub kind: Kind,
     /// The name; raw text.
     pub name: String,
+}
+
+impl Serialize for EndName {
+    /// Writes the kind, a slash and the name, as it can be typed.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}/{}", self.kind, self.name))
+    }
+}
+
+impl<'de> Deserialize<'de> for EndName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let parts = text.split_once('/');
+        let found = parts.and_then(|(kind, name)| {
+            Some(Self {
+                kind: Kind::of_prefix(kind)?,
+                name: name.to_owned(),
+            })
+        });
+        found.ok_or_else(|| D::Error::custom(format!("`{text}` is no KIND/NAME")))
+    }
 }
 
 impl Snapshot {

@@ -2,16 +2,17 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::net::Printable;
+use crate::words::read;
 
 pub use fold::{FoldedGap, folded};
 
 mod fold;
 
 /// Something that is absent, unreadable or assumed.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Gap {
     /// Stem of the file, as in ARCHITECTURE, "Snapshot".
     pub file: String,
@@ -71,6 +72,11 @@ pub enum GapKind {
     Assumed {
         /// The default.
         value: String,
+    },
+    /// What a report tells of it: its words are all that was kept.
+    Told {
+        /// The words.
+        text: String,
     },
 }
 
@@ -137,6 +143,33 @@ pub enum Consequence {
 }
 
 impl Consequence {
+    /// Every consequence.
+    const ALL: [Self; 23] = [
+        Self::None,
+        Self::RuleUnresolved,
+        Self::InterfaceUnknown,
+        Self::MembersUnknown,
+        Self::EntryUnknown,
+        Self::RouteUnknown,
+        Self::GroupUnknown,
+        Self::PeeringUnknown,
+        Self::TransitGatewayUnknown,
+        Self::VpcUnknown,
+        Self::SubnetUnknown,
+        Self::PrefixListUnknown,
+        Self::AddressAmbiguous,
+        Self::RulesNamedByPosition,
+        Self::StaleUnknown,
+        Self::InterfacesFromInstances,
+        Self::HostsFromAttachments,
+        Self::NoCluster,
+        Self::CniAssumed,
+        Self::CniUnread,
+        Self::NoKubernetes,
+        Self::PolicySelectsAll,
+        Self::AddressUnread,
+    ];
+
     /// Returns the words for people.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -173,6 +206,18 @@ impl Consequence {
             }
             Self::PolicySelectsAll => "the policy counts as selecting every pod of its namespace",
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for Consequence {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        read(&Self::ALL, |it| it.as_str(), deserializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for GapKind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self::Told { text })
     }
 }
 
@@ -221,6 +266,7 @@ impl fmt::Display for GapKind {
             }
             Self::Truncated => formatter.write_str("the answer says that there is more"),
             Self::Assumed { value } => write!(formatter, "assumed `{}`", Printable(value)),
+            Self::Told { text } => write!(formatter, "{}", Printable(text)),
         }
     }
 }

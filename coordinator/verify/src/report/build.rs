@@ -1,5 +1,6 @@
 //! From what a run knows to its report.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -20,7 +21,7 @@ use crate::report::coverage::coverage;
 
 /// The judged half of a report.
 pub(crate) struct Judged {
-    pub(crate) summary: BTreeMap<&'static str, usize>,
+    pub(crate) summary: BTreeMap<Cow<'static, str>, usize>,
     pub(crate) expectations: Vec<Expectation>,
     pub(crate) causes: Vec<CauseRecord>,
     pub(crate) findings: Vec<Finding>,
@@ -107,19 +108,19 @@ fn expectations(
 }
 
 /// Counts each kind, zero included.
-fn summary(findings: &[Finding]) -> BTreeMap<&'static str, usize> {
+fn summary(findings: &[Finding]) -> BTreeMap<Cow<'static, str>, usize> {
     let mut summary: BTreeMap<_, _> = FindingKind::ALL
         .into_iter()
-        .map(|kind| (kind.as_str(), 0))
+        .map(|kind| (Cow::Borrowed(kind.as_str()), 0))
         .collect();
     for finding in findings {
-        *summary.entry(finding.kind.as_str()).or_default() += 1;
+        *summary.entry(finding.kind.as_str().into()).or_default() += 1;
     }
     summary
 }
 
 /// What people call the ends of the findings.
-fn endpoints(
+pub(super) fn endpoints(
     snapshot: &Snapshot,
     roster: &Roster,
     findings: &[Finding],
@@ -167,8 +168,24 @@ fn label(
     EndpointLabel {
         name,
         class: format!("{role} [{}]", groups(snapshot, interface)),
+        key: key(role, interface, address),
         names: snapshot.end_names(address),
     }
+}
+
+/// What stays the same when a node or pod is replaced: role, groups and subnet by their ids, and the address family. Of an
+/// address without an interface it is the address.
+fn key(role: &str, interface: Option<&NetworkInterface>, address: IpAddr) -> String {
+    let Some(interface) = interface else {
+        return format!("{role} {address}");
+    };
+    let groups: Vec<&str> = interface
+        .groups
+        .iter()
+        .map(SecurityGroupId::as_str)
+        .collect();
+    let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
+    format!("{role} {} {} {family}", groups.join("+"), interface.subnet)
 }
 
 /// What an agent's kind is called.

@@ -9,13 +9,13 @@ use reachproof_model::finding::Finding;
 use reachproof_model::flow::Flow;
 use reachproof_model::prediction::{Gate, Verdict};
 use reachproof_model::snapshot::Snapshot;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Most causes that a report keeps; whoever has more mends the first ones.
 pub const CAUSES_MAX: usize = 100;
 
 /// What several required flows share that stops them, as the model sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CauseRecord {
     /// Who cannot reach whom; raw text.
     pub title: String,
@@ -36,7 +36,7 @@ pub struct CauseRecord {
     /// Whether a bound left some of them out.
     pub is_bounded: bool,
     /// Why some of the flows are not known to pass even with the changes; absent where all pass.
-    pub not_known: Option<&'static str>,
+    pub not_known: Option<String>,
     /// Why nothing of its own is proposed; absent where something is.
     pub no_repair: Option<String>,
 }
@@ -110,7 +110,7 @@ fn record(
         terraform: changes.iter().map(|change| change.terraform()).collect(),
         opens_besides: repair.map_or(0, |repair| repair.besides.len()),
         is_bounded: repair.is_some_and(|repair| repair.is_bounded),
-        not_known: repair.and_then(|repair| repair.not_known),
+        not_known: repair.and_then(|repair| repair.not_known.map(str::to_owned)),
         no_repair: found.remedy.why_none(),
     }
 }

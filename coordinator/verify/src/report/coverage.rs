@@ -1,5 +1,6 @@
 //! What a run exercised, and what it did not.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use reachproof_model::coverage::{RelationCoverage, relation_coverage};
@@ -8,7 +9,7 @@ use reachproof_model::id::RuleId;
 use reachproof_model::matrix::Matrix;
 use reachproof_model::plan::{PEER_PORT, ProbePlan, Roster};
 use reachproof_model::snapshot::{Direction, NetworkInterface, Owner, Snapshot};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What the snapshot does not carry and the model therefore does not judge (SEMANTICS K.1, "Not part of K").
 pub const LIMITS: [&str; 6] = [
@@ -21,7 +22,7 @@ pub const LIMITS: [&str; 6] = [
 ];
 
 /// What a run exercised.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
     /// Flows that the plan tries.
     pub flows_planned: usize,
@@ -34,11 +35,11 @@ pub struct Coverage {
     /// What of the relation between classes with agents the judged flows show, at the peer port and at edges.
     pub relation: RelationCoverage,
     /// What is not modelled.
-    pub limits: [&'static str; 6],
+    pub limits: Vec<Cow<'static, str>>,
 }
 
 /// Rules by whether a confirmed flow passed through them.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RuleCoverage {
     /// Rules that the model names for a confirmed flow.
     pub exercised: BTreeSet<RuleId>,
@@ -61,7 +62,7 @@ pub(crate) fn coverage(
         flows_judged: findings.iter().filter(|finding| is_judged(finding)).count(),
         rules: rules(snapshot, plan, findings),
         relation: relation_coverage(&Matrix::new(snapshot), roster, &[PEER_PORT], flows),
-        limits: LIMITS,
+        limits: LIMITS.map(Cow::Borrowed).to_vec(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The findings of a report as CSV (RFC 4180), one row each.
 
+use std::io::Write;
 use std::net::IpAddr;
 
 use reachproof_model::net::Printable;
@@ -30,9 +31,9 @@ const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 ///
 /// # Errors
 /// [`FormatError::Csv`] where a row cannot be written.
-pub(super) fn render(report: &Report) -> Result<String, FormatError> {
-    let mut rows = csv::Writer::from_writer(Vec::new());
-    let failed = |error: csv::Error| FormatError::Csv(error.into());
+pub(super) fn write(report: &Report, out: &mut dyn Write) -> Result<(), FormatError> {
+    let mut rows = csv::Writer::from_writer(out);
+    let failed = |error: csv::Error| FormatError::Csv(error);
     rows.write_record(COLUMNS).map_err(failed)?;
     for finding in &report.findings {
         let flow = &finding.flow;
@@ -55,10 +56,7 @@ pub(super) fn render(report: &Report) -> Result<String, FormatError> {
         ])
         .map_err(failed)?;
     }
-    let bytes = rows
-        .into_inner()
-        .map_err(|error| FormatError::Csv(Box::new(error)))?;
-    String::from_utf8(bytes).map_err(|error| FormatError::Csv(error.into()))
+    Ok(rows.flush()?)
 }
 
 /// Name and class of an address; empty where there is none.

@@ -1,18 +1,15 @@
 //! The findings of a report as JSON, one object a line, each as in the list `findings` of the whole report.
 
-use reachproof_model::net::escaped_json;
+use std::io::Write;
 
 use super::Report;
+use super::json::lines;
 
 /// Writes one line for each finding, in the order of the report, safe for a terminal.
 ///
 /// # Errors
-/// When a value cannot be written as JSON.
-pub(super) fn render(report: &Report) -> Result<String, serde_json::Error> {
-    let mut text = String::new();
-    for finding in &report.findings {
-        text.push_str(&escaped_json(&serde_json::to_string(finding)?));
-        text.push('\n');
-    }
-    Ok(text)
+/// When it cannot be written.
+pub(super) fn write(report: &Report, out: &mut dyn Write) -> Result<(), serde_json::Error> {
+    let mut findings = report.findings.iter();
+    findings.try_for_each(|finding| lines(finding, 0, out))
 }

@@ -80,23 +80,30 @@ pub(super) fn void(evidence: &RunEvidence) -> Vec<VoidAgent> {
 
 /// When and how a run was done.
 pub(super) fn run_record(
-    order: &Order,
+    (order, snapshot): (&Order, &Snapshot),
     (id, depth): (String, Depth),
     took: Duration,
     readings: Vec<ReadingRecord>,
 ) -> RunRecord {
     RunRecord {
         id,
+        cluster: cluster_name(snapshot),
         started_at_unix_ms: unix_milliseconds(order.started_at),
         duration_ms: whole_milliseconds(took),
         readings,
-        version: env!("CARGO_PKG_VERSION"),
-        scope: depth.as_str(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        scope: depth.as_str().into(),
         seed: order.seed,
         attempts: ATTEMPTS,
         deadline_ms: milliseconds(ATTEMPT_DEADLINE),
         interval_ms: milliseconds(ATTEMPT_INTERVAL),
     }
+}
+
+/// Name of the cluster, where the snapshot names it.
+fn cluster_name(snapshot: &Snapshot) -> Option<String> {
+    let name = snapshot.cluster().map(|cluster| cluster.name.clone());
+    name.filter(|name| !name.is_empty())
 }
 
 /// Milliseconds since 1970; 0 for a clock before that.

@@ -27,14 +27,22 @@ const TAR: std::ops::Range<usize> = 257..262;
 /// # Errors
 /// [`io::Error`] for what cannot be read, is no regular file, or is too large.
 pub(super) fn of_file(path: &Path) -> io::Result<Vec<u8>> {
+    // A file may grow, and what the kernel makes while it is read states no length.
+    limited(opened(path)?)
+}
+
+/// Opens a regular file of at most [`FILE_BYTES_MAX`]; anything else is an error at once.
+///
+/// # Errors
+/// [`io::Error`] for what cannot be read, is no regular file, or is too large.
+pub(crate) fn opened(path: &Path) -> io::Result<File> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {
         let kind = io::ErrorKind::InvalidInput;
         return Err(io::Error::new(kind, "not a regular file"));
     }
     check_length(metadata.len())?;
-    // A file may grow, and what the kernel makes while it is read states no length.
-    limited(File::open(path)?)
+    File::open(path)
 }
 
 /// Reads all that a reader has, at most [`FILE_BYTES_MAX`].

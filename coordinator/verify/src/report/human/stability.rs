@@ -1,9 +1,10 @@
 //! Whether the world stood still, in one line.
 
-use reachproof_model::stability::{Stability, StabilityState};
+use crate::report::StabilityRecord;
+use reachproof_model::stability::StabilityState;
 
 /// What happened to the world, if anything did.
-pub(super) fn unrest(stability: &Stability) -> Option<&'static str> {
+pub(super) fn unrest(stability: &StabilityRecord) -> Option<&'static str> {
     match stability.state {
         StabilityState::Stable => None,
         StabilityState::Changed if !stability.changed.is_empty() => {

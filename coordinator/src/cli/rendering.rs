@@ -1,0 +1,120 @@
+//! How a report is written: by which formats, to which files, and which exit code follows.
+
+use std::io::{self, BufWriter, Write};
+
+use anyhow::Context;
+use clap::Args;
+use reachproof_verify::Report;
+use reachproof_verify::report::human::{Colour, Details, Terminal, View};
+use reachproof_verify::report::{Allowed, Format, FormatError};
+
+use super::report_file::{Destination, ReportFile, format};
+use crate::console::{self, FILE_WIDTH};
+
+/// What is made of a report, fresh or saved.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Rendering {
+    /// Format of the report on standard output
+    #[arg(short, long, value_name = "FORMAT", value_parser = format(), default_value = "table")]
+    output: &'static Format,
+    /// Shows the evidence of every flow, or of those whose line holds these words, like '10.0.1.20 tcp/443'
+    #[arg(long, value_name = "WORDS", num_args = 0..=1)]
+    details: Option<Option<String>>,
+    /// Writes the report to a file as well; may be repeated
+    #[arg(long, value_name = "KIND=FILE", value_parser = ReportFile::parse)]
+    report: Vec<ReportFile>,
+    /// Required flows that may stay unverified before the exit code is 3
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    max_inconclusive: usize,
+    /// Expected agents that may be missing before the exit code is 3
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    allow_missing: usize,
+}
+
+/// The same with its files open, so that what cannot be written fails before anything is done.
+#[derive(Debug)]
+pub(super) struct Prepared<'a> {
+    rendering: &'a Rendering,
+    files: Vec<(&'a ReportFile, Destination)>,
+}
+
+impl Rendering {
+    /// Makes sure that every file can get the report.
+    ///
+    /// # Errors
+    /// When one cannot.
+    pub(super) fn prepare(&self) -> anyhow::Result<Prepared<'_>> {
+        let files = self.report.iter();
+        let files = files.map(|file| Ok((file, file.open().with_context(|| unwritable(file))?)));
+        Ok(Prepared {
+            rendering: self,
+            files: files.collect::<anyhow::Result<_>>()?,
+        })
+    }
+
+    fn allowed(&self) -> Allowed {
+        Allowed {
+            unverified_max: self.max_inconclusive,
+            missing_max: self.allow_missing,
+        }
+    }
+}
+
+impl Prepared<'_> {
+    /// Writes `report` to the files and to standard output; returns the exit code that it stands for.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn finish(self, report: &Report) -> anyhow::Result<u8> {
+        let allowed = self.rendering.allowed();
+        for (file, destination) in self.files {
+            // A file is to be searched later: it has everything.
+            let view = View {
+                terminal: file_terminal(),
+                details: Details::All,
+                allowed,
+            };
+            let fill = |out: &mut dyn Write| file.format.write(report, &view, out);
+            destination
+                .write::<FormatError>(fill)
+                .with_context(|| unwritable(file))?;
+        }
+        let view = View {
+            terminal: terminal(),
+            details: Details::asked(self.rendering.details.clone()),
+            allowed,
+        };
+        show(self.rendering.output, report, &view)?;
+        Ok(report.exit_code(allowed))
+    }
+}
+
+/// Writes `report` to standard output.
+fn show(format: &Format, report: &Report, view: &View) -> Result<(), FormatError> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let shown = format
+        .write(report, view, &mut out)
+        .and_then(|()| Ok(out.flush()?));
+    shown.or_else(|error| if error.is_left() { Ok(()) } else { Err(error) })
+}
+
+/// Says which file does not get the report.
+fn unwritable(file: &ReportFile) -> String {
+    format!("cannot write the report to `{}`", file.path.display())
+}
+
+/// What standard output can show.
+fn terminal() -> Terminal {
+    Terminal {
+        width: u16::try_from(console::width(FILE_WIDTH.into())).unwrap_or(FILE_WIDTH),
+        colour: console::colour(),
+    }
+}
+
+/// What a file can show.
+pub(super) fn file_terminal() -> Terminal {
+    Terminal {
+        width: FILE_WIDTH,
+        colour: Colour::Plain,
+    }
+}

@@ -1,0 +1,32 @@
+//! `reachproof report`: a saved report in any format.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use reachproof_verify::Report;
+
+use super::rendering::Rendering;
+
+/// What `report` is told.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Report as `verify -o json` or `--report json=FILE` wrote it, of this or an older version; may be compressed by gzip
+    file: PathBuf,
+    #[command(flatten)]
+    rendering: Rendering,
+}
+
+/// Reads a report and writes it; returns the exit code that it stands for.
+///
+/// # Errors
+/// When it cannot be read or written; the exit code is then 2.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    let prepared = arguments.rendering.prepare()?;
+    prepared.finish(&saved(&arguments.file)?)
+}
+
+/// Reads a saved report.
+pub(super) fn saved(path: &Path) -> anyhow::Result<Report> {
+    Report::open(path).with_context(|| format!("cannot use `{}`", path.display()))
+}

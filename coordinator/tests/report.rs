@@ -1,0 +1,68 @@
+//! `reachproof report`, as a process: a saved report in every format.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+/// A report of the lab's world `drift-open`, as an older version wrote it.
+fn old() -> PathBuf {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    root.join("verify/tests/old/report.json.gz")
+}
+
+fn report(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_reachproof"))
+        .arg("report")
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_saved_report_is_written_in_every_format_and_reads_again() {
+    let home = tempfile::tempdir().unwrap();
+    let old = old();
+    let at = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+    let formats = ["table", "json", "ndjson", "csv", "markdown", "junit"];
+    let files: Vec<String> = formats
+        .iter()
+        .flat_map(|format| ["--report".to_owned(), format!("{format}={}", at(format))])
+        .collect();
+    let mut arguments = vec![old.to_str().unwrap()];
+    arguments.extend(files.iter().map(String::as_str));
+    let output = report(&arguments);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        shown.contains("FAIL  2 flows open against the model"),
+        "{shown}"
+    );
+
+    let again = report(&[&at("json"), "-o", "table"]);
+    assert_eq!(String::from_utf8(again.stdout).unwrap(), shown);
+    for format in formats {
+        let written = fs::read_to_string(at(format)).unwrap();
+        let printed = report(&[&at("json"), "-o", format, "--details"]);
+        assert_eq!(
+            String::from_utf8(printed.stdout).unwrap(),
+            written,
+            "{format}"
+        );
+    }
+}
+
+#[test]
+fn what_is_no_report_is_refused_before_anything_is_written() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("snapshot.json");
+    fs::write(&file, "{\"describe-vpcs\": {\"Vpcs\": []}}").unwrap();
+    let output = report(&[file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        told.contains("snapshot.json") && told.contains("reachproof verify --report json=FILE"),
+        "{told}"
+    );
+    assert!(output.stdout.is_empty());
+}
