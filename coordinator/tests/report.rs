@@ -66,3 +66,51 @@ fn what_is_no_report_is_refused_before_anything_is_written() {
     );
     assert!(output.stdout.is_empty());
 }
+
+#[test]
+fn the_exit_code_is_as_the_table_says_for_each_fail_on() {
+    let home = tempfile::tempdir().unwrap();
+    let old = old();
+    let old = old.to_str().unwrap();
+    let json = home.path().join("now.json").to_str().unwrap().to_owned();
+    report(&[old, "--report", &format!("json={json}")]);
+    let turned = fs::read_to_string(&json).unwrap();
+    let turned = turned.replacen(
+        "\"kind\":\"confirmed_allow\"",
+        "\"kind\":\"contradiction_closed\"",
+        1,
+    );
+    let worse = home.path().join("worse.json").to_str().unwrap().to_owned();
+    fs::write(&worse, turned).unwrap();
+    let code = |file: &str, words: &[&str]| {
+        let mut arguments = vec![file, "--baseline", old];
+        arguments.extend(words);
+        report(&arguments).status.code().unwrap()
+    };
+    for (file, fail_on, expected) in [
+        (old, "any", 1),
+        (old, "new", 0),
+        (old, "expectation", 0),
+        (worse.as_str(), "any", 1),
+        (&worse, "new", 1),
+        (&worse, "expectation", 0),
+    ] {
+        assert_eq!(
+            code(file, &["--fail-on", fail_on]),
+            expected,
+            "{file} {fail_on}"
+        );
+    }
+    assert_eq!(code(old, &["--exit-zero"]), 0);
+    let output = report(&[old, "--fail-on", "new"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("--fail-on new needs --baseline")
+    );
+    assert_eq!(
+        report(&["nowhere.json", "--exit-zero"]).status.code(),
+        Some(2)
+    );
+}

@@ -24,6 +24,7 @@ use crate::snapshot::Snapshot;
 pub use answer::{AnswerChange, Packets, Party};
 pub use edit::{ChangedPair, NotCovered};
 pub use line::{LineChange, LineKind};
+pub use told::{PartyLabel, ToldChange, change_word, outside_word};
 
 mod answer;
 mod answers;
@@ -33,6 +34,7 @@ mod edit;
 mod end;
 mod kin;
 mod line;
+mod told;
 
 /// Two relations over the same networks and ports.
 #[derive(Debug)]

@@ -25,9 +25,9 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use crate::class::{Classes, Exit, Facts, Untranslated, Zones, index, number};
+use crate::class::{ClassId, Classes, Exit, Facts, Untranslated, Zones, index, number};
 use crate::flow::{EPHEMERAL_PORTS_AFTER_SNAT, EPHEMERAL_PORTS_DEFAULT, SourceKind};
-use crate::net::PortRange;
+use crate::net::{PortRange, Printable};
 pub use crate::predict::RouteTaken;
 use crate::predict::Way;
 use crate::prediction::UnknownReason;
@@ -75,6 +75,15 @@ pub struct Matrix<'s> {
 }
 
 impl<'s> Matrix<'s> {
+    /// Returns the name of a class with its network, safe for a terminal.
+    #[must_use]
+    pub fn class_name(&self, id: ClassId) -> String {
+        let class = self.classes().class(id);
+        let name = class.name(self.snapshot());
+        let network = class.network.map(|network| format!(" {network}"));
+        format!("{}{}", Printable(&name), network.unwrap_or_default())
+    }
+
     /// Builds the relation of a snapshot.
     #[must_use]
     pub fn new(snapshot: &'s Snapshot) -> Self {

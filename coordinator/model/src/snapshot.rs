@@ -10,6 +10,7 @@ use crate::id::{
     InstanceId, NetworkAclId, NetworkInterfaceId, NodeName, PeeringId, PrefixListId, RouteTableId,
     SecurityGroupId, SubnetId, TransitGatewayId, VpcId,
 };
+use crate::net::Printable;
 
 pub use backend::{Backend, BackendCaller, Targets};
 pub use cluster::{
@@ -445,5 +446,14 @@ impl Snapshot {
             Owner::One(interface) => self.interface_name(interface),
             Owner::Nobody | Owner::Several(_) => None,
         })
+    }
+
+    /// Returns an address with what people call it, safe for a terminal.
+    #[must_use]
+    pub fn called(&self, address: IpAddr) -> String {
+        match self.address_name(address) {
+            Some(name) => format!("{address} ({})", Printable(&name)),
+            None => address.to_string(),
+        }
     }
 }

@@ -6,14 +6,12 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
-use fold::{Label, Row};
-use reachproof_model::change::{AnswerChange, Comparison, Concern, Coverage, Difference, Party};
-use reachproof_model::class::ClassId;
+use reachproof_model::change::{
+    AnswerChange, Comparison, Concern, Coverage, Difference, Party, ToldChange, change_word,
+    outside_word,
+};
 use reachproof_model::diagnosis::Conclusion;
-use reachproof_model::flow::SourceKind;
 use reachproof_model::id::NetworkInterfaceId;
-use reachproof_model::matrix::{Matrix, VerdictKind};
-use reachproof_model::net::Printable;
 use reachproof_model::snapshot::Snapshot;
 use reachproof_model::words::counted;
 use serde_json::{Value, json};
@@ -23,7 +21,7 @@ use crate::source::SourceArguments;
 use super::diagnosis;
 use super::exit_code::ExitCode;
 use super::gaps::{self, GapArguments};
-use super::matrix::{end, name};
+use super::matrix::end;
 use super::{CliError, Format, decoded, table, write_json};
 
 mod fold;
@@ -116,31 +114,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     } else {
         ExitCode::Answered
     })
-}
-
-/// Whether flows were won or lost.
-fn word(kinds: (VerdictKind, VerdictKind)) -> &'static str {
-    match kinds {
-        (_, VerdictKind::Allow) => "gained",
-        (VerdictKind::Allow, _) => "lost",
-        (
-            VerdictKind::Deny
-            | VerdictKind::Partial
-            | VerdictKind::Unknown
-            | VerdictKind::Bypass
-            | VerdictKind::Exempt,
-            _,
-        ) => "changed",
-    }
-}
-
-/// What became of packets towards or from outside, of which only this end is known.
-fn outside_word(change: &AnswerChange) -> &'static str {
-    match change.kinds() {
-        (VerdictKind::Deny, _) => "widened",
-        (_, VerdictKind::Deny) => "narrowed",
-        kinds => word(kinds),
-    }
 }
 
 fn people(comparison: &Comparison<'_>, difference: &Difference, extent: Extent) -> String {
@@ -258,85 +231,6 @@ fn interfaces(difference: &Difference, extent: Extent, text: &mut String) {
     }
 }
 
-/// The endpoints of a class.
-fn class_label(matrix: &Matrix<'_>, id: ClassId) -> Label {
-    let class = matrix.classes().class(id);
-    let kind = class.name_anywhere(matrix.snapshot());
-    Label {
-        whole: name(matrix, id),
-        kind: Printable(&kind).to_string(),
-        example: class.example.to_string(),
-    }
-}
-
-/// An end of a changed answer.
-fn party(matrix: &Matrix<'_>, party: &Party) -> Label {
-    match party {
-        Party::Inside { before, after, .. } => {
-            let example = if before == after {
-                after.to_string()
-            } else {
-                format!("{after} (replaces {before})")
-            };
-            match matrix.classes().of(*after) {
-                Some(class) => {
-                    let label = class_label(matrix, class);
-                    Label {
-                        whole: format!("{} {example}", label.whole),
-                        example,
-                        ..label
-                    }
-                }
-                None => {
-                    let known = table::address(matrix.snapshot(), *after);
-                    let whole = if before == after {
-                        known.clone()
-                    } else {
-                        format!("{known} (replaces {before})")
-                    };
-                    Label {
-                        whole: whole.clone(),
-                        kind: known,
-                        example: whole,
-                    }
-                }
-            }
-        }
-        Party::Outside { network, example } => {
-            let network = network.map_or_else(|| example.to_string(), |it| it.to_string());
-            Label {
-                whole: format!("{network} (e.g. {example})"),
-                kind: "outside".to_owned(),
-                example: network,
-            }
-        }
-    }
-}
-
-fn answer(matrix: &Matrix<'_>, change: &AnswerChange, word: &'static str) -> Row {
-    let kind = match (change.source_kind, change.on_one_host) {
-        (SourceKind::Host, false) => "",
-        (SourceKind::Pod, false) => " as a pod",
-        (SourceKind::Host, true) => " on the same host",
-        (SourceKind::Pod, true) => " as a pod on the same host",
-    };
-    let emitter = change.emitter.as_ref();
-    let emitter = emitter.map_or_else(String::new, |id| format!(" emitted by {id}"));
-    let (before, after) = change.kinds();
-    let mut source = party(matrix, &change.source);
-    source.whole.push_str(&format!("{kind}{emitter}"));
-    source.kind.push_str(kind);
-    Row {
-        word,
-        concern: change.concern,
-        source,
-        destination: party(matrix, &change.destination),
-        packets: change.packets.to_string(),
-        verdict: format!("{} -> {}", before.as_str(), after.as_str()),
-        because: change.responsible.join(", "),
-    }
-}
-
 /// The header of both tables.
 const HEADER: [&str; 6] = [
     "flows",
@@ -348,20 +242,7 @@ const HEADER: [&str; 6] = [
 ];
 
 fn flows(comparison: &Comparison<'_>, difference: &Difference, extent: Extent, text: &mut String) {
-    let after = comparison.after();
-    let relation = difference.flows.iter().map(|flow| Row {
-        word: word((flow.before, flow.after)),
-        concern: flow.concern,
-        source: class_label(after, flow.source.after),
-        destination: class_label(after, flow.destination.after),
-        packets: format!("tcp/{}", flow.ports),
-        verdict: format!("{} -> {}", flow.before.as_str(), flow.after.as_str()),
-        because: flow.responsible.join(", "),
-    });
-    let answers = difference.answers.iter();
-    let answers = answers.map(|change| answer(after, change, word(change.kinds())));
-    let rows: Vec<Row> = relation.chain(answers).collect();
-    write_rows(&rows, extent, text);
+    write_rows(&comparison.told(difference), extent, text);
 }
 
 fn outside(
@@ -373,17 +254,12 @@ fn outside(
     if difference.outside.is_empty() {
         return;
     }
-    let after = comparison.after();
-    let rows = difference.outside.iter();
-    let rows: Vec<Row> = rows
-        .map(|change| answer(after, change, outside_word(change)))
-        .collect();
     text.push_str("\nreachable from outside, and outside from here, as far as this end decides:\n");
-    write_rows(&rows, extent, text);
+    write_rows(&comparison.told_outside(difference), extent, text);
 }
 
 /// Writes rows as a table, and how many are not shown.
-fn write_rows(rows: &[Row], extent: Extent, text: &mut String) {
+fn write_rows(rows: &[ToldChange], extent: Extent, text: &mut String) {
     if rows.is_empty() {
         return;
     }
@@ -444,7 +320,7 @@ fn object(comparison: &Comparison<'_>, difference: &Difference) -> Value {
         .iter()
         .map(|flow| {
             json!({
-                "change": word((flow.before, flow.after)),
+                "change": change_word((flow.before, flow.after)),
                 "expectation": flow.concern == Concern::Expectation,
                 "source": end(comparison.after(), flow.source.after),
                 "destination": end(comparison.after(), flow.destination.after),
@@ -460,7 +336,7 @@ fn object(comparison: &Comparison<'_>, difference: &Difference) -> Value {
     let after = comparison.after().snapshot();
     let answers = difference.answers.iter();
     let answers: Vec<Value> = answers
-        .map(|change| answer_object(after, change, word(change.kinds())))
+        .map(|change| answer_object(after, change, change_word(change.kinds())))
         .collect();
     let outside = difference.outside.iter();
     let outside: Vec<Value> = outside

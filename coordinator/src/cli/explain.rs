@@ -183,7 +183,7 @@ impl Asked<'_> {
 
     /// An end with its name, and for how many it stands.
     fn end(&self, address: IpAddr, count: usize) -> String {
-        let end = table::address(self.snapshot, address);
+        let end = self.snapshot.called(address);
         if count == 1 {
             end
         } else {

@@ -10,7 +10,7 @@ use reachproof_model::flow::{Packets, SourceKind, Transport};
 use reachproof_model::matrix::{
     Ends, Filter, GRID_PAIRS_MAX, GridQuestion, ListedEntry, Matrix, Tuple,
 };
-use reachproof_model::net::{PortRange, Printable};
+use reachproof_model::net::PortRange;
 use reachproof_model::prediction::Gate;
 use reachproof_model::selector::{Selector, SelectorError};
 use reachproof_model::snapshot::{Decoded, Direction, FoldedGap, Snapshot};
@@ -236,14 +236,6 @@ fn chosen(matrix: &Matrix<'_>, who: Option<&Selector>) -> Result<Chosen, CliErro
     })
 }
 
-/// The name of a class with its number, safe for a terminal.
-pub(super) fn name(matrix: &Matrix<'_>, id: ClassId) -> String {
-    let class = matrix.classes().class(id);
-    let name = class.name(matrix.snapshot());
-    let network = class.network.map(|network| format!(" {network}"));
-    format!("{}{}", Printable(&name), network.unwrap_or_default())
-}
-
 fn people(matrix: &Matrix<'_>, mut listing: impl Iterator<Item = ListedEntry>) -> String {
     let rows: Vec<[String; 5]> = listing
         .by_ref()
@@ -257,8 +249,8 @@ fn people(matrix: &Matrix<'_>, mut listing: impl Iterator<Item = ListedEntry>) -
                 (false, false) => "",
             };
             [
-                name(matrix, entry.source),
-                format!("{}{nearness}", name(matrix, entry.destination)),
+                matrix.class_name(entry.source),
+                format!("{}{nearness}", matrix.class_name(entry.destination)),
                 entry.ports.to_string(),
                 entry.verdict.as_str().to_owned(),
                 because(matrix.snapshot(), &entry.tuple),
@@ -411,9 +403,9 @@ fn record(matrix: &Matrix<'_>, listed: &ListedEntry, kind: SourceKind) -> String
             .unwrap_or_default()
     };
     let fields = [
-        name(matrix, entry.source),
+        matrix.class_name(entry.source),
         listed.source.to_string(),
-        name(matrix, entry.destination),
+        matrix.class_name(entry.destination),
         listed.destination.to_string(),
         entry.ports.first().to_string(),
         entry.ports.last().to_string(),

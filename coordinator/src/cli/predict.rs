@@ -99,8 +99,8 @@ fn overview(snapshot: &Snapshot, predictions: &[Prediction]) -> String {
     let rows = predictions.iter().map(|prediction| {
         let flow = &prediction.flow;
         [
-            table::address(snapshot, flow.source),
-            table::address(snapshot, flow.destination),
+            snapshot.called(flow.source),
+            snapshot.called(flow.destination),
             flow.protocol.to_string(),
             prediction.verdict.as_str().to_owned(),
             table::decision(snapshot, &prediction.verdict),

@@ -1,12 +1,13 @@
 //! How a report is written: by which formats, to which files, and which exit code follows.
 
 use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-use clap::Args;
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
 use reachproof_verify::Report;
 use reachproof_verify::report::human::{Colour, Details, Terminal, View};
-use reachproof_verify::report::{Allowed, Format, FormatError};
+use reachproof_verify::report::{Allowed, FailOn, Format, FormatError};
 
 use super::report_file::{Destination, ReportFile, format};
 use crate::console::{self, FILE_WIDTH};
@@ -29,6 +30,37 @@ pub(super) struct Rendering {
     /// Expected agents that may be missing before the exit code is 3
     #[arg(long, value_name = "N", default_value_t = 0)]
     allow_missing: usize,
+    /// Earlier report: what changed since then in the model and finding by finding is said, and no other seed and scope are
+    /// taken than its own
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    /// What the exit code is 1 for; new ones are those that the report of --baseline does not have
+    #[arg(long, value_enum, default_value_t = FailOnArgument::Any)]
+    fail_on: FailOnArgument,
+    /// Exits with 0 whatever the report says; with 2 only if there is none
+    #[arg(long)]
+    exit_zero: bool,
+}
+
+/// What a run fails for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FailOnArgument {
+    /// Every contradiction and every broken expectation
+    Any,
+    /// Those that the report of --baseline does not have
+    New,
+    /// Broken expectations alone
+    Expectation,
+}
+
+impl From<FailOnArgument> for FailOn {
+    fn from(argument: FailOnArgument) -> Self {
+        match argument {
+            FailOnArgument::Any => Self::Any,
+            FailOnArgument::New => Self::New,
+            FailOnArgument::Expectation => Self::Expectation,
+        }
+    }
 }
 
 /// The same with its files open, so that what cannot be written fails before anything is done.
@@ -36,24 +68,31 @@ pub(super) struct Rendering {
 pub(super) struct Prepared<'a> {
     rendering: &'a Rendering,
     files: Vec<(&'a ReportFile, Destination)>,
+    earlier: Option<Report>,
 }
 
 impl Rendering {
-    /// Makes sure that every file can get the report.
+    /// Makes sure that every file can get the report, and reads the earlier one.
     ///
     /// # Errors
-    /// When one cannot.
+    /// When one cannot, and when there is nothing to be new against.
     pub(super) fn prepare(&self) -> anyhow::Result<Prepared<'_>> {
+        if self.fail_on == FailOnArgument::New && self.baseline.is_none() {
+            bail!("--fail-on new needs --baseline FILE, the report of an earlier run");
+        }
+        let earlier = self.baseline.as_deref().map(saved).transpose()?;
         let files = self.report.iter();
         let files = files.map(|file| Ok((file, file.open().with_context(|| unwritable(file))?)));
         Ok(Prepared {
             rendering: self,
             files: files.collect::<anyhow::Result<_>>()?,
+            earlier,
         })
     }
 
     fn allowed(&self) -> Allowed {
         Allowed {
+            fail_on: self.fail_on.into(),
             unverified_max: self.max_inconclusive,
             missing_max: self.allow_missing,
         }
@@ -61,11 +100,19 @@ impl Rendering {
 }
 
 impl Prepared<'_> {
+    /// The report of the earlier run.
+    pub(super) fn earlier(&self) -> Option<&Report> {
+        self.earlier.as_ref()
+    }
+
     /// Writes `report` to the files and to standard output; returns the exit code that it stands for.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(super) fn finish(self, report: &Report) -> anyhow::Result<u8> {
+    pub(super) fn finish(self, mut report: Report) -> anyhow::Result<u8> {
+        if let Some(earlier) = &self.earlier {
+            report.compare_with(earlier);
+        }
         let allowed = self.rendering.allowed();
         for (file, destination) in self.files {
             // A file is to be searched later: it has everything.
@@ -74,7 +121,7 @@ impl Prepared<'_> {
                 details: Details::All,
                 allowed,
             };
-            let fill = |out: &mut dyn Write| file.format.write(report, &view, out);
+            let fill = |out: &mut dyn Write| file.format.write(&report, &view, out);
             destination
                 .write::<FormatError>(fill)
                 .with_context(|| unwritable(file))?;
@@ -84,8 +131,12 @@ impl Prepared<'_> {
             details: Details::asked(self.rendering.details.clone()),
             allowed,
         };
-        show(self.rendering.output, report, &view)?;
-        Ok(report.exit_code(allowed))
+        show(self.rendering.output, &report, &view)?;
+        Ok(if self.rendering.exit_zero {
+            0
+        } else {
+            report.exit_code(allowed)
+        })
     }
 }
 
@@ -96,6 +147,11 @@ fn show(format: &Format, report: &Report, view: &View) -> Result<(), FormatError
         .write(report, view, &mut out)
         .and_then(|()| Ok(out.flush()?));
     shown.or_else(|error| if error.is_left() { Ok(()) } else { Err(error) })
+}
+
+/// Reads a saved report.
+pub(super) fn saved(path: &Path) -> anyhow::Result<Report> {
+    Report::open(path).with_context(|| format!("cannot use `{}`", path.display()))
 }
 
 /// Says which file does not get the report.

@@ -1,12 +1,10 @@
 //! `reachproof report`: a saved report in any format.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Args;
-use reachproof_verify::Report;
 
-use super::rendering::Rendering;
+use super::rendering::{Rendering, saved};
 
 /// What `report` is told.
 #[derive(Debug, Args)]
@@ -23,10 +21,5 @@ pub(crate) struct Arguments {
 /// When it cannot be read or written; the exit code is then 2.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let prepared = arguments.rendering.prepare()?;
-    prepared.finish(&saved(&arguments.file)?)
-}
-
-/// Reads a saved report.
-pub(super) fn saved(path: &Path) -> anyhow::Result<Report> {
-    Report::open(path).with_context(|| format!("cannot use `{}`", path.display()))
+    prepared.finish(saved(&arguments.file)?)
 }

@@ -1,7 +1,5 @@
 //! Lines for people: aligned columns, ids with the names that people gave.
 
-use std::net::IpAddr;
-
 use comfy_table::{Table, presets};
 use reachproof_model::id::{NetworkInterfaceId, SecurityGroupId, SubnetId};
 use reachproof_model::net::Printable;
@@ -34,14 +32,6 @@ pub(super) fn named(text: &str, name: Option<&str>) -> String {
         Some(name) => format!("{} ({})", Printable(text), Printable(name)),
         None => Printable(text).to_string(),
     }
-}
-
-/// An address with what people call it.
-pub(super) fn address(snapshot: &Snapshot, address: IpAddr) -> String {
-    named(
-        &address.to_string(),
-        snapshot.address_name(address).as_deref(),
-    )
 }
 
 /// A group with its name.

@@ -115,14 +115,14 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> anyhow::Result<u8> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let report = runtime.block_on(run(arguments));
+    let report = runtime.block_on(run(arguments, prepared.earlier()));
     // A reading that somebody interrupted does not keep the process.
     runtime.shutdown_background();
-    prepared.finish(&report?)
+    prepared.finish(report?)
 }
 
 /// Listens and runs until the report is there, or until somebody presses Ctrl-C.
-async fn run(arguments: &VerifyArguments) -> anyhow::Result<Report> {
+async fn run(arguments: &VerifyArguments, earlier: Option<&Report>) -> anyhow::Result<Report> {
     let random = Arc::new(SystemRandomness::default());
     let world = arguments.source.world()?;
     let first = tokio::select! {
@@ -147,8 +147,11 @@ async fn run(arguments: &VerifyArguments) -> anyhow::Result<Report> {
                 arguments.settle
             },
             resume_wait: RESUME_WAIT,
-            depth: arguments.scope.map(Depth::from),
-            seed: match arguments.seed {
+            depth: arguments
+                .scope
+                .map(Depth::from)
+                .or(earlier.and_then(depth_of)),
+            seed: match arguments.seed.or(earlier.map(|report| report.run.seed)) {
                 Some(seed) => seed,
                 None => drawn_seed(random.as_ref())?,
             },
@@ -181,6 +184,13 @@ async fn run(arguments: &VerifyArguments) -> anyhow::Result<Report> {
         eprint!("{}", render_missing(missing, file_terminal()));
     }
     Ok(report?)
+}
+
+/// How much an earlier run tried: the same flows are compared then.
+fn depth_of(report: &Report) -> Option<Depth> {
+    let all = [Depth::Required, Depth::Rules, Depth::Mesh];
+    all.into_iter()
+        .find(|depth| depth.as_str() == report.run.scope)
 }
 
 /// Reads the world for the first time.

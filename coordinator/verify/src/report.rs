@@ -19,10 +19,12 @@ use serde_json::Value;
 use crate::inventory::MissingAgent;
 use crate::refused::RefusedAgents;
 
+pub use baseline::{Baseline, SinceState};
 pub use cause::{CAUSES_MAX, CauseRecord};
 pub use coverage::{Coverage, LIMITS, RuleCoverage};
 pub use format::{FORMATS, Format, FormatError};
 
+pub mod baseline;
 pub(crate) mod build;
 mod cause;
 mod coverage;
@@ -66,6 +68,9 @@ pub struct Report {
     /// What people call the addresses of the findings.
     #[serde(default)]
     pub endpoints: BTreeMap<IpAddr, EndpointLabel>,
+    /// What changed since an earlier report; absent where none was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Baseline>,
 }
 
 /// Whether the world stood still.
@@ -245,16 +250,43 @@ impl Report {
         self.expectations.iter().map(Expectation::unverified).sum()
     }
 
-    /// What the run says in one word (F.3): FAIL for a contradiction or a broken expectation; UNSURE when more flows that
+    /// Compares the report with an earlier one, and keeps what changed.
+    pub fn compare_with(&mut self, earlier: &Self) {
+        self.baseline = Some(Baseline::new(earlier, self));
+    }
+
+    /// Places of the findings for which the run fails, where one is a contradiction or breaks an expectation.
+    pub(crate) fn failing(&self, fail_on: FailOn) -> Failing {
+        match (fail_on, &self.baseline) {
+            (FailOn::New, Some(baseline)) => Failing::Only(baseline.new_problems()),
+            (FailOn::Any, _) | (FailOn::New, None) => Failing::All,
+            (FailOn::Expectation, _) => Failing::Expectations,
+        }
+    }
+
+    /// Whether there is something that the run is to fail for.
+    fn is_failure(&self, fail_on: FailOn) -> bool {
+        let broken = || {
+            let mut states = self
+                .expectations
+                .iter()
+                .map(|expectation| expectation.state);
+            states.any(|state| state == ExpectationState::Broken)
+        };
+        match (fail_on, &self.baseline) {
+            (FailOn::New, Some(baseline)) => baseline.problems(SinceState::New) > 0,
+            (FailOn::Any, _) | (FailOn::New, None) => {
+                self.contradictions().next().is_some() || broken()
+            }
+            (FailOn::Expectation, _) => broken(),
+        }
+    }
+
+    /// What the run says in one word (F.3): FAIL for what [`Allowed::fail_on`] names; UNSURE when more flows that
     /// the cluster needs stayed unverified, or more agents did not come, than `allowed`, or when no answer proved
     /// anything; else PASS.
     pub fn conclusion(&self, allowed: Allowed) -> Conclusion {
-        let contradicted = self.contradictions().next().is_some();
-        let broken = self
-            .expectations
-            .iter()
-            .any(|expectation| expectation.state == ExpectationState::Broken);
-        if contradicted || broken {
+        if self.is_failure(allowed.fail_on) {
             return Conclusion::Fail;
         }
         let proven = self.findings.iter().any(Finding::is_proven);
@@ -281,9 +313,34 @@ impl Agents {
     }
 }
 
-/// What may be missing before a run counts as unverified.
+/// What a run fails for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FailOn {
+    /// Every contradiction and every broken expectation.
+    #[default]
+    Any,
+    /// Those of them that the earlier report does not have; all where there is none.
+    New,
+    /// Broken expectations alone.
+    Expectation,
+}
+
+/// Which problems make a run fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Failing {
+    /// All.
+    All,
+    /// Those at these places of the findings.
+    Only(BTreeSet<usize>),
+    /// Broken expectations.
+    Expectations,
+}
+
+/// What a run may have before it counts as failed or unverified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Allowed {
+    /// What it fails for.
+    pub fail_on: FailOn,
     /// Most flows that the cluster needs and that stayed unverified.
     pub unverified_max: usize,
     /// Most agents that were expected and did not come.

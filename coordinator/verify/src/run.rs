@@ -105,6 +105,7 @@ pub async fn run(
         stability: stability.into(),
         snapshot: snapshot_record(&worlds.before.described, order.content),
         endpoints: judged.endpoints,
+        baseline: None,
         gaps: worlds.before.decoded.gaps,
     })
 }

@@ -378,6 +378,7 @@ async fn the_exit_code_counts_contradictions_then_wishes_then_doubts_then_who_is
     let anything = Allowed {
         unverified_max: usize::MAX,
         missing_max: usize::MAX,
+        ..Allowed::default()
     };
     assert_eq!(report.exit_code(anything), 1, "contradictions");
     report

@@ -2,88 +2,61 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reachproof_model::change::Concern;
+use reachproof_model::change::{Concern, PartyLabel, ToldChange};
 use reachproof_model::words::counted;
 
 /// Most rows that are alike and stand one by one; more of them are one line.
 const ALIKE_MAX: usize = 3;
 
-/// Who is meant by a row.
-#[derive(Debug, Clone)]
-pub(super) struct Label {
-    /// What a row of its own says.
-    pub(super) whole: String,
-    /// What alike rows have in common.
-    pub(super) kind: String,
-    /// Who shows it.
-    pub(super) example: String,
+fn columns(row: &ToldChange) -> [String; 6] {
+    let needed = match row.concern {
+        Concern::Expectation => " (the cluster needs it)",
+        Concern::Other => "",
+    };
+    [
+        format!("{}{needed}", row.word),
+        row.source.whole.clone(),
+        row.destination.whole.clone(),
+        row.packets.clone(),
+        row.verdict.clone(),
+        row.because.clone(),
+    ]
 }
 
-/// A changed answer.
-#[derive(Debug, Clone)]
-pub(super) struct Row {
-    /// What became of it.
-    pub(super) word: &'static str,
-    /// Whether the cluster needs it.
-    pub(super) concern: Concern,
-    pub(super) source: Label,
-    pub(super) destination: Label,
-    pub(super) packets: String,
-    pub(super) verdict: String,
-    pub(super) because: String,
-}
-
-impl Row {
-    fn cells(&self) -> [String; 6] {
-        let needed = match self.concern {
-            Concern::Expectation => " (the cluster needs it)",
-            Concern::Other => "",
-        };
-        [
-            format!("{}{needed}", self.word),
-            self.source.whole.clone(),
-            self.destination.whole.clone(),
-            self.packets.clone(),
-            self.verdict.clone(),
-            self.because.clone(),
-        ]
-    }
-
-    /// What alike rows have in common.
-    fn key(&self) -> [&str; 5] {
-        [
-            self.word,
-            &self.source.kind,
-            &self.destination.kind,
-            &self.verdict,
-            &self.because,
-        ]
-    }
+/// What alike rows have in common.
+fn key(row: &ToldChange) -> [&str; 5] {
+    [
+        row.word,
+        &row.source.kind,
+        &row.destination.kind,
+        &row.verdict,
+        &row.because,
+    ]
 }
 
 /// Rows as they are.
-pub(super) fn plain(rows: &[Row]) -> Vec<[String; 6]> {
-    let mut cells: Vec<_> = rows.iter().map(Row::cells).collect();
+pub(super) fn plain(rows: &[ToldChange]) -> Vec<[String; 6]> {
+    let mut cells: Vec<_> = rows.iter().map(columns).collect();
     cells.dedup();
     cells
 }
 
 /// Rows in their order; those of which more than a few are alike are one line, where the first of them stood.
-pub(super) fn folded(rows: &[Row]) -> Vec<[String; 6]> {
-    let mut alike: BTreeMap<[&str; 5], Vec<&Row>> = BTreeMap::new();
+pub(super) fn folded(rows: &[ToldChange]) -> Vec<[String; 6]> {
+    let mut alike: BTreeMap<[&str; 5], Vec<&ToldChange>> = BTreeMap::new();
     for row in rows {
-        alike.entry(row.key()).or_default().push(row);
+        alike.entry(key(row)).or_default().push(row);
     }
     let mut told = BTreeSet::new();
     let mut cells = Vec::new();
     for row in rows {
-        match alike.get(&row.key()) {
+        match alike.get(&key(row)) {
             Some(all) if all.len() > ALIKE_MAX => {
-                if told.insert(row.key()) {
+                if told.insert(key(row)) {
                     cells.push(together(row, all));
                 }
             }
-            Some(_) | None => cells.push(row.cells()),
+            Some(_) | None => cells.push(columns(row)),
         }
     }
     cells.dedup();
@@ -91,7 +64,7 @@ pub(super) fn folded(rows: &[Row]) -> Vec<[String; 6]> {
 }
 
 /// Alike rows as one line, of which the first is the example.
-fn together(first: &Row, all: &[&Row]) -> [String; 6] {
+fn together(first: &ToldChange, all: &[&ToldChange]) -> [String; 6] {
     let needed = all.iter().any(|row| row.concern == Concern::Expectation);
     let needed = if needed {
         " (the cluster needs some)"
@@ -103,7 +76,7 @@ fn together(first: &Row, all: &[&Row]) -> [String; 6] {
         0 | 1 => String::new(),
         count => format!(" and {}", counted(count - 1, "more kind", "more kinds")),
     };
-    let end = |label: &Label| format!("{}, e.g. {}", label.kind, label.example);
+    let end = |label: &PartyLabel| format!("{}, e.g. {}", label.kind, label.example);
     [
         format!("{}{needed}: {} alike", first.word, all.len()),
         end(&first.source),
@@ -133,13 +106,13 @@ pub(super) fn lines(what: &str, ids: &[String], about: &str, is_all: bool) -> Ve
 mod tests {
     use super::*;
 
-    fn row(packets: &str, place: &str) -> Row {
-        let label = |whole: &str| Label {
+    fn row(packets: &str, place: &str) -> ToldChange {
+        let label = |whole: &str| PartyLabel {
             whole: format!("nodes in {whole}"),
             kind: "nodes".to_owned(),
             example: whole.to_owned(),
         };
-        Row {
+        ToldChange {
             word: "lost",
             concern: Concern::Other,
             source: label(place),
@@ -155,11 +128,11 @@ mod tests {
         let few = [row("tcp/1", "a"), row("udp/1", "a"), row("udp/2", "c")];
         assert_eq!(folded(&few), plain(&few));
         let mut many = few.to_vec();
-        many.push(Row {
+        many.push(ToldChange {
             concern: Concern::Expectation,
             ..row("tcp/1", "d")
         });
-        many.push(Row {
+        many.push(ToldChange {
             because: "sgr-2".to_owned(),
             ..row("tcp/1", "d")
         });

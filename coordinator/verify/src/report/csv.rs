@@ -5,11 +5,11 @@ use std::net::IpAddr;
 
 use reachproof_model::net::Printable;
 
-use super::Report;
 use super::format::FormatError;
+use super::{Report, SinceState};
 
 /// Names of the columns.
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 13] = [
     "kind",
     "reason",
     "source",
@@ -22,6 +22,7 @@ const COLUMNS: [&str; 12] = [
     "port",
     "verdict",
     "strength",
+    "since_baseline",
 ];
 
 /// Characters with which a spreadsheet takes the text of a cell for a formula.
@@ -35,7 +36,8 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> Result<(), FormatEr
     let mut rows = csv::Writer::from_writer(out);
     let failed = |error: csv::Error| FormatError::Csv(error);
     rows.write_record(COLUMNS).map_err(failed)?;
-    for finding in &report.findings {
+    let since = since(report);
+    for (place, finding) in report.findings.iter().enumerate() {
         let flow = &finding.flow;
         let [source, source_class] = label(report, flow.source);
         let [destination, destination_class] = label(report, flow.destination);
@@ -53,10 +55,26 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> Result<(), FormatEr
             &port.map_or_else(String::new, |port| port.to_string()),
             finding.prediction.verdict.as_str(),
             finding.strength.map_or("", |strength| strength.as_str()),
+            since.get(place).copied().unwrap_or_default(),
         ])
         .map_err(failed)?;
     }
     Ok(rows.flush()?)
+}
+
+/// What became of each finding since the earlier report, by its place; nothing where there is none.
+fn since(report: &Report) -> Vec<&'static str> {
+    let Some(baseline) = &report.baseline else {
+        return Vec::new();
+    };
+    let mut states = vec![SinceState::Unchanged.as_str(); report.findings.len()];
+    for since in &baseline.findings {
+        let state = since.finding.and_then(|place| states.get_mut(place));
+        if let Some(state) = state {
+            *state = since.state.as_str();
+        }
+    }
+    states
 }
 
 /// Name and class of an address; empty where there is none.

@@ -29,9 +29,11 @@ use verdict::verdict;
 
 pub use page::wrapped;
 
+pub(super) use baseline::lines as since;
 pub(super) use finding::line as compared;
 pub(super) use verdict::{besides, kinds, why};
 
+mod baseline;
 mod colour;
 mod coverage;
 mod endpoint;
@@ -125,6 +127,7 @@ pub fn render(report: &Report, view: &View) -> String {
 fn everything(report: &Report, page: &mut Page) {
     contradictions(report, page);
     expectations(report, BrokenFlows::Here, page);
+    baseline::baseline(report, page);
     inconclusive(report, page);
     confirmed(report, page);
     examples(report, page);

@@ -10,10 +10,10 @@ use reachproof_model::expectation::{Expectation, ExpectationState};
 use reachproof_model::net::Printable;
 
 use super::human::{compared, told};
-use super::{Allowed, Report};
+use super::{Allowed, Failing, Report};
 
 /// Writes two suites: `expectations` (broken: failure; unverified: error, or skipped where the run passes all the same;
-/// predicted: skipped) and `contradictions` (each a failure).
+/// predicted: skipped) and `contradictions` (each a failure). What the run does not fail for is skipped.
 ///
 /// # Errors
 /// [`SerializeError`] if the document cannot be written.
@@ -21,20 +21,32 @@ pub(super) fn render(report: &Report, allowed: Allowed) -> Result<String, Serial
     let mut document = Document::new("reachproof");
     document.set_time(Duration::from_millis(report.run.duration_ms));
     let conclusion = report.conclusion(allowed);
+    let failing = report.failing(allowed.fail_on);
     let mut suite = TestSuite::new("expectations");
     for one in &report.expectations {
-        let mut case = TestCase::new(one.name.as_str(), status(report, one, conclusion));
+        let mut case = TestCase::new(
+            one.name.as_str(),
+            status(report, one, (conclusion, &failing)),
+        );
         case.set_classname("expectations");
         suite.add_test_case(case);
     }
     document.add_test_suite(suite);
-    document.add_test_suite(contradictions(report));
+    document.add_test_suite(contradictions(report, &failing));
     document.to_string()
 }
 
-fn status(report: &Report, one: &Expectation, conclusion: Conclusion) -> TestCaseStatus {
+fn status(
+    report: &Report,
+    one: &Expectation,
+    (conclusion, failing): (Conclusion, &Failing),
+) -> TestCaseStatus {
     let (mut status, message) = match one.state {
         ExpectationState::Met => return TestCaseStatus::success(),
+        ExpectationState::Broken if !fails(one, failing) => (
+            TestCaseStatus::skipped(),
+            format!("broken as before: {}", told(one)),
+        ),
         ExpectationState::Broken => {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
             status.set_description(causes(report, one));
@@ -57,6 +69,14 @@ fn status(report: &Report, one: &Expectation, conclusion: Conclusion) -> TestCas
     status
 }
 
+/// Whether the run fails for what breaks an expectation.
+fn fails(one: &Expectation, failing: &Failing) -> bool {
+    match failing {
+        Failing::All | Failing::Expectations => true,
+        Failing::Only(places) => one.findings.iter().any(|place| places.contains(place)),
+    }
+}
+
 /// The causes that break an expectation, with their commands.
 fn causes(report: &Report, one: &Expectation) -> String {
     let breaks = |findings: &[usize]| findings.iter().any(|place| one.findings.contains(place));
@@ -69,10 +89,20 @@ fn causes(report: &Report, one: &Expectation) -> String {
     lines.join("\n")
 }
 
-fn contradictions(report: &Report) -> TestSuite {
+fn contradictions(report: &Report, failing: &Failing) -> TestSuite {
     let mut suite = TestSuite::new("contradictions");
-    for finding in report.contradictions() {
-        let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+    let found = report.findings.iter().enumerate();
+    for (place, finding) in found.filter(|(_, finding)| finding.kind.is_contradiction()) {
+        let is_failure = match failing {
+            Failing::All => true,
+            Failing::Only(places) => places.contains(&place),
+            Failing::Expectations => false,
+        };
+        let mut status = if is_failure {
+            TestCaseStatus::non_success(NonSuccessKind::Failure)
+        } else {
+            TestCaseStatus::skipped()
+        };
         status.set_message(compared(report, finding));
         status.set_type(finding.kind.as_str());
         let mut case = TestCase::new(finding.flow.to_string(), status);

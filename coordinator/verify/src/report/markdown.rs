@@ -6,7 +6,7 @@ use reachproof_model::finding::Finding;
 use reachproof_model::net::Printable;
 use reachproof_model::words::counted;
 
-use super::human::{besides, compared, kinds, told, why};
+use super::human::{besides, compared, kinds, since, told, why};
 use super::{Allowed, CauseRecord, Report};
 
 /// Most causes that are written; the rest is counted.
@@ -22,6 +22,7 @@ pub(super) fn render(report: &Report, allowed: Allowed) -> String {
     let mut text = format!("## {}: {}\n", conclusion.as_str(), reasons.join(", "));
     causes(report, &mut text);
     expectations(report, &mut text);
+    baseline(report, &mut text);
     contradictions(report, &mut text);
     counts(report, &mut text);
     text
@@ -84,6 +85,16 @@ fn expectations(report: &Report, text: &mut String) {
             one.state.as_str(),
             told(one)
         );
+    }
+}
+
+fn baseline(report: &Report, text: &mut String) {
+    let Some(baseline) = &report.baseline else {
+        return;
+    };
+    let _ = writeln!(text, "\n### Since {}\n", escaped(&baseline.run));
+    for line in since(baseline) {
+        let _ = writeln!(text, "* {}", escaped(&line));
     }
 }
 

@@ -7,6 +7,7 @@ use reachproof_model::net::Printable;
 use reachproof_model::snapshot::{Consequence, folded};
 use reachproof_model::words::counted;
 
+use super::baseline::baseline;
 use super::finding::{admitted, dropped, dropped_by, line, met_as, silence};
 use super::page::Page;
 use super::verdict::flows;
@@ -24,6 +25,7 @@ const GAPS_MAX: usize = 3;
 pub(super) fn summary(report: &Report, page: &mut Page) {
     contradictions(report, page);
     expectations(report, BrokenFlows::AtTheEnd, page);
+    baseline(report, page);
     partly_open(report, page);
     one_family(report, page);
     translated(report, page);

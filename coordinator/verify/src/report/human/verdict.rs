@@ -9,7 +9,7 @@ use reachproof_model::words::counted;
 use super::Ink;
 use super::page::Page;
 use super::stability::unrest;
-use crate::report::{Allowed, CauseRecord, Report};
+use crate::report::{Allowed, CauseRecord, FailOn, Report, SinceState};
 
 /// Most causes in the last lines.
 const CAUSES_LISTED_MAX: usize = 3;
@@ -100,7 +100,7 @@ pub(in crate::report) fn why(report: &Report, allowed: Allowed) -> (Conclusion, 
     let conclusion = report.conclusion(allowed);
     let why = match conclusion {
         Conclusion::Pass => passed(report),
-        Conclusion::Fail => failed(report),
+        Conclusion::Fail => failed(report, allowed.fail_on),
         Conclusion::Unsure => unsure(report, allowed),
     };
     (conclusion, why)
@@ -205,6 +205,7 @@ fn passed(report: &Report) -> Vec<String> {
         "{judged} of {} as predicted",
         flows(report.findings.len())
     )];
+    why.extend(tolerated(report));
     if needs > 0 {
         let mut held = format!("{held} of {needs} needs hold");
         if predicted > 0 {
@@ -215,8 +216,31 @@ fn passed(report: &Report) -> Vec<String> {
     why
 }
 
+/// Problems for which the run does not fail.
+fn tolerated(report: &Report) -> Option<String> {
+    let contradictions = report.contradictions().count();
+    let broken: usize = report.expectations.iter().map(|one| one.broken).sum();
+    let counts = [
+        (contradictions, "against the model"),
+        (broken, "required and broken"),
+    ];
+    let told = counts.into_iter().filter(|(count, _)| *count > 0);
+    let told: Vec<String> = told
+        .map(|(count, what)| format!("{} {what}", flows(count)))
+        .collect();
+    (!told.is_empty()).then(|| format!("{} and no failure", told.join(" and ")))
+}
+
 /// What is wrong.
-fn failed(report: &Report) -> Vec<String> {
+fn failed(report: &Report, fail_on: FailOn) -> Vec<String> {
+    if let (FailOn::New, Some(baseline)) = (fail_on, &report.baseline) {
+        let [new, known] = [SinceState::New, SinceState::Known].map(|it| baseline.problems(it));
+        let new = counted(new, "new problem", "new problems");
+        return vec![
+            format!("{new} since {}", Printable(&baseline.run)),
+            format!("{known} known"),
+        ];
+    }
     let count = |kind| report.count(kind);
     let broken: usize = report
         .expectations
