@@ -1,6 +1,5 @@
 //! The binaries of the workspace, for whoever starts them.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -14,15 +13,19 @@ const NAMES: [&str; 2] = ["reachproof", "reachproof-agent"];
 /// Builds `reachproof` and `reachproof-agent` beside the running program, without the AWS SDK: a saved snapshot is all
 /// that is read here.
 ///
-/// Where a build of the whole workspace left both, they are taken as they are: alone they are built with fewer features of
-/// their dependencies, so that these would be built once more.
+/// Where a build of the whole workspace left both, younger than their sources, they are taken as they are: alone they are
+/// built with fewer features of their dependencies, so that these would be built once more.
 ///
 /// # Errors
 /// [`BinariesError`].
 pub fn build() -> Result<(), BinariesError> {
-    let built = NAMES.map(|name| Ok::<_, BinariesError>(is_current(&binary(name)?)));
-    if built.into_iter().all(|built| matches!(built, Ok(true))) {
-        return Ok(());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    // Where the sources cannot be read, cargo says why.
+    if let Ok(sources) = sources(&root) {
+        let [coordinator, agent] = NAMES.map(binary);
+        if is_current(&coordinator?, &sources) && is_current(&agent?, &sources) {
+            return Ok(());
+        }
     }
     let status = cargo()
         .args(["build", "--quiet", "--no-default-features"])
@@ -41,39 +44,44 @@ pub fn build() -> Result<(), BinariesError> {
     }
 }
 
-/// Whether a binary is there and younger than everything that it was built from; where that cannot be told, it is not.
-fn is_current(binary: &Path) -> bool {
-    let is_older =
-        |source: &Path, built| Some(fs::metadata(source).ok()?.modified().ok()? <= built);
-    let built = fs::metadata(binary).and_then(|file| file.modified());
-    match (built, sources(binary)) {
-        (Ok(built), Ok(sources)) => sources
-            .iter()
-            .all(|source| is_older(source, built) == Some(true)),
-        _ => false,
-    }
+/// Whether a binary is there and younger than every one of `sources`; where that cannot be told, it is not.
+fn is_current(binary: &Path, sources: &[PathBuf]) -> bool {
+    let modified = |path: &Path| fs::metadata(path).and_then(|file| file.modified());
+    let Ok(built) = modified(binary) else {
+        return false;
+    };
+    sources
+        .iter()
+        .all(|source| modified(source).is_ok_and(|modified| modified <= built))
 }
 
-/// The files that a binary was built from: the sources that cargo notes beside it, their manifests, the lock file.
-///
-/// Source: The Cargo Book, "Dep-info files": the form of a rule of `make`, blanks in paths escaped.
-fn sources(binary: &Path) -> io::Result<BTreeSet<PathBuf>> {
-    let rule = fs::read_to_string(binary.with_extension("d"))?;
-    let (_, noted) = rule
-        .split_once(": ")
-        .ok_or_else(|| io::Error::other("no rule"))?;
-    let noted = noted.trim_end().replace("\\ ", "\0");
-    let mut sources: BTreeSet<PathBuf> = noted
-        .split(' ')
-        .map(|path| path.replace('\0', " ").into())
-        .collect();
-    let folders: BTreeSet<&Path> = sources.iter().flat_map(|path| path.ancestors()).collect();
-    let manifests: Vec<PathBuf> = folders
-        .into_iter()
-        .flat_map(|folder| ["Cargo.toml", "Cargo.lock"].map(|name| folder.join(name)))
-        .filter(|path| path.is_file())
-        .collect();
-    sources.extend(manifests);
+/// The folders that both binaries are built from, at the root of the workspace.
+const BUILT_FROM: [&str; 3] = ["agent", "coordinator", "proto"];
+
+/// Folders and files below them that only tests and benches read.
+const TESTS: [&str; 4] = ["tests", "tests.rs", "benches", "target"];
+
+/// All files that a binary may be built from: cargo notes them beside a binary only where that was asked for by name,
+/// which tests never do.
+fn sources(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut sources: Vec<PathBuf> = ["Cargo.toml", "Cargo.lock"]
+        .map(|name| root.join(name))
+        .into();
+    let mut folders: Vec<PathBuf> = BUILT_FROM.map(|name| root.join(name)).into();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            if TESTS.iter().any(|name| entry.file_name() == *name) {
+                continue;
+            }
+            // A link is followed by nobody, so that the walk ends.
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+            } else {
+                sources.push(entry.path());
+            }
+        }
+    }
     Ok(sources)
 }
 
@@ -106,36 +114,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_binary_is_current_while_nothing_that_it_was_built_from_is_younger() {
+    fn a_binary_is_current_while_nothing_that_it_may_be_built_from_is_younger() {
         let folder = tempfile::tempdir().unwrap();
         let start = SystemTime::now();
-        let make = |name: &str, text: &str, age: u64| {
+        let make = |name: &str, age: u64| {
             let path = folder.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, text).unwrap();
-            let file = File::options().append(true).open(&path).unwrap();
+            let file = File::create(&path).unwrap();
             file.set_modified(start - Duration::from_secs(age)).unwrap();
             path
         };
-        let binary = make("target/tool", "", 10);
-        assert!(!is_current(&binary), "nothing says what it was built from");
-        let main = make("a tool/src/main.rs", "", 20);
-        let manifest = make("a tool/Cargo.toml", "", 20);
-        let escaped = main.display().to_string().replace(' ', "\\ ");
-        make(
-            "target/tool.d",
-            &format!("{}: {escaped}\n", binary.display()),
-            10,
-        );
-        assert!(is_current(&binary));
-        for source in ["a tool/src/main.rs", "a tool/Cargo.toml", "Cargo.lock"] {
-            make(source, "", 5);
-            assert!(!is_current(&binary), "{source}");
-            make(source, "", 20);
+        let built_from = [
+            "Cargo.toml",
+            "Cargo.lock",
+            "agent/build.rs",
+            "coordinator/model/src/flow/json.rs",
+            "proto/agent.proto",
+        ];
+        let not_built_from = [
+            "coordinator/model/src/flow/tests.rs",
+            "coordinator/tests/check.rs",
+            "tests/src/main.rs",
+        ];
+        for source in built_from {
+            make(source, 20);
         }
-        assert!(is_current(&binary));
-        fs::remove_file(main).unwrap();
-        assert!(!is_current(&binary), "a source is gone");
-        assert!(manifest.is_file());
+        for source in not_built_from {
+            make(source, 5);
+        }
+        let binary = folder.path().join("target/debug/tool");
+        let current = || is_current(&binary, &sources(folder.path()).unwrap());
+        assert!(!current(), "it was never built");
+        make("target/debug/tool", 10);
+        assert!(current());
+        for source in built_from {
+            make(source, 5);
+            assert!(!current(), "{source}");
+            make(source, 20);
+        }
+        assert!(current());
+        fs::remove_dir_all(folder.path().join("proto")).unwrap();
+        assert!(sources(folder.path()).is_err(), "a folder is gone");
     }
 }

@@ -16,7 +16,7 @@ use reachproof_model::describe::Described;
 use reachproof_model::flow::{Flow, SourceKind};
 use reachproof_model::predict::predict;
 use reachproof_model::snapshot::Snapshot;
-use reachproof_tests::harness::{Case, CaseResult, run_cases};
+use reachproof_tests::harness::{Case, CaseResult, run_cases_together};
 use reachproof_tests::stage::{Pods, Stage};
 use serde_json::{Map, Value, json};
 
@@ -25,12 +25,15 @@ const NEEDS_GO: Option<&str> = Some("needs Go to build a control plane");
 /// Tells this program to be what runs in a pod: it reads with the pod's account and prints what it got.
 const AS_POD: &str = "REACHPROOF_TEST_AS_POD";
 
+/// Cases that run at a time: they wait for API servers.
+const TOGETHER: usize = 2;
+
 fn main() -> ExitCode {
     let _first = rustls::crypto::ring::default_provider().install_default();
     if std::env::var_os(AS_POD).is_some() {
         return as_pod();
     }
-    run_cases(
+    run_cases_together(
         build,
         &[
             Case {
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
                 run: s_09,
             },
         ],
+        TOGETHER,
     )
 }
 

@@ -17,7 +17,7 @@ use reachproof_tests::agents::{AgentProgram, Agents};
 use reachproof_tests::binaries::{self, binary};
 use reachproof_tests::coordinator::Coordinator;
 use reachproof_tests::deployment::{self, PATIENCE, STEP};
-use reachproof_tests::harness::{Case, CaseResult, run_cases};
+use reachproof_tests::harness::{Case, CaseResult, run_cases_together};
 use reachproof_tests::judge::differences;
 use reachproof_tests::kubelet::{Kubelets, make_room};
 use reachproof_tests::stage::{Pods, Stage};
@@ -27,8 +27,11 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const NEEDS_GO: Option<&str> = Some("needs Go to build a control plane");
 
+/// Cases that run at a time: they wait for API servers and agents.
+const TOGETHER: usize = 2;
+
 fn main() -> ExitCode {
-    run_cases(
+    run_cases_together(
         build,
         &[
             Case {
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
                 run: || play("node-sg"),
             },
         ],
+        TOGETHER,
     )
 }
 

@@ -11,7 +11,7 @@ use reachproof_model::plan::Depth;
 use reachproof_tests::agents::{AgentProgram, Agents, Dial, token};
 use reachproof_tests::binaries::{binary, build};
 use reachproof_tests::coordinator::Coordinator;
-use reachproof_tests::harness::{Case, CaseResult, run_cases};
+use reachproof_tests::harness::{Case, CaseResult, run_cases_together};
 use reachproof_tests::judge::differences;
 use reachproof_tests::stage::Stage;
 use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, TOKEN_LIFE};
@@ -28,8 +28,11 @@ const WAIT_IN_VAIN: Duration = Duration::from_secs(6);
 /// How long the cut lasts: longer than an agent's first attempts to come back.
 const CUT: Duration = Duration::from_secs(3);
 
+/// Cases that run at a time: they mostly wait.
+const TOGETHER: usize = 4;
+
 fn main() -> ExitCode {
-    run_cases(
+    run_cases_together(
         || Ok(build()?),
         &[
             Case {
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
                 run: explain_absence,
             },
         ],
+        TOGETHER,
     )
 }
 
