@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{engine::Close, limits::DNS_MESSAGE_MAX};
+use crate::{close::Close, limits::DNS_MESSAGE_MAX};
 
 /// The labels of the name that is asked for.
 const NAME: [&str; 5] = ["kubernetes", "default", "svc", "cluster", "local"];

@@ -40,6 +40,7 @@ use tracing::error;
 
 pub use self::engine_config::{EngineConfig, Evidence, Pacing};
 use crate::{
+    close::Close,
     environment::{Clock, Rng},
     lateness::Watch,
     probe::{Finished, RunName, Work},
@@ -96,15 +97,6 @@ pub enum Ask {
     },
     /// A TLS handshake.
     Session,
-}
-
-/// How a connection to a peer is closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Close {
-    /// With FIN: the random source port stays in TIME_WAIT.
-    Normal,
-    /// With RST: the source port is planned and may be needed again at once.
-    Reset,
 }
 
 /// A place among the attempts in flight.

@@ -37,6 +37,7 @@
 
 pub mod by_hand;
 pub mod cli;
+pub mod close;
 pub mod config;
 pub mod control;
 pub mod dns;

@@ -15,8 +15,9 @@ use tracing::error;
 
 use self::stream::PeerStream;
 use crate::{
+    close::Close,
     dns::{self, QueryFailure},
-    engine::{Ask, Close, PeerConnection},
+    engine::{Ask, PeerConnection},
     limits::PEER_MESSAGE_MAX,
     probe::{Finished, Identification},
     tls::{self, TlsFailure},

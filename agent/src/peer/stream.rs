@@ -15,7 +15,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use crate::engine::Close;
+use crate::close::Close;
 
 /// A connection that ends as `close` says.
 pub(super) struct PeerStream {

@@ -11,11 +11,17 @@ use serde_json::{Map, Value};
 use crate::call::Call;
 use crate::connection::Connection;
 use crate::consistency::contradictions;
-use crate::error::ReadError;
+use crate::error::{CallError, ReadError};
 use crate::session::{CallRecord, Progress, Session};
 use walk::Walk;
 
 pub use gap::ReadGap;
+
+/// A list that was asked for, and its items or why there are none.
+pub(crate) type Listed = (Call, Result<Vec<Value>, CallError>);
+
+/// A file of the snapshot for one id, and its content or why there is none; `None` for an empty answer.
+pub(crate) type Filed = (String, Result<Option<Value>, CallError>);
 
 /// How often a cluster is read while its answers contradict each other. A change seen by one call and not yet by
 /// another is over within seconds [EC2M: eventual consistency]; what lasts longer is a page that never comes.

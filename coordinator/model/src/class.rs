@@ -19,7 +19,8 @@ use crate::snapshot::{GroupEntry, InterfaceEntry, IpFamily, Key, Snapshot, Vpc};
 pub(crate) use address::Spots;
 pub(crate) use zone::{ZoneId, Zones, mentioned};
 
-pub(crate) use build::{network_addresses, owned};
+pub(crate) use address::network_addresses;
+pub(crate) use build::owned;
 pub(crate) use name::{FARGATE_PROFILE, NODE_GROUP, NodeGroup};
 
 mod address;

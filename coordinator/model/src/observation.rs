@@ -11,7 +11,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster_endpoint::EndpointResolution;
-use crate::plan::ProbePlan;
 
 /// Names an agent: unique in the cluster. Cheap to clone: every flow names two.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -380,14 +379,6 @@ impl RunEvidence {
         self.observations
             .get(probe.index())
             .map_or(&[], |observation| &observation.attempts)
-    }
-
-    /// The attempts of a pulse of `plan`; none when nothing was reported.
-    pub fn pulse(&self, plan: &ProbePlan, id: ProbeId) -> &[Attempt] {
-        let place = plan.pulses.first();
-        let place = place.and_then(|first| id.index().checked_sub(first.id.index()));
-        let observation = place.and_then(|place| self.pulses.get(place));
-        observation.map_or(&[], |observation| &observation.attempts)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::flow::Flow;
 use crate::id::NetworkInterfaceId;
 use crate::net::PortRange;
 pub use crate::observation::ProbeId;
-use crate::observation::{AgentName, micros};
+use crate::observation::{AgentName, Attempt, RunEvidence, micros};
 use crate::snapshot::EndpointListing;
 
 pub use build::{
@@ -296,4 +296,14 @@ pub struct ProbePlan {
     pub interfaces: BTreeMap<IpAddr, NetworkInterfaceId>,
     /// Flows that the limits kept out; all flows between two agents that never had a turn count as one.
     pub left_out: usize,
+}
+
+impl ProbePlan {
+    /// What `evidence` has of one of the pulses; none when nothing was reported.
+    pub fn attempts_of_pulse<'e>(&self, evidence: &'e RunEvidence, id: ProbeId) -> &'e [Attempt] {
+        let place = self.pulses.first();
+        let place = place.and_then(|first| id.index().checked_sub(first.id.index()));
+        let observation = place.and_then(|place| evidence.pulses.get(place));
+        observation.map_or(&[], |observation| &observation.attempts)
+    }
 }

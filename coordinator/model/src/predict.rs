@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use crate::flow::Flow;
 use crate::id::RuleId;
 use crate::net::PortRange;
-use crate::prediction::{Gate, Place, Prediction, Step, StepOutcome, UnknownReason, Verdict};
+use crate::prediction::{
+    Denial, Gate, Place, Prediction, Step, StepOutcome, UnknownReason, Verdict,
+};
 use crate::snapshot::{Direction, InterfaceEntry, Key, Snapshot};
 
 use endpoint::Destination;
@@ -25,17 +27,26 @@ mod security_group;
 mod survey;
 mod transit_gateway;
 mod way;
-mod words;
 
 pub(crate) use endpoint::same_host;
 pub(crate) use exemption::exempt_addresses;
 pub(crate) use gates::{Doubt, Doubts, Fixed, Gates, walk};
 pub(crate) use network_acl::{AclAnswer, ask};
 pub(crate) use route::never_forwarded;
+pub use survey::stops;
 pub(crate) use survey::{Ends, survey};
-pub use survey::{Stop, stops};
 pub use way::RouteTaken;
+
 pub(crate) use way::{Said, Way};
+
+/// A gate that stops a flow, or some of its source ports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stop {
+    /// What stops it; of a list that only some replies pass, the entry that denies the lowest denied port.
+    pub denial: Denial,
+    /// Source ports that pass this gate all the same: of reply lists alone; sorted, disjoint, not adjacent.
+    pub open_ports: Vec<PortRange>,
+}
 
 /// Predicts what the VPC does with a new connection along `flow`.
 ///
@@ -295,7 +306,7 @@ impl<'s> Walk<'s> {
         if self.has_routed_reply(route) {
             self.own_reply_list(route)?;
         }
-        let detail = words::unreachable(&reason, self.flow.destination);
+        let detail = endpoint::words::unreachable(&reason, self.flow.destination);
         self.note(
             Gate::Endpoints,
             Place::Flow,

@@ -30,9 +30,8 @@ use crate::net::Printable;
 use crate::snapshot::{Owner, Snapshot, fits};
 
 pub use ends::{EndClass, EndPair, Ends, pairs};
-pub use names::EndName;
 pub use question::{InvalidQuestion, Question};
-pub use thing::Kind;
+pub use thing::{EndName, Kind};
 
 use ends::Members;
 use thing::{Thing, things};

@@ -9,6 +9,7 @@
 
 mod agent;
 mod argument;
+mod labels;
 mod namespace;
 
 use std::collections::BTreeMap;

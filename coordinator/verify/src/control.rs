@@ -19,11 +19,12 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, warn};
 
+use crate::authentication::Authentication;
 use crate::config::EntrySettings;
 use crate::connection::{Connection, Peer};
 use crate::door::{Door, Expected, Place, Seat};
 use crate::error::RunError;
-use crate::identity::{Authentication, Identity, Refusal};
+use crate::identity::{Identity, Refusal};
 use crate::refused::{Refused, RefusedList};
 use crate::token::{Purpose, SignedTokens};
 

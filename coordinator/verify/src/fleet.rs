@@ -2,7 +2,6 @@
 //!
 //! A fleet outlives runs. Each run opens an inbox, and hears of its own probes and of every agent that comes or goes.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +14,7 @@ use tonic::{Code, Status, Streaming};
 
 use crate::control::Arrival;
 use crate::door::{Expected, HELLO_TIMEOUT};
-use crate::inbox::{Inbox, Inboxes};
+use crate::letter::{Inboxes, Queued};
 use crate::refused::RefusedList;
 use crate::registry::{Caller, Registry, StreamId};
 use crate::territory::Territory;
@@ -77,14 +76,9 @@ impl Fleet {
         lock(&self.registry)
     }
 
-    /// Opens the inbox of the run named `run`, which waits for nobody once `shutdown` completed.
-    pub fn inbox<'a>(
-        &self,
-        run: &str,
-        shutdown: impl Future<Output = ()> + Send + 'a,
-    ) -> Inbox<'a> {
-        let letters = lock(&self.inboxes).open(run);
-        Inbox::new(run, self.clone(), letters, shutdown)
+    /// Opens the inbox of a run.
+    pub(crate) fn enter(&self, run: &str) -> mpsc::UnboundedReceiver<Queued> {
+        lock(&self.inboxes).open(run)
     }
 
     /// Takes in every stream of `arrivals` and reads from it, until nobody can send one any more.

@@ -67,6 +67,7 @@
 mod connection;
 
 pub mod audience;
+pub mod authentication;
 pub mod certificate;
 pub mod clock;
 pub mod control;
@@ -75,6 +76,7 @@ pub mod door;
 pub mod fleet;
 pub mod identity;
 pub mod inbox;
+pub mod letter;
 pub mod refused;
 pub mod registry;
 pub mod territory;

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use crate::control::Outgoing;
 use crate::door::Seat;
 use crate::identity::{Identity, Refusal};
-use crate::inbox::{Letter, Receipt};
+use crate::letter::{Letter, Receipt};
 use crate::refused::{Refused, RefusedList};
 use crate::territory::Territory;
 use crate::wire::observations::attempts;

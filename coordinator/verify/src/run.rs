@@ -131,7 +131,7 @@ impl<'a> Run<'a> {
     ) -> Result<Self, RunError> {
         let name = run_name(order)?;
         Ok(Self {
-            inbox: fleet.inbox(&name, shutdown),
+            inbox: Inbox::open(fleet, &name, shutdown),
             name,
             began: Instant::now(),
             world,

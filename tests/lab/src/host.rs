@@ -10,7 +10,7 @@ use crate::cni::SourceTranslation;
 use crate::error::LabError;
 use crate::exempt;
 use crate::layout::{Host, Pod};
-use crate::topology::wire_name;
+use crate::namespace::wire_name;
 
 /// The table with the pods of this host; it is looked up before anything else (CNI-P: rule 512, "to pod").
 const TABLE_PODS: u32 = 99;

@@ -211,7 +211,7 @@ impl Drop for Names {
 fn wires(plan: &LabPlan) -> Result<Vec<(IpNet, String)>, LabError> {
     let world = Cloud::read(&plan.snapshot)?;
     let wires = world.interfaces.iter().flat_map(|interface| {
-        let wire = topology::wire_name(&interface.network_interface_id);
+        let wire = crate::namespace::wire_name(&interface.network_interface_id);
         let networks = interface.networks();
         networks
             .into_iter()

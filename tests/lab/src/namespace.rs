@@ -16,6 +16,11 @@ use crate::error::LabError;
 use crate::isolate::NAMESPACES;
 use reachproof_start::find;
 
+/// The name of the namespace of an interface's wire.
+pub(crate) fn wire_name(interface: &str) -> String {
+    format!("wire-{interface}")
+}
+
 /// How many namespaces are filled at a time: filling waits for two small programs each.
 const WORKERS: usize = 4;
 /// Settings below `/proc/sys/net` of every namespace. Whatever the machine's defaults are: no source check beside

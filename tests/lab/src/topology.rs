@@ -19,6 +19,7 @@ use crate::describe::{NetworkInterface, Subnet};
 use crate::error::LabError;
 use crate::host;
 use crate::layout::Layout;
+use crate::namespace::wire_name;
 use crate::path::{Target, routes};
 use crate::{exempt, network_acl, security_group, transit_gateway};
 
@@ -54,11 +55,6 @@ pub(crate) fn draw(
         draw_subnet(&mut blueprint, world, enforced, subnet)?;
     }
     Ok(blueprint)
-}
-
-/// The name of the namespace of an interface's wire.
-pub(crate) fn wire_name(interface: &str) -> String {
-    format!("wire-{interface}")
 }
 
 fn draw_subnet(

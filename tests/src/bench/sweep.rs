@@ -1,5 +1,6 @@
 //! Sweeps of many targets by several tools, one after the other, several times.
 
+mod default_timing;
 mod nmap;
 mod prober;
 mod report;
@@ -90,7 +91,7 @@ pub fn sweep(arguments: &SweepArguments) -> Measured<Goals> {
     }
     goals = goals.and(modest(arguments, &agent)?);
     if probers.contains(&Prober::NmapTuned) && mixes.contains(&Mix::Silent) {
-        goals = goals.and(nmap::against_default(arguments, &agent)?);
+        goals = goals.and(default_timing::against_default(arguments, &agent)?);
     }
     Ok(goals)
 }

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     super::{
-        Close, PeerConnection, Place,
+        PeerConnection, Place,
         flight::Attempt,
         queue::Running,
         report::finished,
@@ -17,6 +17,7 @@ use super::{
     EventLoop, STARVED_PART,
 };
 use crate::{
+    close::Close,
     outcome::{Errno, Outcome},
     probe::{Finished, Identification, SourcePorts},
 };

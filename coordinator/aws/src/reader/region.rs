@@ -8,7 +8,7 @@ use crate::call::{Call, SECOND_PAGE_SIZE};
 use crate::collected::{Collected, text};
 use crate::ec2::{Ec2, FILTER_VALUES_MAX, filter};
 use crate::error::CallError;
-use crate::reader::walk::{Filed, Listed};
+use crate::reader::{Filed, Listed};
 
 /// What was read in one Region.
 ///

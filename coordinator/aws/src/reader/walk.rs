@@ -12,7 +12,7 @@ use crate::ec2::{Ec2, FILTER_VALUES_MAX, filter};
 use crate::eks::Eks;
 use crate::error::{CallError, Failure, ReadError};
 use crate::reader::region::{self, Region};
-use crate::reader::{ReadGap, missing};
+use crate::reader::{Filed, Listed, ReadGap, missing};
 use crate::session::Session;
 
 /// One reading on its way from the cluster's name to the last prefix list.
@@ -296,12 +296,6 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 }
-
-/// A list that was asked for, and its items or why there are none.
-pub(crate) type Listed = (Call, Result<Vec<Value>, CallError>);
-
-/// A file of the snapshot for one id, and its content or why there is none; `None` for an empty answer.
-pub(crate) type Filed = (String, Result<Option<Value>, CallError>);
 
 /// Reads the managed node groups and Fargate profiles, one after the other: there are few, and two calls are enough.
 async fn node_groups(eks: &Eks<'_>) -> Vec<Filed> {

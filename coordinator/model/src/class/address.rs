@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
 
-use super::{index, network_addresses, number};
+use super::{index, number};
 
 /// Places in the table of the first level: the upper half of an IPv4 address.
 const ROOT: usize = 1 << 16;
@@ -236,4 +236,13 @@ impl Spots {
         }
         self.v6_networks.insert(network, spot);
     }
+}
+
+/// Every address of a small network.
+pub(crate) fn network_addresses(network: IpNet) -> impl Iterator<Item = IpAddr> {
+    network
+        .subnets(network.max_prefix_len())
+        .into_iter()
+        .flatten()
+        .map(|single| single.addr())
 }

@@ -15,7 +15,7 @@ use crate::snapshot::{
 
 use super::{
     Class, ClassId, Classes, Endpoint, Exit, Facts, GroupSet, HostRole, Member, Place, PlaceId,
-    Policed, SetId, Spots, Untranslated, ZoneId, Zones, index, number,
+    Policed, SetId, Spots, Untranslated, ZoneId, Zones, index, network_addresses, number,
 };
 
 impl Classes {
@@ -380,15 +380,6 @@ pub(crate) fn owned(entry: &InterfaceEntry) -> BTreeSet<IpNet> {
 
 /// Most bits by which an owned network may be larger than one address if it has to be cut into them: a /24 of IPv4.
 const CUT_BITS_MAX: u8 = 8;
-
-/// Every address of a small network.
-pub(crate) fn network_addresses(network: IpNet) -> impl Iterator<Item = IpAddr> {
-    network
-        .subnets(network.max_prefix_len())
-        .into_iter()
-        .flatten()
-        .map(|single| single.addr())
-}
 
 /// Addresses that differ from those around them: of pods where policies or the node's translation tell pods apart, and
 /// those that policies list.

@@ -124,7 +124,7 @@ impl<'a> Heard<'a> {
 
     /// Notes the answers to a pulse, of which the model says that groups filter it and let it pass.
     fn note_pulse(&mut self, pulse: &'a PlannedPulse) {
-        for attempt in answered(self.evidence.pulse(self.plan, pulse.id)) {
+        for attempt in answered(self.plan.attempts_of_pulse(self.evidence, pulse.id)) {
             self.note_address(attempt, pulse.target.ip());
             let is_proven = match (pulse.kind, attempt.identification) {
                 (ProbeKind::Identify, Identification::Verified { observed }) => {
@@ -365,7 +365,7 @@ fn explained(plan: &ProbePlan, evidence: &RunEvidence) -> HashMap<IpAddr, HashSe
         of_probes.map(|attempt| (flow.flow.destination, attempt))
     });
     let pulses = plan.pulses.iter().flat_map(|pulse| {
-        let attempts = evidence.pulse(plan, pulse.id).iter();
+        let attempts = plan.attempts_of_pulse(evidence, pulse.id).iter();
         attempts.map(|attempt| (pulse.target.ip(), attempt))
     });
     let mut explained: HashMap<IpAddr, HashSet<SocketAddr>> = HashMap::new();

@@ -8,20 +8,11 @@ use super::Matrix;
 use super::answer::Pair;
 use super::count::Row;
 use super::ports::covered;
-use super::row::{CROSSINGS, RowId};
+use super::row::{CROSSINGS, Overlay, RowId};
 use crate::class::{ClassId, Facts, SetId, ZoneId};
 use crate::net::PortRange;
 use crate::snapshot::{Direction, GroupEntry, Key, Match, Readable, RulePeer};
 use crate::snapshot::{SecurityGroup, SecurityGroupRule, Traffic};
-
-/// What a row becomes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Overlay {
-    pub(super) sure: Vec<u64>,
-    pub(super) unsure: Vec<u64>,
-    /// Intervals at which the row says something else than before.
-    pub(super) touched: Vec<u64>,
-}
 
 /// Set of groups, zone of the peer, set of the peer's groups, and how references cross.
 type OverlayKey = (SetId, ZoneId, SetId, Option<Match>);

@@ -4,13 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::atom::{Atoms, Matching};
-use super::edit::Overlay;
 use super::ports::{WORD, has};
 use crate::class::{Classes, Facts, SetId, ZoneId, index};
 use crate::id::RuleId;
 use crate::snapshot::{Direction, GroupEntry, Key, Match, RulePeer, Snapshot};
 
 mod build;
+
+/// What an edit of a group makes of a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Overlay {
+    pub(super) sure: Vec<u64>,
+    pub(super) unsure: Vec<u64>,
+    /// Intervals at which the row says something else than before.
+    pub(super) touched: Vec<u64>,
+}
 
 /// Number of a row.
 pub(super) type RowId = u32;

@@ -1,5 +1,7 @@
 //! Who sends and who receives: owners, hosts, SNAT, source/destination check.
 
+pub(super) mod words;
+
 use std::net::IpAddr;
 
 use super::route::{Path, hop};
@@ -347,7 +349,7 @@ impl<'s> Walk<'s> {
             Gate::Endpoints,
             Place::Flow,
             StepOutcome::Unknown(reason.clone()),
-            |_| super::words::outside(&word, flow),
+            |_| words::outside(&word, flow),
         );
         Verdict::Unknown(reason)
     }
@@ -366,7 +368,7 @@ impl<'s> Walk<'s> {
             StepOutcome::Unknown(UnknownReason::DstOutsideModel)
         };
         self.note(Gate::Endpoints, Place::Flow, outcome, |snapshot| {
-            super::words::endpoints(snapshot, flow, sender, receiver)
+            words::endpoints(snapshot, flow, sender, receiver)
         });
     }
 }

@@ -1,5 +1,7 @@
 //! Destinations that AWS does not filter, and packets that never leave the host (A.5).
 
+mod words;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
@@ -69,7 +71,7 @@ impl Walk<'_> {
         let reason = UnknownReason::ServiceAddress;
         let outcome = StepOutcome::Unknown(reason.clone());
         self.note(Gate::Endpoints, Place::Flow, outcome, |snapshot| {
-            super::words::service(snapshot, destination)
+            words::service(snapshot, destination)
         });
         Err(Verdict::Unknown(reason))
     }

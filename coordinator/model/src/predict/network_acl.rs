@@ -1,5 +1,7 @@
 //! Network ACLs: ordered entries, the first match decides (B).
 
+mod words;
+
 use std::net::IpAddr;
 
 use super::{Doubt, Route, Walk};
@@ -137,7 +139,7 @@ impl<'s> Walk<'s> {
             AclAnswer::Deny(_) => StepOutcome::Drop,
             AclAnswer::Unsure => StepOutcome::Unknown(UnknownReason::Other),
         };
-        self.note(gate, place, outcome, |_| super::words::acl(acl, answer));
+        self.note(gate, place, outcome, |_| words::acl(acl, answer));
         match (answer, acl) {
             (AclAnswer::Allow(_), _) => Ok(()),
             (AclAnswer::Deny(rule_number), Some(acl)) => Err(Verdict::Deny(Denial::NetworkAcl {

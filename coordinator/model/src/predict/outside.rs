@@ -94,7 +94,7 @@ impl<'s> Walk<'s> {
             table: hop.table.map(|table| table.id.clone()),
         };
         self.note(Gate::ReturnRoute, place, outcome, |_| {
-            super::words::hop(&hop, source, reason)
+            super::route::words::hop(&hop, source, reason)
         });
         match reason {
             Some(reason) => Err(Verdict::Deny(Denial::Route {

@@ -1,5 +1,7 @@
 //! Policies: not evaluated, so that selected pods are unknown (E.5).
 
+mod words;
+
 use super::{Doubt, Walk};
 use crate::prediction::{Gate, Place, StepOutcome, UnknownReason};
 use crate::snapshot::Policing;
@@ -16,7 +18,7 @@ impl Walk<'_> {
         self.doubts.add(Doubt::NetworkPolicy);
         let outcome = StepOutcome::Unknown(UnknownReason::NetworkPolicy);
         self.note(Gate::NetworkPolicy, Place::Flow, outcome, |_| {
-            super::words::policies(alone, &source, &destination)
+            words::policies(alone, &source, &destination)
         });
     }
 }

@@ -1,5 +1,7 @@
 //! Replies through the network ACLs: which source ports get an answer (B.3).
 
+mod words;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -148,7 +150,7 @@ impl<'s> Walk<'s> {
         };
         let (ports, protocol) = (list.ports, self.flow.protocol);
         self.note(list.gate, place, outcome(&answers, &open_ports), |_| {
-            super::words::replies(protocol, ports, &answers)
+            words::replies(protocol, ports, &answers)
         });
         match (denied.as_deref(), acl) {
             (Some([lowest, ..]), Some(acl)) => Err(Verdict::Deny(Denial::NetworkAcl {
@@ -219,7 +221,7 @@ impl<'s> Walk<'s> {
             let is_final = outcome == StepOutcome::Drop;
             let (ports, protocol) = (route.sender.ports, self.flow.protocol);
             self.note(gate, place, outcome, |_| {
-                super::words::replies(protocol, ports, &answers)
+                words::replies(protocol, ports, &answers)
             });
             if is_final {
                 break;

@@ -52,7 +52,7 @@ impl<'s> Walk<'s> {
             table: hop.table.map(|table| table.id.clone()),
         };
         self.note(Gate::ReturnRoute, place, outcome, |_| {
-            super::words::hop(&hop, source, reason)
+            super::route::words::hop(&hop, source, reason)
         });
         self.settle_return(found)
     }

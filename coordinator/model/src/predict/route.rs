@@ -1,5 +1,7 @@
 //! The way out of a subnet: longest prefix and what its target means (C, K.1 "Path from a route").
 
+pub(super) mod words;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -426,7 +428,7 @@ impl<'s> Walk<'s> {
         let destination = self.flow.destination;
         let hop = &route.hop;
         self.note(Gate::Route, place, outcome, |_| {
-            super::words::hop(hop, destination, reason)
+            words::hop(hop, destination, reason)
         });
         self.doubts
             .add_if(matches!(route.hop.path, Path::Middlebox), Doubt::Middlebox);

@@ -1,5 +1,7 @@
 //! Security groups: the union of all rules of an interface (A.1, A.3).
 
+mod words;
+
 use std::cell::OnceCell;
 use std::net::IpAddr;
 
@@ -229,7 +231,7 @@ impl<'s> Walk<'s> {
             Direction::Ingress => Gate::SgIngress,
         };
         self.note(gate, place, outcome, |snapshot| {
-            super::words::admission(snapshot, direction, entry, (flow, peer), admission.as_ref())
+            words::admission(snapshot, direction, entry, (flow, peer), admission.as_ref())
         });
     }
 }

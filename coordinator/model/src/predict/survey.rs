@@ -5,20 +5,11 @@ use std::net::IpAddr;
 use super::endpoint::Destination;
 use super::outside::Arrival;
 use super::security_group::Admission;
-use super::{Fixed, Gates, Notes, OneFlow, Route, Walk, walk};
+use super::{Fixed, Gates, Notes, OneFlow, Route, Stop, Walk, walk};
 use crate::flow::Flow;
 use crate::net::PortRange;
-use crate::prediction::{Denial, Gate, Verdict};
+use crate::prediction::{Gate, Verdict};
 use crate::snapshot::{Direction, InterfaceEntry, Snapshot};
-
-/// A gate that stops a flow, or some of its source ports.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stop {
-    /// What stops it; of a list that only some replies pass, the entry that denies the lowest denied port.
-    pub denial: Denial,
-    /// Source ports that pass this gate all the same: of reply lists alone; sorted, disjoint, not adjacent.
-    pub open_ports: Vec<PortRange>,
-}
 
 /// The two ends of a flow as the network sees them: after SNAT.
 #[derive(Debug, Clone, Copy)]

@@ -5,20 +5,11 @@ use std::net::IpAddr;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::thing::{Kind, Thing, profile};
+use super::thing::{EndName, Thing, profile};
 use super::{Selector, is_called};
 use crate::class::NodeGroup;
 use crate::flow::SourceKind;
 use crate::snapshot::{IpFamily, NetworkInterface, Owner, PodPhase, Snapshot};
-
-/// A name of an end.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct EndName {
-    /// What it is the name of.
-    pub kind: Kind,
-    /// The name; raw text.
-    pub name: String,
-}
 
 impl Serialize for EndName {
     /// Writes the kind, a slash and the name, as it can be typed.

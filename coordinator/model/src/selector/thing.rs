@@ -5,7 +5,6 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::ends::Members;
-use super::names::EndName;
 use crate::class::{FARGATE_PROFILE, NodeGroup};
 use crate::id::InstanceId;
 use crate::snapshot::{
@@ -37,6 +36,15 @@ pub enum Kind {
     SecurityGroup,
     /// Everything in a subnet.
     Subnet,
+}
+
+/// A name of an end.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EndName {
+    /// What it is the name of.
+    pub kind: Kind,
+    /// The name; raw text.
+    pub name: String,
 }
 
 /// Words before a slash that say the kind; the first of a kind is the one that is written.

@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 
 use reachproof_proto::endpoint::EndpointName;
-use reachproof_verify::audience::{Audience, INSTANCE_LABEL, RELEASE};
+use reachproof_verify::audience::Audience;
 use serde_json::{Value, json};
 
 use super::argument::{CoordinatorAddress, FargatePods};
+use super::labels::{PLACE_LABEL, standard_labels};
 use super::namespace::{HOST_NAMESPACE, NAME, NAMESPACE};
-
-/// Label that tells the agents of one DaemonSet or Deployment from the others.
-pub(super) const PLACE_LABEL: &str = "reachproof/agents";
 
 /// Label with which EKS says what a node is: `ec2`, `auto`, `fargate` or `hybrid` (E.6).
 const COMPUTE_TYPE: &str = "eks.amazonaws.com/compute-type";
@@ -281,16 +279,4 @@ impl Place {
         fields.insert("tolerations".to_owned(), json!([{"operator": "Exists"}]));
         fields
     }
-}
-
-/// Labels of everything that belongs to the agents.
-pub(super) fn standard_labels() -> BTreeMap<String, String> {
-    [
-        ("app.kubernetes.io/name", "reachproof-agent"),
-        (INSTANCE_LABEL, RELEASE),
-        ("app.kubernetes.io/part-of", "reachproof"),
-    ]
-    .into_iter()
-    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-    .collect()
 }

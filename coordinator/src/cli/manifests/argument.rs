@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use super::agent::PLACE_LABEL;
+use super::labels::PLACE_LABEL;
 
 /// Most bytes of a namespace, of the name of a label and of its value \[Kubernetes, Names; Labels\].
 const NAME_MAX: usize = 63;

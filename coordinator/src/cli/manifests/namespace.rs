@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::agent::standard_labels;
+use super::labels::standard_labels;
 
 /// Namespace of the agents on the pod network.
 pub(super) const NAMESPACE: &str = "reachproof";
