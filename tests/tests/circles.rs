@@ -6,6 +6,8 @@
 #![allow(
     clippy::panic,
     clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
     reason = "tests fail by panicking, and the kinds of items grow with the language"
 )]
 

@@ -16,21 +16,21 @@ pub use crate::observation::ProbeId;
 use crate::observation::{AgentName, Attempt, RunEvidence, micros};
 use crate::snapshot::EndpointListing;
 
-pub use build::{
-    Depth, FLOWS_PER_AGENT_MAX, FLOWS_PER_RUN_MAX, FileState, Scope, WHOLE_MESH_MAX, plan,
-    plan_rules,
-};
+pub use compose::{plan, plan_rules};
 pub use ports::{JUDGED_PORTS_MAX, judged_ports};
 pub(crate) use required::control_plane_targets;
 pub use roster::{AddressConflict, AgentKind, Roster, RosterAgent};
+pub use scope::{Depth, FLOWS_PER_AGENT_MAX, FLOWS_PER_RUN_MAX, FileState, Scope, WHOLE_MESH_MAX};
 
 mod build;
+mod compose;
 mod control;
 mod cover;
 mod ports;
 mod pulse;
 mod required;
 mod roster;
+mod scope;
 mod seed;
 
 /// Attempts of one stage: what silence needs to count as repeated (F.2).

@@ -90,18 +90,23 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use std::net::{IpAddr, SocketAddr};
+    use std::sync::Arc;
 
+    use reachproof_model::observation::AgentName;
     use reachproof_model::plan::AgentKind;
     use reachproof_proto::net::address_to_wire;
     use reachproof_proto::v1;
     use reachproof_proto::v1::agent_message::Body;
     use reachproof_proto::v1::coordinator_message::Body as Reply;
-    use tokio::sync::Semaphore;
+    use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+    use tokio::time::Instant;
     use tonic::Status;
 
     use super::*;
     use crate::door::Seat;
     use crate::identity::{Identity, IdentitySource};
+    use crate::letter::Inboxes;
+    use crate::registry::News;
     use crate::registry::{Caller, StreamId};
 
     const STREAM: StreamId = StreamId(1);

@@ -1,12 +1,9 @@
-//! From snapshot and roster to the flows of a run.
+//! The drafts of a plan: the flows that may become part of it, each once, within the limits.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
-use super::control::add_controls;
-use super::cover::cover;
-use super::pulse;
-use super::required::add_required;
+use super::scope::{Depth, FLOWS_PER_AGENT_MAX, FLOWS_PER_RUN_MAX, FileState, Scope};
 use super::seed::Sequence;
 use super::{
     LISTEN_PORT_MIN, LISTENS_PER_AGENT_MAX, PEER_PORT, PlannedFlow, PlannedProbe, PlannedPulse,
@@ -22,130 +19,6 @@ use crate::plan::AgentKind;
 use crate::predict::verdict;
 use crate::prediction::Verdict;
 use crate::snapshot::{Owner, Policing, Snapshot};
-
-/// Most flows that one agent tries: at 20 attempts a second (security.md, "Limits of probing") silence on all of them
-/// takes 5 minutes.
-pub const FLOWS_PER_AGENT_MAX: usize = 2_000;
-
-/// Most flows that any run may have (security.md, "Limits of probing").
-pub const FLOWS_PER_RUN_MAX: usize = 200_000;
-
-/// Whether an optional file is in the snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileState {
-    /// It is.
-    Read,
-    /// It is not.
-    Absent,
-}
-
-/// What a plan depends on beside snapshot and roster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Scope {
-    /// Whether `networkpolicies` was read.
-    pub network_policies: FileState,
-    /// Most flows of the run; above [`FLOWS_PER_RUN_MAX`] it counts as that. With many agents each gets its share.
-    pub flows_max: usize,
-    /// How much of the relation is tried.
-    pub depth: Depth,
-    /// Decides the order of the flows, what the limits keep out, and which control probe is chosen.
-    pub seed: u64,
-}
-
-/// How much of the relation a run tries (ARCHITECTURE, "Sampling").
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Depth {
-    /// What the cluster needs: control plane and CoreDNS.
-    Required,
-    /// Every decisive tuple and both sides of every edge of a rule, each with what shows that its ends can talk otherwise,
-    /// and each agent once a port in both roles. Which members of a class are tried, the seed decides.
-    #[default]
-    Rules,
-    /// Every agent to every other.
-    Mesh,
-}
-
-/// Most agents whose pairs are all tried when nobody says how much: a thousand pairs.
-pub const WHOLE_MESH_MAX: usize = 32;
-
-impl Depth {
-    /// Returns how much is tried with so many agents when nobody says it: the rules, and in a small fleet every pair,
-    /// since that is cheap and shows more.
-    #[must_use]
-    pub fn fitting(agents: usize) -> Self {
-        if agents > WHOLE_MESH_MAX {
-            Self::Rules
-        } else {
-            Self::Mesh
-        }
-    }
-
-    /// Returns its word, as in reports and on the command line.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Required => "required",
-            Self::Rules => "rules",
-            Self::Mesh => "mesh",
-        }
-    }
-}
-
-/// Plans a run: every agent to every control-plane interface on 443, and as much more as the scope's depth says, with a
-/// control probe for every predicted deny that decides anything.
-///
-/// Control-plane interfaces that the EndpointSlice does not list are left out, since they may be idle (D.1). Flows
-/// between agents on one host are planned and end as bypass. Two calls with equal arguments return equal plans.
-#[must_use]
-pub fn plan(snapshot: &Snapshot, roster: &Roster, scope: &Scope) -> ProbePlan {
-    match scope.depth {
-        Depth::Rules => plan_rules(&Matrix::new(snapshot), roster, scope, &[PEER_PORT]),
-        Depth::Required => {
-            let mut sequence = Sequence::new(scope.seed);
-            let mut drafts = Drafts::new((snapshot, None), roster, scope);
-            add_required(&mut drafts, &mut sequence);
-            add_controls(&mut drafts, &mut sequence);
-            drafts.finish(scope, &mut sequence)
-        }
-        Depth::Mesh => plan_mesh(snapshot, roster, scope),
-    }
-}
-
-/// Plans what the rules decide at some ports, out of a relation.
-///
-/// Every decisive tuple between classes with agents is tried once at least, with its control where it denies; each agent
-/// is source and target once a port; rules with ports of their own are tried on both sides of their edges.
-#[must_use]
-pub fn plan_rules(matrix: &Matrix<'_>, roster: &Roster, scope: &Scope, ports: &[u16]) -> ProbePlan {
-    let mut sequence = Sequence::new(scope.seed);
-    let mut drafts = Drafts::new((matrix.snapshot(), Some(matrix)), roster, scope);
-    add_required(&mut drafts, &mut sequence);
-    for (candidate, purpose) in cover(matrix, roster, ports, &mut sequence) {
-        drafts.add(candidate, purpose);
-    }
-    add_controls(&mut drafts, &mut sequence);
-    drafts.finish(scope, &mut sequence)
-}
-
-/// Plans every pair of agents.
-fn plan_mesh(snapshot: &Snapshot, roster: &Roster, scope: &Scope) -> ProbePlan {
-    let mut sequence = Sequence::new(scope.seed);
-    let mut drafts = Drafts::new((snapshot, None), roster, scope);
-    add_required(&mut drafts, &mut sequence);
-    for source in roster.agents() {
-        let others = roster.agents().filter(|other| other.name != source.name);
-        let mut targets = sequence.shuffle(others.collect()).into_iter();
-        while drafts.room(source) == Room::Left {
-            let Some(target) = targets.next() else {
-                break;
-            };
-            add_pair(&mut drafts, source, target);
-        }
-        drafts.left_out += targets.len();
-    }
-    add_controls(&mut drafts, &mut sequence);
-    drafts.finish(scope, &mut sequence)
-}
 
 /// A flow that may become part of the plan.
 #[derive(Debug, Clone)]
@@ -192,7 +65,7 @@ impl Draft {
 
 /// Whether an agent may try another flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Room {
+pub(super) enum Room {
     /// It may.
     Left,
     /// It has its share.
@@ -210,7 +83,7 @@ pub(super) struct Drafts<'a> {
     places: HashMap<Ends, usize>,
     per_agent: HashMap<AgentName, usize>,
     per_agent_max: usize,
-    left_out: usize,
+    pub(super) left_out: usize,
 }
 
 /// Addresses and protocol of a flow.
@@ -230,7 +103,7 @@ pub(super) struct Candidate {
 }
 
 impl<'a> Drafts<'a> {
-    fn new(
+    pub(super) fn new(
         (snapshot, matrix): (&'a Snapshot, Option<&'a Matrix<'a>>),
         roster: &'a Roster,
         scope: &Scope,
@@ -315,7 +188,7 @@ impl<'a> Drafts<'a> {
     }
 
     /// Whether `agent` may try another flow.
-    fn room(&self, agent: &RosterAgent) -> Room {
+    pub(super) fn room(&self, agent: &RosterAgent) -> Room {
         match self.per_agent.get(&agent.name) {
             Some(planned) if *planned >= self.per_agent_max => Room::None,
             Some(_) | None => Room::Left,
@@ -373,13 +246,20 @@ impl<'a> Drafts<'a> {
             .collect()
     }
 
-    /// Numbers the probes, in an order that the seed decides, says who calls whom meanwhile, and who listens.
-    fn finish(self, scope: &Scope, sequence: &mut Sequence) -> ProbePlan {
-        let probes_of =
-            |(flow, draft): (&Flow, &Draft)| probes(flow, draft, scope.depth, &mut 0).len();
+    /// How many probes the flows have.
+    pub(super) fn probe_count(&self, depth: Depth) -> u32 {
+        let probes_of = |(flow, draft): (&Flow, &Draft)| probes(flow, draft, depth, &mut 0).len();
         let count = self.flows().map(probes_of).sum::<usize>();
-        let first = u32::try_from(count).unwrap_or(u32::MAX);
-        let pulses = pulse::pulses(&self, sequence, first);
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// Numbers the probes, in an order that the seed decides, and says who listens.
+    pub(super) fn finish(
+        self,
+        scope: &Scope,
+        pulses: Vec<PlannedPulse>,
+        sequence: &mut Sequence,
+    ) -> ProbePlan {
         let listens = self.listens(&pulses);
         let interfaces = self.interfaces();
         let mut next = 0;
@@ -443,21 +323,6 @@ pub(super) fn candidate(
         target,
         kind,
     })
-}
-
-/// Adds the flows from one agent to another, over each family that both have.
-fn add_pair(drafts: &mut Drafts<'_>, source: &RosterAgent, target: &RosterAgent) {
-    for address in target.vantage_points() {
-        let at = |port| candidate(source, (address, Target::Agent(target.name.clone())), port);
-        let Some(peer) = at(PEER_PORT) else {
-            continue;
-        };
-        let edges = drafts.snapshot.port_edges(peer.flow.source, address);
-        drafts.add(peer, Purpose::Peer);
-        for edge in edges.into_iter().filter_map(at) {
-            drafts.add(edge, Purpose::Edge);
-        }
-    }
 }
 
 /// The probes of a flow: one, or for a predicted partial one for each source port that is judged.

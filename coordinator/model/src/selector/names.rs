@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::thing::{EndName, Thing, profile};
+use super::thing::{EndName, Kind, Thing, profile};
 use super::{Selector, is_called};
 use crate::class::NodeGroup;
 use crate::flow::SourceKind;

@@ -1,11 +1,13 @@
 //! Every format in which a report is written: one row for each, and nothing about them is written anywhere else.
 
-use std::io::{self, Write};
-
-use thiserror::Error;
+use std::io::Write;
 
 use super::human::View;
 use super::{Report, csv, human, json, junit, markdown, ndjson};
+
+pub use error::FormatError;
+
+mod error;
 
 /// A format of reports.
 #[derive(Debug, Clone, Copy)]
@@ -54,43 +56,6 @@ pub const FORMATS: [Format; 6] = [
         },
     },
 ];
-
-/// A report that cannot be written.
-#[derive(Debug, Error)]
-pub enum FormatError {
-    /// A value is none of JSON.
-    #[error("cannot write the report as JSON")]
-    Json(#[from] serde_json::Error),
-    /// A row cannot be written.
-    #[error("cannot write the report as CSV")]
-    Csv(#[source] ::csv::Error),
-    /// A text is none of XML.
-    #[error("cannot write the report as XML of JUnit")]
-    Junit(#[from] quick_junit::SerializeError),
-    /// It cannot be written where it goes.
-    #[error("cannot write the report")]
-    Output(#[from] io::Error),
-}
-
-impl FormatError {
-    /// Whether nobody reads on: whoever reads the first lines and leaves has what he wanted.
-    #[must_use]
-    pub fn is_left(&self) -> bool {
-        let kind = match self {
-            Self::Json(error) => error.io_error_kind(),
-            Self::Csv(error) => {
-                if let ::csv::ErrorKind::Io(error) = error.kind() {
-                    Some(error.kind())
-                } else {
-                    None
-                }
-            }
-            Self::Junit(_) => None,
-            Self::Output(error) => Some(error.kind()),
-        };
-        kind == Some(io::ErrorKind::BrokenPipe)
-    }
-}
 
 impl Format {
     /// Returns the format of this name.
