@@ -10,6 +10,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use aws_sdk_ec2::config::ProvideCredentials;
+use reachproof_model::examination::{Check, CheckState};
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -55,74 +56,11 @@ pub const PACE: Pace = Pace {
 /// How long credentials and Region are looked for: machines without instance metadata let the SDK wait for it.
 const SEARCH_MAX: Duration = Duration::from_secs(7);
 
-/// One line of the examination.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Check {
-    /// What was looked at, one of [`SUBJECTS`].
-    pub subject: &'static str,
-    /// What came of it.
-    pub state: CheckState,
-    /// What was seen, in our words.
-    pub detail: String,
-    /// What lies beneath, in the words of others; may be empty.
-    pub evidence: String,
-    /// What to do about it; empty when nothing is to be done.
-    pub remedy: String,
-}
-
-/// What came of one check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CheckState {
-    /// It is as it must be.
-    Ok,
-    /// It is not.
-    Missing,
-    /// It could not be found out.
-    Unknown,
-}
-
-impl Check {
-    fn new(
-        subject: &'static str,
-        state: CheckState,
-        detail: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
-        Self {
-            subject,
-            state,
-            detail: detail.into(),
-            evidence: String::new(),
-            remedy: remedy.into(),
-        }
-    }
-
-    fn ok(subject: &'static str, detail: impl Into<String>) -> Self {
-        Self::new(subject, CheckState::Ok, detail, "")
-    }
-
-    fn missing(
-        subject: &'static str,
-        detail: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
-        Self::new(subject, CheckState::Missing, detail, remedy)
-    }
-
-    fn unknown(
-        subject: &'static str,
-        detail: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
-        Self::new(subject, CheckState::Unknown, detail, remedy)
-    }
-
-    /// What a failed call says of `subject`.
-    fn failed(subject: &'static str, state: CheckState, call: Call, failure: &Failure) -> Self {
-        Self {
-            evidence: beneath(failure),
-            ..Self::new(subject, state, failure.to_string(), failure.remedy(call))
-        }
+/// What a failed call says of `subject`.
+fn of_failure(subject: &'static str, state: CheckState, call: Call, failure: &Failure) -> Check {
+    Check {
+        evidence: beneath(failure),
+        ..Check::new(subject, state, failure.to_string(), failure.remedy(call))
     }
 }
 
@@ -153,7 +91,7 @@ impl Examination {
     fn retract_credentials(&mut self, failure: &Failure) {
         for check in &mut self.checks {
             if check.subject == CREDENTIALS {
-                *check = Check::failed(CREDENTIALS, CheckState::Missing, Call::Cluster, failure);
+                *check = of_failure(CREDENTIALS, CheckState::Missing, Call::Cluster, failure);
             }
         }
     }
@@ -203,7 +141,7 @@ async fn credentials(connection: &Connection) -> Check {
         Ok(_) => Check::ok(CREDENTIALS, "found, they do not expire"),
         Err(error) => {
             let failure = Failure::of_credentials(&error);
-            Check::failed(CREDENTIALS, CheckState::Missing, Call::Cluster, &failure)
+            of_failure(CREDENTIALS, CheckState::Missing, Call::Cluster, &failure)
         }
     }
 }
@@ -261,7 +199,7 @@ fn unanswered(
     cluster: &str,
     examination: &mut Examination,
 ) -> bool {
-    let endpoint = |state| Check::failed(ENDPOINT, state, Call::Cluster, failure);
+    let endpoint = |state| of_failure(ENDPOINT, state, Call::Cluster, failure);
     match failure {
         Failure::Expired { .. }
         | Failure::CredentialsInvalid { .. }
@@ -383,7 +321,7 @@ async fn control_plane(
         Ok(interfaces) => interfaces,
         Err(error) => {
             let state = CheckState::Unknown;
-            let check = Check::failed(INTERFACES, state, error.call, &error.failure);
+            let check = of_failure(INTERFACES, state, error.call, &error.failure);
             examination.note(check);
             return;
         }

@@ -10,9 +10,10 @@ mod support;
 
 use reachproof_aws::Call;
 use reachproof_aws::doctor::{
-    CLUSTER as CLUSTER_LINE, CREDENTIALS, Check, CheckState, ENDPOINT, Examination, INTERFACES,
-    RIGHTS, SUBJECTS, examine, open,
+    CLUSTER as CLUSTER_LINE, CREDENTIALS, ENDPOINT, Examination, INTERFACES, RIGHTS, SUBJECTS,
+    examine, open,
 };
+use reachproof_model::examination::{Check, CheckState};
 use support::{Asked, CLUSTER, Fault, Replay, World, settings};
 
 async fn examined(

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use reachproof_aws::doctor::{CheckState, Examination, examine};
+use reachproof_aws::doctor::{Examination, examine};
 use reachproof_aws::{Connection, ReadGap, Settings};
 use reachproof_model::describe::Described;
+use reachproof_model::examination::CheckState;
 use reachproof_model::snapshot::Snapshot;
 use support::{CLUSTER, settings};
 

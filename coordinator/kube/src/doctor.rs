@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use reachproof_model::examination::{Check, CheckState};
+
 use crate::access::{Account, CheckedRight, RightState, check_rights};
 use crate::connect::{ApiServer, Entry};
 use crate::error::ConnectError;
@@ -14,32 +16,6 @@ pub const SUBJECTS: [&str; 2] = [SERVER, RIGHTS];
 pub const SERVER: &str = "api server";
 /// The rights of the account there.
 pub const RIGHTS: &str = "kubernetes rights";
-
-/// One line of the examination.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
-    /// What was looked at, one of [`SUBJECTS`].
-    pub subject: &'static str,
-    /// What came of it.
-    pub state: CheckState,
-    /// What was seen, in our words.
-    pub detail: String,
-    /// What lies beneath, in the words of others; may be empty.
-    pub evidence: String,
-    /// What to do about it; empty when nothing is to be done.
-    pub remedy: String,
-}
-
-/// What came of one check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CheckState {
-    /// It is as it must be.
-    Ok,
-    /// It is not.
-    Missing,
-    /// It could not be found out.
-    Unknown,
-}
 
 /// What was found so far. Whoever waits no longer has what was found until then.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -93,23 +69,6 @@ fn causes(mut error: Option<&dyn Error>) -> String {
         error = cause.source();
     }
     words.join(": ")
-}
-
-impl Check {
-    fn new(
-        subject: &'static str,
-        state: CheckState,
-        detail: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
-        Self {
-            subject,
-            state,
-            detail: detail.into(),
-            evidence: String::new(),
-            remedy: remedy.into(),
-        }
-    }
 }
 
 /// One line for all rights: what is missing is one thing to mend, a role that lacks rules.

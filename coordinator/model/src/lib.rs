@@ -62,6 +62,7 @@ pub mod coverage;
 pub mod describe;
 pub mod diagnosis;
 pub mod dial;
+pub mod examination;
 pub mod expectation;
 pub mod finding;
 pub mod flow;

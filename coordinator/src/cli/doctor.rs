@@ -12,6 +12,7 @@ use reachproof_aws::doctor as aws;
 use reachproof_kube::access::Account;
 use reachproof_kube::{Entry, Limits, doctor as kube};
 use reachproof_model::diagnosis::Conclusion;
+use reachproof_model::examination::{Check, CheckState};
 use reachproof_model::net::Printable;
 use tokio::time::timeout;
 
@@ -140,13 +141,8 @@ async fn of_kubernetes(entry: Option<&Entry>, found: &mut kube::Examination) {
         kube::examine(entry, LIMITS, &Account::Coordinator, found).await;
     } else {
         for subject in kube::SUBJECTS {
-            found.checks.push(kube::Check {
-                subject,
-                state: kube::CheckState::Unknown,
-                detail: "left out by --no-kubernetes".to_owned(),
-                evidence: String::new(),
-                remedy: String::new(),
-            });
+            let check = Check::unknown(subject, "left out by --no-kubernetes", "");
+            found.checks.push(check);
         }
     }
 }
@@ -155,13 +151,8 @@ async fn of_kubernetes(entry: Option<&Entry>, found: &mut kube::Examination) {
 fn compare(entry: &Entry, aws: &aws::Examination, kubernetes: &mut kube::Examination) {
     let (server, endpoint) = (kubernetes.url.as_deref(), aws.endpoint.as_deref());
     if let Err(other) = same_cluster(entry, server, endpoint) {
-        kubernetes.checks = vec![kube::Check {
-            subject: kube::SERVER,
-            state: kube::CheckState::Missing,
-            detail: other.to_string(),
-            evidence: String::new(),
-            remedy: OTHER_CLUSTER_REMEDY.to_owned(),
-        }];
+        let check = Check::missing(kube::SERVER, other.to_string(), OTHER_CLUSTER_REMEDY);
+        kubernetes.checks = vec![check];
     }
 }
 
@@ -190,29 +181,13 @@ impl Line {
     }
 }
 
-impl From<aws::Check> for Line {
-    fn from(check: aws::Check) -> Self {
+impl From<Check> for Line {
+    fn from(check: Check) -> Self {
         Self {
             state: match check.state {
-                aws::CheckState::Ok => State::Ok,
-                aws::CheckState::Missing => State::Missing,
-                aws::CheckState::Unknown => State::Unknown,
-            },
-            subject: check.subject,
-            detail: check.detail,
-            evidence: check.evidence,
-            remedy: check.remedy,
-        }
-    }
-}
-
-impl From<kube::Check> for Line {
-    fn from(check: kube::Check) -> Self {
-        Self {
-            state: match check.state {
-                kube::CheckState::Ok => State::Ok,
-                kube::CheckState::Missing => State::Missing,
-                kube::CheckState::Unknown => State::Unknown,
+                CheckState::Ok => State::Ok,
+                CheckState::Missing => State::Missing,
+                CheckState::Unknown => State::Unknown,
             },
             subject: check.subject,
             detail: check.detail,

@@ -2,8 +2,9 @@
 
 use reachproof_kube::Entry;
 use reachproof_kube::access::Account;
-use reachproof_kube::doctor::{CheckState, Examination, RIGHTS, SERVER, examine};
+use reachproof_kube::doctor::{Examination, RIGHTS, SERVER, examine};
 use reachproof_kube::resource::RESOURCES;
+use reachproof_model::examination::CheckState;
 use serde_json::json;
 
 use crate::support::{Fake, Reply, entry, limits, quiet};
