@@ -5,6 +5,7 @@
 
 mod cli;
 mod console;
+mod dial;
 mod review;
 mod source;
 

@@ -35,6 +35,10 @@ pub(crate) struct SourceArguments {
     #[cfg(feature = "live")]
     #[command(flatten)]
     access: live::Access,
+    /// Kubeconfig of the API servers that are asked to connect and to review tokens
+    #[cfg(not(feature = "live"))]
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
 }
 
 /// The world could not be read.
@@ -47,6 +51,9 @@ pub(crate) enum WorldFailure {
     #[cfg(feature = "live")]
     #[error("cannot read the cluster")]
     Live(#[from] live::LiveError),
+    /// A saved snapshot was named, and an API server that nobody asks for it.
+    #[error("--kubeconfig beside --snapshot is for `verify`, which asks API servers to connect")]
+    Unasked,
     /// Neither was named.
     #[error("nothing to read: pass --snapshot")]
     Unnamed,
@@ -60,6 +67,8 @@ impl SourceArguments {
             cluster: cluster.map(str::to_owned),
             #[cfg(feature = "live")]
             access: live::Access::default(),
+            #[cfg(not(feature = "live"))]
+            kubeconfig: None,
         }
     }
 
@@ -69,6 +78,9 @@ impl SourceArguments {
     /// [`WorldFailure`] when there is no whole world to be had.
     pub(crate) fn described(&self) -> Result<Described, WorldFailure> {
         if let Some(saved) = self.of_files() {
+            if self.api_server().is_some() {
+                return Err(WorldFailure::Unasked);
+            }
             let opened = saved.open()?;
             for note in &opened.notes {
                 eprintln!("note: {note}");
@@ -110,13 +122,21 @@ impl SourceArguments {
         })
     }
 
-    /// The API server that is read, which can review tokens as well.
+    /// The API server that is read, which can review tokens and connect as well; beside a saved snapshot the one whose
+    /// kubeconfig is named.
     pub(crate) fn api_server(&self) -> Option<Entry> {
         #[cfg(feature = "live")]
         if self.snapshot.is_none() && self.cluster.is_some() {
             return self.access.entry();
         }
-        None
+        #[cfg(feature = "live")]
+        let named = self.access.named();
+        #[cfg(not(feature = "live"))]
+        let named = self.kubeconfig.clone().map(|path| Entry::Kubeconfig {
+            path: Some(path),
+            context: None,
+        });
+        named
     }
 
     /// Whether the world is a saved one, which does not change.

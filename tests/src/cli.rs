@@ -1,6 +1,6 @@
 //! The command `reachproof-lab`, which `cargo lab` runs.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,12 +19,14 @@ use reachproof_verify::status::{Amount, StatusLine};
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
-use crate::agents::AGENT_ARGUMENT;
+use crate::agents::{AGENT_ARGUMENT, AgentProgram, Agents};
+use crate::coordinator::{Coordinator, verify_command};
 use crate::error::RunnerError;
 use crate::harness::explain;
+use crate::judge::differences;
 use crate::kubelet::Kubelets;
 use crate::rehearsal::Rehearsal;
-use crate::runner::{Ending, Output, RunOptions, hints, run, say};
+use crate::runner::{Ending, Output, RunOptions, compared, hints, run, say};
 use crate::stage::{Pods, Scene, Stage};
 use crate::{binaries, deployment};
 
@@ -190,10 +192,11 @@ fn go(arguments: &Arguments) -> Result<ExitCode, RunnerError> {
         program: &program,
         arguments,
         status: &status,
+        runtime: &runtime,
     };
     match stage.kubernetes() {
         None => runtime.block_on(lab.play(stage.expanded.agents.clone())),
-        Some(plane) => lab.play_by_manifest(plane, &runtime),
+        Some(plane) => lab.play_by_manifest(plane),
     }
 }
 
@@ -244,6 +247,7 @@ struct Lab<'a> {
     program: &'a Path,
     arguments: &'a Arguments,
     status: &'a StatusLine,
+    runtime: &'a Runtime,
 }
 
 /// A world that comes along, or else a file.
@@ -258,11 +262,7 @@ fn read(name: &str) -> Result<World, RunnerError> {
 
 impl Lab<'_> {
     /// Brings agents by manifest to every place that one reaches, runs, and keeps the nodes at work meanwhile.
-    fn play_by_manifest(
-        self,
-        plane: &ControlPlane,
-        runtime: &Runtime,
-    ) -> Result<ExitCode, RunnerError> {
+    fn play_by_manifest(self, plane: &ControlPlane) -> Result<ExitCode, RunnerError> {
         deployment::mark_fargate_pods(self.stage, plane)?;
         let manifests = deployment::print_manifests(self.stage, &binaries::binary("reachproof")?)?;
         let agent = binaries::binary("reachproof-agent")?;
@@ -283,13 +283,50 @@ impl Lab<'_> {
                 }
                 Ok(())
             });
-            let code = runtime.block_on(self.play(places));
+            let code = self.play_by_binary(plane, &places);
             is_over.store(true, Ordering::Release);
             let kept: Result<(), RunnerError> = nodes
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             kept.and(code)
         })
+    }
+
+    /// Lets the binary `reachproof` run against the control plane, which reviews the tokens of agents and connects for it,
+    /// with agents of the lab at `places`, and prints what is to be printed.
+    fn play_by_binary(
+        self,
+        plane: &ControlPlane,
+        places: &[AgentPlace],
+    ) -> Result<ExitCode, RunnerError> {
+        let arguments = self.arguments;
+        let mut command = verify_command(self.stage, plane, None)?;
+        command.args(["--seed", &arguments.seed.to_string()]);
+        command.args(["--output", arguments.output.as_str()]);
+        command.args(arguments.details.iter().map(|_| "--details"));
+        command.args(arguments.details.iter().flatten());
+        let expected = self.stage.expanded.agents.len().to_string();
+        let launch = (OsStr::new(&expected), Duration::from_secs(arguments.wait));
+        let (coordinator, dial) = Coordinator::show(self.stage, command, launch, Depth::Mesh)?;
+        let program = AgentProgram::Runner(self.program);
+        let agents = Agents::start(self.stage, program, &dial, places)?;
+        let (exit, report) = coordinator.finish()?;
+        drop(agents);
+        let endpoints = self.stage.lab.endpoints();
+        let expected = self
+            .expect
+            .map(|expect| differences(expect, &report, exit, endpoints));
+        let differences = expected.transpose()?.unwrap_or_default();
+        if self.expect.is_some() {
+            say(&compared(&differences));
+        }
+        if arguments.keep {
+            say(&hints(self.stage));
+            self.runtime.block_on(interrupted());
+        }
+        let ending = Ending { exit, differences };
+        let code = exit_code(&ending, arguments.check.then_some(NOT_AS_STATED));
+        Ok(ExitCode::from(code))
     }
 
     /// Starts agents at `places`, runs, and prints what is to be printed.
@@ -306,20 +343,29 @@ impl Lab<'_> {
             colour: arguments.color,
             places,
         };
-        let interrupted = async {
-            // Without a handler the signal ends the program, and the kernel takes the lab away.
-            let _received = tokio::signal::ctrl_c().await;
-        };
-        let ending = run(self.stage, self.expect, self.program, &options, interrupted).await?;
+        let ending = run(
+            self.stage,
+            self.expect,
+            self.program,
+            &options,
+            interrupted(),
+        )
+        .await?;
         if arguments.keep {
             say(&hints(self.stage));
-            let _received = tokio::signal::ctrl_c().await;
+            interrupted().await;
         }
         Ok(ExitCode::from(exit_code(
             &ending,
             arguments.check.then_some(NOT_AS_STATED),
         )))
     }
+}
+
+/// Completes at Ctrl-C.
+async fn interrupted() {
+    // Without a handler the signal ends the program, and the kernel takes the lab away.
+    let _received = tokio::signal::ctrl_c().await;
 }
 
 /// The run's own exit code; with `not_as_stated` that one or 0, by the differences.

@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use reachproof_lab::kubernetes::{ControlPlane, KubernetesError};
 use reachproof_model::plan::Depth;
 use reachproof_verify::report::FORMATS;
 use serde_json::Value;
 
 use crate::agents::Dial;
+use crate::binaries::binary;
+use crate::deployment::FARGATE_NAMESPACE;
 use crate::error::RunnerError;
 use crate::stage::Stage;
 
@@ -124,6 +127,45 @@ impl Coordinator {
     ) -> Result<(Self, Dial), RunnerError> {
         let failed = |source| RunnerError::Coordinator { source };
         let (report, log) = (stage.log("report"), stage.log("coordinator"));
+        command
+            .args(["--output", "json", "--seed", "1"])
+            .args(FORMATS.iter().flat_map(|format| {
+                let file = stage.log(format.name);
+                [
+                    "--report".to_owned(),
+                    format!("{}={}", format.name, file.display()),
+                ]
+            }))
+            .stdout(File::create(&report).map_err(failed)?)
+            .stderr(File::create(&log).map_err(failed)?);
+        Self::begin(stage, command, (expect, wait, scope), (report, log))
+    }
+
+    /// The same with the report on this program's own output, as `command` says.
+    ///
+    /// # Errors
+    /// As [`Coordinator::start`].
+    pub fn show(
+        stage: &Stage,
+        mut command: Command,
+        (expect, wait): (&OsStr, Duration),
+        scope: Depth,
+    ) -> Result<(Self, Dial), RunnerError> {
+        let (report, log) = (stage.log("report"), stage.log("coordinator"));
+        command
+            .arg("--report")
+            .arg(format!("json={}", report.display()));
+        Self::begin(stage, command, (expect, wait, scope), (report, log))
+    }
+
+    /// Starts `command` with what every run in a lab needs.
+    fn begin(
+        stage: &Stage,
+        mut command: Command,
+        (expect, wait, scope): (&OsStr, Duration, Depth),
+        (report, log): (PathBuf, PathBuf),
+    ) -> Result<(Self, Dial), RunnerError> {
+        let failed = |source| RunnerError::Coordinator { source };
         // The credentials are made here, so that agents have tokens: the coordinator takes them.
         let dial = Dial::with_tokens(stage)?;
         let address = dial.address;
@@ -135,17 +177,7 @@ impl Coordinator {
             .arg("--credentials")
             .arg(stage.credentials())
             .args(["--scope", scope.as_str()])
-            .args(["--output", "json", "--seed", "1"])
-            .args(FORMATS.iter().flat_map(|format| {
-                let file = stage.log(format.name);
-                [
-                    "--report".to_owned(),
-                    format!("{}={}", format.name, file.display()),
-                ]
-            }))
-            .stdin(Stdio::null())
-            .stdout(File::create(&report).map_err(failed)?)
-            .stderr(File::create(&log).map_err(failed)?);
+            .stdin(Stdio::null());
         let process = command.spawn().map_err(failed)?;
         let mut coordinator = Coordinator {
             process,
@@ -272,4 +304,31 @@ impl Stage {
             Some(host) => Ok(self.lab.command(host, program.as_os_str())?),
         }
     }
+}
+
+/// `reachproof verify` over the stage's snapshot, with the first API server of its control plane: it reviews the tokens of
+/// agents that came by manifest, and all API servers connect for it. It is asked with `kubeconfig`, else as administrator.
+///
+/// # Errors
+/// [`RunnerError::Binaries`], [`RunnerError::Lab`], and [`RunnerError::Kubernetes`] without an API server.
+pub fn verify_command(
+    stage: &Stage,
+    plane: &ControlPlane,
+    kubeconfig: Option<&Path>,
+) -> Result<Command, RunnerError> {
+    let front = plane.fronts().first().ok_or(KubernetesError::NoFront)?;
+    let admin = plane.admin_kubeconfig(&front.name);
+    let kubeconfig = kubeconfig.map(Path::to_owned).or(admin);
+    let kubeconfig = kubeconfig.ok_or(KubernetesError::NoFront)?;
+    let mut command = stage.coordinator_command(&binary("reachproof")?)?;
+    command
+        .arg("verify")
+        .arg("--snapshot")
+        .arg(stage.snapshot());
+    command.arg("--kubeconfig").arg(kubeconfig);
+    for namespace in ["reachproof", "reachproof-host", FARGATE_NAMESPACE] {
+        let account = format!("{namespace}/reachproof-agent");
+        command.args(["--agent-account", &account]);
+    }
+    Ok(command)
 }

@@ -24,7 +24,7 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 pub const STEP: Duration = Duration::from_millis(200);
 
 /// Namespace of the worlds' Fargate profile.
-const FARGATE_NAMESPACE: &str = "fargate";
+pub(crate) const FARGATE_NAMESPACE: &str = "fargate";
 
 /// Lets the API server mark Fargate pods as EKS's webhook does, and waits until it does.
 ///

@@ -55,6 +55,16 @@ pub enum Output {
     Json,
 }
 
+impl Output {
+    /// The word on the command line, the same as that of `reachproof verify`.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Json => "json",
+        }
+    }
+}
+
 /// What a run ended with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ending {
@@ -101,6 +111,7 @@ pub async fn run(
             content: SnapshotContent::Included,
             started_at: SystemTime::now(),
             random,
+            control_plane: None,
         },
     };
     let status = &options.status;
@@ -161,7 +172,7 @@ fn finish(
 }
 
 /// What was seen, against what the world's file states.
-fn compared(differences: &[String]) -> String {
+pub(crate) fn compared(differences: &[String]) -> String {
     if differences.is_empty() {
         return "what was seen is what the world's file states".to_owned();
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use reachproof_lab::kubernetes::{ControlPlane, Front, Program, Settings};
 use reachproof_lab::world::{Expanded, World};
-use reachproof_lab::{Authority, Lab, LabError};
+use reachproof_lab::{Authority, EndpointKind, Lab, LabError};
 use reachproof_model::describe::Described;
 use reachproof_model::expectation::members::core_dns;
 use reachproof_model::snapshot::Snapshot;
@@ -138,6 +138,7 @@ impl Stage {
         };
         let fronts = Front::all_in(&self.lab, &settings)?;
         self.lab.close_listeners();
+        self.lab.start_kubelets(&self.kubelets())?;
         let folder = self.directory.path().join("kubernetes");
         let plane = ControlPlane::start(program, &folder, fronts, settings)?;
         plane.populate(&match pods {
@@ -146,6 +147,36 @@ impl Stage {
         })?;
         self.kubernetes = Some(plane);
         Ok(())
+    }
+
+    /// The places that are nodes of the cluster: instances and Fargate pods that a Node has the address of.
+    fn kubelets(&self) -> Vec<String> {
+        let nodes = self.expanded.plan.snapshot.get("nodes");
+        let nodes = nodes.and_then(|nodes| nodes.get("items")?.as_array());
+        let addresses: Vec<IpAddr> = nodes
+            .into_iter()
+            .flatten()
+            .filter_map(|node| node.pointer("/status/addresses")?.as_array())
+            .flatten()
+            .filter_map(|address| address.get("address")?.as_str()?.parse().ok())
+            .collect();
+        let places = self
+            .lab
+            .endpoints()
+            .iter()
+            .filter(|place| match place.kind {
+                EndpointKind::Node | EndpointKind::Fargate => true,
+                EndpointKind::Pod | EndpointKind::ControlPlane => false,
+            });
+        places
+            .filter(|place| {
+                place
+                    .addresses
+                    .first()
+                    .is_some_and(|own| addresses.contains(own))
+            })
+            .map(|place| place.name.clone())
+            .collect()
     }
 
     /// The snapshot without the pods at whose places agents run.

@@ -114,7 +114,8 @@ fn pass_dry_run(plane: &ControlPlane, manifests: &Path) -> CaseResult {
     }
     let accepted = String::from_utf8_lossy(&output.stdout).lines().count();
     // A namespace, account and ConfigMap for each of three places but for the namespace that is not ours.
-    let wanted = 3 * 3 - 1 + 4;
+    // In each place a role of the coordinator and its binding, too.
+    let wanted = 3 * 3 - 1 + 3 * 2 + 4;
     if accepted != wanted {
         return Err(format!("{accepted} objects passed the dry run, not {wanted}").into());
     }

@@ -27,6 +27,8 @@ pub struct Right {
 pub enum Scope {
     /// In all namespaces: a rule of a ClusterRole, bound by a ClusterRoleBinding.
     Cluster,
+    /// In one namespace: a rule of a Role.
+    Namespace(String),
     /// For one object: a rule of a Role with `resourceNames`.
     Object {
         /// Its namespace.
@@ -113,6 +115,9 @@ impl Right {
         );
         match &self.scope {
             Scope::Cluster => format!("`{grant}}}` to the account's ClusterRole"),
+            Scope::Namespace(namespace) => {
+                format!("`{grant}}}` to the account's Role in namespace `{namespace}`")
+            }
             Scope::Object { namespace, name } => format!(
                 "`{grant}, resourceNames: [{name}]}}` to the account's Role in namespace `{namespace}`"
             ),
@@ -123,6 +128,7 @@ impl Right {
     pub(crate) fn object(&self) -> String {
         match &self.scope {
             Scope::Cluster => self.resource.to_owned(),
+            Scope::Namespace(namespace) => format!("{} in {namespace}", self.resource),
             Scope::Object { namespace, name } => format!("{} {name} in {namespace}", self.resource),
         }
     }
@@ -131,11 +137,15 @@ impl Right {
     fn attributes(&self, verb: &str) -> Value {
         let (namespace, name) = match &self.scope {
             Scope::Cluster => ("", ""),
+            Scope::Namespace(namespace) => (namespace.as_str(), ""),
             Scope::Object { namespace, name } => (*namespace, *name),
         };
+        // `pods/proxy` is a resource with its subresource.
+        let (resource, subresource) = self.resource.split_once('/').unwrap_or((self.resource, ""));
         json!({
             "group": self.group,
-            "resource": self.resource,
+            "resource": resource,
+            "subresource": subresource,
             "verb": verb,
             "namespace": namespace,
             "name": name,
@@ -185,7 +195,7 @@ pub async fn check_rights(server: &ApiServer, account: &Account) -> Vec<CheckedR
     checked
 }
 
-async fn check(server: &ApiServer, right: &Right) -> RightState {
+pub(crate) async fn check(server: &ApiServer, right: &Right) -> RightState {
     let mut missing = Vec::new();
     for verb in right.verbs {
         match review(server, right, verb).await {

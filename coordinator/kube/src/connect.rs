@@ -131,7 +131,7 @@ fn introduction(answer: &Answer) -> (String, Health) {
     }
 }
 
-async fn configuration(entry: &Entry) -> Result<Config, ConnectError> {
+pub(crate) async fn configuration(entry: &Entry) -> Result<Config, ConnectError> {
     match entry {
         Entry::Kubeconfig { path, context } => of_kubeconfig(path.as_ref(), context.as_ref()).await,
         Entry::Pod => Config::incluster().map_err(|source| ConnectError::Pod { source }),

@@ -4,18 +4,25 @@ use std::error::Error;
 
 use reachproof_model::examination::{Check, CheckState};
 
-use crate::access::{Account, CheckedRight, RightState, check_rights};
+use crate::access::{Account, CheckedRight, RightState, check, check_rights};
 use crate::connect::{ApiServer, Entry};
+use crate::dial::dial_right;
 use crate::error::ConnectError;
 use crate::limits::Limits;
 
 /// What is looked at, in the order in which one thing needs the other.
-pub const SUBJECTS: [&str; 2] = [SERVER, RIGHTS];
+pub const SUBJECTS: [&str; 3] = [SERVER, RIGHTS, DIALS];
 
 /// The API server and the way to it.
 pub const SERVER: &str = "api server";
 /// The rights of the account there.
 pub const RIGHTS: &str = "kubernetes rights";
+
+/// The right to let API servers connect to agents.
+pub const DIALS: &str = "control plane as source";
+
+/// Namespaces of the agents that `reachproof manifests` prints.
+const AGENT_NAMESPACES: [&str; 2] = ["reachproof", "reachproof-host"];
 
 /// What was found so far. Whoever waits no longer has what was found until then.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,11 +54,35 @@ pub async fn examine(
     examination.checks.push(reached(&server));
     let checked = check_rights(&server, account).await;
     examination.checks.push(rights(&checked));
+    examination.checks.push(dials(&server).await);
 }
 
 fn reached(server: &ApiServer) -> Check {
     let detail = format!("{} {}", server.url(), server.version());
     Check::new(SERVER, CheckState::Ok, detail.trim_end(), "")
+}
+
+/// Whether API servers may be asked to connect to agents; nothing else depends on it.
+async fn dials(server: &ApiServer) -> Check {
+    let mut lacking = Vec::new();
+    for namespace in AGENT_NAMESPACES {
+        if !matches!(
+            check(server, &dial_right(namespace)).await,
+            RightState::Held
+        ) {
+            lacking.push(namespace);
+        }
+    }
+    if lacking.is_empty() {
+        let detail = "API servers may be asked to connect to agents";
+        return Check::new(DIALS, CheckState::Ok, detail, "");
+    }
+    let detail = format!(
+        "what the control plane reaches is predicted alone: no `get` on pods/proxy in {}",
+        lacking.join(", ")
+    );
+    let remedy = "apply what `reachproof manifests` prints, or grant it there";
+    Check::new(DIALS, CheckState::Unknown, detail, remedy)
 }
 
 fn missed(error: &ConnectError) -> Check {

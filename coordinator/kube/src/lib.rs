@@ -10,6 +10,7 @@
 //! * [`change`]: what changes after a reading, as it happens
 //! * [`access`]: the rights that this needs, and whether the account has them; [`doctor`]: the same in words
 //! * [`token`]: who an agent is, by its service-account token
+//! * [`dial`]: API servers that are asked to connect to pods, one exchange each
 //! * `request`, `list`, `watch`: one answer with patience; all pages of a list; a stream of events
 //! * `proxy`: what the environment keeps from the proxy
 //! * `shape`: an object reduced to its allowed fields
@@ -37,6 +38,7 @@
 pub mod access;
 pub mod change;
 pub mod connect;
+pub mod dial;
 pub mod doctor;
 mod error;
 mod limits;

@@ -328,6 +328,9 @@ async fn the_account_has_exactly_the_rights_that_the_program_needs() {
                             .map(|it| permission(right.group, right.resource, verb, it, "")),
                     );
                 }
+                Scope::Namespace(namespace) => {
+                    expected.insert(permission(right.group, right.resource, verb, namespace, ""));
+                }
                 Scope::Object { namespace, name } => {
                     expected.insert(permission(
                         right.group,

@@ -16,10 +16,11 @@ use crate::finding::{
     AttemptConditions, Condition, Finding, FindingKind, FindingReason, Note, Strength,
 };
 use crate::flow::FlowProtocol;
-use crate::observation::{Attempt, Observation, RunEvidence};
+use crate::observation::{Attempt, Evidence, Observation, RunEvidence};
 use crate::plan::{PlannedFlow, PlannedProbe, ProbePlan, Roster};
 use crate::prediction::{Prediction, Verdict};
 use crate::stability::Stability;
+use crate::vantage::Vantage;
 
 use conditions::SilenceJudgement;
 use heard::Heard;
@@ -63,7 +64,7 @@ pub fn compare(
         .map(|((flow, prediction), judgement)| Finding {
             kind: judgement.kind,
             flow: flow.flow.clone(),
-            source_agent: Some(flow.source.clone()),
+            source: flow.source.clone(),
             destination_agent: roster
                 .holder(flow.flow.destination)
                 .map(|agent| agent.name.clone()),
@@ -195,6 +196,11 @@ impl<'a> Comparison<'a> {
             // Judging port by port needs silence, which says nothing here.
             return Judgement::inconclusive(FindingReason::Partial);
         }
+        let is_unchosen = flow.source.control_plane().is_some();
+        if let (Verdict::Partial { .. }, true) = (&prediction.verdict, is_unchosen) {
+            // Nobody chooses the source ports of an API server.
+            return Judgement::inconclusive(FindingReason::Partial);
+        }
         if let Verdict::Partial { open_ports, .. } = &prediction.verdict {
             return self.judge_partial(flow, prediction, open_ports);
         }
@@ -205,11 +211,22 @@ impl<'a> Comparison<'a> {
         match self.summary(flow, probe) {
             ProbeSummary::Nothing => Judgement::not_reported(),
             ProbeSummary::NotEvidence(reason) => Judgement::inconclusive(reason),
+            ProbeSummary::Answered(answered) if self.is_mixed(flow, probe) => Judgement {
+                notes: answered.notes,
+                ..Judgement::inconclusive(FindingReason::SomeSourcePorts)
+            },
             ProbeSummary::Answered(answered) => self.answered(flow, probe, prediction, answered),
             // A query or its answer may be lost, and no resolver need answer: silence alone proves nothing.
             ProbeSummary::Silent if is_udp => Judgement::inconclusive(FindingReason::UdpSilent),
             ProbeSummary::Silent => self.silent(flow, probe, prediction),
         }
+    }
+
+    /// Whether some dials of an API server were answered and others were silent: nobody chooses its source ports, so what a
+    /// filter on them does cannot be told from what a lossy way does.
+    fn is_mixed(&self, flow: &PlannedFlow, probe: &PlannedProbe) -> bool {
+        let is_silent = |attempt: &Attempt| attempt.outcome.evidence() == Evidence::Silence;
+        flow.source.control_plane().is_some() && self.attempts(probe).iter().any(is_silent)
     }
 
     /// Why a flow cannot be judged whatever its attempts say.
@@ -231,10 +248,17 @@ impl<'a> Comparison<'a> {
         if self.heard.is_foreign(flow.flow.destination) {
             return Some(FindingReason::PeerMismatch);
         }
-        if !self.heard.is_shown(flow.flow.source) {
-            return Some(FindingReason::AddressUnshown).filter(|_| !self.is_silent_alone(flow));
+        match flow.source {
+            // Whose interface it is nobody disputes; without a listener its answers are unproven.
+            Vantage::ApiServer(_) => {
+                let is_translated = self.heard.is_translated(&flow.source);
+                is_translated.then_some(FindingReason::SourceTranslated)
+            }
+            Vantage::Agent(_) | Vantage::Model => {
+                let is_unshown = !self.heard.is_shown(flow.flow.source);
+                (is_unshown && !self.is_silent_alone(flow)).then_some(FindingReason::AddressUnshown)
+            }
         }
-        None
     }
 
     /// Whether no attempt of a flow was answered: then "address" is one of its conditions.

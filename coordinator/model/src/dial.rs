@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// What came of one exchange with an API server.
@@ -40,7 +40,7 @@ pub enum Dialled {
 }
 
 /// Why nothing is known of a dial: never silence (G.2b).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DialFailure {
     /// The API server does not know the caller (401).
@@ -73,11 +73,35 @@ pub enum DialFailure {
     OtherAddress,
     /// The API server reported a time-out sooner than its own limit allows.
     TooSoon,
+    /// The connection was not a new one: a rule that was taken away may leave it (A.4).
+    #[serde(rename = "reused-connection")]
+    Reused,
     /// What the API server said is in no table.
     ApiUnclear,
 }
 
 impl DialFailure {
+    /// Every failure.
+    pub(crate) const ALL: [Self; 17] = [
+        Self::ApiUnauthorized,
+        Self::ApiForbidden,
+        Self::ApiNotFound,
+        Self::ApiNotAllowed,
+        Self::ApiThrottled,
+        Self::ApiRefused,
+        Self::ApiFailed,
+        Self::NotProxyable,
+        Self::ApiCertificate,
+        Self::ApiUnreachable,
+        Self::ApiNoAnswer,
+        Self::ApiAnswerTooLong,
+        Self::ApiCredentials,
+        Self::OtherAddress,
+        Self::TooSoon,
+        Self::Reused,
+        Self::ApiUnclear,
+    ];
+
     /// Returns the word in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -97,6 +121,7 @@ impl DialFailure {
             Self::ApiCredentials => "api-credentials",
             Self::OtherAddress => "other-address",
             Self::TooSoon => "too-soon",
+            Self::Reused => "reused-connection",
             Self::ApiUnclear => "api-unclear",
         }
     }

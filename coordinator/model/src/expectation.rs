@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::flow::{EPHEMERAL_PORTS_DEFAULT, Flow, FlowProtocol};
 use crate::plan::{Roster, RosterAgent, control_plane_targets};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Backend, BackendCaller, Snapshot, Targets};
 
 use members::{
     API_SERVER_PORT, ClusterMember, ClusterMembers, DNS_PORT, KUBELET_PORT, NodeBasis,
@@ -111,6 +111,8 @@ impl ExpectationState {
 pub struct Requirement {
     /// Which expectation.
     pub name: ExpectationName,
+    /// Whose it is, where there are several of the kind: a webhook, an `APIService`; raw text.
+    pub subject: Option<String>,
     /// Its flows, at most [`FLOWS_PER_EXPECTATION_MAX`]. Never empty, but for a cluster whose control plane is not known.
     pub flows: Vec<Flow>,
     /// Flows beyond that.
@@ -131,6 +133,9 @@ pub struct Requirements {
 pub struct Expectation {
     /// Which expectation.
     pub name: ExpectationName,
+    /// Whose it is, where there are several of the kind, with the target ports; raw text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// What became of it.
     pub state: ExpectationState,
     /// The findings that it rests on, by their place in the report.
@@ -170,22 +175,58 @@ pub fn requirements(snapshot: &Snapshot, roster: &Roster) -> Requirements {
     }
     let requirements = flows(snapshot, roster, &members)
         .into_iter()
-        .map(|(name, mut flows)| {
-            flows.sort();
-            flows.dedup();
-            let left_out = flows.len().saturating_sub(FLOWS_PER_EXPECTATION_MAX);
-            flows.truncate(FLOWS_PER_EXPECTATION_MAX);
-            Requirement {
-                name,
-                flows,
-                left_out,
-            }
-        })
+        .map(|(name, flows)| requirement((name, None), flows))
+        .chain(backends(snapshot))
         .collect();
     Requirements {
         requirements,
         basis,
     }
+}
+
+/// A requirement of these flows, each once, as many as one may have.
+fn requirement(
+    (name, subject): (ExpectationName, Option<String>),
+    mut flows: Vec<Flow>,
+) -> Requirement {
+    flows.sort();
+    flows.dedup();
+    let left_out = flows.len().saturating_sub(FLOWS_PER_EXPECTATION_MAX);
+    flows.truncate(FLOWS_PER_EXPECTATION_MAX);
+    Requirement {
+        name,
+        subject,
+        flows,
+        left_out,
+    }
+}
+
+/// From every control-plane address to what the services of webhooks and aggregated APIs lead to, at the target port (D.4).
+/// Those that lead nowhere, or nobody knows where, have no flow.
+fn backends(snapshot: &Snapshot) -> Vec<Requirement> {
+    let control_plane: Vec<IpAddr> = control_plane_targets(snapshot)
+        .map(|(address, _)| address)
+        .collect();
+    let of_backend = |backend: &Backend| {
+        let Targets::Known(targets) = &backend.targets else {
+            return None;
+        };
+        let name = match backend.caller {
+            BackendCaller::Webhook(_) => ExpectationName::ControlPlaneToWebhook,
+            BackendCaller::ApiService { .. } => ExpectationName::ControlPlaneToApiService,
+        };
+        let ends = control_plane
+            .iter()
+            .flat_map(|source| targets.iter().map(move |target| (*source, *target)));
+        let ends = ends.filter(|(source, target)| {
+            source.is_ipv4() == target.is_ipv4() && *source != target.ip()
+        });
+        let flows: Vec<Flow> = ends
+            .map(|(source, target)| Flow::from_api_server(source, target.ip(), target.port()))
+            .collect();
+        (!flows.is_empty()).then(|| requirement((name, Some(backend.to_string())), flows))
+    };
+    snapshot.backends().iter().filter_map(of_backend).collect()
 }
 
 /// The flows of each expectation that applies.
@@ -245,7 +286,7 @@ fn kubelet_flows<'a>(
         .flat_map(|member| {
             control_plane.iter().filter_map(|from| {
                 let target = family(&member.addresses, *from)?;
-                Some(Flow::tcp(*from, target, KUBELET_PORT))
+                Some(Flow::from_api_server(*from, target, KUBELET_PORT))
             })
         })
         .collect()

@@ -5,10 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::dial::DialFailure;
 use crate::flow::Flow;
 use crate::observation::{AgentName, Observation, ProbeId};
 use crate::prediction::read::unknown;
 use crate::prediction::{Gate, Prediction, UnknownReason};
+use crate::vantage::Vantage;
 use crate::words::named;
 
 /// How model and network stand to each other.
@@ -136,6 +138,8 @@ pub enum FindingReason {
     Unstable,
     /// The model does not know the verdict, for this reason.
     Model(UnknownReason),
+    /// An API server was asked to connect, and nothing is known of a dial.
+    Dial(DialFailure),
     /// No agent can try this flow.
     NoVantagePoint,
     /// The agent that was asked did not report the attempt.
@@ -210,6 +214,7 @@ impl FindingReason {
             Self::Implausible => "implausible",
             Self::Unstable => "unstable",
             Self::Model(reason) => reason.as_str(),
+            Self::Dial(failure) => failure.as_str(),
             Self::NoVantagePoint => "no-vantage-point",
             Self::NotReported => "not-reported",
         }
@@ -220,6 +225,10 @@ impl<'de> Deserialize<'de> for FindingReason {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let word = String::deserialize(deserializer)?;
         named(&Self::ALL, Self::as_str, &word)
+            .or_else(|| {
+                let failure = named(&DialFailure::ALL, |failure| failure.as_str(), &word);
+                failure.map(Self::Dial)
+            })
             .or_else(|| unknown(&word, Vec::new()).map(Self::Model))
             .ok_or_else(|| D::Error::custom(format!("unknown reason `{word}`")))
     }
@@ -382,6 +391,11 @@ pub enum Basis {
         /// Milliseconds.
         late_max_ms: u64,
     },
+    /// On time: an API server ended its dial by its own limit, so long after it was asked.
+    DialLimit {
+        /// Milliseconds.
+        after_ms: u64,
+    },
     /// Late.
     Late {
         /// Milliseconds.
@@ -468,6 +482,7 @@ impl Basis {
             | Self::ClockKnown { .. }
             | Self::Answered { .. }
             | Self::OnTime { .. }
+            | Self::DialLimit { .. }
             | Self::NoTargetAgent
             | Self::NoAccept { .. }
             | Self::NoDrops { .. }
@@ -572,8 +587,9 @@ pub struct Finding {
     pub kind: FindingKind,
     /// The flow.
     pub flow: Flow,
-    /// Agent at the source; absent where there is none.
-    pub source_agent: Option<AgentName>,
+    /// Who tried it, or who is at its source.
+    #[serde(flatten)]
+    pub source: Vantage,
     /// Agent at the destination; absent where there is none.
     pub destination_agent: Option<AgentName>,
     /// What the model said before the first packet.

@@ -23,6 +23,9 @@ pub const EPHEMERAL_PORTS_DEFAULT: PortRange = PortRange::between(32_768, 60_999
 /// Source ports after CNI source NAT: any unprivileged port, chosen at random [B, CNI-R].
 pub const EPHEMERAL_PORTS_AFTER_SNAT: PortRange = PortRange::between(1_024, 65_535);
 
+/// Source ports of API servers: nobody publishes them, so all that a host may take are reckoned with (G.2b).
+pub const API_SERVER_SOURCE_PORTS: PortRange = PortRange::between(1_024, 65_535);
+
 /// Protocol number of ICMP for IPv4.
 pub const ICMP: u8 = 1;
 /// Protocol number of TCP.
@@ -63,6 +66,16 @@ impl Flow {
             source_kind: SourceKind::Host,
             ephemeral_ports: EPHEMERAL_PORTS_DEFAULT,
             source_interface: None,
+        }
+    }
+
+    /// Makes a TCP flow from a control-plane interface. Nobody publishes the source ports of API servers: all from 1024 up
+    /// are reckoned with, so that a network ACL that forgets some of them shows as partial (G.2b).
+    #[must_use]
+    pub fn from_api_server(source: IpAddr, destination: IpAddr, port: u16) -> Self {
+        Self {
+            ephemeral_ports: API_SERVER_SOURCE_PORTS,
+            ..Self::tcp(source, destination, port)
         }
     }
 }

@@ -18,6 +18,7 @@
 //! | [`repair`] | changes that would open flows, and what they open besides |
 //! | [`plan`], [`observation`] | what to probe, and what was seen |
 //! | [`mod@dial`] | what an API server's answer says of its dial |
+//! | [`vantage`] | who tries a flow: an agent, an API server, or nobody |
 //! | [`cluster_endpoint`] | where the name of the API server leads |
 //! | [`stability`], [`compare`], [`finding`], [`expectation`] | what follows |
 //! | [`words`] | counts with their nouns |
@@ -80,4 +81,5 @@ pub mod repair;
 pub mod selector;
 pub mod snapshot;
 pub mod stability;
+pub mod vantage;
 pub mod words;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster_endpoint::EndpointResolution;
+use crate::dial::DialFailure;
 
 /// Names an agent: unique in the cluster. Cheap to clone: every flow names two.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -102,6 +103,11 @@ pub enum Outcome {
     Starved,
     /// The agent's own policy forbids the target.
     RefusedByPolicy,
+    /// An API server was asked to connect, and nothing is known of a dial (G.2b).
+    NotDialled {
+        /// Why.
+        failure: DialFailure,
+    },
 }
 
 /// An ICMP error that ended an attempt. It is never an answer of the target (F.2).
@@ -136,7 +142,8 @@ impl Outcome {
             Self::Unreachable { .. }
             | Self::LocalError { .. }
             | Self::Starved
-            | Self::RefusedByPolicy => Evidence::Nothing,
+            | Self::RefusedByPolicy
+            | Self::NotDialled { .. } => Evidence::Nothing,
         }
     }
 }
@@ -171,6 +178,8 @@ pub enum Identification {
         /// Response code of DNS, 0 to 15.
         code: u8,
     },
+    /// The kubelet's own words came back to an API server that spoke plain HTTP to its port (G.2b).
+    Kubelet,
     /// The connection was made, and the query on it got no answer.
     NoResolver {
         /// What came instead.
@@ -219,9 +228,11 @@ pub enum QueryFailure {
 pub struct Attempt {
     /// Number within its probe, from 0.
     pub number: u32,
-    /// Local address by `getsockname`; absent where no socket was bound.
+    /// Local address by `getsockname`; absent where no socket was bound. Of an API server's connection: what its target says
+    /// that it saw, as far as it said anything.
     pub local: Option<SocketAddr>,
-    /// Start by the agent's monotonic clock, since the agent started; [`AgentRecord::clock`] leads to the coordinator's.
+    /// Start by the agent's monotonic clock, since the agent started; [`AgentRecord::clock`] leads to the coordinator's. Of an
+    /// API server's: when it was asked, by the coordinator's clock, since the run began.
     #[serde(rename = "started_us", with = "micros")]
     pub started: Duration,
     /// When its result arrived, by the coordinator's clock, since the run began.
@@ -260,6 +271,14 @@ pub struct ClockOffset {
     /// How far the truth may be from that, either way.
     #[serde(rename = "uncertainty_us", with = "micros")]
     pub uncertainty: Duration,
+}
+
+impl ClockOffset {
+    /// The coordinator's own clock.
+    pub const OWN: Self = Self {
+        offset_us: 0,
+        uncertainty: Duration::ZERO,
+    };
 }
 
 /// A sign of life that came over an agent's control stream.

@@ -15,8 +15,13 @@ use crate::net::PortRange;
 pub use crate::observation::ProbeId;
 use crate::observation::{AgentName, Attempt, RunEvidence, micros};
 use crate::snapshot::EndpointListing;
+use crate::vantage::Vantage;
 
 pub use compose::{plan, plan_rules};
+pub use dial::{
+    CLOSED_EDGES_PER_SERVER_MAX, CONTROLS_PER_SERVER_MAX, DIALS_PER_RUN_MAX, DialPod, Dialling,
+    add_dials, api_servers,
+};
 pub use ports::{JUDGED_PORTS_MAX, judged_ports};
 pub(crate) use required::control_plane_targets;
 pub use roster::{AddressConflict, AgentKind, Roster, RosterAgent};
@@ -26,6 +31,7 @@ mod build;
 mod compose;
 mod control;
 mod cover;
+mod dial;
 mod ports;
 mod pulse;
 mod required;
@@ -51,12 +57,27 @@ pub const SECOND_INTERVAL: Duration = Duration::from_millis(3_100);
 /// How long a pulse waits for its answer: shorter than the time between two.
 pub const PULSE_DEADLINE: Duration = Duration::from_millis(1_500);
 
+/// Attempts of one dial of an API server: what silence needs (G.2b).
+pub const DIAL_ATTEMPTS: u32 = ATTEMPTS;
+
+/// Time between the starts of two dials that are not answered: over 10 s by whatever clock (G.2b "Silence").
+pub const DIAL_INTERVAL: Duration = Duration::from_millis(10_100);
+
+/// Shortest time in which an API server ends a dial by its own limit, which is 30 s (G.2, Go's dialer).
+pub const DIAL_LIMIT_MIN: Duration = Duration::from_secs(29);
+
+/// How long an API server may take to answer: longer than its own limit, so that the two are told apart (G.2b).
+pub const DIAL_DEADLINE: Duration = Duration::from_secs(45);
+
+/// Time between two calls of a control dial: each margin of a silence holds one (F.2).
+pub const CONTROL_DIAL_INTERVAL: Duration = Duration::from_secs(3);
+
 /// Port on which agents serve `Peer.Identify` to each other, the first of 7500 to 7509 (ARCHITECTURE, "Agents and
 /// ports").
 pub const PEER_PORT: u16 = 7500;
 
 /// What a probe does once it is connected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProbeKind {
     /// Connects and closes; sends nothing.
@@ -67,6 +88,8 @@ pub enum ProbeKind {
     Resolve,
     /// Connects and asks for a TLS session, in which the API server proves its key.
     Certify,
+    /// Speaks plain HTTP to a kubelet's port, which it answers in its own words (G.2b): for API servers alone.
+    Kubelet,
 }
 
 /// Source ports of a probe's attempts.
@@ -77,6 +100,8 @@ pub enum SourcePorts {
     Spread,
     /// This port for every attempt: a partial verdict is judged port by port (F.3).
     Fixed(u16),
+    /// Those that the kernel of an API server takes: nobody can choose them.
+    Unchosen,
 }
 
 /// One probe: a stage of [`ATTEMPTS`] attempts, and two more where they are needed.
@@ -267,8 +292,8 @@ pub enum PolicyFact {
 pub struct PlannedFlow {
     /// The flow.
     pub flow: Flow,
-    /// Agent that tries it.
-    pub source: AgentName,
+    /// Who tries it: never [`Vantage::Model`].
+    pub source: Vantage,
     /// What stands at its destination.
     pub target: Target,
     /// Why it is tried.
@@ -286,7 +311,7 @@ pub struct PlannedFlow {
 /// Every flow of one run, in a fixed order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProbePlan {
-    /// The flows.
+    /// The flows: those of agents first, then those of API servers.
     pub flows: Vec<PlannedFlow>,
     /// Ports to serve `Peer.Identify` on, by agent: every port that is probed at it, from 1024 up.
     pub listens: BTreeMap<AgentName, BTreeSet<u16>>,

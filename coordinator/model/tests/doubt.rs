@@ -207,6 +207,7 @@ fn is_proven(attempt: &Attempt) -> bool {
         Identification::Verified { observed } => Some(observed) == attempt.local,
         Identification::Certified => true,
         Identification::NotAsked
+        | Identification::Kubelet
         | Identification::Mismatch
         | Identification::Uncertified { .. }
         | Identification::Failed { .. }
@@ -220,7 +221,7 @@ fn is_provable(run: &Run, flow: &PlannedFlow, port: u16) -> bool {
     match flow.probes[0].kind {
         ProbeKind::Identify => run.plan.listens.values().any(|ports| ports.contains(&port)),
         ProbeKind::Certify => true,
-        ProbeKind::Connect | ProbeKind::Resolve => false,
+        ProbeKind::Connect | ProbeKind::Resolve | ProbeKind::Kubelet => false,
     }
 }
 

@@ -22,6 +22,7 @@ use reachproof_model::plan::{
 };
 use reachproof_model::prediction::{Prediction, Verdict};
 use reachproof_model::snapshot::Snapshot;
+use reachproof_model::vantage::Vantage;
 use serde_json::{Value, json};
 
 use judging::{address, allow, bypass, deny, name, partial, unknown};
@@ -83,7 +84,7 @@ fn finding(
     Finding {
         kind,
         flow: flow.clone(),
-        source_agent: None,
+        source: Vantage::Model,
         destination_agent: None,
         prediction: Prediction {
             flow,
@@ -112,6 +113,7 @@ fn judged_as(name: ExpectationName, findings: &[Finding]) -> Expectation {
 /// Judges the expectation of that name, which rests on these findings.
 fn judged_in(snapshot: &Snapshot, name: ExpectationName, findings: &[Finding]) -> Expectation {
     let requirement = Requirement {
+        subject: None,
         name,
         flows: findings
             .iter()

@@ -195,7 +195,7 @@ fn nodes_need_coredns_over_both_protocols() {
 }
 
 #[test]
-fn agents_are_measured_by_what_they_can_try() {
+fn a_run_is_measured_by_what_agents_and_api_servers_can_try() {
     let described = Described::from(webhook());
     let snapshot = Snapshot::decode(&described).unwrap().snapshot;
     let found = requirements(&snapshot, &Roster::default()).requirements;
@@ -206,6 +206,7 @@ fn agents_are_measured_by_what_they_can_try() {
             ExpectationName::NodeToControlPlane,
             ExpectationName::PodToControlPlane,
             ExpectationName::ControlPlaneToKubelet,
+            ExpectationName::ControlPlaneToWebhook,
         ],
     );
 }

@@ -349,7 +349,9 @@ fn a_partial_is_planned_source_port_by_source_port() {
                 .iter()
                 .map(|probe| match probe.source_ports {
                     SourcePorts::Fixed(port) => port,
-                    SourcePorts::Spread => panic!("{} is tried from other ports", planned.flow),
+                    SourcePorts::Spread | SourcePorts::Unchosen => {
+                        panic!("{} is tried from other ports", planned.flow)
+                    }
                 })
                 .collect();
             let wanted = judged_ports(planned.flow.ephemeral_ports, &open_ports);

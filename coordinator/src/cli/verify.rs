@@ -13,6 +13,7 @@ use reachproof_kube::Entry;
 use reachproof_model::plan::Depth;
 use reachproof_model::snapshot::Snapshot;
 use reachproof_verify::audience::{ACCOUNTS, Account};
+use reachproof_verify::control_plane::ControlPlane;
 use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, end_run};
 use reachproof_verify::door::CONNECTIONS_PER_ADDRESS;
 use reachproof_verify::report::human::render_missing;
@@ -27,6 +28,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::CREDENTIALS_DIRECTORY;
 use super::rendering::{Rendering, file_terminal};
 use crate::console;
+use crate::dial;
 use crate::review;
 use crate::source::SourceArguments;
 
@@ -54,7 +56,8 @@ pub(crate) struct VerifyArguments {
     /// Directory with ca.crt, ca.key and token.key; made if there is none. Agents need ca.crt and a token of their own
     #[arg(long, value_name = "DIRECTORY", default_value = CREDENTIALS_DIRECTORY)]
     credentials: PathBuf,
-    /// Kubeconfig of the API server that reviews the service-account tokens of agents [default: that of --cluster]
+    /// Kubeconfig of the API server that reviews the service-account tokens of agents [default: that of --cluster or
+    /// --kubeconfig]
     #[arg(long, value_name = "FILE")]
     review: Option<PathBuf>,
     /// Service account that agents in the cluster have; may be repeated
@@ -162,6 +165,7 @@ async fn run(arguments: &VerifyArguments, earlier: Option<&Report>) -> anyhow::R
             },
             started_at: SystemTime::now(),
             random: random.clone(),
+            control_plane: control_plane(arguments).await?,
         },
     };
     let listener = TcpListener::bind(arguments.listen)
@@ -225,6 +229,18 @@ async fn reviewer(
     Ok(Some(
         reviewer.context("cannot review the tokens of agents")?,
     ))
+}
+
+/// The API servers that connect when they are asked, if there is a way to them.
+async fn control_plane(
+    arguments: &VerifyArguments,
+) -> anyhow::Result<Option<Arc<dyn ControlPlane>>> {
+    let Some(entry) = arguments.source.api_server() else {
+        return Ok(None);
+    };
+    let control_plane = dial::control_plane(&entry).await;
+    let control_plane = control_plane.context("cannot ask the control plane to connect")?;
+    Ok(Some(control_plane))
 }
 
 /// A world that was read once already: whoever reads it gets that reading first.

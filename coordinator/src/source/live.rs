@@ -29,21 +29,12 @@ pub(crate) struct Access {
     /// Profile of the AWS configuration
     #[arg(long, value_name = "PROFILE", requires = "cluster")]
     profile: Option<String>,
-    /// Kubeconfig that leads to the cluster [default: KUBECONFIG, the pod's own account, or ~/.kube/config]
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "cluster",
-        conflicts_with = "no_kubernetes"
-    )]
+    /// Kubeconfig that leads to the cluster [default: KUBECONFIG, the pod's own account, or ~/.kube/config]; beside
+    /// --snapshot for `verify` alone, which asks API servers to connect
+    #[arg(long, value_name = "FILE", conflicts_with = "no_kubernetes")]
     kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig [default: its current one]
-    #[arg(
-        long,
-        value_name = "NAME",
-        requires = "cluster",
-        conflicts_with = "no_kubernetes"
-    )]
+    #[arg(long, value_name = "NAME", conflicts_with = "no_kubernetes")]
     context: Option<String>,
     /// Leaves Kubernetes out: settings of the CNI, pods and policies are then unknown
     #[arg(long, requires = "cluster")]
@@ -113,6 +104,15 @@ impl Access {
             profile: self.profile.clone(),
             ..Settings::default()
         }
+    }
+
+    /// The API server whose kubeconfig or context is named.
+    pub(crate) fn named(&self) -> Option<Entry> {
+        let is_named = self.kubeconfig.is_some() || self.context.is_some();
+        is_named.then(|| Entry::Kubeconfig {
+            path: self.kubeconfig.clone(),
+            context: self.context.clone(),
+        })
     }
 
     /// Where the API server is to be found; `None` when Kubernetes is left out.

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use reachproof_model::plan::Depth;
 
+use crate::control_plane::ControlPlane;
 use crate::credentials::Credentials;
 use crate::identity::Authenticator;
 use crate::random::Random;
@@ -102,4 +103,6 @@ pub struct Order {
     pub started_at: SystemTime,
     /// Source of keys and nonces.
     pub random: Arc<dyn Random>,
+    /// API servers that connect when they are asked; absent where nobody can ask them.
+    pub control_plane: Option<Arc<dyn ControlPlane>>,
 }

@@ -100,6 +100,8 @@ pub struct Dispatch<'plan> {
     holders: BTreeMap<IpAddr, AgentName>,
     pace: Pace,
     silence: Duration,
+    /// How long something else goes on beside the probes.
+    beside: Duration,
     next_turn: Option<Instant>,
     fencing: bool,
     /// Stages that are to be made, and those that ended.
@@ -131,6 +133,7 @@ impl<'plan> Dispatch<'plan> {
             holders: holders(registry),
             pace: Pace::new(rates.clone()),
             silence: Duration::ZERO,
+            beside: Duration::ZERO,
             next_turn: None,
             fencing: false,
             total: 0,
@@ -146,9 +149,12 @@ impl<'plan> Dispatch<'plan> {
     /// Draws a nonce for each probe and each pulse.
     fn draw(&mut self, random: &dyn Random) -> Result<(), RandomError> {
         for (index, flow) in self.plan.flows.iter().enumerate() {
+            let Some(agent) = flow.source.agent() else {
+                continue;
+            };
             for planned in &flow.probes {
                 self.probes.push(ProbeState {
-                    agent: flow.source.clone(),
+                    agent: agent.clone(),
                     flow: index,
                     planned: planned.clone(),
                     nonce: drawn(random)?,
@@ -168,7 +174,7 @@ impl<'plan> Dispatch<'plan> {
     /// Gives every agent of the plan its part, and draws the keys of its ports.
     fn take_parts(&mut self, registry: &Registry, random: &dyn Random) -> Result<(), RandomError> {
         let plan = self.plan;
-        let sources = plan.flows.iter().map(|flow| &flow.source);
+        let sources = plan.flows.iter().filter_map(|flow| flow.source.agent());
         let callers = plan.pulses.iter().map(|pulse| &pulse.agent);
         for agent in sources.chain(callers) {
             self.part(agent, registry);
@@ -315,9 +321,20 @@ impl<'plan> Dispatch<'plan> {
         self.silence
     }
 
+    /// Reckons with something that goes on beside the probes for so long: ports stay open and pulses go on.
+    pub fn reckon_with(&mut self, beside: Duration) {
+        self.beside = self.beside.max(beside);
+    }
+
+    /// The key that the listener of an agent has at a port.
+    #[must_use]
+    pub fn key(&self, agent: &AgentName, port: u16) -> Option<ProofKey> {
+        self.parts.get(agent)?.keys.get(&port).copied()
+    }
+
     /// Longest time that ports are open and pulses go on: with a last stage, and while cut streams come back.
     fn longest_run(&self) -> Duration {
-        (self.silence + ATTEMPTS_SPAN + self.terms.slack).saturating_mul(2)
+        (self.silence.max(self.beside) + ATTEMPTS_SPAN + self.terms.slack).saturating_mul(2)
     }
 
     /// What [`Self::silence`] says, by a pace that has nothing to do yet.
@@ -349,7 +366,7 @@ impl<'plan> Dispatch<'plan> {
                 id,
                 first: stage.first_attempt(),
             },
-            agent: &flow.source,
+            agent: flow.source.agent()?,
             target: flow.flow.destination,
             attempts: ATTEMPTS,
             interval: stage.interval(),
@@ -364,7 +381,9 @@ impl<'plan> Dispatch<'plan> {
         match planned.kind {
             ProbeKind::Certify if makes_all(planned, stage) && !is_likely_silent => Load::Sessions,
             ProbeKind::Certify => Load::Session,
-            ProbeKind::Connect | ProbeKind::Identify | ProbeKind::Resolve => Load::Connections,
+            ProbeKind::Connect | ProbeKind::Identify | ProbeKind::Resolve | ProbeKind::Kubelet => {
+                Load::Connections
+            }
         }
     }
 
@@ -432,7 +451,9 @@ impl Part {
 fn pulse_load(kind: ProbeKind) -> Load {
     match kind {
         ProbeKind::Certify => Load::Pulse,
-        ProbeKind::Connect | ProbeKind::Identify | ProbeKind::Resolve => Load::Connections,
+        ProbeKind::Connect | ProbeKind::Identify | ProbeKind::Resolve | ProbeKind::Kubelet => {
+            Load::Connections
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 //! | [`entry`], [`config`] | one run by itself: a fleet for as long as it takes |
 //! | [`mod@run`], [`progress`], [`error`] | the nine steps of a run, and what it tells |
 //! | [`status`] | how far a run is, in one line |
+//! | [`control_plane`] | API servers that are asked to connect |
 //! | [`source`], [`inventory`] | the snapshot, and who should have an agent |
 //! | [`credentials`], [`identity`], [`token`], [`audience`], [`door`], [`control`] | who may come in, and as whom |
 //! | [`fleet`], [`registry`], [`territory`], [`inbox`], [`dispatch`], [`wire`] | streams, agents, what they say to a run, assignments and results |
@@ -55,6 +56,7 @@
 //!         content: SnapshotContent::Included,
 //!         started_at: SystemTime::now(),
 //!         random,
+//!         control_plane: None,
 //!     },
 //! };
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
@@ -84,6 +86,7 @@ pub mod token;
 pub mod wire;
 
 pub mod config;
+pub mod control_plane;
 pub mod credentials;
 pub mod entry;
 pub mod error;

@@ -21,12 +21,14 @@ use crate::refused::RefusedAgents;
 
 pub use baseline::{Baseline, SinceState};
 pub use cause::{CAUSES_MAX, CauseRecord};
+pub use control_plane::{ControlPlaneRecord, ServerRecord, ServerState};
 pub use coverage::{Coverage, LIMITS, RuleCoverage};
 pub use format::{FORMATS, Format, FormatError};
 
 pub mod baseline;
 pub(crate) mod build;
 mod cause;
+mod control_plane;
 mod coverage;
 mod csv;
 pub mod document;
@@ -63,6 +65,9 @@ pub struct Report {
     pub stability: StabilityRecord,
     /// Who took part, and who did not.
     pub agents: Agents,
+    /// Which API servers were asked to connect; absent where nobody could ask any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_plane: Option<ControlPlaneRecord>,
     /// The world that the predictions come from.
     pub snapshot: SnapshotRecord,
     /// What people call the addresses of the findings.

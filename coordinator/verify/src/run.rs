@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use reachproof_model::compare::compare;
 use reachproof_model::expectation::requirements;
 use reachproof_model::plan::{
-    Depth, FLOWS_PER_RUN_MAX, FileState, ProbePlan, Roster, RosterAgent, Scope, plan,
+    Depth, FLOWS_PER_RUN_MAX, FileState, ProbePlan, Roster, RosterAgent, Scope, add_dials, plan,
 };
 use reachproof_model::predict::predict;
 use reachproof_model::prediction::Prediction;
@@ -30,13 +30,16 @@ use crate::source::WorldSource;
 
 use probe::Sealed;
 use record::{present, run_record, snapshot_record, void};
+use survey::survey;
 use world::World;
 
 pub use probe::LISTEN_WAIT;
 
+mod dial;
 mod gather;
 mod probe;
 mod record;
+mod survey;
 mod world;
 
 /// Length of the random part of a run's name, in bytes.
@@ -64,12 +67,16 @@ pub async fn run(
     run.enter(snapshot);
     let roster = Roster::new(dialled_in(fleet));
     let scope = scope(order, &roster, &worlds.before.decoded.gaps);
-    let plan = plan(snapshot, &roster, &scope);
+    let surveyed = survey(order.control_plane.as_ref(), snapshot, &roster);
+    let surveyed = run.inbox.meanwhile(surveyed).await?;
+    let mut plan = plan(snapshot, &roster, &scope);
+    add_dials(&mut plan, snapshot, &roster, &scope, &surveyed.dialling);
     let predictions = predictions(snapshot, &plan);
     let sealed = Sealed {
         plan: &plan,
         predictions: &predictions,
         roster: &roster,
+        dialling: &surveyed.dialling,
     };
     let judge = CertificateJudge::new(snapshot.cluster(), run.wall_clock());
     let evidence = run.probe(sealed, judge).await?;
@@ -92,7 +99,6 @@ pub async fn run(
         summary: judged.summary,
         expectations: judged.expectations,
         causes: judged.causes,
-        findings: judged.findings,
         coverage: judged.coverage,
         agents: Agents {
             expected: expected_count(&order.expected, snapshot),
@@ -103,10 +109,14 @@ pub async fn run(
             refused: fleet.refused().so_far(),
         },
         stability: stability.into(),
+        control_plane: surveyed
+            .record
+            .map(|record| record.with_ports(&judged.findings)),
         snapshot: snapshot_record(&worlds.before.described, order.content),
         endpoints: judged.endpoints,
         baseline: None,
         gaps: worlds.before.decoded.gaps,
+        findings: judged.findings,
     })
 }
 

@@ -13,7 +13,7 @@ use crate::layout::{Host, Pod};
 use crate::namespace::wire_name;
 
 /// The table with the pods of this host; it is looked up before anything else (CNI-P: rule 512, "to pod").
-const TABLE_PODS: u32 = 99;
+pub(crate) const TABLE_PODS: u32 = 99;
 /// The first table of the interfaces.
 const TABLE_PORTS: u32 = 100;
 /// The main table, by its number.

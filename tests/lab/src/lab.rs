@@ -16,7 +16,7 @@ use crate::cloud::Cloud;
 use crate::error::LabError;
 use crate::isolate::{enter_hint, is_inside};
 use crate::layout::layout;
-use crate::listener::{Listener, Listeners, Service};
+use crate::listener::{API_SERVER, KUBELET, Listener, Listeners, Service};
 use crate::management::{self, COORDINATOR};
 use crate::namespace;
 use crate::plan::{Endpoint, EndpointKind, LabPlan, Management};
@@ -38,6 +38,7 @@ pub struct Lab {
     wires: Vec<(IpNet, String)>,
     // Dropped with the lab: the listeners end then.
     listeners: Option<Listeners>,
+    kubelets: Option<Listeners>,
 }
 
 impl Lab {
@@ -72,7 +73,8 @@ impl Lab {
         for endpoint in control_plane(&endpoints) {
             for address in &endpoint.addresses {
                 let namespace = format!("{prefix}{}", endpoint.name);
-                listeners.push(Listener::open(&namespace, &endpoint.name, *address)?);
+                let socket = (*address, API_SERVER);
+                listeners.push(Listener::open(&namespace, &endpoint.name, socket)?);
             }
         }
         let listeners = Listeners::serve(listeners, service)?;
@@ -82,6 +84,7 @@ impl Lab {
             names: std::mem::take(&mut names.names),
             endpoints,
             listeners: Some(listeners),
+            kubelets: None,
         })
     }
 
@@ -157,6 +160,30 @@ impl Lab {
     pub fn handshakes(&self) -> BTreeMap<String, Vec<Instant>> {
         let listeners = self.listeners.as_ref();
         listeners.map(Listeners::handshakes).unwrap_or_default()
+    }
+
+    /// Lets kubelets listen on 10250 at the first address of each of `endpoints`, by name. They tell plain HTTP that they
+    /// want TLS, which is all that an API server needs to hear of them that only connects.
+    ///
+    /// # Errors
+    /// [`LabError::UnknownEndpoint`], and what the kernel refuses.
+    pub fn start_kubelets(&mut self, endpoints: &[String]) -> Result<(), LabError> {
+        let mut listeners = Vec::new();
+        for name in endpoints {
+            let namespace = self.namespace(name)?;
+            let endpoint = self.endpoints.iter().find(|known| known.name == *name);
+            let address = endpoint.and_then(|endpoint| endpoint.addresses.first());
+            if let Some(address) = address {
+                listeners.push(Listener::open(&namespace, name, (*address, KUBELET))?);
+            }
+        }
+        self.kubelets = Some(Listeners::serve(listeners, Service::Kubelet)?);
+        Ok(())
+    }
+
+    /// Ends the kubelets.
+    pub fn stop_kubelets(&mut self) {
+        self.kubelets = None;
     }
 
     /// Ends the listeners on the control plane's interfaces, so that API servers can take their port.

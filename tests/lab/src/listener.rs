@@ -4,7 +4,7 @@
 //! no certificate is asked for, and no request is answered.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +20,8 @@ use crate::namespace::within;
 
 /// The port of the API server on its interfaces (D.1).
 pub(crate) const API_SERVER: u16 = 443;
+/// The port of kubelets (D.4).
+pub(crate) const KUBELET: u16 = 10_250;
 /// How often the listeners look whether they are to end, in milliseconds.
 const TICK_MS: u8 = 100;
 /// Connections kept open at a time; beyond it the oldest is closed.
@@ -34,6 +36,9 @@ pub(crate) enum Service {
     Silent,
     /// It gets a handshake of TLS.
     Tls(Arc<ServerConfig>),
+    /// It is told that it should have spoken TLS, as a kubelet tells whoever did not; who did gets nothing more than that
+    /// its connection was accepted.
+    Kubelet,
 }
 
 /// A listener of an endpoint.
@@ -59,16 +64,20 @@ impl Listener {
     ///
     /// # Errors
     /// [`LabError::Listen`], [`LabError::Namespace`].
-    pub(crate) fn open(name: &str, endpoint: &str, address: IpAddr) -> Result<Self, LabError> {
+    pub(crate) fn open(
+        name: &str,
+        endpoint: &str,
+        (address, port): (IpAddr, u16),
+    ) -> Result<Self, LabError> {
         let listen = || {
-            let listener = TcpListener::bind(SocketAddr::new(address, API_SERVER))?;
+            let listener = TcpListener::bind(SocketAddr::new(address, port))?;
             listener.set_nonblocking(true)?;
             Ok(listener)
         };
         let socket = within(name, listen)?.map_err(|source| LabError::Listen {
             endpoint: endpoint.to_owned(),
             address,
-            port: API_SERVER,
+            port,
             source,
         })?;
         Ok(Self {
@@ -140,6 +149,8 @@ struct Connection {
     endpoint: String,
     stream: TcpStream,
     tls: Option<ServerConnection>,
+    /// What is said to whoever speaks plain HTTP.
+    word: Option<&'static [u8]>,
     counted: bool,
 }
 
@@ -180,15 +191,17 @@ impl Server {
     fn accept(&self, open: &mut Vec<Connection>) {
         for listener in &self.listeners {
             while let Ok((stream, _)) = listener.socket.accept() {
-                let tls = match &self.service {
-                    Service::Silent => None,
-                    Service::Tls(config) => ServerConnection::new(Arc::clone(config)).ok(),
+                let (tls, word) = match &self.service {
+                    Service::Silent => (None, None),
+                    Service::Tls(config) => (ServerConnection::new(Arc::clone(config)).ok(), None),
+                    Service::Kubelet => (None, Some(PLAIN_HTTP)),
                 };
                 if stream.set_nonblocking(true).is_ok() {
                     open.push(Connection {
                         endpoint: listener.endpoint.clone(),
                         stream,
                         tls,
+                        word,
                         counted: false,
                     });
                 }
@@ -228,7 +241,10 @@ impl Connection {
     /// Takes what the peer sent and gives what is due, without waiting.
     fn turn(&mut self) -> io::Result<State> {
         let Some(tls) = &mut self.tls else {
-            return drain(&mut self.stream);
+            return match self.word {
+                Some(word) => told(&mut self.stream, word),
+                None => drain(&mut self.stream),
+            };
         };
         let mut state = State::Open;
         while state == State::Open && tls.wants_read() {
@@ -263,6 +279,29 @@ fn take(tls: &mut ServerConnection) -> State {
         },
         // The alert is what is left to be written.
         Err(_) => State::Over,
+    }
+}
+
+/// What Go's TLS servers, kubelets among them, say to whoever speaks plain HTTP to them (`net/http`, `server.go`).
+const PLAIN_HTTP: &[u8] =
+    b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+
+/// First byte of a TLS handshake (RFC 8446, "Record Layer").
+const HANDSHAKE: u8 = 22;
+
+/// Says `word` to whoever does not begin with a handshake of TLS, and is done.
+fn told(stream: &mut TcpStream, word: &[u8]) -> io::Result<State> {
+    let mut bytes = [0; 4096];
+    match stream.read(&mut bytes) {
+        Ok(0) => Ok(State::Over),
+        Ok(_) if bytes.first() == Some(&HANDSHAKE) => Ok(State::Open),
+        Ok(_) => {
+            stream.write_all(word)?;
+            stream.shutdown(std::net::Shutdown::Write)?;
+            Ok(State::Over)
+        }
+        Err(error) if is_early(&error) => Ok(State::Open),
+        Err(error) => Err(error),
     }
 }
 

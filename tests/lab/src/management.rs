@@ -7,7 +7,8 @@ use ipnet::IpNet;
 
 use crate::blueprint::{Blueprint, Table};
 use crate::error::LabError;
-use crate::plan::Endpoint;
+use crate::host::TABLE_PODS;
+use crate::plan::{Endpoint, EndpointKind};
 
 /// Where the coordinator listens: in 198.18.0.0/15, which RFC 2544 keeps for benchmarks.
 pub(crate) const COORDINATOR: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1));
@@ -42,6 +43,25 @@ pub(crate) fn draw(blueprint: &mut Blueprint, endpoints: &[Endpoint]) -> Result<
                 .lines
                 .push(format!("route add {COORDINATOR}/32 dev mgmt src {address}"));
         }
+        if endpoint.kind == EndpointKind::ControlPlane {
+            lead_to_api_server(blueprint, endpoint, &device);
+        }
     }
     Ok(())
+}
+
+/// Leads the root to an interface of the control plane by its own addresses, and back: whoever asks an API server from there
+/// passes none of the wires under test. Of labs with the same addresses the last one has them.
+fn lead_to_api_server(blueprint: &mut Blueprint, endpoint: &Endpoint, device: &str) {
+    let addresses = endpoint.addresses.iter();
+    for address in addresses.filter(|address| address.is_ipv4()) {
+        blueprint.root.lines.push(format!(
+            "route replace {address}/32 dev {device} src {COORDINATOR}"
+        ));
+    }
+    if let Some(namespace) = blueprint.namespaces.get_mut(&endpoint.name) {
+        // Before the table of the interface, which leads everything to the wire.
+        let back = format!("route replace {COORDINATOR}/32 dev mgmt table {TABLE_PODS}");
+        namespace.lines.push(back);
+    }
 }

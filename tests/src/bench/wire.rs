@@ -294,7 +294,7 @@ fn planned(number: u32) -> Measured<PlannedFlow> {
     let port = u16::try_from(1_024 + number % 32_768)?;
     Ok(PlannedFlow {
         flow: Flow::tcp(SOURCE.1.into(), address.into(), port),
-        source: AgentName::try_from(SOURCE.0)?,
+        source: AgentName::try_from(SOURCE.0)?.into(),
         target: Target::Agent(AgentName::try_from(name)?),
         purposes: BTreeSet::new(),
         policy: PolicyFact::NoneSelects,

@@ -2,7 +2,7 @@
 
 use reachproof_kube::Entry;
 use reachproof_kube::access::Account;
-use reachproof_kube::doctor::{Examination, RIGHTS, SERVER, examine};
+use reachproof_kube::doctor::{DIALS, Examination, RIGHTS, SERVER, examine};
 use reachproof_kube::resource::RESOURCES;
 use reachproof_model::examination::CheckState;
 use serde_json::json;
@@ -36,7 +36,7 @@ async fn a_single_right_that_is_missing_comes_with_its_rule() {
         let fake = refusing(review).await;
         let folder = tempfile::tempdir().unwrap();
         let found = examined(&entry(&folder, fake.address), account).await;
-        let [server, rights] = found.checks.as_slice() else {
+        let [server, rights, _dials] = found.checks.as_slice() else {
             panic!("{found:?}")
         };
         assert_eq!(server.detail, format!("http://{}/ v1.36.3", fake.address));
@@ -71,6 +71,26 @@ async fn many_rights_that_are_missing_are_one_line_with_one_remedy() {
     assert_eq!(rights.state, CheckState::Missing);
     assert_eq!(rights.remedy, "grant them as in deploy/rbac-reader.yaml");
     assert_eq!(rights.detail.split("; ").count(), RESOURCES.len());
+}
+
+#[tokio::test]
+async fn the_right_to_ask_api_servers_is_a_line_of_its_own_and_nothing_is_missing_without_it() {
+    let fake = Fake::start(|path, _| match path {
+        path if path.contains("selfsubject") => Reply::ok(json!({"status": {"allowed": false}})),
+        _ => quiet(path),
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let found = examined(&entry(&folder, fake.address), Account::Reader).await;
+    let dials = found.checks.last().unwrap();
+    assert_eq!((dials.subject, dials.state), (DIALS, CheckState::Unknown));
+    assert_eq!(
+        dials.detail,
+        "what the control plane reaches is predicted alone: no `get` on pods/proxy in reachproof, reachproof-host"
+    );
+    let fake = refusing(usize::MAX).await;
+    let found = examined(&entry(&folder, fake.address), Account::Reader).await;
+    assert_eq!(found.checks.last().unwrap().state, CheckState::Ok);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Comparison;
-use super::summary::is_own_socket;
+use super::summary::is_own;
 use crate::finding::{
     AttemptConditions, Basis, Condition, ConditionName, ConditionState, DropCounter, FindingReason,
 };
@@ -159,7 +159,7 @@ impl Comparison<'_> {
         self.attempts(probe)
             .iter()
             .filter(|attempt| attempt.outcome.evidence() == Evidence::Silence)
-            .filter(|attempt| is_own_socket(flow.flow.source, attempt))
+            .filter(|attempt| is_own(flow, attempt))
             .filter(lies_there)
             .collect()
     }
@@ -183,6 +183,7 @@ impl Comparison<'_> {
         outcomes.into_iter().find_map(|outcome| match outcome {
             Outcome::Starved => Some(FindingReason::Starved),
             Outcome::LocalError { .. } => Some(FindingReason::LocalError),
+            Outcome::NotDialled { failure } => Some(FindingReason::Dial(failure)),
             Outcome::Connected { .. }
             | Outcome::Refused { .. }
             | Outcome::TimedOut { .. }
@@ -303,6 +304,21 @@ fn no_policy(fact: PolicyFact) -> Basis {
     }
 }
 
+/// How many of an API server's dials begin [`SILENCE_SPREAD_MIN`] or more after the one before (G.2b "Silence").
+fn spaced(counted: &[&Attempt]) -> usize {
+    let mut starts: Vec<Duration> = counted.iter().map(|attempt| attempt.started).collect();
+    starts.sort_unstable();
+    let mut last: Option<Duration> = None;
+    starts.retain(|start| {
+        let is_apart = last.is_none_or(|last| start.saturating_sub(last) >= SILENCE_SPREAD_MIN);
+        if is_apart {
+            last = Some(*start);
+        }
+        is_apart
+    });
+    starts.len()
+}
+
 /// Enough silent attempts that count, far enough apart, each with a source port of its own (where the plan leaves it
 /// open), and one from every third of them, unless one third alone is in question.
 pub(super) fn repeated(
@@ -324,6 +340,7 @@ pub(super) fn repeated(
                 .collect();
             (ports.len(), third.is_some() || thirds.len() == 3)
         }
+        SourcePorts::Unchosen => (spaced(counted), true),
         SourcePorts::Fixed(port) => {
             let own = counted.iter().filter_map(|attempt| attempt.local);
             let own = own.filter(|local| local.port() == port).count();

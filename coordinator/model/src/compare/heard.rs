@@ -16,6 +16,7 @@ use crate::observation::{
 };
 use crate::plan::{PlannedFlow, PlannedPulse, ProbeKind, ProbePlan};
 use crate::prediction::{Prediction, Verdict};
+use crate::vantage::Vantage;
 
 /// How long before and after a silence an answer speaks for it (F.2).
 pub(super) const MARGIN: Duration = Duration::from_secs(5);
@@ -26,7 +27,8 @@ pub(super) const UNCERTAINTY_MAX: Duration = Duration::from_secs(1);
 /// An answered attempt that shows that both of its ends were there.
 #[derive(Debug, Clone, Copy)]
 struct Answer<'a> {
-    agent: &'a AgentName,
+    /// Whose clock says when; absent: the coordinator's.
+    clock: Option<&'a AgentName>,
     at: i64,
     uncertainty: i64,
     source: IpAddr,
@@ -36,8 +38,8 @@ struct Answer<'a> {
 /// Time of a silence: from its first SYN to its deadline, by an agent's clock.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Window<'a> {
-    /// Whose attempt it is.
-    pub(super) agent: &'a AgentName,
+    /// Whose attempt it is, and whose clock says when; absent: an API server's, by the coordinator's clock.
+    pub(super) clock: Option<&'a AgentName>,
     pub(super) from: i64,
     pub(super) to: i64,
     /// How far both may be from the truth.
@@ -64,6 +66,8 @@ pub(super) struct Heard<'a> {
     foreign: BTreeSet<IpAddr>,
     /// Addresses that a proof shows to be their agent's.
     shown: HashSet<IpAddr>,
+    /// Where listeners saw the connections of each API server come from, by the address of its interface.
+    seen_from: HashMap<IpAddr, BTreeSet<IpAddr>>,
     /// Addresses that a control stream comes from.
     streams: HashSet<IpAddr>,
     plan: &'a ProbePlan,
@@ -86,6 +90,7 @@ impl<'a> Heard<'a> {
             by_source: HashMap::new(),
             foreign: BTreeSet::new(),
             shown: HashSet::new(),
+            seen_from: HashMap::new(),
             streams: plausible
                 .filter_map(|record| record.stream_address)
                 .collect(),
@@ -115,8 +120,10 @@ impl<'a> Heard<'a> {
         for probe in &flow.probes {
             for attempt in answered(self.evidence.attempts(probe.id)) {
                 self.note_address(attempt, target.ip());
+                self.note_api_server(&flow.source, attempt);
                 if let (Worth::Proven(_), Filtered::Yes) = (worth(flow, probe, attempt), filtered) {
-                    self.add(&flow.source, flow.flow.source, target, attempt);
+                    let call = (flow.flow.source, target);
+                    self.add(flow.source.agent(), call, attempt);
                 }
             }
         }
@@ -138,7 +145,8 @@ impl<'a> Heard<'a> {
                 .local
                 .is_some_and(|local| local.ip() == pulse.source);
             if is_proven && is_own {
-                self.add(&pulse.agent, pulse.source, pulse.target, attempt);
+                let call = (pulse.source, pulse.target);
+                self.add(Some(&pulse.agent), call, attempt);
             }
         }
     }
@@ -157,6 +165,7 @@ impl<'a> Heard<'a> {
             }
             Identification::NotAsked
             | Identification::Certified
+            | Identification::Kubelet
             | Identification::Uncertified { .. }
             | Identification::Failed { .. }
             | Identification::Resolver { .. }
@@ -164,19 +173,36 @@ impl<'a> Heard<'a> {
         }
     }
 
+    /// Notes from where a listener saw an API server connect.
+    fn note_api_server(&mut self, source: &Vantage, attempt: &Attempt) {
+        if let (Some(own), Identification::Verified { observed }) =
+            (source.control_plane(), attempt.identification)
+        {
+            self.seen_from.entry(own).or_default().insert(observed.ip());
+        }
+    }
+
     /// Adds an answer. One whose SYN had to be sent again began in a silence, and one of an agent without a clock or with
     /// impossible results has no time.
-    fn add(&mut self, agent: &'a AgentName, source: IpAddr, target: SocketAddr, attempt: &Attempt) {
-        let record = self.evidence.records.get(agent);
-        let record = record.filter(|record| record.implausible.is_none());
-        let Some(clock) = record.and_then(clock) else {
+    fn add(
+        &mut self,
+        agent: Option<&'a AgentName>,
+        (source, target): (IpAddr, SocketAddr),
+        attempt: &Attempt,
+    ) {
+        let of_agent = |agent| {
+            let record: Option<&AgentRecord> = self.evidence.records.get(agent);
+            let record = record.filter(|record| record.implausible.is_none());
+            record.and_then(clock)
+        };
+        let Some(clock) = agent.map_or(Some(ClockOffset::OWN), of_agent) else {
             return;
         };
         if attempt.syn_retransmissions > 0 {
             return;
         }
         let answer = Answer {
-            agent,
+            clock: agent,
             at: micros(attempt.started) - clock.offset_us,
             uncertainty: micros(clock.uncertainty),
             source,
@@ -189,6 +215,23 @@ impl<'a> Heard<'a> {
     /// Whether somebody who is not the intended agent answered at `target` in this run.
     pub(super) fn is_foreign(&self, target: IpAddr) -> bool {
         self.foreign.contains(&target)
+    }
+
+    /// Whether a listener saw the connections of an API server come from its interface, and none come from elsewhere (G.2b
+    /// "Proof").
+    pub(super) fn is_seen(&self, source: &Vantage) -> bool {
+        source.control_plane().is_some_and(|own| {
+            let seen = self.seen_from.get(&own);
+            seen.is_some_and(|seen| seen.len() == 1 && seen.contains(&own))
+        })
+    }
+
+    /// Whether a listener saw a connection of an API server come from another address than its interface's.
+    pub(super) fn is_translated(&self, source: &Vantage) -> bool {
+        source.control_plane().is_some_and(|own| {
+            let seen = self.seen_from.get(&own);
+            seen.is_some_and(|seen| seen.iter().any(|address| *address != own))
+        })
     }
 
     /// Whether something shows that `address` is its agent's: its stream, or a peer's proof.
@@ -321,7 +364,7 @@ fn after(answers: &[Answer<'_>], window: Window<'_>) -> Option<Witness> {
 
 /// How far the time between an answer and a window may be from the truth: not at all where one clock measured both.
 fn doubt(answer: &Answer<'_>, window: Window<'_>) -> i64 {
-    if answer.agent == window.agent {
+    if answer.clock == window.clock {
         0
     } else {
         answer.uncertainty + window.uncertainty

@@ -74,7 +74,8 @@ impl Comparison<'_> {
             | Outcome::Refused { .. }
             | Outcome::TimedOut { .. }
             | Outcome::Unreachable { .. }
-            | Outcome::RefusedByPolicy => false,
+            | Outcome::RefusedByPolicy
+            | Outcome::NotDialled { .. } => false,
         });
         (spoiled && !attempts.is_empty()).then_some(Spread::Thirds)
     }

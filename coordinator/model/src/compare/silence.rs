@@ -20,15 +20,17 @@ impl Comparison<'_> {
         probe: &PlannedProbe,
         attempt: &Attempt,
     ) -> AttemptConditions {
-        let source = self.evidence.records.get(&flow.source);
-        let conditions = match source.and_then(clock) {
-            Some(offset) => self.timed(flow, attempt, offset),
-            None => vec![Condition::new(
+        let agent = flow.source.agent();
+        let of_agent = |agent| self.evidence.records.get(agent).and_then(clock);
+        let conditions = match (agent, agent.map_or(Some(ClockOffset::OWN), of_agent)) {
+            (_, Some(offset)) => self.timed(flow, attempt, offset),
+            (Some(agent), None) => vec![Condition::new(
                 ConditionName::Clock,
                 Basis::ClockUnknown {
-                    agent: flow.source.clone(),
+                    agent: agent.clone(),
                 },
             )],
+            (None, None) => Vec::new(),
         };
         AttemptConditions {
             number: attempt.number,
@@ -38,9 +40,10 @@ impl Comparison<'_> {
         }
     }
 
-    /// The conditions of an attempt of an agent whose clock stands so.
+    /// The conditions of an attempt whose clock stands so.
     fn timed(&self, flow: &PlannedFlow, attempt: &Attempt, offset: ClockOffset) -> Vec<Condition> {
-        let window = window(&flow.source, attempt, offset);
+        let agent = flow.source.agent();
+        let window = window(agent, attempt, offset);
         let (source, target) = (flow.flow.source, flow.flow.destination);
         let holder = self.holder(target);
         let heard = |end, address, holder| self.heard.around((end, address), holder, window);
@@ -48,7 +51,7 @@ impl Comparison<'_> {
             (ConditionName::Clock, self.clocks(offset, holder)),
             (
                 ConditionName::SourceHeard,
-                heard(End::Source, source, Some(&flow.source)),
+                heard(End::Source, source, agent),
             ),
             (
                 ConditionName::TargetHeard,
@@ -56,7 +59,10 @@ impl Comparison<'_> {
             ),
             (
                 ConditionName::SourceOnTime,
-                self.on_time(Some(&flow.source), window),
+                match agent {
+                    Some(_) => self.on_time(agent, window),
+                    None => dial_limit(attempt),
+                },
             ),
             (ConditionName::TargetOnTime, self.on_time(holder, window)),
         ]
@@ -97,7 +103,7 @@ impl Comparison<'_> {
         let record = self.evidence.records.get(agent);
         let late = record.and_then(|record| {
             let offset = clock(record)?;
-            let doubt = if agent == window.agent {
+            let doubt = if Some(agent) == window.clock {
                 0
             } else {
                 window.uncertainty + micros(offset.uncertainty)
@@ -118,8 +124,16 @@ impl Comparison<'_> {
     }
 }
 
+/// How an API server's dial ended: who gave it the time to end by its own limit did not end it late.
+fn dial_limit(attempt: &Attempt) -> Basis {
+    let after = attempt.received.saturating_sub(attempt.started);
+    Basis::DialLimit {
+        after_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
 /// The window of an attempt by the coordinator's clock.
-fn window<'a>(agent: &'a AgentName, attempt: &Attempt, offset: ClockOffset) -> Window<'a> {
+fn window<'a>(clock: Option<&'a AgentName>, attempt: &Attempt, offset: ClockOffset) -> Window<'a> {
     let from = micros(attempt.started) - offset.offset_us;
     let waited = match attempt.outcome {
         Outcome::TimedOut { after } => after,
@@ -128,10 +142,11 @@ fn window<'a>(agent: &'a AgentName, attempt: &Attempt, offset: ClockOffset) -> W
         | Outcome::Unreachable { .. }
         | Outcome::LocalError { .. }
         | Outcome::Starved
-        | Outcome::RefusedByPolicy => Duration::ZERO,
+        | Outcome::RefusedByPolicy
+        | Outcome::NotDialled { .. } => Duration::ZERO,
     };
     Window {
-        agent,
+        clock,
         from,
         to: from + micros(waited),
         uncertainty: micros(offset.uncertainty),

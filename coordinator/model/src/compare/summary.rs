@@ -1,12 +1,11 @@
 //! What the attempts of one probe say together, and what an answer is worth (F.2 "Answers").
 
-use std::net::IpAddr;
-
 use super::Comparison;
 use crate::finding::{FindingReason, Note, Strength};
 use crate::flow::FlowProtocol;
 use crate::observation::{AgentName, Attempt, CertificateFault, Evidence, Identification, Outcome};
 use crate::plan::{PlannedFlow, PlannedProbe, ProbeKind, SourcePorts, Target, third_of};
+use crate::vantage::Vantage;
 
 /// What the attempts of one probe say together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +75,7 @@ impl Comparison<'_> {
     ) -> Result<Answers<'b>, FindingReason> {
         let (mut proven, mut unproven, mut notes) = (Vec::new(), Vec::new(), Vec::new());
         for attempt in attempts.iter().filter(is_answer) {
-            match worth(flow, probe, attempt) {
+            match self.worth(flow, probe, attempt) {
                 Worth::Foreign(reason) => return Err(reason),
                 Worth::Unproven => unproven.push(attempt),
                 Worth::Proven(note) => {
@@ -102,10 +101,26 @@ impl Comparison<'_> {
         })
     }
 
+    /// What the answer to one attempt is worth, by all that the run knows: a kubelet's words prove something where a listener
+    /// saw where the API server comes from, and its address is that of an agent (G.2b "Proof").
+    fn worth(&self, flow: &PlannedFlow, probe: &PlannedProbe, answer: &Attempt) -> Worth {
+        let is_kubelet = probe.kind == ProbeKind::Kubelet && is_in_kubelets_words(&answer);
+        let is_shown =
+            || self.heard.is_seen(&flow.source) && self.heard.is_shown(flow.flow.destination);
+        match worth(flow, probe, answer) {
+            Worth::Unproven if is_kubelet && is_shown() => Worth::Proven(None),
+            other => other,
+        }
+    }
+
     /// Whether the target of a probe can show that it gives the answers.
     fn is_provable(&self, flow: &PlannedFlow, probe: &PlannedProbe, answers: &[&Attempt]) -> bool {
         match (probe.kind, &flow.target) {
             (ProbeKind::Connect, _) => false,
+            // Without a listener that saw where the API server comes from, nothing it brings is proved.
+            (ProbeKind::Kubelet, _) => {
+                self.heard.is_seen(&flow.source) || !answers.iter().any(is_in_kubelets_words)
+            }
             (ProbeKind::Identify, Target::Agent(agent)) => {
                 let port = flow.flow.protocol.port();
                 port.is_some_and(|port| self.is_opened(agent, port))
@@ -150,7 +165,7 @@ impl Answers<'_> {
     ) -> Answered {
         let thirds = match (probe.source_ports, flow.flow.protocol) {
             (SourcePorts::Spread, FlowProtocol::Tcp { .. }) => self.thirds(flow, attempts),
-            (SourcePorts::Spread | SourcePorts::Fixed(_), _) => {
+            (SourcePorts::Spread | SourcePorts::Fixed(_) | SourcePorts::Unchosen, _) => {
                 [Third::Answered, Third::Answered, Third::Answered]
             }
         };
@@ -245,6 +260,7 @@ fn of_no_answer(attempt: &Attempt) -> Option<FindingReason> {
         Outcome::LocalError { .. } => Some(FindingReason::LocalError),
         Outcome::Starved => Some(FindingReason::Starved),
         Outcome::RefusedByPolicy => Some(FindingReason::RefusedByPolicy),
+        Outcome::NotDialled { failure } => Some(FindingReason::Dial(failure)),
     }
 }
 
@@ -276,9 +292,19 @@ fn is_answer(attempt: &&Attempt) -> bool {
     attempt.outcome.evidence() == Evidence::Answer
 }
 
-/// Whether an attempt got as far as a socket of the flow's own source.
-pub(super) fn is_own_socket(source: IpAddr, attempt: &Attempt) -> bool {
-    attempt.local.is_some_and(|local| local.ip() == source)
+/// Whether an attempt got as far as a socket of the flow's own source. Of an API server's nobody sees it.
+pub(super) fn is_own(flow: &PlannedFlow, attempt: &Attempt) -> bool {
+    match flow.source {
+        Vantage::ApiServer(_) => true,
+        Vantage::Agent(_) | Vantage::Model => attempt
+            .local
+            .is_some_and(|local| local.ip() == flow.flow.source),
+    }
+}
+
+/// Whether an answer is in the words of a kubelet.
+fn is_in_kubelets_words(answer: &&Attempt) -> bool {
+    answer.identification == Identification::Kubelet
 }
 
 /// What the answer to one attempt is worth.
@@ -298,6 +324,7 @@ pub(super) fn worth(flow: &PlannedFlow, probe: &PlannedProbe, answer: &Attempt) 
         | Identification::Resolver { .. }
         | Identification::NotAsked
         | Identification::Uncertified { .. }
+        | Identification::Kubelet
         | Identification::Failed { .. }
         | Identification::NoResolver { .. } => Worth::Unproven,
     }

@@ -1,6 +1,6 @@
 //! What becomes of an expectation, by the findings of its flows (F.3, "Expectations").
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::members::NodeBasis;
 use super::{Expectation, ExpectationName, ExpectationState, Requirement};
@@ -91,6 +91,10 @@ impl<'a> Judge<'a> {
     ) -> Expectation {
         let mut expectation = Expectation {
             name: requirement.name,
+            subject: requirement
+                .subject
+                .as_ref()
+                .map(|subject| on_ports(subject, requirement)),
             state: ExpectationState::Met,
             findings: places,
             met: 0,
@@ -185,8 +189,16 @@ impl Expectation {
     }
 }
 
+/// A subject with the target ports of its flows.
+fn on_ports(subject: &str, requirement: &Requirement) -> String {
+    let flows = requirement.flows.iter();
+    let ports: BTreeSet<u16> = flows.filter_map(|flow| flow.protocol.port()).collect();
+    let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+    format!("{subject} → {}", ports.join(", "))
+}
+
 /// What becomes of a flow that nobody tried and of which the model says as expected. The control plane connects only for
-/// whoever may ask it to, and this program does not ask: it is no vantage point of any run.
+/// whoever may ask it to, and only to agents: where nobody asked, or no agent is, there is no vantage point.
 fn untried(name: ExpectationName) -> FlowState {
     match name {
         ExpectationName::NodeToControlPlane

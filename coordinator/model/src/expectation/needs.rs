@@ -1,8 +1,7 @@
 //! Everything that a cluster needs of its network, as the model alone can judge it: more than agents try.
 //!
-//! [`super::requirements`] holds what a run of agents is measured by. What is added here (backends of webhooks and of
-//! aggregated APIs at their target ports, the metrics server's way to the kubelets, nodes to CoreDNS) is judged by
-//! `reachproof check` alone.
+//! [`super::requirements`] holds what a run is measured by. What is added here (the metrics server's way to the kubelets,
+//! nodes to CoreDNS) is judged by `reachproof check` alone.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +10,7 @@ use super::members::{DNS_PORT, KUBELET_PORT, NodeBasis, cluster_members, core_dn
 use super::{ExpectationName, FLOWS_PER_EXPECTATION_MAX, family, requirements};
 use crate::flow::{Flow, FlowProtocol};
 use crate::plan::{Roster, control_plane_targets};
-use crate::snapshot::{Backend, BackendCaller, Snapshot, Targets};
+use crate::snapshot::{Backend, Snapshot, Targets};
 
 /// API group of the metrics server, which asks every kubelet (G.1; the metrics server's documentation).
 const METRICS_GROUP: &str = "metrics.k8s.io";
@@ -71,7 +70,7 @@ pub fn needs(snapshot: &Snapshot) -> Needs {
         }
         needs.needs.push(Need {
             name: requirement.name,
-            subject: None,
+            subject: requirement.subject,
             flows: requirement.flows,
             left_out: requirement.left_out,
         });
@@ -107,7 +106,7 @@ impl Needs {
             .map(|(address, _)| address)
             .collect();
         for backend in snapshot.backends() {
-            self.backend(snapshot, backend, &control_plane);
+            self.backend(backend, &control_plane);
         }
         let metrics: BTreeSet<IpAddr> = snapshot
             .backends()
@@ -129,34 +128,22 @@ impl Needs {
         self.add(ExpectationName::MetricsToKubelet, None, flows);
     }
 
-    /// From every control-plane address to what a backend's service leads to.
-    fn backend(&mut self, snapshot: &Snapshot, backend: &Backend, control_plane: &[IpAddr]) {
-        let name = match backend.caller {
-            BackendCaller::Webhook(_) => ExpectationName::ControlPlaneToWebhook,
-            BackendCaller::ApiService { .. } => ExpectationName::ControlPlaneToApiService,
-        };
-        let Some(targets) = targets(backend) else {
-            let what = "the snapshot does not say where its service leads";
-            self.unknown.push(format!("{backend}: {what}"));
-            return;
-        };
-        if targets.is_empty() {
-            self.idle.push(format!("{backend} has no endpoint"));
-            return;
+    /// Says of a backend to which nothing can be asked for why.
+    fn backend(&mut self, backend: &Backend, control_plane: &[IpAddr]) {
+        match targets(backend) {
+            None => {
+                let what = "the snapshot does not say where its service leads";
+                self.unknown.push(format!("{backend}: {what}"));
+            }
+            Some(targets) if targets.is_empty() => {
+                self.idle.push(format!("{backend} has no endpoint"));
+            }
+            Some(_) if control_plane.is_empty() => {
+                let what = "no interface of the control plane is in the snapshot";
+                self.unknown.push(format!("{backend}: {what}"));
+            }
+            Some(_) => {}
         }
-        if control_plane.is_empty() {
-            let what = "no interface of the control plane is in the snapshot";
-            self.unknown.push(format!("{backend}: {what}"));
-            return;
-        }
-        let sources = [control_plane];
-        let flows = targets.iter().flat_map(|target| {
-            let protocol = FlowProtocol::Tcp {
-                port: target.port(),
-            };
-            every_pair(snapshot, &sources, &[target.ip()], protocol)
-        });
-        self.add(name, Some(backend.to_string()), flows.collect());
     }
 
     fn add(&mut self, name: ExpectationName, subject: Option<String>, mut flows: Vec<Flow>) {
@@ -193,19 +180,6 @@ fn pairs(
         let of_family = |target: &IpAddr| family(own, *target).map(|source| (source, *target));
         targets.iter().filter_map(of_family)
     });
-    flows(snapshot, ends, protocol)
-}
-
-/// From every address of each source that has the family of a target.
-fn every_pair(
-    snapshot: &Snapshot,
-    sources: &[&[IpAddr]],
-    targets: &[IpAddr],
-    protocol: FlowProtocol,
-) -> Vec<Flow> {
-    let all = sources.iter().flat_map(|own| own.iter());
-    let ends = all.flat_map(|source| targets.iter().map(|target| (*source, *target)));
-    let ends = ends.filter(|(source, target)| source.is_ipv4() == target.is_ipv4());
     flows(snapshot, ends, protocol)
 }
 

@@ -19,6 +19,7 @@ use crate::plan::AgentKind;
 use crate::predict::verdict;
 use crate::prediction::Verdict;
 use crate::snapshot::{Owner, Policing, Snapshot};
+use crate::vantage::Vantage;
 
 /// A flow that may become part of the plan.
 #[derive(Debug, Clone)]
@@ -276,7 +277,7 @@ impl<'a> Drafts<'a> {
                 },
                 probes: probes(&flow, &draft, scope.depth, &mut next),
                 flow,
-                source: draft.source,
+                source: Vantage::Agent(draft.source),
                 target: draft.target,
                 purposes: draft.purposes,
             })
@@ -366,7 +367,12 @@ fn fixed_ports(flow: &Flow, draft: &Draft) -> BTreeSet<u16> {
 }
 
 /// Whether a NetworkPolicy may drop packets of `flow` (E.5).
-fn policy(snapshot: &Snapshot, roster: &Roster, scope: &Scope, flow: &Flow) -> PolicyFact {
+pub(super) fn policy(
+    snapshot: &Snapshot,
+    roster: &Roster,
+    scope: &Scope,
+    flow: &Flow,
+) -> PolicyFact {
     let ends = [flow.source, flow.destination];
     let selected = ends.iter().find(|end| match snapshot.policing(**end) {
         Policing::Selected(_) | Policing::DeniedByDefault => true,
@@ -395,7 +401,7 @@ fn policy(snapshot: &Snapshot, roster: &Roster, scope: &Scope, flow: &Flow) -> P
 }
 
 /// The first end of `flow` at which a service mesh may take over connections.
-fn relay(snapshot: &Snapshot, flow: &Flow) -> Option<IpAddr> {
+pub(super) fn relay(snapshot: &Snapshot, flow: &Flow) -> Option<IpAddr> {
     let has_relay = |end: &IpAddr| {
         let mut pods = snapshot.pods_at(*end);
         pods.any(|pod| pod.relay.is_some())

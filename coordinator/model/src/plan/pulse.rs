@@ -50,7 +50,7 @@ impl Call {
         };
         match kind {
             ProbeKind::Identify | ProbeKind::Certify => {}
-            ProbeKind::Connect | ProbeKind::Resolve => return None,
+            ProbeKind::Connect | ProbeKind::Resolve | ProbeKind::Kubelet => return None,
         }
         let is_translated = match flow.source_kind {
             SourceKind::Host => false,
@@ -142,7 +142,10 @@ pub(super) fn pulses(
             target: call.target,
             interval: match call.kind {
                 ProbeKind::Certify => CONTROL_PLANE_INTERVAL,
-                ProbeKind::Identify | ProbeKind::Connect | ProbeKind::Resolve => PEER_INTERVAL,
+                ProbeKind::Identify
+                | ProbeKind::Connect
+                | ProbeKind::Resolve
+                | ProbeKind::Kubelet => PEER_INTERVAL,
             },
             kind: call.kind,
             source_ports: call.source_ports,
@@ -213,7 +216,9 @@ fn least_called(chosen: &Chosen, calls: Vec<Call>) -> Option<Call> {
         .into_iter()
         .filter(|call| match call.kind {
             ProbeKind::Certify => chosen.callers_of(call.target.ip()) < SOURCES_PER_TARGET,
-            ProbeKind::Identify | ProbeKind::Connect | ProbeKind::Resolve => true,
+            ProbeKind::Identify | ProbeKind::Connect | ProbeKind::Resolve | ProbeKind::Kubelet => {
+                true
+            }
         })
         .min_by_key(|call| {
             let callers = chosen.callers_of(call.target.ip());

@@ -159,9 +159,10 @@ fn pulse((number, (from, to)): (u32, (&str, &str))) -> (PlannedPulse, Observatio
             syn_retransmissions: 0,
             identification: match kind {
                 ProbeKind::Certify => Identification::Certified,
-                ProbeKind::Identify | ProbeKind::Connect | ProbeKind::Resolve => {
-                    Identification::Verified { observed: local }
-                }
+                ProbeKind::Identify
+                | ProbeKind::Connect
+                | ProbeKind::Resolve
+                | ProbeKind::Kubelet => Identification::Verified { observed: local },
             },
         }
     });
@@ -290,7 +291,7 @@ impl Run {
             let attempts = (0..).zip(&seen).map(|(number, outcome)| {
                 let local_port = match source_ports {
                     SourcePorts::Fixed(port) => port,
-                    SourcePorts::Spread => {
+                    SourcePorts::Spread | SourcePorts::Unchosen => {
                         let third = [33_000, 43_000, 52_000][usize::try_from(number % 3).unwrap()];
                         third + u16::try_from(10 * id.0 + number).unwrap()
                     }
@@ -335,7 +336,7 @@ impl Run {
         });
         self.plan.flows.push(PlannedFlow {
             flow,
-            source: name(from),
+            source: name(from).into(),
             target,
             purposes: BTreeSet::from([Purpose::Peer]),
             policy: PolicyFact::NoneSelects,

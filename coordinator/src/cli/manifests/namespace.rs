@@ -15,6 +15,12 @@ pub(super) const HOST_NAMESPACE: &str = "reachproof-host";
 /// ServiceAccount, ConfigMap and Secret of the agents, in each of their namespaces.
 pub(super) const NAME: &str = "reachproof-agent";
 
+/// Role and binding of the coordinator in each namespace with agents.
+const DIAL: &str = "reachproof-dial";
+
+/// ServiceAccount of the coordinator, in [`NAMESPACE`].
+const COORDINATOR: &str = "reachproof-coordinator";
+
 /// What the agents of a run need to know. Not to be shown in a log: it may have tokens.
 pub(super) struct Contents {
     /// Certificate of the run's CA in PEM.
@@ -36,10 +42,13 @@ pub(super) fn objects(namespace: &str, contents: &Contents) -> Vec<Value> {
     };
     let own = level.map(|level| own(namespace, level));
     let tokens = contents.tokens.as_ref();
+    // Without an API server that reviews tokens there is none that could be asked to connect.
+    let dial = tokens.is_none().then(|| dial(namespace));
     own.into_iter()
         .chain([account(namespace)])
         .chain(tokens.map(|tokens| secret(namespace, tokens)))
         .chain([settings(namespace, contents)])
+        .chain(dial.into_iter().flatten())
         .collect()
 }
 
@@ -84,6 +93,26 @@ fn settings(namespace: &str, contents: &Contents) -> Value {
         "metadata": metadata(namespace),
         "data": {"ca.crt": contents.ca_certificate, "policy.yaml": contents.policy},
     })
+}
+
+/// What lets the coordinator ask API servers to connect to the agents of a namespace, and to nothing else (SEMANTICS G.3). The
+/// account is that of `deploy/rbac-reader.yaml`.
+fn dial(namespace: &str) -> [Value; 2] {
+    let metadata = json!({"name": DIAL, "namespace": namespace, "labels": standard_labels()});
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": metadata,
+        "rules": [{"apiGroups": [""], "resources": ["pods/proxy"], "verbs": ["get"]}],
+    });
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": metadata,
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": DIAL},
+        "subjects": [{"kind": "ServiceAccount", "name": COORDINATOR, "namespace": NAMESPACE}],
+    });
+    [role, binding]
 }
 
 fn metadata(namespace: &str) -> Value {

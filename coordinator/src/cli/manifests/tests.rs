@@ -144,14 +144,18 @@ fn a_run_on_hosts_and_fargate_needs_these_agents_as_well() {
 }
 
 #[test]
-fn no_account_has_a_right_and_no_pod_has_its_token() {
+fn no_agent_has_a_right_and_no_pod_has_its_token() {
     let objects = made(&EVERYTHING);
-    let kinds: Vec<&str> = objects
-        .iter()
-        .map(|object| object["kind"].as_str().unwrap())
-        .collect();
-    for kind in &kinds {
-        assert!(!kind.contains("Role"), "{kind}");
+    assert!(of_kind(&objects, "ClusterRole").is_empty());
+    let (roles, bindings) = (of_kind(&objects, "Role"), of_kind(&objects, "RoleBinding"));
+    assert_eq!((roles.len(), bindings.len()), (3, 3));
+    for role in roles {
+        let rule = json!({"apiGroups": [""], "resources": ["pods/proxy"], "verbs": ["get"]});
+        assert_eq!(role["rules"], json!([rule]));
+    }
+    let coordinator = json!({"kind": "ServiceAccount", "name": "reachproof-coordinator", "namespace": "reachproof"});
+    for binding in bindings {
+        assert_eq!(binding["subjects"], json!([coordinator]));
     }
     let accounts = of_kind(&objects, "ServiceAccount");
     assert_eq!(accounts.len(), 3);

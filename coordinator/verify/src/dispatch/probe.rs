@@ -61,7 +61,10 @@ impl ProbeState {
             Outcome::Connected { .. } | Outcome::Refused { .. } => !makes_all,
             Outcome::RefusedByPolicy => true,
             Outcome::LocalError { errno } => errno == ERRNO_INVALID,
-            Outcome::TimedOut { .. } | Outcome::Unreachable { .. } | Outcome::Starved => false,
+            Outcome::TimedOut { .. }
+            | Outcome::Unreachable { .. }
+            | Outcome::Starved
+            | Outcome::NotDialled { .. } => false,
         };
         let own = attempts
             .iter()
@@ -75,7 +78,10 @@ impl ProbeState {
         let is_silent = |attempt: &Attempt| match attempt.outcome {
             Outcome::TimedOut { .. } | Outcome::Unreachable { .. } | Outcome::Starved => true,
             Outcome::LocalError { errno } => errno != ERRNO_INVALID,
-            Outcome::Connected { .. } | Outcome::Refused { .. } | Outcome::RefusedByPolicy => false,
+            Outcome::Connected { .. }
+            | Outcome::Refused { .. }
+            | Outcome::RefusedByPolicy
+            | Outcome::NotDialled { .. } => false,
         };
         let first = attempts.first().filter(|attempt| attempt.number == 0);
         self.stages.len() == 1 && self.may_be_staged(flow) && first.is_some_and(is_silent)
@@ -146,7 +152,8 @@ pub(super) fn least_duration(outcome: &Outcome, deadline: Duration) -> Duration 
         Outcome::Unreachable { .. }
         | Outcome::LocalError { .. }
         | Outcome::Starved
-        | Outcome::RefusedByPolicy => Duration::ZERO,
+        | Outcome::RefusedByPolicy
+        | Outcome::NotDialled { .. } => Duration::ZERO,
     }
 }
 

@@ -15,6 +15,7 @@ use reachproof_model::predict::predict;
 use reachproof_model::snapshot::{
     ControlPlaneInterface, NetworkInterface, Owner, Platform, Snapshot,
 };
+use reachproof_model::vantage::Vantage;
 
 use super::{CauseRecord, Coverage, EndpointLabel, cause};
 use crate::report::coverage::coverage;
@@ -69,7 +70,7 @@ fn not_observed(snapshot: &Snapshot, roster: &Roster, flow: &Flow) -> Finding {
     Finding {
         kind: FindingKind::NotObserved,
         flow: flow.clone(),
-        source_agent: name(flow.source),
+        source: name(flow.source).map_or(Vantage::Model, Vantage::Agent),
         destination_agent: name(flow.destination),
         prediction: predict(snapshot, flow),
         observation: Observation::default(),

@@ -19,6 +19,7 @@ use crate::inventory::{Explanation, MissingAgent};
 use crate::refused::{RefusedAgents, RefusedTimes};
 use crate::report::{Allowed, Report, VoidAgent};
 
+use control_plane::control_plane;
 use coverage::coverage;
 use endpoint::cluster_endpoint;
 use finding::{block, dropped, line, silence};
@@ -35,6 +36,7 @@ pub(super) use verdict::{besides, kinds, why};
 
 mod baseline;
 mod colour;
+mod control_plane;
 mod coverage;
 mod endpoint;
 mod finding;
@@ -132,6 +134,7 @@ fn everything(report: &Report, page: &mut Page) {
     confirmed(report, page);
     examples(report, page);
     agents(report, page);
+    control_plane(report, page);
     cluster_endpoint(report, page);
     coverage(report, page);
     gaps(report, page);
@@ -190,8 +193,10 @@ fn expectations(report: &Report, flows: BrokenFlows, page: &mut Page) {
 /// One line for one expectation.
 fn expectation_line(expectation: &Expectation) -> String {
     let name = expectation.name.as_str();
+    let subject = expectation.subject.as_ref();
+    let subject = subject.map_or_else(String::new, |subject| format!(", {}", Printable(subject)));
     format!(
-        "{}: {name} ({})",
+        "{}: {name}{subject} ({})",
         expectation.state.as_str(),
         told(expectation)
     )

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use reachproof_model::compare::replacements;
 use reachproof_model::observation::RunEvidence;
-use reachproof_model::plan::{ProbeId, ProbePlan, Roster, Spread};
+use reachproof_model::plan::{Dialling, ProbeId, ProbePlan, Roster, Spread, Target};
 use reachproof_model::prediction::{Prediction, Verdict};
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use super::Run;
+use super::dial::Dials;
 use crate::certificate::CertificateJudge;
 use crate::dispatch::{Dispatch, TURN, Terms};
 use crate::error::RunError;
@@ -35,6 +36,7 @@ pub(super) struct Sealed<'a> {
     pub(super) plan: &'a ProbePlan,
     pub(super) predictions: &'a [Prediction],
     pub(super) roster: &'a Roster,
+    pub(super) dialling: &'a Dialling,
 }
 
 impl Sealed<'_> {
@@ -76,17 +78,36 @@ impl Run<'_> {
             agents: sealed.roster.len(),
             silence: dispatch.silence(),
         });
-        let probed = self.probed(&mut dispatch, sealed).await;
+        let mut dials = self.dials(&mut dispatch, sealed)?;
+        let probed = self.probed((&mut dispatch, &mut dials), sealed).await;
         dispatch.cancel(&mut fleet.registry());
         probed?;
-        Ok(dispatch.evidence(&fleet.registry()))
+        let mut evidence = dispatch.evidence(&fleet.registry());
+        dials.take_seen(&mut evidence);
+        Ok(evidence)
+    }
+
+    /// What API servers are to be asked, if anybody can ask them; agents' ports stay open as long.
+    fn dials(&self, dispatch: &mut Dispatch<'_>, sealed: Sealed<'_>) -> Result<Dials, RunError> {
+        let Some(control_plane) = &self.order.control_plane else {
+            return Ok(Dials::default());
+        };
+        let key = |target: &Target, port| match target {
+            Target::Agent(agent) => dispatch.key(agent, port),
+            Target::ControlPlane(_) | Target::Pod => None,
+        };
+        let random = self.order.random.as_ref();
+        let what = (sealed.plan, sealed.dialling);
+        let dials = Dials::of(control_plane, what, key, (self.began, random))?;
+        dispatch.reckon_with(dials.longest());
+        Ok(dials)
     }
 
     /// Lets every agent listen, then call and probe, collects what they report, and waits until each says that it has
     /// reported everything.
     async fn probed(
         &mut self,
-        dispatch: &mut Dispatch<'_>,
+        (dispatch, dials): (&mut Dispatch<'_>, &mut Dials),
         sealed: Sealed<'_>,
     ) -> Result<(), RunError> {
         let (fleet, resume_wait) = (self.fleet, self.order.resume_wait);
@@ -97,6 +118,7 @@ impl Run<'_> {
         dispatch.tick(Instant::now(), &mut fleet.registry());
         self.collect(dispatch, PULSE_WAIT, |dispatch, _| dispatch.pulsing())
             .await?;
+        dials.begin();
         dispatch.begin();
         let longest = dispatch.silence() + resume_wait;
         self.probe_to_the_end(dispatch, longest).await?;
@@ -105,6 +127,14 @@ impl Run<'_> {
             dispatch.replace(&again);
             self.probe_to_the_end(dispatch, longest).await?;
         }
+        let rest = dials.longest();
+        self.collect(dispatch, rest, |_, _| dials.have_ended())
+            .await?;
+        dispatch.ask_once_more(Instant::now(), &mut fleet.registry());
+        self.collect(dispatch, HEARD_WAIT, |dispatch, registry| {
+            dispatch.heard_once_more(registry)
+        })
+        .await?;
         (self.progress)(Progress::Comparing);
         dispatch.fence(&mut fleet.registry());
         self.collect(dispatch, resume_wait, |dispatch, _| dispatch.fenced())

@@ -29,6 +29,8 @@ pub fn probe(
         (ProbeKind::Certify, FlowProtocol::Tcp { .. }) => (v1::ProbeKind::Tls, Vec::new()),
         (ProbeKind::Resolve, FlowProtocol::Tcp { .. }) => (v1::ProbeKind::DnsTcp, nonce.to_vec()),
         (ProbeKind::Resolve, FlowProtocol::Udp { .. }) => (v1::ProbeKind::DnsUdp, nonce.to_vec()),
+        // API servers are asked for these, and for ports that nobody chooses.
+        (ProbeKind::Kubelet, _) => return None,
         (
             ProbeKind::Connect | ProbeKind::Identify | ProbeKind::Certify | ProbeKind::Resolve,
             FlowProtocol::Udp { .. }
@@ -44,6 +46,7 @@ pub fn probe(
             ranges(stage.spread().ranges(flow.flow.ephemeral_ports)),
         ),
         SourcePorts::Fixed(port) => ((0..ATTEMPTS).map(|_| u32::from(port)).collect(), Vec::new()),
+        SourcePorts::Unchosen => return None,
     };
     Some(v1::Probe {
         id,
@@ -67,7 +70,8 @@ pub fn probe(
 #[must_use]
 pub fn makes_all(probe: &PlannedProbe, stage: Stage) -> bool {
     match (probe.source_ports, stage) {
-        (SourcePorts::Fixed(_), _) | (SourcePorts::Spread, Stage::Replacement(_)) => true,
+        (SourcePorts::Fixed(_) | SourcePorts::Unchosen, _)
+        | (SourcePorts::Spread, Stage::Replacement(_)) => true,
         (SourcePorts::Spread, Stage::First) => probe.until == Until::Last,
         (SourcePorts::Spread, Stage::Second) => false,
     }
@@ -80,7 +84,9 @@ pub fn pulse(pulse: &PlannedPulse, first_attempt: u32, attempts: u32, nonce: &No
     let (kind, nonce) = match pulse.kind {
         ProbeKind::Identify => (v1::ProbeKind::Peer, nonce.to_vec()),
         ProbeKind::Certify => (v1::ProbeKind::Tls, Vec::new()),
-        ProbeKind::Connect | ProbeKind::Resolve => (v1::ProbeKind::TcpConnect, Vec::new()),
+        ProbeKind::Connect | ProbeKind::Resolve | ProbeKind::Kubelet => {
+            (v1::ProbeKind::TcpConnect, Vec::new())
+        }
     };
     v1::Probe {
         id,

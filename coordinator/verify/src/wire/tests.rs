@@ -417,7 +417,7 @@ fn a_planned_probe_goes_out_as_it_is() {
             "10.0.2.20".parse().unwrap(),
             7_500,
         ),
-        source: AgentName::try_from("a").unwrap(),
+        source: AgentName::try_from("a").unwrap().into(),
         target: Target::Pod,
         purposes: BTreeSet::new(),
         policy: PolicyFact::NoneSelects,
@@ -485,7 +485,7 @@ fn each_stage_has_its_own_attempts_interval_and_source_ports() {
             "10.0.1.10".parse().unwrap(),
             443,
         ),
-        source: AgentName::try_from("a").unwrap(),
+        source: AgentName::try_from("a").unwrap().into(),
         target: Target::Pod,
         purposes: BTreeSet::new(),
         policy: PolicyFact::NoneSelects,
@@ -766,6 +766,7 @@ fn columns(rows: &[ReportedAttempt]) -> v1::ObservationBatch {
             Outcome::LocalError { errno } => (v1::Outcome::LocalError, Duration::ZERO, errno),
             Outcome::Starved => (v1::Outcome::Starved, Duration::ZERO, 0),
             Outcome::RefusedByPolicy => (v1::Outcome::RefusedByPolicy, Duration::ZERO, 0),
+            Outcome::NotDialled { .. } => panic!("agents make their attempts themselves"),
         };
         outcomes.push(u32::try_from(i32::from(outcome)).unwrap());
         errnos.push(errno);

@@ -261,6 +261,7 @@ async fn start(
             content: SnapshotContent::LeftOut,
             started_at: SystemTime::UNIX_EPOCH,
             random,
+            control_plane: None,
         },
     };
     let run = reachproof_verify::run(config, listener, |_| {}, shutdown);

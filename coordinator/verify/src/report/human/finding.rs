@@ -180,6 +180,9 @@ fn outcome(outcome: &Outcome) -> String {
         Outcome::LocalError { errno } => format!("could not try (errno {errno})"),
         Outcome::Starved => "agent ran late".to_owned(),
         Outcome::RefusedByPolicy => "refused by the agent's own policy".to_owned(),
+        Outcome::NotDialled { failure } => {
+            format!("nothing is known of a dial ({})", failure.as_str())
+        }
     }
 }
 
@@ -196,6 +199,7 @@ fn attempted(attempt: &Attempt) -> String {
         Identification::Uncertified { fault } => {
             format!(", no proof of the API server: {}", uncertified(fault))
         }
+        Identification::Kubelet => ", in a kubelet's words".to_owned(),
         Identification::Failed { code } => format!(", identification failed (code {code})"),
         Identification::Resolver { code } => format!(", a resolver answered (code {code})"),
         Identification::NoResolver { failure } => match failure {
@@ -308,6 +312,9 @@ fn basis(basis: &Basis) -> String {
             Margin::Both => "neither in the 5 s before nor in the 5 s after it".to_owned(),
         },
         Basis::NeverHeard => "not once in this run".to_owned(),
+        Basis::DialLimit { after_ms } => {
+            format!("the API server ended the dial by its own limit after {after_ms} ms")
+        }
         Basis::OnTime { late_max_ms } => format!("late by {late_max_ms} ms at most"),
         Basis::Late { late_max_ms } => format!("late by {late_max_ms} ms"),
         Basis::LatenessUnknown => "not measured".to_owned(),

@@ -12,7 +12,7 @@ use super::finding::{admitted, dropped, dropped_by, line, met_as, silence};
 use super::page::Page;
 use super::verdict::flows;
 use super::{BrokenFlows, by_reason, expectations};
-use super::{absent, cluster_endpoint, refused_agents, void_agents};
+use super::{absent, cluster_endpoint, control_plane, refused_agents, void_agents};
 use crate::report::Report;
 
 /// Most groups of one heading; the rest is counted.
@@ -31,6 +31,7 @@ pub(super) fn summary(report: &Report, page: &mut Page) {
     translated(report, page);
     inconclusive(report, page);
     agents(report, page);
+    control_plane(report, page);
     cluster_endpoint(report, page);
     coverage(report, page);
     gaps(report, page);

@@ -1,0 +1,314 @@
+//! API servers that are asked to connect to pods, each through the control-plane interface that leads to it.
+//!
+//! A way of its own beside the questions of a reading: one exchange, never repeated, with limits of its own. An answer is
+//! handed on as it is, whatever its status; what it means is decided elsewhere.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use http::{Request, Uri, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use kube::client::Body;
+use kube::{Client, Config};
+use reachproof_model::dial::DialFailure;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::access::{Right, RightState, Scope, check};
+use crate::connect::{ApiServer, Entry, configuration};
+use crate::error::{ConnectError, RequestError};
+use crate::limits::Limits;
+use crate::proxy;
+use crate::request::{Answer, Question};
+
+/// Most bytes of one answer: an agent's has 200, a `Status` some hundreds.
+pub const DIAL_BYTES_MAX: usize = 64 * 1024;
+
+/// Port of API servers at the control plane's interfaces (D.1).
+const API_SERVER_PORT: u16 = 443;
+
+/// Name that every API server of a cluster has, where the configuration names it by an address (F.2 "Answers").
+const API_SERVER_NAME: &str = "kubernetes.default.svc";
+
+/// What asking API servers to connect needs in each namespace with agents (G.3).
+#[must_use]
+pub fn dial_right(namespace: &str) -> Right {
+    Right {
+        group: "",
+        resource: "pods/proxy",
+        verbs: &["get"],
+        scope: Scope::Namespace(namespace.to_owned()),
+    }
+}
+
+/// An answer as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exchanged {
+    /// HTTP status.
+    pub status: u16,
+    /// Body, at most [`DIAL_BYTES_MAX`].
+    pub body: Vec<u8>,
+}
+
+/// What is asked of an API server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dial<'a> {
+    /// Whether it lives.
+    Alive,
+    /// To ask a pod over plain HTTP: the API server connects to its first address.
+    Pod {
+        /// Its namespace.
+        namespace: &'a str,
+        /// Its name.
+        name: &'a str,
+        /// Port.
+        port: u16,
+        /// Path with query, beginning with `/`.
+        path: &'a str,
+    },
+}
+
+impl Dial<'_> {
+    /// The path below the API server.
+    fn path(&self) -> String {
+        match self {
+            Self::Alive => "/livez".to_owned(),
+            Self::Pod {
+                namespace,
+                name,
+                port,
+                path,
+            } => format!("/api/v1/namespaces/{namespace}/pods/http:{name}:{port}/proxy{path}"),
+        }
+    }
+}
+
+/// A pod by its first address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodAddress {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// `status.podIPs[0]`, the only one that an API server connects to (G.2b).
+    pub address: IpAddr,
+    /// Whether it uses its node's network namespace.
+    pub host_network: bool,
+}
+
+/// The API servers of one cluster, by the addresses of their interfaces.
+pub struct ApiServers {
+    config: Config,
+    /// Any of them, for what all of them know.
+    any: ApiServer,
+    /// Connections are kept: what is to be new is the API server's own.
+    clients: Mutex<BTreeMap<IpAddr, Client>>,
+}
+
+impl std::fmt::Debug for ApiServers {
+    /// Leaves the configuration out: it holds credentials.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("ApiServers")
+            .field("any", &self.any)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ApiServers {
+    /// Connects to the API server of the configuration; the others are connected to when they are asked.
+    ///
+    /// # Errors
+    /// As [`ApiServer::connect`].
+    pub async fn connect(entry: &Entry, limits: Limits) -> Result<Self, ConnectError> {
+        let mut config = configuration(entry).await?;
+        config.default_retry = false;
+        config.connect_timeout = Some(limits.connect_timeout);
+        config.read_timeout = None;
+        if config.tls_server_name.is_none() {
+            config.tls_server_name = Some(server_name(&config.cluster_url));
+        }
+        Ok(Self {
+            config,
+            any: ApiServer::connect(entry, limits).await?,
+            clients: Mutex::new(BTreeMap::new()),
+        })
+    }
+
+    /// Lists the pods that run and have an address.
+    ///
+    /// # Errors
+    /// [`RequestError`], also where the account may not list pods.
+    pub async fn pods(&self) -> Result<Vec<PodAddress>, RequestError> {
+        const PAGE: &str = "/api/v1/pods?fieldSelector=status.phase%3DRunning&limit=500";
+        let (mut pods, mut next) = (Vec::new(), String::new());
+        loop {
+            let path = if next.is_empty() {
+                PAGE.to_owned()
+            } else {
+                format!("{PAGE}&continue={next}")
+            };
+            let page = match self.any.ask(&Question::get(path)).await?.answer {
+                Answer::Whole(page) => page,
+                Answer::Denied(message) => return Err(RequestError::Denied { message }),
+                Answer::Missing | Answer::Expired => return Ok(pods),
+            };
+            let items = page.get("items").and_then(Value::as_array);
+            pods.extend(items.into_iter().flatten().filter_map(pod_address));
+            let more = page.pointer("/metadata/continue").and_then(Value::as_str);
+            match more.filter(|token| !token.is_empty()) {
+                Some(token) => token.clone_into(&mut next),
+                None => return Ok(pods),
+            }
+        }
+    }
+
+    /// Says whether the account may ask for connections to the pods of a namespace; not where nobody says so.
+    pub async fn may_dial(&self, namespace: &str) -> bool {
+        let state = check(&self.any, &dial_right(namespace)).await;
+        matches!(state, RightState::Held)
+    }
+
+    /// Asks the API server behind `server` once, for at most `limit`.
+    ///
+    /// # Errors
+    /// [`DialFailure`] where there is no answer; every answer is one, whatever its status.
+    pub async fn exchange(
+        &self,
+        server: IpAddr,
+        dial: &Dial<'_>,
+        limit: Duration,
+    ) -> Result<Exchanged, DialFailure> {
+        let client = self.client(server).ok_or(DialFailure::ApiUnreachable)?;
+        let request = Request::get(dial.path())
+            .header(header::ACCEPT, "application/json")
+            .body(Body::empty())
+            .map_err(|_invalid| DialFailure::ApiUnreachable)?;
+        timeout(limit, one_exchange(&client, request))
+            .await
+            .unwrap_or(Err(DialFailure::ApiNoAnswer))
+    }
+
+    /// The client of one API server, made at first use.
+    fn client(&self, server: IpAddr) -> Option<Client> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&server) {
+            return Some(client.clone());
+        }
+        let mut config = self.config.clone();
+        let address = SocketAddr::new(server, API_SERVER_PORT);
+        config.cluster_url = format!("https://{address}").parse().ok()?;
+        proxy::except(&mut config, |name| std::env::var(name).ok());
+        let client = Client::try_from(config).ok()?;
+        clients.insert(server, client.clone());
+        Some(client)
+    }
+}
+
+/// The name that a certificate must have: that of the configuration's address, or the one that all have.
+fn server_name(url: &Uri) -> String {
+    let host = url.host().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    if bare.is_empty() || bare.parse::<IpAddr>().is_ok() {
+        API_SERVER_NAME.to_owned()
+    } else {
+        bare.to_owned()
+    }
+}
+
+/// A pod's name and first address; nothing for one without address.
+fn pod_address(pod: &Value) -> Option<PodAddress> {
+    let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str);
+    let host_network = pod.pointer("/spec/hostNetwork").and_then(Value::as_bool);
+    let address = text("/status/podIPs/0/ip").or_else(|| text("/status/podIP"))?;
+    Some(PodAddress {
+        namespace: text("/metadata/namespace")?.to_owned(),
+        name: text("/metadata/name")?.to_owned(),
+        address: address.parse().ok()?,
+        host_network: host_network.unwrap_or(false),
+    })
+}
+
+async fn one_exchange(client: &Client, request: Request<Body>) -> Result<Exchanged, DialFailure> {
+    let response = client
+        .send(request)
+        .await
+        .map_err(|error| no_answer(&error))?;
+    let status = response.status().as_u16();
+    let body = Limited::new(response.into_body(), DIAL_BYTES_MAX).collect();
+    let body = body.await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            DialFailure::ApiAnswerTooLong
+        } else {
+            DialFailure::ApiUnreachable
+        }
+    })?;
+    Ok(Exchanged {
+        status,
+        body: body.to_bytes().to_vec(),
+    })
+}
+
+/// What an error of the client means: whoever answers with a wrong certificate is somebody else.
+fn no_answer(error: &kube::Error) -> DialFailure {
+    if matches!(error, kube::Error::Auth(_)) {
+        return DialFailure::ApiCredentials;
+    }
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if error.to_string().contains("invalid peer certificate") {
+            return DialFailure::ApiCertificate;
+        }
+        cause = error.source();
+    }
+    DialFailure::ApiUnreachable
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_is_asked_through_its_name_and_port() {
+        let dial = Dial::Pod {
+            namespace: "reachproof",
+            name: "agent-x",
+            port: 10_250,
+            path: "/v1/probe?nonce=00",
+        };
+        assert_eq!(
+            dial.path(),
+            "/api/v1/namespaces/reachproof/pods/http:agent-x:10250/proxy/v1/probe?nonce=00"
+        );
+        assert_eq!(Dial::Alive.path(), "/livez");
+    }
+
+    #[test]
+    fn a_certificate_is_asked_for_by_name_also_where_the_way_is_an_address() {
+        let named = |url: &'static str| server_name(&Uri::from_static(url));
+        let own = "https://abc.gr7.eu-west-1.eks.amazonaws.com";
+        assert_eq!(named(own), "abc.gr7.eu-west-1.eks.amazonaws.com");
+        assert_eq!(named("https://10.0.1.10:443"), API_SERVER_NAME);
+        assert_eq!(named("https://[2001:db8::1]:443"), API_SERVER_NAME);
+    }
+
+    #[test]
+    fn the_first_address_of_a_pod_is_the_one_that_is_dialled() {
+        let pod = json!({
+            "metadata": {"namespace": "n", "name": "p"},
+            "spec": {"hostNetwork": true},
+            "status": {"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "2001:db8::1"}]},
+        });
+        let found = pod_address(&pod);
+        assert_eq!(
+            found.map(|pod| (pod.address.to_string(), pod.host_network)),
+            Some(("10.0.0.1".to_owned(), true))
+        );
+        let waiting = json!({"metadata": {"namespace": "n", "name": "p"}, "status": {}});
+        assert_eq!(pod_address(&waiting), None);
+    }
+}

@@ -1,0 +1,408 @@
+//! API servers connecting to what the plan says, beside the agents' probes.
+//!
+//! Every dial has [`DIAL_ATTEMPTS`] attempts, whatever they come to; nothing is asked again. Some dials that the model calls
+//! open are repeated all the while: they show that an API server was heard around the silence of others (F.2).
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use reachproof_model::dial::{DialFailure, Dialled, Exchange, broken_source, dialled, is_kubelet};
+use reachproof_model::observation::{Attempt, Identification, Observation, Outcome, RunEvidence};
+use reachproof_model::plan::{
+    CONTROL_DIAL_INTERVAL, DIAL_ATTEMPTS, DIAL_DEADLINE, DIAL_INTERVAL, DIAL_LIMIT_MIN, DialPod,
+    Dialling, PlannedFlow, ProbeId, ProbeKind, ProbePlan, Purpose, Target,
+};
+use reachproof_model::vantage::Vantage;
+use reachproof_proto::net::{Nonce, ProofKey, bytes_from_wire, verify_proof};
+use serde::Deserialize;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::control_plane::{ControlPlane, DialAnswer, DialRequest};
+use crate::credentials::hexadecimal;
+use crate::error::RunError;
+use crate::random::Random;
+
+/// Most connections that one API server is asked for at the same time.
+pub(super) const IN_FLIGHT_PER_SERVER_MAX: usize = 32;
+
+/// How long the answer to a first attempt is waited for before it is taken for a silence that is under way.
+const PROMPT: Duration = Duration::from_secs(2);
+
+/// Time between two attempts that are answered.
+const ANSWERED_INTERVAL: Duration = Duration::from_millis(500);
+
+/// `EHOSTUNREACH`: stands for whatever told the API server's host that there is no way.
+const ERRNO_UNREACHABLE: u32 = 113;
+
+/// What is asked of an agent's port; the nonce follows.
+const PROBE_PATH: &str = "/v1/probe?nonce=";
+
+/// Status of an agent's answer.
+const ANSWERED: u16 = 200;
+
+/// What was seen so far, by probe.
+type Seen = Arc<Mutex<BTreeMap<ProbeId, Vec<Attempt>>>>;
+
+/// All dials of a run. Those on their way end when this is dropped.
+#[derive(Default)]
+pub(super) struct Dials {
+    /// Those that are to be begun, with what they have in common.
+    waiting: Option<(Common, Vec<Dial>)>,
+    running: JoinSet<()>,
+    seen: Seen,
+    longest: Duration,
+}
+
+/// One dial.
+#[derive(Clone)]
+struct Dial {
+    id: ProbeId,
+    server: IpAddr,
+    target: SocketAddr,
+    pod: DialPod,
+    kind: ProbeKind,
+    nonce: Nonce,
+    key: Option<ProofKey>,
+    is_control: bool,
+}
+
+/// What all dials have in common.
+#[derive(Clone)]
+struct Common {
+    control_plane: Arc<dyn ControlPlane>,
+    /// Zero of the run's clock.
+    began: Instant,
+    seen: Seen,
+}
+
+impl Dials {
+    /// What `plan` has of API servers. `key` says which key the listener of an agent has at a port.
+    ///
+    /// # Errors
+    /// [`RunError`] when nonces cannot be drawn.
+    pub(super) fn of(
+        control_plane: &Arc<dyn ControlPlane>,
+        (plan, dialling): (&ProbePlan, &Dialling),
+        key: impl Fn(&Target, u16) -> Option<ProofKey>,
+        (began, random): (Instant, &dyn Random),
+    ) -> Result<Self, RunError> {
+        let mut dials = Vec::new();
+        for flow in &plan.flows {
+            let mut nonce = Nonce::default();
+            random.fill(&mut nonce)?;
+            dials.extend(dial(flow, dialling, nonce, &key));
+        }
+        let seen = Seen::default();
+        let longest = longest(&dials);
+        let common = Common {
+            control_plane: Arc::clone(control_plane),
+            began,
+            seen: Arc::clone(&seen),
+        };
+        Ok(Self {
+            waiting: (!dials.is_empty()).then_some((common, dials)),
+            running: JoinSet::new(),
+            seen,
+            longest,
+        })
+    }
+
+    /// Begins with all of them.
+    pub(super) fn begin(&mut self) {
+        if let Some((common, dials)) = self.waiting.take() {
+            self.running.spawn(all(common, dials));
+        }
+    }
+
+    /// Longest time that they take.
+    pub(super) fn longest(&self) -> Duration {
+        self.longest
+    }
+
+    /// Whether all that were begun have ended.
+    pub(super) fn have_ended(&mut self) -> bool {
+        while self.running.try_join_next().is_some() {}
+        self.running.is_empty()
+    }
+
+    /// Ends what is still under way, and adds what was seen to `evidence`.
+    pub(super) fn take_seen(mut self, evidence: &mut RunEvidence) {
+        self.running.abort_all();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, mut attempts) in std::mem::take(&mut *seen) {
+            attempts.sort_by_key(|attempt| attempt.number);
+            let length = evidence.observations.len().max(id.index() + 1);
+            evidence.observations.resize(length, Observation::default());
+            if let Some(observation) = evidence.observations.get_mut(id.index()) {
+                observation.attempts = attempts;
+            }
+        }
+    }
+}
+
+/// The dial that a planned flow is, if it is one and its pod is known.
+fn dial(
+    flow: &PlannedFlow,
+    dialling: &Dialling,
+    nonce: Nonce,
+    key: &impl Fn(&Target, u16) -> Option<ProofKey>,
+) -> Option<Dial> {
+    let (Vantage::ApiServer(server), Target::Agent(agent)) = (&flow.source, &flow.target) else {
+        return None;
+    };
+    let [probe] = flow.probes.as_slice() else {
+        return None;
+    };
+    let port = flow.flow.protocol.port()?;
+    Some(Dial {
+        id: probe.id,
+        server: *server,
+        target: SocketAddr::new(flow.flow.destination, port),
+        pod: dialling.pods.get(agent)?.clone(),
+        kind: probe.kind,
+        nonce,
+        key: key(&flow.target, port),
+        is_control: flow.purposes.contains(&Purpose::Control),
+    })
+}
+
+/// Longest time of all dials: every one of them silent, as many at once as an API server is asked for.
+fn longest(dials: &[Dial]) -> Duration {
+    let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
+    for dial in dials {
+        *counts.entry(dial.server).or_default() += 1;
+    }
+    let Some(most) = counts.into_values().max() else {
+        return Duration::ZERO;
+    };
+    let attempts = most * usize::try_from(DIAL_ATTEMPTS).unwrap_or(usize::MAX);
+    let turns = u32::try_from(attempts / IN_FLIGHT_PER_SERVER_MAX).unwrap_or(u32::MAX);
+    let spread = DIAL_INTERVAL.saturating_mul(DIAL_ATTEMPTS);
+    let waiting = DIAL_DEADLINE.saturating_mul(turns);
+    spread.saturating_add(DIAL_DEADLINE).saturating_add(waiting)
+}
+
+/// Makes every dial: the controls from before the first of the others until after the last.
+async fn all(common: Common, dials: Vec<Dial>) {
+    let turns: BTreeMap<IpAddr, Arc<Semaphore>> = dials
+        .iter()
+        .map(|dial| {
+            let turns = Semaphore::new(IN_FLIGHT_PER_SERVER_MAX);
+            (dial.server, Arc::new(turns))
+        })
+        .collect();
+    let (stop, stopped) = watch::channel(false);
+    let (controls, others): (Vec<_>, Vec<_>) = dials.into_iter().partition(|dial| dial.is_control);
+    let (mut calling, mut dialling) = (JoinSet::new(), JoinSet::new());
+    for control in controls {
+        calling.spawn(call(common.clone(), control, stopped.clone()));
+    }
+    // Their first answers come before the first silence.
+    sleep(ANSWERED_INTERVAL).await;
+    for other in others {
+        if let Some(turns) = turns.get(&other.server) {
+            dialling.spawn(attempts(common.clone(), other, Arc::clone(turns)));
+        }
+    }
+    dialling.join_all().await;
+    // Who does not hear it has ended.
+    let _none_left = stop.send(true);
+    calling.join_all().await;
+}
+
+/// Makes a control dial again and again until the others have ended, and once after that.
+async fn call(common: Common, dial: Dial, mut stopped: watch::Receiver<bool>) {
+    let turns = Arc::new(Semaphore::new(IN_FLIGHT_PER_SERVER_MAX));
+    attempts(common.clone(), dial.clone(), turns).await;
+    let mut number = DIAL_ATTEMPTS;
+    let mut under_way = JoinSet::new();
+    loop {
+        let is_last = *stopped.borrow_and_update();
+        under_way.spawn(attempt(common.clone(), dial.clone(), number));
+        number = number.saturating_add(1);
+        if is_last {
+            break;
+        }
+        let wait = sleep(CONTROL_DIAL_INTERVAL);
+        tokio::select! {
+            () = wait => {}
+            _changed = stopped.changed() => {}
+        }
+    }
+    under_way.join_all().await;
+}
+
+/// Makes the attempts of one dial: one after the other where they are answered at once, else side by side and
+/// [`DIAL_INTERVAL`] apart, as silence needs.
+async fn attempts(common: Common, dial: Dial, turns: Arc<Semaphore>) {
+    let mut under_way = JoinSet::new();
+    let mut next = Instant::now();
+    for number in 0..DIAL_ATTEMPTS {
+        sleep_until(next).await;
+        let Ok(turn) = Arc::clone(&turns).acquire_owned().await else {
+            return;
+        };
+        next = Instant::now() + DIAL_INTERVAL;
+        let (common, dial) = (common.clone(), dial.clone());
+        under_way.spawn(async move {
+            attempt(common, dial, number).await;
+            drop(turn);
+        });
+        let is_prompt = timeout(PROMPT, under_way.join_next()).await.is_ok();
+        if is_prompt && under_way.is_empty() {
+            next = Instant::now() + ANSWERED_INTERVAL;
+        }
+    }
+    under_way.join_all().await;
+}
+
+/// Makes one attempt, and writes down what it came to.
+async fn attempt(common: Common, dial: Dial, number: u32) {
+    let path = match dial.kind {
+        ProbeKind::Identify => format!("{PROBE_PATH}{}", hexadecimal(&dial.nonce)),
+        ProbeKind::Connect | ProbeKind::Resolve | ProbeKind::Certify | ProbeKind::Kubelet => {
+            "/".to_owned()
+        }
+    };
+    let request = DialRequest::Pod {
+        namespace: dial.pod.namespace.clone(),
+        name: dial.pod.name.clone(),
+        port: dial.target.port(),
+        path,
+    };
+    let started = Instant::now();
+    let asked = common
+        .control_plane
+        .ask(dial.server, &request, DIAL_DEADLINE);
+    let answer = asked.await;
+    let after = started.elapsed();
+    let said = said(&dial, answer.as_ref().map_err(|failure| *failure), after);
+    let mut seen = common.seen.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = seen.entry(dial.id).or_default();
+    let is_known = |socket| known.iter().any(|known| known.local == Some(socket));
+    let outcome = match said.local {
+        // Not a new connection: whatever it shows, a new one might not be let through (G.2b).
+        Some(socket) if is_known(socket) => Outcome::NotDialled {
+            failure: DialFailure::Reused,
+        },
+        Some(_) | None => said.outcome,
+    };
+    known.push(Attempt {
+        number,
+        local: said.local,
+        started: started.saturating_duration_since(common.began),
+        received: Instant::now().saturating_duration_since(common.began),
+        outcome,
+        syn_retransmissions: 0,
+        identification: said.identification,
+    });
+}
+
+/// What an attempt came to.
+struct Said {
+    outcome: Outcome,
+    local: Option<SocketAddr>,
+    identification: Identification,
+}
+
+impl Said {
+    fn plain(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            local: None,
+            identification: Identification::NotAsked,
+        }
+    }
+}
+
+/// What an exchange with an API server says of its dial.
+fn said(dial: &Dial, answer: Result<&DialAnswer, DialFailure>, after: Duration) -> Said {
+    let exchange = match answer {
+        Ok(answer) => Exchange::Answer {
+            status: answer.status,
+            body: &answer.body,
+        },
+        Err(failure) => Exchange::None(failure),
+    };
+    let connected = Outcome::Connected { handshake: after };
+    match dialled(exchange, dial.target) {
+        Dialled::Answered => answered(dial, answer.ok(), connected),
+        Dialled::Broken => Said {
+            local: broken_source(exchange),
+            ..Said::plain(connected)
+        },
+        Dialled::Refused => Said::plain(Outcome::Refused { after }),
+        Dialled::Silent if after < DIAL_LIMIT_MIN => Said::plain(Outcome::NotDialled {
+            failure: DialFailure::TooSoon,
+        }),
+        Dialled::Silent => Said::plain(Outcome::TimedOut { after }),
+        Dialled::Unreachable => Said::plain(Outcome::Unreachable {
+            errno: ERRNO_UNREACHABLE,
+            icmp: None,
+        }),
+        Dialled::Unclear(failure) => Said::plain(Outcome::NotDialled { failure }),
+    }
+}
+
+/// Who gave an answer that came through an API server.
+fn answered(dial: &Dial, answer: Option<&DialAnswer>, outcome: Outcome) -> Said {
+    let plain = Said::plain(outcome);
+    let Some(answer) = answer else {
+        return plain;
+    };
+    match dial.kind {
+        ProbeKind::Identify => proven(dial, answer, plain),
+        ProbeKind::Kubelet if is_kubelet(answer.status, &answer.body) => Said {
+            identification: Identification::Kubelet,
+            ..plain
+        },
+        ProbeKind::Kubelet | ProbeKind::Connect | ProbeKind::Resolve | ProbeKind::Certify => plain,
+    }
+}
+
+/// An agent's answer to `GET /v1/probe` (`agent/src/listener/serve.rs`).
+#[derive(Deserialize)]
+struct PeerAnswer {
+    observed_address: IpAddr,
+    observed_port: u16,
+    proof: String,
+}
+
+/// Checks the proof of an agent's answer; what is no such answer proves nothing.
+fn proven(dial: &Dial, answer: &DialAnswer, plain: Said) -> Said {
+    let read = Some(answer).filter(|answer| answer.status == ANSWERED);
+    let read = read.and_then(|answer| serde_json::from_slice::<PeerAnswer>(&answer.body).ok());
+    let Some(peer) = read else {
+        return plain;
+    };
+    let observed = SocketAddr::new(peer.observed_address, peer.observed_port);
+    let said = (observed.ip(), observed.port());
+    let holds = |key| {
+        let proof = bytes(&peer.proof);
+        proof.is_some_and(|proof| verify_proof(key, &dial.nonce, said, &proof))
+    };
+    if dial.key.as_ref().is_some_and(holds) {
+        return Said {
+            local: Some(observed),
+            identification: Identification::Verified { observed },
+            ..plain
+        };
+    }
+    Said {
+        identification: Identification::Mismatch,
+        ..plain
+    }
+}
+
+/// Bytes from hexadecimal digits.
+fn bytes(digits: &str) -> Option<[u8; reachproof_proto::net::PROOF_LENGTH]> {
+    let pairs = digits.as_bytes().chunks(2);
+    let read: Option<Vec<u8>> = pairs
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect();
+    bytes_from_wire(&read?).ok()
+}
