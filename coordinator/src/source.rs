@@ -129,14 +129,22 @@ impl SourceArguments {
         if self.snapshot.is_none() && self.cluster.is_some() {
             return self.access.entry();
         }
-        #[cfg(feature = "live")]
-        let named = self.access.named();
-        #[cfg(not(feature = "live"))]
-        let named = self.kubeconfig.clone().map(|path| Entry::Kubeconfig {
+        self.named()
+    }
+
+    /// The API server whose kubeconfig is named.
+    #[cfg(feature = "live")]
+    fn named(&self) -> Option<Entry> {
+        self.access.named()
+    }
+
+    /// The API server whose kubeconfig is named.
+    #[cfg(not(feature = "live"))]
+    fn named(&self) -> Option<Entry> {
+        self.kubeconfig.clone().map(|path| Entry::Kubeconfig {
             path: Some(path),
             context: None,
-        });
-        named
+        })
     }
 
     /// Whether the world is a saved one, which does not change.

@@ -37,7 +37,13 @@ const BEGIN: Duration = Duration::from_secs(5);
 fn attempt(number: u32, started: Duration, outcome: Outcome) -> Attempt {
     let after = match outcome {
         Outcome::TimedOut { after } => after,
-        _ => Duration::from_millis(5),
+        Outcome::Connected { .. }
+        | Outcome::Refused { .. }
+        | Outcome::Unreachable { .. }
+        | Outcome::LocalError { .. }
+        | Outcome::Starved
+        | Outcome::RefusedByPolicy
+        | Outcome::NotDialled { .. } => Duration::from_millis(5),
     };
     Attempt {
         number,

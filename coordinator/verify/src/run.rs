@@ -30,7 +30,6 @@ use crate::source::WorldSource;
 
 use probe::Sealed;
 use record::{present, run_record, snapshot_record, void};
-use survey::survey;
 use world::World;
 
 pub use probe::LISTEN_WAIT;
@@ -67,8 +66,7 @@ pub async fn run(
     run.enter(snapshot);
     let roster = Roster::new(dialled_in(fleet));
     let scope = scope(order, &roster, &worlds.before.decoded.gaps);
-    let surveyed = survey(order.control_plane.as_ref(), snapshot, &roster);
-    let surveyed = run.inbox.meanwhile(surveyed).await?;
+    let surveyed = run.survey(snapshot, &roster).await?;
     let mut plan = plan(snapshot, &roster, &scope);
     add_dials(&mut plan, snapshot, &roster, &scope, &surveyed.dialling);
     let predictions = predictions(snapshot, &plan);

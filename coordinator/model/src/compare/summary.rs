@@ -109,7 +109,7 @@ impl Comparison<'_> {
             || self.heard.is_seen(&flow.source) && self.heard.is_shown(flow.flow.destination);
         match worth(flow, probe, answer) {
             Worth::Unproven if is_kubelet && is_shown() => Worth::Proven(None),
-            other => other,
+            other @ (Worth::Proven(_) | Worth::Unproven | Worth::Foreign(_)) => other,
         }
     }
 

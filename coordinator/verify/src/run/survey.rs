@@ -11,7 +11,9 @@ use reachproof_model::plan::{DialPod, Dialling, Roster, RosterAgent};
 use reachproof_model::snapshot::Snapshot;
 use tokio::task::JoinSet;
 
+use super::Run;
 use crate::control_plane::{ControlPlane, DialRequest, PodAtAddress, PodNetwork};
+use crate::error::RunError;
 use crate::report::{ControlPlaneRecord, ServerRecord, ServerState};
 
 /// How long an API server may take to say that it lives: a way to it that takes longer is none.
@@ -27,10 +29,22 @@ pub(super) struct Survey {
     pub(super) record: Option<ControlPlaneRecord>,
 }
 
+impl Run<'_> {
+    /// Finds out which API servers can be asked, and hears agents meanwhile.
+    pub(super) async fn survey(
+        &mut self,
+        snapshot: &Snapshot,
+        roster: &Roster,
+    ) -> Result<Survey, RunError> {
+        let surveyed = survey(self.order.control_plane.as_ref(), snapshot, roster);
+        self.inbox.meanwhile(surveyed).await
+    }
+}
+
 /// Asks each API server whether it lives, and finds the pod of every agent.
 ///
 /// Without a way to ask there is nothing to say.
-pub(super) async fn survey(
+async fn survey(
     control_plane: Option<&Arc<dyn ControlPlane>>,
     snapshot: &Snapshot,
     roster: &Roster,
