@@ -11,6 +11,7 @@ use reachproof_model::flow::InvalidFlow;
 use reachproof_model::net::escaped_json;
 use reachproof_model::selector::{InvalidQuestion, SelectorError};
 use reachproof_model::snapshot::{DecodeError, Decoded, Snapshot};
+use reachproof_verify::expectations::FileError;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -25,6 +26,7 @@ mod diff;
 #[cfg(feature = "live")]
 mod doctor;
 mod exit_code;
+mod expectations;
 mod explain;
 mod gaps;
 mod listen;
@@ -63,6 +65,8 @@ enum Command {
     ///
     /// Exit code 0 if nothing stops a required flow, 1 if something does, 3 if nobody can tell of some.
     Check(check::Arguments),
+    /// Lists what is expected: built-in expectations and your own, with the flows that they stand for.
+    Expectations(expectations::Arguments),
     /// Shows who can reach whom, in a grid; with --list on which TCP ports, and which rules decide.
     Matrix(matrix::Arguments),
     /// Says what changed in reachability between two snapshots; exit code 1 if anything did.
@@ -72,7 +76,7 @@ enum Command {
     /// Interfaces that are gone are laid on new ones of the same kind in the same subnet.
     Diff(diff::Arguments),
     /// Does one run: predicts, lets agents probe, compares, reports.
-    Verify(verify::VerifyArguments),
+    Verify(Box<verify::VerifyArguments>),
     /// Shows a saved report, in any format; exit code as the run that wrote it.
     Report(report::Arguments),
     /// Prints a token for one agent outside a cluster: name, kind and addresses are in it.
@@ -178,6 +182,9 @@ pub(crate) enum CliError {
         /// How many pairs there are.
         pairs: usize,
     },
+    /// The file of expectations cannot be used.
+    #[error(transparent)]
+    Expectations(#[from] FileError),
     /// The run could not be done.
     #[error(transparent)]
     Verify(anyhow::Error),
@@ -218,6 +225,7 @@ pub(crate) fn main() -> process::ExitCode {
         Command::Predict(arguments) => predict::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Expectations(arguments) => expectations::run(&arguments),
         Command::Matrix(arguments) => matrix::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Verify(arguments) => verify::verify(&arguments)

@@ -109,6 +109,7 @@ pub async fn run(
             depth: options.depth,
             seed: options.seed,
             content: SnapshotContent::Included,
+            expectations: reachproof_verify::expectations::InForce::default(),
             started_at: SystemTime::now(),
             random,
             control_plane: None,

@@ -41,6 +41,11 @@ fn main() -> ExitCode {
                 run: end_as_stated,
             },
             Case {
+                name: "expectations_of_ones_own_are_judged_on_the_wire",
+                ignored: None,
+                run: judge_own,
+            },
+            Case {
                 name: "rules_show_every_tuple_with_fewer_flows_than_the_mesh",
                 ignored: None,
                 run: cover_rules,
@@ -121,6 +126,55 @@ fn judge(world: &World, exit: u8, report: &Value, stage: &Stage) -> CaseResult {
     } else {
         Err(found.join("\n").into())
     }
+}
+
+/// Twelve expectations over the default world, of which eight are seen on the wire: the others have the
+/// control plane or UDP among them, or are broken.
+fn judge_own() -> CaseResult {
+    let stage = Stage::up(&World::builtin("default")?)?;
+    let program = binary("reachproof")?;
+    let mut command = stage.coordinator_command(&program)?;
+    command
+        .arg("verify")
+        .arg("--snapshot")
+        .arg(stage.snapshot());
+    let own = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../coordinator/tests/expectations/right.yaml"
+    );
+    command.args(["--expectations", own]);
+    let expected = Coordinator::expect_all(&stage)?;
+    let (coordinator, dial) =
+        Coordinator::spawn(&stage, command, expected.as_os_str(), WAIT, Depth::Mesh)?;
+    let agent = binary("reachproof-agent")?;
+    let agent = AgentProgram::Agent(&agent);
+    let agents = Agents::start(&stage, agent, &dial, &stage.expanded.agents)?;
+    let (exit, report) = coordinator.finish()?;
+    drop(agents);
+    let judged = report.get("expectations").and_then(Value::as_array);
+    let judged = judged.ok_or("the report has no expectations")?;
+    let mut met = 0;
+    let mut wrong = Vec::new();
+    for one in judged {
+        let of = |key: &str| one.get(key).and_then(Value::as_str).unwrap_or_default();
+        let (name, state) = (of("name"), of("state"));
+        let is_broken =
+            name.starts_with("broken: ") && name != "broken: only one outsider has the port";
+        met += usize::from(name.contains(": ") && state == "met");
+        let is_right = match state {
+            "met" | "predicted" => !is_broken,
+            "broken" => is_broken,
+            _ => false,
+        };
+        if !is_right {
+            wrong.push(format!("{one}"));
+        }
+    }
+    if exit != 1 || met < 8 || judged.len() < 15 || !wrong.is_empty() {
+        let told = wrong.join("\n");
+        return Err(format!("exit {exit}, {met} met of {}: {told}", judged.len()).into());
+    }
+    Ok(())
 }
 
 fn end_as_stated() -> CaseResult {

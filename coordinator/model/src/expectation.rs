@@ -1,8 +1,9 @@
 //! What the cluster needs, and whether it has it (F.3, "Expectations").
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::flow::{EPHEMERAL_PORTS_DEFAULT, Flow, FlowProtocol};
 use crate::plan::{Roster, RosterAgent, control_plane_targets};
@@ -16,38 +17,33 @@ use members::{
 pub mod judge;
 pub mod members;
 pub mod needs;
+pub mod own;
 
 /// Most flows of one expectation: the largest cluster has 5,000 nodes and 4 control-plane interfaces (D.1).
 pub const FLOWS_PER_EXPECTATION_MAX: usize = 20_000;
 
-/// The expectations that are built in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// The expectations that are built in, and those of users.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ExpectationName {
     /// Every node reaches every control-plane interface on 443.
-    #[serde(rename = "node to control plane 443")]
     NodeToControlPlane,
     /// Every pod reaches every control-plane interface on 443.
-    #[serde(rename = "pod to control plane 443")]
     PodToControlPlane,
     /// Every control-plane interface reaches every kubelet on 10250.
-    #[serde(rename = "control plane to kubelet 10250")]
     ControlPlaneToKubelet,
     /// Every pod reaches CoreDNS on 53, over TCP and UDP.
-    #[serde(rename = "pod to coredns 53")]
     PodToCoreDns,
     /// Every node reaches CoreDNS on 53, over TCP and UDP: pods of the host network resolve there. Judged by
     /// [`needs`](needs::needs) alone, like the following ones.
-    #[serde(rename = "node to coredns 53")]
     NodeToCoreDns,
     /// Every control-plane interface reaches the backends of every webhook at their target port.
-    #[serde(rename = "control plane to webhook")]
     ControlPlaneToWebhook,
     /// Every control-plane interface reaches the backends of every `APIService` at their target port.
-    #[serde(rename = "control plane to API service")]
     ControlPlaneToApiService,
     /// The metrics server reaches every kubelet on 10250.
-    #[serde(rename = "metrics server to kubelet 10250")]
     MetricsToKubelet,
+    /// One of a user, by its name; raw text.
+    Own(Arc<str>),
 }
 
 impl ExpectationName {
@@ -65,8 +61,9 @@ impl ExpectationName {
 
     /// Returns the name in JSON and for people.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
+            Self::Own(name) => name,
             Self::NodeToControlPlane => "node to control plane 443",
             Self::PodToControlPlane => "pod to control plane 443",
             Self::ControlPlaneToKubelet => "control plane to kubelet 10250",
@@ -77,6 +74,32 @@ impl ExpectationName {
             Self::MetricsToKubelet => "metrics server to kubelet 10250",
         }
     }
+}
+
+impl Serialize for ExpectationName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for ExpectationName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let mut built_in = Self::ALL.into_iter();
+        let found = built_in.find(|own| own.as_str() == name);
+        Ok(found.unwrap_or_else(|| Self::Own(name.into())))
+    }
+}
+
+/// What is expected of flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wanted {
+    /// That they arrive.
+    #[default]
+    Open,
+    /// That they do not.
+    Closed,
 }
 
 /// Whether an expectation is fulfilled.
@@ -113,6 +136,10 @@ pub struct Requirement {
     pub name: ExpectationName,
     /// Whose it is, where there are several of the kind: a webhook, an `APIService`; raw text.
     pub subject: Option<String>,
+    /// What is expected of its flows.
+    pub wanted: Wanted,
+    /// Why, where a user says it; raw text.
+    pub why: Option<String>,
     /// Its flows, at most [`FLOWS_PER_EXPECTATION_MAX`]. Never empty, but for a cluster whose control plane is not known.
     pub flows: Vec<Flow>,
     /// Flows beyond that.
@@ -136,6 +163,12 @@ pub struct Expectation {
     /// Whose it is, where there are several of the kind, with the target ports; raw text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
+    /// What is expected of its flows; open where a report of an older version does not say it.
+    #[serde(rename = "expect", default)]
+    pub wanted: Wanted,
+    /// Why, where a user says it; raw text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// What became of it.
     pub state: ExpectationState,
     /// The findings that it rests on, by their place in the report.
@@ -196,6 +229,8 @@ fn requirement(
     Requirement {
         name,
         subject,
+        wanted: Wanted::Open,
+        why: None,
         flows,
         left_out,
     }

@@ -17,7 +17,7 @@ use crate::observation::{AgentName, Attempt, RunEvidence, micros};
 use crate::snapshot::EndpointListing;
 use crate::vantage::Vantage;
 
-pub use compose::{plan, plan_rules};
+pub use compose::{plan, plan_rules, plan_with};
 pub use dial::{
     CLOSED_EDGES_PER_SERVER_MAX, CONTROLS_PER_SERVER_MAX, DIALS_PER_RUN_MAX, DialPod, Dialling,
     add_dials, api_servers,

@@ -12,12 +12,14 @@
 //! | a node's name, an instance's id or `Name` tag | its own address, not those of its pods |
 //! | name of a node group or pool | its nodes |
 //! | name of a Fargate profile | its pods |
+//! | `NAMESPACE/LABEL=VALUE,…` | the pods there that have all of these labels |
 //! | `eni-…`, `sg-…`, `subnet-…`, or their names | all addresses of the interface, of what has the group, of the subnet |
 //!
 //! Before a name may stand what it is the name of: `pod/NAMESPACE/POD`, `svc/NAMESPACE/SERVICE`, `node/NAME`,
 //! `nodegroup/NAME`, `nodepool/NAME`, `fargate/NAME`, `sg/NAME`, `subnet/NAME`. In a name `*` stands for any text and `?`
 //! for any character: then everything is meant that fits.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -27,8 +29,9 @@ use thiserror::Error;
 
 use crate::near::{NEAR_MAX, near};
 use crate::net::Printable;
-use crate::snapshot::{Owner, Snapshot, fits};
+use crate::snapshot::{Owner, Pod, PodPhase, Snapshot, fits};
 
+pub(crate) use ends::pairs_preferring;
 pub use ends::{EndClass, EndPair, Ends, pairs};
 pub use question::{InvalidQuestion, Question};
 pub use thing::{EndName, Kind};
@@ -54,6 +57,13 @@ pub enum Selector {
         kind: Option<Kind>,
         /// The name, in which `*` and `?` are wildcards.
         name: String,
+    },
+    /// Pods by their labels.
+    Labelled {
+        /// Their namespace, in which `*` and `?` are wildcards.
+        namespace: String,
+        /// Labels that each of them has, with these values.
+        labels: BTreeMap<String, String>,
     },
 }
 
@@ -149,6 +159,9 @@ impl FromStr for Selector {
                 word: word.to_owned(),
             });
         }
+        if let Some(labelled) = labelled(word) {
+            return Ok(labelled);
+        }
         let prefixed = word.split_once('/');
         let prefixed = prefixed.and_then(|(prefix, name)| Some((Kind::of_prefix(prefix)?, name)));
         Ok(match prefixed {
@@ -175,6 +188,13 @@ impl fmt::Display for Selector {
                 kind: Some(kind),
                 name,
             } => write!(formatter, "{kind}/{name}"),
+            Self::Labelled { namespace, labels } => {
+                let labels: Vec<String> = labels
+                    .iter()
+                    .map(|(label, value)| format!("{label}={value}"))
+                    .collect();
+                write!(formatter, "{namespace}/{}", labels.join(","))
+            }
         }
     }
 }
@@ -203,6 +223,9 @@ impl Selector {
                 }
                 (word, members)
             }
+            Self::Labelled { namespace, labels } => {
+                (self.to_string(), with_labels(snapshot, namespace, labels))
+            }
         };
         if members == Members::default() {
             return Err(SelectorError::NoEnds {
@@ -219,13 +242,44 @@ impl Selector {
         let near = match self {
             Self::Address(address) => near_addresses(snapshot, *address),
             Self::Network(network) => near_addresses(snapshot, network.addr()),
-            Self::Named { .. } => Vec::new(),
+            Self::Named { .. } | Self::Labelled { .. } => Vec::new(),
         };
         SelectorError::NoEnds {
             word: self.to_string(),
             near,
         }
     }
+}
+
+/// Reads `NAMESPACE/LABEL=VALUE,…`; nothing where it is something else. No pod and no Service has `=` in its name.
+fn labelled(word: &str) -> Option<Selector> {
+    let (namespace, labels) = word
+        .split_once('/')
+        .filter(|(_, rest)| rest.contains('='))?;
+    let labels = labels.split(',').map(|label| {
+        let (label, value) = label.split_once('=')?;
+        Some((label.trim().to_owned(), value.trim().to_owned()))
+    });
+    Some(Selector::Labelled {
+        namespace: namespace.to_owned(),
+        labels: labels.collect::<Option<_>>()?,
+    })
+}
+
+/// The pods of a namespace that have all of `labels`.
+fn with_labels(snapshot: &Snapshot, namespace: &str, labels: &BTreeMap<String, String>) -> Members {
+    let is_meant = |pod: &&Pod| {
+        pod.phase == PodPhase::Live
+            && is_called(&pod.namespace, namespace)
+            && labels
+                .iter()
+                .all(|(label, value)| pod.labels.get(label) == Some(value))
+    };
+    let mut members = Members::default();
+    for pod in snapshot.pods().iter().filter(is_meant) {
+        Thing::Pod(pod).add_to(&mut members, snapshot);
+    }
+    members
 }
 
 /// Every known address of a network.

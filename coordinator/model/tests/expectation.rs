@@ -12,7 +12,7 @@ use reachproof_model::describe::Described;
 use reachproof_model::expectation::judge::Judge;
 use reachproof_model::expectation::members::{NodeBasis, cluster_members};
 use reachproof_model::expectation::{
-    Expectation, ExpectationName, ExpectationState, Requirement, requirements,
+    Expectation, ExpectationName, ExpectationState, Requirement, Wanted, requirements,
 };
 use reachproof_model::finding::{Finding, FindingKind, FindingReason, Strength};
 use reachproof_model::flow::{EPHEMERAL_PORTS_DEFAULT, Flow, SourceKind};
@@ -114,6 +114,8 @@ fn judged_as(name: ExpectationName, findings: &[Finding]) -> Expectation {
 fn judged_in(snapshot: &Snapshot, name: ExpectationName, findings: &[Finding]) -> Expectation {
     let requirement = Requirement {
         subject: None,
+        wanted: Wanted::Open,
+        why: None,
         name,
         flows: findings
             .iter()
@@ -123,6 +125,48 @@ fn judged_in(snapshot: &Snapshot, name: ExpectationName, findings: &[Finding]) -
     };
     let places = (0..findings.len()).collect();
     Judge::new(snapshot, findings).judge(&requirement, NodeBasis::Kubernetes, places)
+}
+
+#[test]
+fn a_flow_that_should_be_closed_is_met_by_silence_that_counts_and_broken_by_every_answer() {
+    use ExpectationState::{Broken, Met, Predicted, Unverified};
+    use FindingKind::{
+        Bypass, ConfirmedAllow, ConfirmedDeny, ContradictionClosed, ContradictionOpen,
+        Inconclusive, NotObserved,
+    };
+    let alone = Some(FindingReason::NoVantagePoint);
+    let unstable = Some(FindingReason::Unstable);
+    for (verdict, kind, reason, expected) in [
+        (deny(), ConfirmedDeny, None, Met),
+        (deny(), NotObserved, alone.clone(), Predicted),
+        (
+            deny(),
+            Inconclusive,
+            Some(FindingReason::NoControl),
+            Unverified,
+        ),
+        (deny(), ContradictionOpen, None, Broken),
+        (allow(), ConfirmedAllow, None, Broken),
+        (allow(), ContradictionClosed, None, Broken),
+        (allow(), NotObserved, alone, Broken),
+        (allow(), Inconclusive, unstable, Unverified),
+        (bypass(), Bypass, None, Broken),
+    ] {
+        let told = format!("{verdict} {kind:?}");
+        let requirement = Requirement {
+            wanted: Wanted::Closed,
+            why: None,
+            name: ExpectationName::Own("closed".into()),
+            subject: None,
+            flows: Vec::new(),
+            left_out: 0,
+        };
+        let findings = [finding(443, verdict, kind, reason)];
+        let snapshot = snapshot("A01");
+        let judge = Judge::new(&snapshot, &findings);
+        let judged = judge.judge(&requirement, NodeBasis::Kubernetes, vec![0]);
+        assert_eq!(judged.state, expected, "{told}");
+    }
 }
 
 #[test]

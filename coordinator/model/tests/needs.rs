@@ -199,7 +199,10 @@ fn a_run_is_measured_by_what_agents_and_api_servers_can_try() {
     let described = Described::from(webhook());
     let snapshot = Snapshot::decode(&described).unwrap().snapshot;
     let found = requirements(&snapshot, &Roster::default()).requirements;
-    let names: Vec<_> = found.iter().map(|requirement| requirement.name).collect();
+    let names: Vec<_> = found
+        .iter()
+        .map(|requirement| requirement.name.clone())
+        .collect();
     assert_eq!(
         names,
         [

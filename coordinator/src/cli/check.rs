@@ -7,17 +7,22 @@ use clap::Args;
 use reachproof_model::class::Classes;
 use reachproof_model::diagnosis::{Conclusion, Diagnosis, Tally, diagnose};
 use reachproof_model::expectation::needs::{Need, Needs, needs};
+use reachproof_model::expectation::{Requirements, Wanted};
 use reachproof_model::flow::{Flow, Packets};
 use reachproof_model::net::Printable;
+use reachproof_model::plan::Roster;
 use reachproof_model::predict::verdict;
+use reachproof_model::prediction::Verdict;
 use reachproof_model::selector;
 use reachproof_model::snapshot::{Decoded, Snapshot};
+use reachproof_verify::expectations::InForce;
 use serde_json::{Value, json};
 
 use crate::source::SourceArguments;
 
 use super::diagnosis;
 use super::exit_code::ExitCode;
+use super::expectations::OwnArguments;
 use super::{CliError, Format, decoded, table, write_json};
 
 /// Most lines about needs that are not judged.
@@ -33,6 +38,8 @@ pub(crate) struct Arguments {
     flows: Vec<String>,
     #[command(flatten)]
     source: SourceArguments,
+    #[command(flatten)]
+    own: OwnArguments,
     /// How to write the answer
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -45,6 +52,10 @@ pub(crate) struct Arguments {
 struct Question {
     flows: Vec<Flow>,
     needs: Needs,
+    /// Flows that are expected to be closed, by expectation.
+    closed: Vec<Need>,
+    /// Expectations that are not judged, and why.
+    remarks: Vec<String>,
     /// Whether the flows are those that the cluster needs.
     is_of_needs: bool,
 }
@@ -55,15 +66,17 @@ struct Question {
 /// [`CliError`] for arguments that make no flow and for a snapshot that cannot be used.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     let asked = asked(&arguments.flows)?;
+    let own = arguments.own.read()?;
     let Decoded { snapshot, .. } = decoded(&arguments.source)?;
-    let question = question(&snapshot, &asked)?;
+    let in_force = own.in_force(&snapshot)?;
+    let question = question(&snapshot, &asked, &in_force)?;
     let wanted: Vec<Flow> = if question.is_of_needs {
         Vec::new()
     } else {
         question.needs.flows().cloned().collect()
     };
     let diagnosis = diagnose(&snapshot, &question.flows, &wanted);
-    let conclusion = question.conclusion(&diagnosis);
+    let conclusion = question.conclusion(&snapshot, &diagnosis);
     let mut out = io::stdout().lock();
     match arguments.output {
         Format::Json => write_json(&mut out, &question.json(&snapshot, &diagnosis, conclusion))?,
@@ -117,13 +130,24 @@ fn flows(
     Ok(flows.collect())
 }
 
-fn question(snapshot: &Snapshot, asked: &[selector::Question]) -> Result<Question, CliError> {
-    let needs = needs(snapshot);
+fn question(
+    snapshot: &Snapshot,
+    asked: &[selector::Question],
+    in_force: &InForce,
+) -> Result<Question, CliError> {
+    let mut needs = needs(snapshot);
+    needs
+        .needs
+        .retain(|need| !in_force.off.contains(&need.name));
+    let closed = own(snapshot, &mut needs, in_force);
+    let remarks = in_force.remarks.clone();
     if asked.is_empty() {
         let flows: BTreeSet<Flow> = needs.flows().cloned().collect();
         return Ok(Question {
             flows: flows.into_iter().collect(),
             needs,
+            closed,
+            remarks,
             is_of_needs: true,
         });
     }
@@ -135,19 +159,62 @@ fn question(snapshot: &Snapshot, asked: &[selector::Question]) -> Result<Questio
     Ok(Question {
         flows: all.into_iter().collect(),
         needs,
+        closed: Vec::new(),
+        remarks,
         is_of_needs: false,
     })
 }
 
+/// Adds what somebody expects to be open to `needs`, and returns what should be closed.
+fn own(snapshot: &Snapshot, needs: &mut Needs, in_force: &InForce) -> Vec<Need> {
+    let none = Requirements {
+        requirements: Vec::new(),
+        basis: needs.basis,
+    };
+    let roster = Roster::default();
+    let own = none.with_own((snapshot, &roster), &in_force.own, &[]);
+    let mut closed = Vec::new();
+    for requirement in own.requirements {
+        let need = Need {
+            name: requirement.name,
+            subject: None,
+            flows: requirement.flows,
+            left_out: requirement.left_out,
+        };
+        match requirement.wanted {
+            Wanted::Open => needs.needs.push(need),
+            Wanted::Closed => closed.push(need),
+        }
+    }
+    closed
+}
+
 impl Question {
+    /// How many flows pass, are stopped and are unknown of those that should be closed.
+    fn closed(&self, snapshot: &Snapshot) -> Tally {
+        let mut all = Tally::default();
+        for need in &self.closed {
+            let tally = closed_tally(snapshot, need);
+            all.passing += tally.passing;
+            all.stopped += tally.stopped;
+            all.unknown += tally.unknown;
+        }
+        all
+    }
+
     /// Whether something could not be judged that the cluster needs.
     fn is_open(&self) -> bool {
         let left_out = self.needs.needs.iter().any(|need| need.left_out > 0);
         self.is_of_needs && (self.flows.is_empty() || left_out || !self.needs.unknown.is_empty())
     }
 
-    fn conclusion(&self, diagnosis: &Diagnosis) -> Conclusion {
-        let judged = diagnosis.now.conclusion();
+    fn conclusion(&self, snapshot: &Snapshot, diagnosis: &Diagnosis) -> Conclusion {
+        let closed = self.closed(snapshot);
+        let judged = match diagnosis.now.conclusion() {
+            _ if closed.passing > 0 => Conclusion::Fail,
+            Conclusion::Pass if closed.unknown > 0 => Conclusion::Unsure,
+            judged @ (Conclusion::Pass | Conclusion::Fail | Conclusion::Unsure) => judged,
+        };
         if judged == Conclusion::Pass && self.is_open() {
             Conclusion::Unsure
         } else {
@@ -175,6 +242,22 @@ impl Question {
             let tally = tally(snapshot, need);
             let line = format!("  {:7} {}\n", word(tally), summary(need, tally));
             text.push_str(&line);
+        }
+        for need in &self.closed {
+            let tally = closed_tally(snapshot, need);
+            let (word, counts) = match (tally.passing, tally.unknown) {
+                (0, 0) => ("ok", diagnosis::flows(need.flows.len(), "")),
+                (0, unknown) => ("unknown", diagnosis::flows(unknown, "unknown")),
+                (open, _) => ("broken", format!("{} open", diagnosis::flows(open, ""))),
+            };
+            let title = format!("{}, closed", title(need));
+            text.push_str(&format!(
+                "  {word:7} {}\n",
+                table::named(&title, Some(&counts))
+            ));
+        }
+        for remark in &self.remarks {
+            text.push_str(&format!("  note    {}\n", Printable(remark)));
         }
         let unknown = self.needs.unknown.iter().map(|what| ("unknown", what));
         let idle = self.needs.idle.iter().map(|what| ("note", what));
@@ -204,6 +287,10 @@ impl Question {
             Conclusion::Pass => format!(
                 "the model lets {} pass; no packet was sent",
                 diagnosis::flows(diagnosis.now.total(), what)
+            ),
+            Conclusion::Fail if diagnosis.now.stopped == 0 => format!(
+                "{} that should be closed",
+                diagnosis::flows(self.closed(snapshot).passing, "open")
             ),
             Conclusion::Fail => diagnosis::broken(diagnosis, what),
             Conclusion::Unsure if diagnosis.now.unknown > 0 => format!(
@@ -246,6 +333,13 @@ impl Question {
             );
             fields.insert("exit_code".to_owned(), json!(conclusion.exit_code()));
             fields.insert("needs".to_owned(), json!(needs));
+            let closed: Vec<Value> = self
+                .closed
+                .iter()
+                .map(|need| closed_json(snapshot, need))
+                .collect();
+            fields.insert("closed".to_owned(), json!(closed));
+            fields.insert("remarks".to_owned(), json!(self.remarks));
             fields.insert("unknown".to_owned(), json!(self.needs.unknown));
             fields.insert("idle".to_owned(), json!(self.needs.idle));
         }
@@ -259,6 +353,28 @@ fn tally(snapshot: &Snapshot, need: &Need) -> Tally {
         tally.add(&verdict(snapshot, flow));
     }
     tally
+}
+
+/// The same of flows that should be closed: from some source ports a partial one passes.
+fn closed_tally(snapshot: &Snapshot, need: &Need) -> Tally {
+    let mut tally = Tally::default();
+    for flow in &need.flows {
+        let verdict = verdict(snapshot, flow);
+        if matches!(verdict, Verdict::Partial { .. }) {
+            tally.passing += 1;
+        } else {
+            tally.add(&verdict);
+        }
+    }
+    tally
+}
+
+fn closed_json(snapshot: &Snapshot, need: &Need) -> Value {
+    let tally = closed_tally(snapshot, need);
+    json!({
+        "name": need.name.as_str(), "flows": need.flows.len(), "open": tally.passing,
+        "unknown": tally.unknown, "left_out": need.left_out,
+    })
 }
 
 fn title(need: &Need) -> String {

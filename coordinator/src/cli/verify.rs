@@ -26,6 +26,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::CREDENTIALS_DIRECTORY;
+use super::expectations::{Own, OwnArguments};
 use super::rendering::{Rendering, file_terminal};
 use crate::console;
 use crate::dial;
@@ -68,6 +69,8 @@ pub(crate) struct VerifyArguments {
     connections_per_address: usize,
     #[command(flatten)]
     rendering: Rendering,
+    #[command(flatten)]
+    own: OwnArguments,
     /// Leaves the world out of the report, all but its digest
     #[arg(long)]
     no_snapshot: bool,
@@ -114,23 +117,32 @@ impl From<ScopeArgument> for Depth {
 /// When the run could not be done; the exit code is then 2.
 pub(crate) fn verify(arguments: &VerifyArguments) -> anyhow::Result<u8> {
     let prepared = arguments.rendering.prepare()?;
+    let own = arguments.own.read()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let report = runtime.block_on(run(arguments, prepared.earlier()));
+    let report = runtime.block_on(run(arguments, &own, prepared.earlier()));
     // A reading that somebody interrupted does not keep the process.
     runtime.shutdown_background();
     prepared.finish(report?)
 }
 
 /// Listens and runs until the report is there, or until somebody presses Ctrl-C.
-async fn run(arguments: &VerifyArguments, earlier: Option<&Report>) -> anyhow::Result<Report> {
+async fn run(
+    arguments: &VerifyArguments,
+    own: &Own,
+    earlier: Option<&Report>,
+) -> anyhow::Result<Report> {
     let random = Arc::new(SystemRandomness::default());
     let world = arguments.source.world()?;
     let first = tokio::select! {
         first = first_reading(&world) => first?,
         () = interrupted() => return Err(RunError::Interrupted.into()),
+    };
+    let expectations = {
+        let decoded = Snapshot::decode(&first.described).map_err(RunError::from)?;
+        own.in_force(&decoded.snapshot)?
     };
     let reviewer = reviewer(arguments, &first).await?;
     // Made only for a world that is there.
@@ -158,6 +170,7 @@ async fn run(arguments: &VerifyArguments, earlier: Option<&Report>) -> anyhow::R
                 Some(seed) => seed,
                 None => drawn_seed(random.as_ref())?,
             },
+            expectations,
             content: if arguments.no_snapshot {
                 SnapshotContent::LeftOut
             } else {

@@ -8,6 +8,7 @@ use reachproof_model::plan::Depth;
 
 use crate::control_plane::ControlPlane;
 use crate::credentials::Credentials;
+use crate::expectations::InForce;
 use crate::identity::Authenticator;
 use crate::random::Random;
 use crate::source::WorldSource;
@@ -97,6 +98,8 @@ pub struct Order {
     pub depth: Option<Depth>,
     /// Decides every choice of the plan that chance may make; two runs with one seed, snapshot and roster plan the same.
     pub seed: u64,
+    /// What users expect beside what the cluster needs.
+    pub expectations: InForce,
     /// Whether the report carries the snapshot.
     pub content: SnapshotContent,
     /// Wall-clock time at the start, for the report only.

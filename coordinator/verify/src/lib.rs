@@ -53,6 +53,7 @@
 //!         resume_wait: RESUME_WAIT,
 //!         depth: Some(reachproof_model::plan::Depth::Rules),
 //!         seed: 1,
+//!         expectations: Default::default(),
 //!         content: SnapshotContent::Included,
 //!         started_at: SystemTime::now(),
 //!         random,
@@ -88,8 +89,10 @@ pub mod wire;
 pub mod config;
 pub mod control_plane;
 pub mod credentials;
+pub mod date;
 pub mod entry;
 pub mod error;
+pub mod expectations;
 pub mod inventory;
 pub mod progress;
 pub mod random;

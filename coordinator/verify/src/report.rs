@@ -53,6 +53,9 @@ pub struct Report {
     pub summary: BTreeMap<Cow<'static, str>, usize>,
     /// What the cluster needs, and whether it has it.
     pub expectations: Vec<Expectation>,
+    /// Expectations that are not judged, and why, a line each; raw text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
     /// What breaks flows that the cluster needs: that of most flows first, at most [`CAUSES_MAX`].
     pub causes: Vec<CauseRecord>,
     /// One for each flow: those that need attention first.

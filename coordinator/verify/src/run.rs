@@ -6,8 +6,10 @@ use std::time::SystemTime;
 
 use reachproof_model::compare::compare;
 use reachproof_model::expectation::requirements;
+use reachproof_model::flow::Flow;
 use reachproof_model::plan::{
-    Depth, FLOWS_PER_RUN_MAX, FileState, ProbePlan, Roster, RosterAgent, Scope, add_dials, plan,
+    Depth, FLOWS_PER_RUN_MAX, FileState, ProbePlan, Roster, RosterAgent, Scope, add_dials,
+    plan_with,
 };
 use reachproof_model::predict::predict;
 use reachproof_model::prediction::Prediction;
@@ -67,7 +69,11 @@ pub async fn run(
     let roster = Roster::new(dialled_in(fleet));
     let scope = scope(order, &roster, &worlds.before.decoded.gaps);
     let surveyed = run.survey(snapshot, &roster).await?;
-    let mut plan = plan(snapshot, &roster, &scope);
+    let own = &order.expectations;
+    let expectations =
+        requirements(snapshot, &roster).with_own((snapshot, &roster), &own.own, &own.off);
+    let wanted: Vec<&Flow> = expectations.own_flows().collect();
+    let mut plan = plan_with(snapshot, &roster, &scope, &wanted);
     add_dials(&mut plan, snapshot, &roster, &scope, &surveyed.dialling);
     let predictions = predictions(snapshot, &plan);
     let sealed = Sealed {
@@ -83,7 +89,6 @@ pub async fn run(
     let after = run.read_again().await?;
     let stability = worlds.compare(after.as_ref(), &plan, &predictions);
     let findings = compare(&plan, predictions, &roster, evidence, &stability);
-    let expectations = requirements(snapshot, &roster);
     let judged = judged(snapshot, &roster, &plan, &expectations, findings);
     let readings = worlds.costs(after.as_ref());
     Ok(Report {
@@ -113,6 +118,7 @@ pub async fn run(
         snapshot: snapshot_record(&worlds.before.described, order.content),
         endpoints: judged.endpoints,
         baseline: None,
+        remarks: own.remarks.clone(),
         gaps: worlds.before.decoded.gaps,
         findings: judged.findings,
     })

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::members::NodeBasis;
-use super::{Expectation, ExpectationName, ExpectationState, Requirement};
+use super::{Expectation, ExpectationName, ExpectationState, Requirement, Wanted};
 use crate::class::{ClassId, Classes, Facts};
 use crate::finding::{Finding, FindingKind, FindingReason};
 use crate::flow::{Flow, FlowProtocol};
@@ -69,7 +69,9 @@ impl<'a> Judge<'a> {
             classes: Classes::new(snapshot),
             measured: HashMap::new(),
         };
-        for finding in findings.iter().filter(|finding| is_met(finding)) {
+        let is_shown =
+            |finding: &&Finding| meets(Wanted::Open, finding) || meets(Wanted::Closed, finding);
+        for finding in findings.iter().filter(is_shown) {
             let Some(flow) = judge.class_flow(&finding.flow) else {
                 continue;
             };
@@ -90,11 +92,13 @@ impl<'a> Judge<'a> {
         places: Vec<usize>,
     ) -> Expectation {
         let mut expectation = Expectation {
-            name: requirement.name,
+            name: requirement.name.clone(),
             subject: requirement
                 .subject
                 .as_ref()
                 .map(|subject| on_ports(subject, requirement)),
+            wanted: requirement.wanted,
+            why: requirement.why.clone(),
             state: ExpectationState::Met,
             findings: places,
             met: 0,
@@ -112,7 +116,7 @@ impl<'a> Judge<'a> {
         let places = expectation.findings.iter();
         let states: Vec<FlowState> = places
             .filter_map(|place| self.findings.get(*place))
-            .map(|finding| self.flow_state(requirement.name, finding))
+            .map(|finding| self.flow_state(requirement, finding))
             .collect();
         for state in states {
             expectation.count(state);
@@ -121,11 +125,11 @@ impl<'a> Judge<'a> {
     }
 
     /// Judges one flow of an expectation by its finding.
-    fn flow_state(&self, name: ExpectationName, finding: &Finding) -> FlowState {
-        if is_broken(finding) {
+    fn flow_state(&self, requirement: &Requirement, finding: &Finding) -> FlowState {
+        if breaks(requirement.wanted, finding) {
             return FlowState::Broken;
         }
-        if is_met(finding) {
+        if meets(requirement.wanted, finding) {
             return FlowState::Met;
         }
         if finding.reason != Some(FindingReason::NoVantagePoint) {
@@ -134,11 +138,12 @@ impl<'a> Judge<'a> {
         if self.is_measured(finding) {
             return FlowState::MetByClass;
         }
-        match &finding.prediction.verdict {
-            Verdict::Allow { .. } | Verdict::Bypass(_) | Verdict::Exempt(_) => untried(name),
-            Verdict::Deny(_) | Verdict::Partial { .. } | Verdict::Unknown(_) => {
-                FlowState::NotObserved
-            }
+        match (&finding.prediction.verdict, requirement.wanted) {
+            (Verdict::Allow { .. } | Verdict::Bypass(_) | Verdict::Exempt(_), Wanted::Open)
+            | (Verdict::Deny(_), Wanted::Closed) => untried(&requirement.name),
+            (Verdict::Allow { .. } | Verdict::Bypass(_) | Verdict::Exempt(_), Wanted::Closed)
+            | (Verdict::Deny(_), Wanted::Open)
+            | (Verdict::Partial { .. } | Verdict::Unknown(_), _) => FlowState::NotObserved,
         }
     }
 
@@ -199,7 +204,7 @@ fn on_ports(subject: &str, requirement: &Requirement) -> String {
 
 /// What becomes of a flow that nobody tried and of which the model says as expected. The control plane connects only for
 /// whoever may ask it to, and only to agents: where nobody asked, or no agent is, there is no vantage point.
-fn untried(name: ExpectationName) -> FlowState {
+fn untried(name: &ExpectationName) -> FlowState {
     match name {
         ExpectationName::NodeToControlPlane
         | ExpectationName::PodToControlPlane
@@ -208,13 +213,39 @@ fn untried(name: ExpectationName) -> FlowState {
         | ExpectationName::NodeToCoreDns
         | ExpectationName::ControlPlaneToWebhook
         | ExpectationName::ControlPlaneToApiService
-        | ExpectationName::MetricsToKubelet => FlowState::Predicted,
+        | ExpectationName::MetricsToKubelet
+        | ExpectationName::Own(_) => FlowState::Predicted,
     }
 }
 
-/// Whether a flow that should work is shown to work: a proven answer, or one that no group filters.
-fn is_met(finding: &Finding) -> bool {
-    finding.is_proven() || finding.kind == FindingKind::Bypass
+/// Whether a flow is shown to be as expected: open by a proven answer or because no group filters it, closed by silence that
+/// counts.
+fn meets(wanted: Wanted, finding: &Finding) -> bool {
+    match wanted {
+        Wanted::Open => finding.is_proven() || finding.kind == FindingKind::Bypass,
+        Wanted::Closed => finding.kind == FindingKind::ConfirmedDeny,
+    }
+}
+
+/// Whether model or network says that a flow is not as expected.
+///
+/// Of a flow that should be closed, every answer is too many: one that the model allows, from some source ports alone or
+/// because no group filters it, and one that somebody gave although the model denies.
+#[must_use]
+pub fn breaks(wanted: Wanted, finding: &Finding) -> bool {
+    match wanted {
+        Wanted::Open => is_broken(finding),
+        Wanted::Closed if finding.reason == Some(FindingReason::Unstable) => false,
+        Wanted::Closed => match &finding.prediction.verdict {
+            Verdict::Allow { .. }
+            | Verdict::Partial { .. }
+            | Verdict::Bypass(_)
+            | Verdict::Exempt(_) => true,
+            Verdict::Deny(_) | Verdict::Unknown(_) => {
+                finding.kind == FindingKind::ContradictionOpen
+            }
+        },
+    }
 }
 
 /// Whether model or network says that a flow does not work that should.

@@ -78,7 +78,7 @@ pub fn needs(snapshot: &Snapshot) -> Needs {
     needs.more(snapshot);
     needs
         .needs
-        .sort_by(|one, other| (one.name, &one.subject).cmp(&(other.name, &other.subject)));
+        .sort_by(|one, other| (&one.name, &one.subject).cmp(&(&other.name, &other.subject)));
     needs
 }
 

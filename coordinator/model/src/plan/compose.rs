@@ -4,10 +4,11 @@ use super::build::{Drafts, Room, candidate};
 use super::control::add_controls;
 use super::cover::cover;
 use super::pulse;
-use super::required::add_required;
+use super::required::{add_required, add_wanted};
 use super::scope::{Depth, Scope};
 use super::seed::Sequence;
 use super::{PEER_PORT, ProbePlan, Purpose, Roster, RosterAgent, Target};
+use crate::flow::Flow;
 use crate::matrix::Matrix;
 use crate::snapshot::Snapshot;
 
@@ -18,16 +19,31 @@ use crate::snapshot::Snapshot;
 /// between agents on one host are planned and end as bypass. Two calls with equal arguments return equal plans.
 #[must_use]
 pub fn plan(snapshot: &Snapshot, roster: &Roster, scope: &Scope) -> ProbePlan {
+    plan_with(snapshot, roster, scope, &[])
+}
+
+/// Plans the same, and besides every flow of `wanted` that an agent can try: those that users expect something of.
+#[must_use]
+pub fn plan_with(
+    snapshot: &Snapshot,
+    roster: &Roster,
+    scope: &Scope,
+    wanted: &[&Flow],
+) -> ProbePlan {
     match scope.depth {
-        Depth::Rules => plan_rules(&Matrix::new(snapshot), roster, scope, &[PEER_PORT]),
+        Depth::Rules => {
+            let ports = &[PEER_PORT];
+            cover_rules(&Matrix::new(snapshot), roster, scope, (ports, wanted))
+        }
         Depth::Required => {
             let mut sequence = Sequence::new(scope.seed);
             let mut drafts = Drafts::new((snapshot, None), roster, scope);
             add_required(&mut drafts, &mut sequence);
+            add_wanted(&mut drafts, wanted);
             add_controls(&mut drafts, &mut sequence);
             finish(drafts, scope, &mut sequence)
         }
-        Depth::Mesh => plan_mesh(snapshot, roster, scope),
+        Depth::Mesh => plan_mesh(snapshot, roster, scope, wanted),
     }
 }
 
@@ -37,9 +53,19 @@ pub fn plan(snapshot: &Snapshot, roster: &Roster, scope: &Scope) -> ProbePlan {
 /// is source and target once a port; rules with ports of their own are tried on both sides of their edges.
 #[must_use]
 pub fn plan_rules(matrix: &Matrix<'_>, roster: &Roster, scope: &Scope, ports: &[u16]) -> ProbePlan {
+    cover_rules(matrix, roster, scope, (ports, &[]))
+}
+
+fn cover_rules(
+    matrix: &Matrix<'_>,
+    roster: &Roster,
+    scope: &Scope,
+    (ports, wanted): (&[u16], &[&Flow]),
+) -> ProbePlan {
     let mut sequence = Sequence::new(scope.seed);
     let mut drafts = Drafts::new((matrix.snapshot(), Some(matrix)), roster, scope);
     add_required(&mut drafts, &mut sequence);
+    add_wanted(&mut drafts, wanted);
     for (candidate, purpose) in cover(matrix, roster, ports, &mut sequence) {
         drafts.add(candidate, purpose);
     }
@@ -48,10 +74,11 @@ pub fn plan_rules(matrix: &Matrix<'_>, roster: &Roster, scope: &Scope, ports: &[
 }
 
 /// Plans every pair of agents.
-fn plan_mesh(snapshot: &Snapshot, roster: &Roster, scope: &Scope) -> ProbePlan {
+fn plan_mesh(snapshot: &Snapshot, roster: &Roster, scope: &Scope, wanted: &[&Flow]) -> ProbePlan {
     let mut sequence = Sequence::new(scope.seed);
     let mut drafts = Drafts::new((snapshot, None), roster, scope);
     add_required(&mut drafts, &mut sequence);
+    add_wanted(&mut drafts, wanted);
     for source in roster.agents() {
         let others = roster.agents().filter(|other| other.name != source.name);
         let mut targets = sequence.shuffle(others.collect()).into_iter();

@@ -62,6 +62,33 @@ pub(crate) fn control_plane_targets(
         })
 }
 
+/// Adds the TCP flows of `wanted` whose source has an agent.
+pub(super) fn add_wanted(drafts: &mut Drafts<'_>, wanted: &[&Flow]) {
+    if wanted.is_empty() {
+        return;
+    }
+    let listed: Vec<_> = control_plane_targets(drafts.snapshot).collect();
+    for flow in wanted {
+        let FlowProtocol::Tcp { port } = flow.protocol else {
+            continue;
+        };
+        let Some(agent) = drafts.roster.holder(flow.source) else {
+            continue;
+        };
+        let address = flow.destination;
+        let listing = listed.iter().find(|(target, _)| *target == address);
+        let target = match (drafts.roster.holder(address), listing) {
+            (Some(holder), _) if holder.name == agent.name => continue,
+            (Some(holder), _) => Target::Agent(holder.name.clone()),
+            (None, Some((_, listing))) => Target::ControlPlane(*listing),
+            (None, None) => Target::Pod,
+        };
+        if let Some(candidate) = candidate(agent, (address, target), port) {
+            drafts.add(candidate, Purpose::Required);
+        }
+    }
+}
+
 /// Adds the flows of an agent in a pod to CoreDNS, over TCP and UDP (D.4).
 fn add_core_dns(drafts: &mut Drafts<'_>, agent: &RosterAgent, resolvers: &[IpAddr]) {
     match agent.kind {

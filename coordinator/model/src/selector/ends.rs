@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::known_addresses;
 use crate::class::{ClassId, Classes};
 use crate::id::NetworkInterfaceId;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Owner, Snapshot};
 
 /// Most addresses of a class that are tried for two ends on two hosts.
 const TRIED_MAX: usize = 64;
@@ -20,7 +21,7 @@ pub(super) struct Members {
 }
 
 /// The ends that a selector stands for in one snapshot; never none.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ends {
     pub(super) members: Members,
 }
@@ -56,6 +57,38 @@ impl EndPair {
 }
 
 impl Ends {
+    /// Every known address of a snapshot.
+    #[must_use]
+    pub fn all(snapshot: &Snapshot) -> Self {
+        let members = Members {
+            addresses: known_addresses(snapshot).collect(),
+            ..Members::default()
+        };
+        Self { members }
+    }
+
+    /// Adds the ends of another selector.
+    pub fn join(&mut self, other: &Self) {
+        let own = &mut self.members;
+        own.addresses.extend(&other.members.addresses);
+        own.interfaces
+            .extend(other.members.interfaces.iter().cloned());
+    }
+
+    /// Leaves the addresses of `others` out.
+    #[must_use]
+    pub fn without(mut self, others: &Self, snapshot: &Snapshot) -> Self {
+        let is_other = |address: &IpAddr| {
+            let of_interface = match snapshot.owner(*address) {
+                Owner::One(interface) => others.members.interfaces.contains(&interface.id),
+                Owner::Nobody | Owner::Several(_) => false,
+            };
+            of_interface || others.members.addresses.contains(address)
+        };
+        self.members.addresses.retain(|address| !is_other(address));
+        self
+    }
+
     /// Sorts the ends into their classes, in the order of these; those of no class come last.
     #[must_use]
     pub fn by_class(&self, snapshot: &Snapshot, classes: &Classes) -> Vec<EndClass> {
@@ -111,11 +144,25 @@ impl Ends {
 /// Returns a pair for each two classes of one address family, in the order of the classes: on two hosts where there are
 /// two, else of two addresses. One address with itself is a pair only where nothing else is.
 #[must_use]
-pub fn pairs(snapshot: &Snapshot, classes: &Classes, (from, to): (&Ends, &Ends)) -> Vec<EndPair> {
-    let (from, to) = (
-        from.by_class(snapshot, classes),
-        to.by_class(snapshot, classes),
-    );
+pub fn pairs(snapshot: &Snapshot, classes: &Classes, ends: (&Ends, &Ends)) -> Vec<EndPair> {
+    pairs_preferring(snapshot, classes, ends, &|_| false)
+}
+
+/// The same, of addresses for which `is_first` holds where a class has some.
+pub(crate) fn pairs_preferring(
+    snapshot: &Snapshot,
+    classes: &Classes,
+    (from, to): (&Ends, &Ends),
+    is_first: &dyn Fn(IpAddr) -> bool,
+) -> Vec<EndPair> {
+    let sorted = |ends: &Ends| {
+        let mut sorted = ends.by_class(snapshot, classes);
+        for class in &mut sorted {
+            class.addresses.sort_by_key(|address| !is_first(*address));
+        }
+        sorted
+    };
+    let (from, to) = (sorted(from), sorted(to));
     let all = from
         .iter()
         .flat_map(|from| to.iter().map(move |to| (from, to)));

@@ -88,6 +88,8 @@ impl Selector {
         match self {
             Self::Address(own) => *own == address,
             Self::Network(network) => network.contains(&address),
+            // Labels are no names: who has them is in the snapshot alone.
+            Self::Labelled { .. } => false,
             Self::Named { kind, name } => {
                 let of_kind = names
                     .iter()

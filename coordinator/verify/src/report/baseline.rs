@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use reachproof_model::change::{Comparison, Concern, Coverage, Difference, ToldChange};
-use reachproof_model::expectation::judge::is_broken;
+use reachproof_model::expectation::judge::breaks;
 use reachproof_model::finding::{Finding, FindingKind};
 use reachproof_model::flow::{Flow, FlowProtocol, SourceKind};
 use reachproof_model::prediction::Gate;
@@ -305,8 +305,15 @@ fn exact(flow: &Flow) -> (IpAddr, IpAddr, FlowProtocol, SourceKind) {
 /// Places of the findings that contradict, or break an expectation.
 fn problems(report: &Report) -> BTreeSet<usize> {
     let needed = report.expectations.iter();
-    let needed = needed.flat_map(|expectation| expectation.findings.iter().copied());
-    let broken = needed.filter(|place| report.findings.get(*place).is_some_and(is_broken));
+    let needed = needed.flat_map(|expectation| {
+        let places = expectation.findings.iter().copied();
+        places.map(|place| (expectation.wanted, place))
+    });
+    let broken = needed.filter(|(wanted, place)| {
+        let finding = report.findings.get(*place);
+        finding.is_some_and(|finding| breaks(*wanted, finding))
+    });
+    let broken = broken.map(|(_, place)| place);
     let findings = report.findings.iter().enumerate();
     let contradictions = findings.filter(|(_, finding)| finding.kind.is_contradiction());
     broken

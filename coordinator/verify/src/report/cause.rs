@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use reachproof_model::diagnosis::{Diagnosed, diagnose};
 use reachproof_model::expectation::judge::is_broken;
-use reachproof_model::expectation::{Expectation, Requirements};
+use reachproof_model::expectation::{Expectation, Requirements, Wanted};
 use reachproof_model::finding::Finding;
 use reachproof_model::flow::Flow;
 use reachproof_model::prediction::{Gate, Verdict};
@@ -50,6 +50,7 @@ pub(super) fn found(
 ) -> Vec<CauseRecord> {
     let places: BTreeSet<usize> = expectations
         .iter()
+        .filter(|expectation| expectation.wanted == Wanted::Open)
         .flat_map(|expectation| expectation.findings.iter().copied())
         .collect();
     let broken: BTreeMap<&Flow, usize> = places
@@ -70,6 +71,7 @@ pub(super) fn found(
     let wanted: Vec<Flow> = requirements
         .requirements
         .iter()
+        .filter(|requirement| requirement.wanted == Wanted::Open)
         .flat_map(|requirement| requirement.flows.iter().cloned())
         .collect();
     let diagnosis = diagnose(snapshot, &flows, &wanted);

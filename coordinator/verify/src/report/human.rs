@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use reachproof_model::expectation::judge::is_broken;
+use reachproof_model::expectation::judge::breaks;
 use reachproof_model::expectation::members::NodeBasis;
-use reachproof_model::expectation::{Expectation, ExpectationState};
+use reachproof_model::expectation::{Expectation, ExpectationName, ExpectationState, Wanted};
 use reachproof_model::finding::{Finding, FindingKind};
 use reachproof_model::net::Printable;
 use reachproof_model::observation::Implausible;
@@ -166,17 +166,20 @@ enum BrokenFlows {
 
 /// The expectations, broken ones first.
 fn expectations(report: &Report, flows: BrokenFlows, page: &mut Page) {
-    if report.expectations.is_empty() {
+    if report.expectations.is_empty() && report.remarks.is_empty() {
         return;
     }
-    page.heading("What the cluster needs");
+    page.heading(expected(report));
     let mut sorted: Vec<&Expectation> = report.expectations.iter().collect();
-    sorted.sort_by_key(|expectation| (std::cmp::Reverse(expectation.state), expectation.name));
+    sorted.sort_by_key(|expectation| (std::cmp::Reverse(expectation.state), &expectation.name));
     for expectation in sorted {
         page.mark(expectation.state, &expectation_line(expectation));
         if flows == BrokenFlows::Here && expectation.state == ExpectationState::Broken {
             broken_flows(report, expectation, page);
         }
+    }
+    for remark in &report.remarks {
+        page.text(2, &Printable(remark).to_string());
     }
     if report
         .expectations
@@ -190,16 +193,37 @@ fn expectations(report: &Report, flows: BrokenFlows, page: &mut Page) {
     }
 }
 
+/// What the section of the expectations is called.
+pub(super) fn expected(report: &Report) -> &'static str {
+    let mut names = report.expectations.iter().map(|one| &one.name);
+    if names.any(|name| matches!(name, ExpectationName::Own(_))) {
+        "What the cluster needs, and what you expect"
+    } else {
+        "What the cluster needs"
+    }
+}
+
 /// One line for one expectation.
 fn expectation_line(expectation: &Expectation) -> String {
-    let name = expectation.name.as_str();
-    let subject = expectation.subject.as_ref();
-    let subject = subject.map_or_else(String::new, |subject| format!(", {}", Printable(subject)));
+    let why = expectation.why.as_deref();
+    let why = why.map_or_else(String::new, |why| format!(": {}", Printable(why)));
     format!(
-        "{}: {name}{subject} ({})",
+        "{}: {} ({}){why}",
         expectation.state.as_str(),
+        titled(expectation),
         told(expectation)
     )
+}
+
+/// What an expectation is called, with what is expected where that is not that flows arrive; safe to print.
+pub(super) fn titled(expectation: &Expectation) -> String {
+    let subject = expectation.subject.as_ref();
+    let subject = subject.map_or_else(String::new, |subject| format!(", {}", Printable(subject)));
+    let name = format!("{}{subject}", Printable(expectation.name.as_str()));
+    match expectation.wanted {
+        Wanted::Open => name,
+        Wanted::Closed => format!("{name}, closed"),
+    }
 }
 
 /// How many flows of an expectation are in which state; none that are not.
@@ -230,7 +254,7 @@ fn broken_flows(report: &Report, expectation: &Expectation, page: &mut Page) {
         .findings
         .iter()
         .filter_map(|place| report.findings.get(*place))
-        .filter(|finding| is_broken(finding))
+        .filter(|finding| breaks(expectation.wanted, finding))
         .collect();
     for finding in broken.iter().take(BROKEN_LISTED_MAX) {
         page.text(4, &line(report, finding));

@@ -9,7 +9,7 @@ use reachproof_model::diagnosis::Conclusion;
 use reachproof_model::expectation::{Expectation, ExpectationState};
 use reachproof_model::net::Printable;
 
-use super::human::{compared, told};
+use super::human::{compared, titled, told};
 use super::{Allowed, Failing, Report};
 
 /// Writes two suites: `expectations` (broken: failure; unverified: error, or skipped where the run passes all the same;
@@ -24,10 +24,7 @@ pub(super) fn render(report: &Report, allowed: Allowed) -> Result<String, Serial
     let failing = report.failing(allowed.fail_on);
     let mut suite = TestSuite::new("expectations");
     for one in &report.expectations {
-        let mut case = TestCase::new(
-            one.name.as_str(),
-            status(report, one, (conclusion, &failing)),
-        );
+        let mut case = TestCase::new(titled(one), status(report, one, (conclusion, &failing)));
         case.set_classname("expectations");
         suite.add_test_case(case);
     }

@@ -6,7 +6,7 @@ use reachproof_model::finding::Finding;
 use reachproof_model::net::Printable;
 use reachproof_model::words::counted;
 
-use super::human::{besides, compared, kinds, since, told, why};
+use super::human::{besides, compared, expected, kinds, since, titled, told, why};
 use super::{Allowed, CauseRecord, Report};
 
 /// Most causes that are written; the rest is counted.
@@ -74,14 +74,16 @@ fn expectations(report: &Report, text: &mut String) {
     if report.expectations.is_empty() {
         return;
     }
-    text.push_str(
-        "\n### What the cluster needs\n\n| expectation | state | flows |\n|---|---|---|\n",
+    let heading = expected(report);
+    let _ = write!(
+        text,
+        "\n### {heading}\n\n| expectation | state | flows |\n|---|---|---|\n"
     );
     for one in &report.expectations {
         let _ = writeln!(
             text,
             "| {} | {} | {} |",
-            escaped(one.name.as_str()),
+            escaped(&titled(one)),
             one.state.as_str(),
             told(one)
         );

@@ -259,6 +259,7 @@ async fn start(
             depth: None,
             seed: 1,
             content: SnapshotContent::LeftOut,
+            expectations: reachproof_verify::expectations::InForce::default(),
             started_at: SystemTime::UNIX_EPOCH,
             random,
             control_plane: None,
