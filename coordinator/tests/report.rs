@@ -24,7 +24,9 @@ fn a_saved_report_is_written_in_every_format_and_reads_again() {
     let home = tempfile::tempdir().unwrap();
     let old = old();
     let at = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
-    let formats = ["table", "json", "ndjson", "csv", "markdown", "junit"];
+    let formats = [
+        "table", "json", "ndjson", "csv", "markdown", "junit", "html",
+    ];
     let files: Vec<String> = formats
         .iter()
         .flat_map(|format| ["--report".to_owned(), format!("{format}={}", at(format))])

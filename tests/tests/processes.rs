@@ -190,6 +190,9 @@ fn end_as_stated() -> CaseResult {
             "json" => serde_json::from_str::<Value>(&text)? == report,
             "ndjson" => text.lines().count() == findings,
             "csv" => text.lines().count() == findings + 1,
+            "html" => {
+                text.contains("<span class=\"mark\">FAIL</span> 1 cause breaks 6 required flows")
+            }
             "markdown" => text.starts_with("## FAIL: 1 cause breaks 6 required flows\n"),
             "junit" => text.contains(r#"<failure message="broken: 4 broken">node group workers"#),
             _ => false,

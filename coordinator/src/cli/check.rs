@@ -292,7 +292,14 @@ impl Question {
                 "{} that should be closed",
                 diagnosis::flows(self.closed(snapshot).passing, "open")
             ),
-            Conclusion::Fail => diagnosis::broken(diagnosis, what),
+            Conclusion::Fail => match self.closed(snapshot).passing {
+                0 => diagnosis::broken(diagnosis, what),
+                open => format!(
+                    "{}, {} that should be closed",
+                    diagnosis::broken(diagnosis, what),
+                    diagnosis::flows(open, "open")
+                ),
+            },
             Conclusion::Unsure if diagnosis.now.unknown > 0 => format!(
                 "of {} of {} nobody can tell, nothing stops the others",
                 diagnosis.now.unknown,

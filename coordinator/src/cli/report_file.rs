@@ -198,7 +198,7 @@ mod tests {
     fn a_report_file_has_a_known_kind_and_a_path() {
         let parsed = ReportFile::parse("json=a=b.json");
         assert!(parsed.is_ok_and(|file| file.path == Path::new("a=b.json")));
-        for bad in ["json", "json=", "html=a", "=a"] {
+        for bad in ["json", "json=", "pdf=a", "=a"] {
             assert!(ReportFile::parse(bad).is_err(), "{bad:?}");
         }
     }

@@ -33,6 +33,7 @@ mod coverage;
 mod csv;
 pub mod document;
 mod format;
+mod html;
 pub mod human;
 pub mod json;
 mod junit;

@@ -166,7 +166,9 @@ async fn every_format_has_every_finding_or_what_people_must_know_of_them() {
     let names: Vec<&str> = FORMATS.iter().map(|format| format.name).collect();
     assert_eq!(
         names,
-        ["table", "json", "ndjson", "csv", "markdown", "junit"]
+        [
+            "table", "json", "ndjson", "csv", "markdown", "junit", "html"
+        ]
     );
     assert!(Format::named("yaml").is_none());
 }
@@ -190,6 +192,39 @@ async fn names_of_somebody_else_are_shown_and_never_obeyed() {
     ] {
         assert!(!text.contains('\u{1b}'), "{text}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn hostile_names_are_text_in_every_format() {
+    let mut report = report().await;
+    let hostile = [
+        "</script><script>alert(1)</script>".to_owned(),
+        "<img src=x onerror=alert(1)> & \"quoted\" ]]> --".to_owned(),
+        "\u{1b}[2J\u{9b}31m\u{7}".to_owned(),
+        "\u{202e}evil\u{2066}\u{200f}".to_owned(),
+        "nul\0nul".to_owned(),
+        "x".repeat(64 << 10),
+    ];
+    let names = hostile.iter().cycle();
+    for (label, name) in report.endpoints.values_mut().zip(names) {
+        label.name.clone_from(name);
+        label.class.clone_from(name);
+    }
+    report.run.cluster = Some(hostile[0].clone());
+    for (format, text) in in_every_format(&report) {
+        let is_bare = |character: char| {
+            (character.is_control() && character != '\n' && character != '\r')
+                || "\u{202e}\u{2066}\u{200f}".contains(character)
+        };
+        assert_eq!(text.find(is_bare), None, "{format}");
+        if ["html", "junit", "markdown"].contains(&format) {
+            assert!(!text.contains("<script>alert"), "{format}");
+            assert!(!text.contains("<img"), "{format}");
+        }
+    }
+    let page = written(&report, "html");
+    assert_eq!(page.matches("</script>").count(), 2);
+    assert!(page.len() < 2 << 20, "{}", page.len());
 }
 
 #[tokio::test(start_paused = true)]

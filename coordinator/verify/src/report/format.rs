@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::human::View;
-use super::{Report, csv, human, json, junit, markdown, ndjson};
+use super::{Report, csv, html, human, json, junit, markdown, ndjson};
 
 pub use error::FormatError;
 
@@ -20,7 +20,7 @@ pub struct Format {
 }
 
 /// All formats, that for people first.
-pub const FORMATS: [Format; 6] = [
+pub const FORMATS: [Format; 7] = [
     Format {
         name: "table",
         about: "For people",
@@ -54,6 +54,11 @@ pub const FORMATS: [Format; 6] = [
         write: |report, view, out| {
             Ok(out.write_all(junit::render(report, view.allowed)?.as_bytes())?)
         },
+    },
+    Format {
+        name: "html",
+        about: "For a browser, as one file: verdict, causes, and a matrix with the evidence of its pairs",
+        write: |report, view, out| html::write(report, view.allowed, out),
     },
 ];
 

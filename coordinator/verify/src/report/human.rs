@@ -31,7 +31,7 @@ use verdict::verdict;
 pub use page::wrapped;
 
 pub(super) use baseline::lines as since;
-pub(super) use finding::line as compared;
+pub(super) use finding::{attempted, gate, line as compared};
 pub(super) use verdict::{besides, kinds, why};
 
 mod baseline;

@@ -16,6 +16,9 @@ pub enum FormatError {
     /// A text is none of XML.
     #[error("cannot write the report as XML of JUnit")]
     Junit(#[from] quick_junit::SerializeError),
+    /// The page cannot be made.
+    #[error("cannot write the report as HTML")]
+    Html(#[from] askama::Error),
     /// It cannot be written where it goes.
     #[error("cannot write the report")]
     Output(#[from] io::Error),
@@ -34,7 +37,7 @@ impl FormatError {
                     None
                 }
             }
-            Self::Junit(_) => None,
+            Self::Junit(_) | Self::Html(_) => None,
             Self::Output(error) => Some(error.kind()),
         };
         kind == Some(io::ErrorKind::BrokenPipe)

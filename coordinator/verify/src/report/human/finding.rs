@@ -187,7 +187,7 @@ fn outcome(outcome: &Outcome) -> String {
 }
 
 /// One attempt in words.
-fn attempted(attempt: &Attempt) -> String {
+pub(in crate::report) fn attempted(attempt: &Attempt) -> String {
     let from = attempt
         .local
         .map_or_else(String::new, |local| format!(" from port {}", local.port()));
@@ -242,7 +242,7 @@ fn noted(note: &Note) -> String {
 }
 
 /// One gate in words: what it is, where, what it says.
-fn gate(step: &Step) -> String {
+pub(in crate::report) fn gate(step: &Step) -> String {
     let place = match &step.place {
         Place::Flow => String::new(),
         Place::NetworkInterface { interface, .. } => format!(" at {interface}"),
