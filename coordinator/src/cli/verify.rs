@@ -16,6 +16,7 @@ use reachproof_verify::audience::{ACCOUNTS, Account};
 use reachproof_verify::control_plane::ControlPlane;
 use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, end_run};
 use reachproof_verify::door::CONNECTIONS_PER_ADDRESS;
+use reachproof_verify::expectations::InForce;
 use reachproof_verify::report::human::render_missing;
 use reachproof_verify::source::{WorldError, WorldReading, WorldSource, read_text};
 use reachproof_verify::{
@@ -140,10 +141,7 @@ async fn run(
         first = first_reading(&world) => first?,
         () = interrupted() => return Err(RunError::Interrupted.into()),
     };
-    let expectations = {
-        let decoded = Snapshot::decode(&first.described).map_err(RunError::from)?;
-        own.in_force(&decoded.snapshot)?
-    };
+    let expectations = in_force(own, &first)?;
     let reviewer = reviewer(arguments, &first).await?;
     // Made only for a world that is there.
     let credentials = Credentials::in_directory(&arguments.credentials, random.as_ref())?;
@@ -162,14 +160,8 @@ async fn run(
                 arguments.settle
             },
             resume_wait: RESUME_WAIT,
-            depth: arguments
-                .scope
-                .map(Depth::from)
-                .or(earlier.and_then(depth_of)),
-            seed: match arguments.seed.or(earlier.map(|report| report.run.seed)) {
-                Some(seed) => seed,
-                None => drawn_seed(random.as_ref())?,
-            },
+            depth: depth(arguments, earlier),
+            seed: seed(arguments, earlier, random.as_ref())?,
             expectations,
             content: if arguments.no_snapshot {
                 SnapshotContent::LeftOut
@@ -201,6 +193,28 @@ async fn run(
         eprint!("{}", render_missing(missing, file_terminal()));
     }
     Ok(report?)
+}
+
+/// What somebody expects of the world that was read.
+fn in_force(own: &Own, first: &WorldReading) -> anyhow::Result<InForce> {
+    let decoded = Snapshot::decode(&first.described).map_err(RunError::from)?;
+    Ok(own.in_force(&decoded.snapshot)?)
+}
+
+/// How much is tried: what the arguments say, else as much as an earlier run.
+fn depth(arguments: &VerifyArguments, earlier: Option<&Report>) -> Option<Depth> {
+    let asked = arguments.scope.map(Depth::from);
+    asked.or_else(|| earlier.and_then(depth_of))
+}
+
+/// The seed that the arguments name, else that of an earlier run, else a new one.
+fn seed(
+    arguments: &VerifyArguments,
+    earlier: Option<&Report>,
+    random: &dyn Random,
+) -> anyhow::Result<u64> {
+    let known = arguments.seed.or(earlier.map(|report| report.run.seed));
+    known.map_or_else(|| drawn_seed(random), Ok)
 }
 
 /// How much an earlier run tried: the same flows are compared then.

@@ -90,15 +90,10 @@ pub async fn run(
     let stability = worlds.compare(after.as_ref(), &plan, &predictions);
     let findings = compare(&plan, predictions, &roster, evidence, &stability);
     let judged = judged(snapshot, &roster, &plan, &expectations, findings);
-    let readings = worlds.costs(after.as_ref());
+    let (readings, took) = (worlds.costs(after.as_ref()), run.began.elapsed());
     Ok(Report {
         schema: REPORT_SCHEMA.into(),
-        run: run_record(
-            (order, snapshot),
-            (run.name, scope.depth),
-            run.began.elapsed(),
-            readings,
-        ),
+        run: run_record((order, snapshot), (run.name, scope.depth), took, readings),
         summary: judged.summary,
         expectations: judged.expectations,
         causes: judged.causes,
