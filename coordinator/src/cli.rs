@@ -2,16 +2,23 @@
 
 use std::error::Error;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use reachproof_kube::ConnectError;
 use reachproof_model::describe::InvalidJson;
 use reachproof_model::flow::InvalidFlow;
 use reachproof_model::net::escaped_json;
 use reachproof_model::selector::{InvalidQuestion, SelectorError};
 use reachproof_model::snapshot::{DecodeError, Decoded, Snapshot};
+use reachproof_verify::RunError;
+use reachproof_verify::credentials::CredentialsError;
 use reachproof_verify::expectations::FileError;
+use reachproof_verify::random::RandomError;
+use reachproof_verify::report::FormatError;
+use reachproof_verify::report::document::DocumentError;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -187,7 +194,87 @@ pub(crate) enum CliError {
     Expectations(#[from] FileError),
     /// The run could not be done.
     #[error(transparent)]
-    Verify(anyhow::Error),
+    Run(#[from] RunError),
+    /// The runtime does not start.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    /// Nobody can be heard at the address.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The credentials of the run cannot be had.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The system has no randomness.
+    #[error(transparent)]
+    Random(#[from] RandomError),
+    /// Tokens are reviewed for a cluster, and nobody says for which.
+    #[error(
+        "the snapshot does not name its cluster, which tokens are reviewed for: add describe-cluster"
+    )]
+    NamelessCluster,
+    /// The API server that reviews tokens is not reached.
+    #[error("cannot review the tokens of agents")]
+    Reviewer(#[source] ConnectError),
+    /// The API servers that are to connect are not reached.
+    #[error("cannot ask the control plane to connect")]
+    ControlPlane(#[source] ConnectError),
+    /// `--expect 0`.
+    #[error("--expect needs at least one agent")]
+    NobodyExpected,
+    /// The file of `--expect` could not be read.
+    #[error("cannot read `{file}`, --expect needs a number or a file")]
+    ExpectedFile {
+        /// The file.
+        file: String,
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The file of `--expect` is empty.
+    #[error("`{file}` names no agent, write one name a line")]
+    NoNames {
+        /// The file.
+        file: String,
+    },
+    /// `--fail-on new` without an earlier report.
+    #[error("--fail-on new needs --baseline FILE, the report of an earlier run")]
+    NoBaseline,
+    /// The saved report could not be read.
+    #[error("cannot use `{}`", path.display())]
+    SavedReport {
+        /// The file.
+        path: PathBuf,
+        /// Cause.
+        #[source]
+        source: DocumentError,
+    },
+    /// Nothing can be written to the file of a report.
+    #[error("cannot write the report to `{}`", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The report could not be written to its file.
+    #[error("cannot write the report to `{}`", path.display())]
+    ReportFile {
+        /// The file.
+        path: PathBuf,
+        /// Cause.
+        #[source]
+        source: FormatError,
+    },
+    /// The report could not be written to standard output.
+    #[error(transparent)]
+    Report(#[from] FormatError),
     /// The manifests could not be made.
     #[error("cannot make the manifests")]
     Manifests(#[from] manifests::ManifestsError),
@@ -228,12 +315,8 @@ pub(crate) fn main() -> process::ExitCode {
         Command::Expectations(arguments) => expectations::run(&arguments),
         Command::Matrix(arguments) => matrix::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
-        Command::Verify(arguments) => verify::verify(&arguments)
-            .map(ExitCode::Judged)
-            .map_err(CliError::Verify),
-        Command::Report(arguments) => report::run(&arguments)
-            .map(ExitCode::Judged)
-            .map_err(CliError::Verify),
+        Command::Verify(arguments) => verify::verify(&arguments).map(ExitCode::Judged),
+        Command::Report(arguments) => report::run(&arguments).map(ExitCode::Judged),
         Command::Token(arguments) => token::run(&arguments),
         Command::Manifests(arguments) => manifests::run(&arguments),
         Command::Snapshot(arguments) => snapshot::run(&arguments),

@@ -3,12 +3,12 @@
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use reachproof_verify::Report;
 use reachproof_verify::report::human::{Colour, Details, Terminal, View};
 use reachproof_verify::report::{Allowed, FailOn, Format, FormatError};
 
+use super::CliError;
 use super::report_file::{Destination, ReportFile, format};
 use crate::console::{self, FILE_WIDTH};
 
@@ -76,16 +76,22 @@ impl Rendering {
     ///
     /// # Errors
     /// When one cannot, and when there is nothing to be new against.
-    pub(super) fn prepare(&self) -> anyhow::Result<Prepared<'_>> {
+    pub(super) fn prepare(&self) -> Result<Prepared<'_>, CliError> {
         if self.fail_on == FailOnArgument::New && self.baseline.is_none() {
-            bail!("--fail-on new needs --baseline FILE, the report of an earlier run");
+            return Err(CliError::NoBaseline);
         }
         let earlier = self.baseline.as_deref().map(saved).transpose()?;
         let files = self.report.iter();
-        let files = files.map(|file| Ok((file, file.open().with_context(|| unwritable(file))?)));
+        let files = files.map(|file| {
+            let opened = file.open().map_err(|source| CliError::Unwritable {
+                path: file.path.clone(),
+                source,
+            });
+            Ok((file, opened?))
+        });
         Ok(Prepared {
             rendering: self,
-            files: files.collect::<anyhow::Result<_>>()?,
+            files: files.collect::<Result<_, CliError>>()?,
             earlier,
         })
     }
@@ -109,7 +115,7 @@ impl Prepared<'_> {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(super) fn finish(self, mut report: Report) -> anyhow::Result<u8> {
+    pub(super) fn finish(self, mut report: Report) -> Result<u8, CliError> {
         if let Some(earlier) = &self.earlier {
             report.compare_with(earlier);
         }
@@ -124,7 +130,10 @@ impl Prepared<'_> {
             let fill = |out: &mut dyn Write| file.format.write(&report, &view, out);
             destination
                 .write::<FormatError>(fill)
-                .with_context(|| unwritable(file))?;
+                .map_err(|source| CliError::ReportFile {
+                    path: file.path.clone(),
+                    source,
+                })?;
         }
         let view = View {
             terminal: terminal(),
@@ -150,13 +159,11 @@ fn show(format: &Format, report: &Report, view: &View) -> Result<(), FormatError
 }
 
 /// Reads a saved report.
-pub(super) fn saved(path: &Path) -> anyhow::Result<Report> {
-    Report::open(path).with_context(|| format!("cannot use `{}`", path.display()))
-}
-
-/// Says which file does not get the report.
-fn unwritable(file: &ReportFile) -> String {
-    format!("cannot write the report to `{}`", file.path.display())
+pub(super) fn saved(path: &Path) -> Result<Report, CliError> {
+    Report::open(path).map_err(|source| CliError::SavedReport {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// What standard output can show.

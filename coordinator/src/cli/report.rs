@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::CliError;
 use super::rendering::{Rendering, saved};
 
 /// What `report` is told.
@@ -19,7 +20,7 @@ pub(crate) struct Arguments {
 ///
 /// # Errors
 /// When it cannot be read or written; the exit code is then 2.
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+pub(crate) fn run(arguments: &Arguments) -> Result<u8, CliError> {
     let prepared = arguments.rendering.prepare()?;
     prepared.finish(saved(&arguments.file)?)
 }

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use reachproof_kube::Entry;
 use reachproof_model::plan::Depth;
@@ -17,6 +16,7 @@ use reachproof_verify::control_plane::ControlPlane;
 use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, end_run};
 use reachproof_verify::door::CONNECTIONS_PER_ADDRESS;
 use reachproof_verify::expectations::InForce;
+use reachproof_verify::random::RandomError;
 use reachproof_verify::report::human::render_missing;
 use reachproof_verify::source::{WorldError, WorldReading, WorldSource, read_text};
 use reachproof_verify::{
@@ -26,9 +26,9 @@ use reachproof_verify::{
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::CREDENTIALS_DIRECTORY;
 use super::expectations::{Own, OwnArguments};
 use super::rendering::{Rendering, file_terminal};
+use super::{CREDENTIALS_DIRECTORY, CliError};
 use crate::console;
 use crate::dial;
 use crate::review;
@@ -116,13 +116,13 @@ impl From<ScopeArgument> for Depth {
 ///
 /// # Errors
 /// When the run could not be done; the exit code is then 2.
-pub(crate) fn verify(arguments: &VerifyArguments) -> anyhow::Result<u8> {
+pub(crate) fn verify(arguments: &VerifyArguments) -> Result<u8, CliError> {
     let prepared = arguments.rendering.prepare()?;
     let own = arguments.own.read()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("cannot start the runtime")?;
+        .map_err(CliError::Runtime)?;
     let report = runtime.block_on(run(arguments, &own, prepared.earlier()));
     // A reading that somebody interrupted does not keep the process.
     runtime.shutdown_background();
@@ -134,7 +134,7 @@ async fn run(
     arguments: &VerifyArguments,
     own: &Own,
     earlier: Option<&Report>,
-) -> anyhow::Result<Report> {
+) -> Result<Report, CliError> {
     let random = Arc::new(SystemRandomness::default());
     let world = arguments.source.world()?;
     let first = tokio::select! {
@@ -173,9 +173,7 @@ async fn run(
             control_plane: control_plane(arguments).await?,
         },
     };
-    let listener = TcpListener::bind(arguments.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", arguments.listen))?;
+    let listener = listen(arguments.listen).await?;
     hint(&listener, &arguments.credentials);
     let report = reachproof_verify::run(
         config,
@@ -195,8 +193,14 @@ async fn run(
     Ok(report?)
 }
 
+/// Opens the port for agents.
+async fn listen(address: SocketAddr) -> Result<TcpListener, CliError> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|source| CliError::Listen { address, source })
+}
+
 /// What somebody expects of the world that was read.
-fn in_force(own: &Own, first: &WorldReading) -> anyhow::Result<InForce> {
+fn in_force(own: &Own, first: &WorldReading) -> Result<InForce, CliError> {
     let decoded = Snapshot::decode(&first.described).map_err(RunError::from)?;
     Ok(own.in_force(&decoded.snapshot)?)
 }
@@ -212,7 +216,7 @@ fn seed(
     arguments: &VerifyArguments,
     earlier: Option<&Report>,
     random: &dyn Random,
-) -> anyhow::Result<u64> {
+) -> Result<u64, RandomError> {
     let known = arguments.seed.or(earlier.map(|report| report.run.seed));
     known.map_or_else(|| drawn_seed(random), Ok)
 }
@@ -239,7 +243,7 @@ async fn first_reading(world: &Arc<dyn WorldSource>) -> Result<WorldReading, Run
 async fn reviewer(
     arguments: &VerifyArguments,
     first: &WorldReading,
-) -> anyhow::Result<Option<Arc<dyn Authenticator>>> {
+) -> Result<Option<Arc<dyn Authenticator>>, CliError> {
     let named = arguments.review.as_ref().map(|path| Entry::Kubeconfig {
         path: Some(path.clone()),
         context: None,
@@ -251,23 +255,20 @@ async fn reviewer(
     let cluster = decoded.snapshot.cluster().map(|cluster| &cluster.name);
     let cluster = cluster
         .filter(|name| !name.is_empty())
-        .context("the snapshot does not name its cluster, which tokens are reviewed for: add describe-cluster")?;
+        .ok_or(CliError::NamelessCluster)?;
     let reviewer = review::reviewer(&entry, cluster, &arguments.agent_accounts).await;
-    Ok(Some(
-        reviewer.context("cannot review the tokens of agents")?,
-    ))
+    Ok(Some(reviewer.map_err(CliError::Reviewer)?))
 }
 
 /// The API servers that connect when they are asked, if there is a way to them.
 async fn control_plane(
     arguments: &VerifyArguments,
-) -> anyhow::Result<Option<Arc<dyn ControlPlane>>> {
+) -> Result<Option<Arc<dyn ControlPlane>>, CliError> {
     let Some(entry) = arguments.source.api_server() else {
         return Ok(None);
     };
     let control_plane = dial::control_plane(&entry).await;
-    let control_plane = control_plane.context("cannot ask the control plane to connect")?;
-    Ok(Some(control_plane))
+    Ok(Some(control_plane.map_err(CliError::ControlPlane)?))
 }
 
 /// A world that was read once already: whoever reads it gets that reading first.
@@ -307,18 +308,20 @@ async fn interrupted() {
 }
 
 /// Reads `--expect`: a number, or a file with one name a line.
-fn expected(text: Option<&str>) -> anyhow::Result<ExpectedAgents> {
+fn expected(text: Option<&str>) -> Result<ExpectedAgents, CliError> {
     let Some(text) = text else {
         return Ok(ExpectedAgents::Inventory);
     };
     if let Ok(count) = text.parse::<usize>() {
         if count == 0 {
-            bail!("--expect needs at least one agent");
+            return Err(CliError::NobodyExpected);
         }
         return Ok(ExpectedAgents::Count(count));
     }
-    let names = read_text(Path::new(text))
-        .with_context(|| format!("cannot read `{text}`, --expect needs a number or a file"))?;
+    let names = read_text(Path::new(text)).map_err(|source| CliError::ExpectedFile {
+        file: text.to_owned(),
+        source,
+    })?;
     let names: BTreeSet<String> = names
         .lines()
         .map(str::trim)
@@ -326,13 +329,15 @@ fn expected(text: Option<&str>) -> anyhow::Result<ExpectedAgents> {
         .map(str::to_owned)
         .collect();
     if names.is_empty() {
-        bail!("`{text}` names no agent, write one name a line");
+        return Err(CliError::NoNames {
+            file: text.to_owned(),
+        });
     }
     Ok(ExpectedAgents::Names(names))
 }
 
 /// Draws a seed.
-fn drawn_seed(random: &dyn Random) -> anyhow::Result<u64> {
+fn drawn_seed(random: &dyn Random) -> Result<u64, RandomError> {
     let mut bytes = [0; 8];
     random.fill(&mut bytes)?;
     Ok(u64::from_be_bytes(bytes))
