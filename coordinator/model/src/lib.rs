@@ -21,6 +21,7 @@
 //! | [`vantage`] | who tries a flow: an agent, an API server, or nobody |
 //! | [`cluster_endpoint`] | where the name of the API server leads |
 //! | [`stability`], [`compare`], [`finding`], [`expectation`] | what follows |
+//! | [`examination`] | what `doctor` found, in one line |
 //! | [`words`] | counts with their nouns |
 //!
 //! **Invariant.** What could not be read makes a flow unknown; it never makes a deny.

@@ -47,9 +47,21 @@ impl Thread {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
         let mut thread = parse(&fs::read_to_string(path).unwrap()).unwrap();
         let files = thread["snapshot"].as_object().unwrap().clone();
+        let snapshot = decode(&files);
+        let flow = Flow::from_json(&thread["flow"]).unwrap();
+        let control_plane = snapshot.control_plane_interfaces().into_iter();
+        let is_of_control_plane = control_plane
+            .flat_map(|found| &found.interface.addresses)
+            .any(|address| *address == flow.source);
         Self {
-            flow: Flow::from_json(&thread["flow"]).unwrap(),
-            snapshot: decode(&files),
+            // The threads know no source ports of API servers.
+            flow: match flow.protocol.port() {
+                Some(port) if is_of_control_plane => {
+                    Flow::from_api_server(flow.source, flow.destination, port)
+                }
+                Some(_) | None => flow,
+            },
+            snapshot,
             fixes: thread["fixes"].as_object().unwrap().clone(),
             expect: thread["expect"].take(),
             files,
