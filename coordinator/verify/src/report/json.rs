@@ -21,7 +21,7 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> Result<(), serde_js
     lines(report, SPREAD, out)
 }
 
-/// Returns what [`write`] writes.
+/// Returns the report as one JSON object.
 ///
 /// # Errors
 /// When a value cannot be written as JSON.
