@@ -128,13 +128,11 @@ impl Run<'_> {
             self.probe_to_the_end(dispatch, longest).await?;
         }
         let rest = dials.longest();
-        self.collect(dispatch, rest, |_, _| dials.have_ended())
-            .await?;
-        dispatch.ask_once_more(Instant::now(), &mut fleet.registry());
-        self.collect(dispatch, HEARD_WAIT, |dispatch, registry| {
-            dispatch.heard_once_more(registry)
-        })
-        .await?;
+        if !rest.is_zero() {
+            self.collect(dispatch, rest, |_, _| dials.have_ended())
+                .await?;
+            self.hear_once_more(dispatch).await?;
+        }
         (self.progress)(Progress::Comparing);
         dispatch.fence(&mut fleet.registry());
         self.collect(dispatch, resume_wait, |dispatch, _| dispatch.fenced())
@@ -147,7 +145,7 @@ impl Run<'_> {
         dispatch: &mut Dispatch<'_>,
         longest: Duration,
     ) -> Result<(), RunError> {
-        let (fleet, progress) = (self.fleet, self.progress);
+        let progress = self.progress;
         let mut shown = 0;
         self.collect(dispatch, longest, |dispatch, _| {
             let (finished, total) = (dispatch.finished(), dispatch.total());
@@ -158,7 +156,12 @@ impl Run<'_> {
             finished == total
         })
         .await?;
-        dispatch.ask_once_more(Instant::now(), &mut fleet.registry());
+        self.hear_once_more(dispatch).await
+    }
+
+    /// Waits until everybody was heard after what has ended.
+    async fn hear_once_more(&mut self, dispatch: &mut Dispatch<'_>) -> Result<(), RunError> {
+        dispatch.ask_once_more(Instant::now(), &mut self.fleet.registry());
         self.collect(dispatch, HEARD_WAIT, |dispatch, registry| {
             dispatch.heard_once_more(registry)
         })
