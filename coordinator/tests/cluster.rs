@@ -299,13 +299,16 @@ fn doctor_finds_nothing_missing_and_a_snapshot_serves_as_the_cluster_also_redact
     assert_eq!(output.status.code(), Some(0), "{lines}");
     let states = lines.lines().take_while(|line| !line.is_empty());
     for line in states {
-        assert!(line.starts_with("ok "), "{line}");
+        // The manifests of agents, which bring this right, are not applied here: a run does without it.
+        let may_lack = line.starts_with("unknown  control plane as source");
+        assert!(line.starts_with("ok ") || may_lack, "{line}");
     }
     for subject in [
+        "no `get` on pods/proxy in reachproof, reachproof-host",
         "kubernetes rights",
         "agents reachable",
         "way to the control plane",
-        "PASS   nothing is missing ",
+        "PASS   nothing is missing; not known: control plane as source ",
     ] {
         assert!(lines.contains(subject), "{lines}");
     }
