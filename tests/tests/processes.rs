@@ -29,7 +29,7 @@ const WAIT_IN_VAIN: Duration = Duration::from_secs(6);
 const CUT: Duration = Duration::from_secs(3);
 
 /// Cases that run at a time: they mostly wait.
-const TOGETHER: usize = 4;
+const TOGETHER: usize = 3;
 
 fn main() -> ExitCode {
     run_cases_together(

@@ -20,7 +20,7 @@ use reachproof_tests::binaries::build;
 use reachproof_tests::harness::{Case, CaseResult, run_cases_together};
 
 /// Cases that run at a time: they mostly wait.
-const TOGETHER: usize = 4;
+const TOGETHER: usize = 3;
 
 /// A case that runs in every run of the tests.
 const fn case(name: &'static str, run: fn() -> CaseResult) -> Case {
