@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use reachproof_lab::world::World;
-use reachproof_verify::date::Date;
 use reachproof_verify::expectations::ExpectationFile;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -136,7 +135,7 @@ fn the_list_has_built_in_and_own_expectations_with_their_flows() {
 fn a_day_that_has_passed_switches_back_on() {
     let text = "apiVersion: reachproof/v1\nswitched-off:\n  - {name: pod to coredns 53, why: for a while, until: 2027-01-31}\n";
     let file = ExpectationFile::parse(text).unwrap();
-    let on = |day: &str| file.on(day.parse::<Date>().unwrap());
+    let on = |day: &str| file.on(day.parse().unwrap());
     assert_eq!(on("2027-01-31").off.len(), 1);
     let after = on("2027-02-01");
     assert!(after.off.is_empty());

@@ -18,16 +18,23 @@ use tokio::time::timeout;
 
 use crate::access::{Right, RightState, Scope, check};
 use crate::connect::{ApiServer, Entry, configuration};
-use crate::error::{ConnectError, RequestError};
+use crate::error::{ConnectError, ReadError, RequestError};
 use crate::limits::Limits;
+use crate::list::{Effort, Listed, list};
 use crate::proxy;
-use crate::request::{Answer, Question};
+use crate::resource::RESOURCES;
 
 /// Most bytes of one answer: an agent's has 200, a `Status` some hundreds.
 pub const DIAL_BYTES_MAX: usize = 64 * 1024;
 
 /// Port of API servers at the control plane's interfaces (D.1).
 const API_SERVER_PORT: u16 = 443;
+
+/// The stem of the resource that is listed.
+const PODS: &str = "pods";
+
+/// Phase of a pod to which somebody can connect.
+const RUNNING: &str = "Running";
 
 /// Name that every API server of a cluster has, where the configuration names it by an address (F.2 "Answers").
 const API_SERVER_NAME: &str = "kubernetes.default.svc";
@@ -137,31 +144,21 @@ impl ApiServers {
         })
     }
 
-    /// Lists the pods that run and have an address.
+    /// Lists the pods that run and have an address, as a reading of the cluster lists them: whole or not at all.
     ///
     /// # Errors
-    /// [`RequestError`], also where the account may not list pods.
-    pub async fn pods(&self) -> Result<Vec<PodAddress>, RequestError> {
-        const PAGE: &str = "/api/v1/pods?fieldSelector=status.phase%3DRunning&limit=500";
-        let (mut pods, mut next) = (Vec::new(), String::new());
-        loop {
-            let path = if next.is_empty() {
-                PAGE.to_owned()
-            } else {
-                format!("{PAGE}&continue={next}")
-            };
-            let page = match self.any.ask(&Question::get(path)).await?.answer {
-                Answer::Whole(page) => page,
-                Answer::Denied(message) => return Err(RequestError::Denied { message }),
-                Answer::Missing | Answer::Expired => return Ok(pods),
-            };
-            let items = page.get("items").and_then(Value::as_array);
-            pods.extend(items.into_iter().flatten().filter_map(pod_address));
-            let more = page.pointer("/metadata/continue").and_then(Value::as_str);
-            match more.filter(|token| !token.is_empty()) {
-                Some(token) => token.clone_into(&mut next),
-                None => return Ok(pods),
-            }
+    /// [`ReadError`], also where the account may not list pods.
+    pub async fn pods(&self) -> Result<Vec<PodAddress>, ReadError> {
+        let Some(resource) = RESOURCES.iter().find(|resource| resource.stem == PODS) else {
+            return Ok(Vec::new());
+        };
+        match list(&self.any, resource, &mut Effort::default()).await? {
+            Listed::Whole(whole) => Ok(whole.objects.iter().filter_map(pod_address).collect()),
+            Listed::Denied(message) => Err(ReadError::Request {
+                stem: PODS,
+                source: RequestError::Denied { message },
+            }),
+            Listed::NotServed => Ok(Vec::new()),
         }
     }
 
@@ -218,9 +215,10 @@ fn server_name(url: &Uri) -> String {
     }
 }
 
-/// A pod's name and first address; nothing for one without address.
+/// A pod's name and first address; nothing for one that does not run or has none.
 fn pod_address(pod: &Value) -> Option<PodAddress> {
     let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str);
+    text("/status/phase").filter(|phase| *phase == RUNNING)?;
     let host_network = pod.pointer("/spec/hostNetwork").and_then(Value::as_bool);
     let address = text("/status/podIPs/0/ip").or_else(|| text("/status/podIP"))?;
     Some(PodAddress {
@@ -301,14 +299,19 @@ mod tests {
         let pod = json!({
             "metadata": {"namespace": "n", "name": "p"},
             "spec": {"hostNetwork": true},
-            "status": {"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "2001:db8::1"}]},
+            "status": {"phase": "Running", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "2001:db8::1"}]},
         });
         let found = pod_address(&pod);
         assert_eq!(
             found.map(|pod| (pod.address.to_string(), pod.host_network)),
             Some(("10.0.0.1".to_owned(), true))
         );
-        let waiting = json!({"metadata": {"namespace": "n", "name": "p"}, "status": {}});
-        assert_eq!(pod_address(&waiting), None);
+        for status in [
+            json!({"phase": "Running"}),
+            json!({"phase": "Failed", "podIP": "10.0.0.1"}),
+        ] {
+            let other = json!({"metadata": {"namespace": "n", "name": "p"}, "status": status});
+            assert_eq!(pod_address(&other), None);
+        }
     }
 }

@@ -52,8 +52,8 @@ pub(crate) struct Arguments {
 struct Question {
     flows: Vec<Flow>,
     needs: Needs,
-    /// Flows that are expected to be closed, by expectation.
-    closed: Vec<Need>,
+    /// What is expected to be closed, with what the model says of its flows.
+    closed: Vec<(Need, Tally)>,
     /// Expectations that are not judged, and why.
     remarks: Vec<String>,
     /// Whether the flows are those that the cluster needs.
@@ -76,7 +76,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
         question.needs.flows().cloned().collect()
     };
     let diagnosis = diagnose(&snapshot, &question.flows, &wanted);
-    let conclusion = question.conclusion(&snapshot, &diagnosis);
+    let conclusion = question.conclusion(&diagnosis);
     let mut out = io::stdout().lock();
     match arguments.output {
         Format::Json => write_json(&mut out, &question.json(&snapshot, &diagnosis, conclusion))?,
@@ -166,7 +166,7 @@ fn question(
 }
 
 /// Adds what somebody expects to be open to `needs`, and returns what should be closed.
-fn own(snapshot: &Snapshot, needs: &mut Needs, in_force: &InForce) -> Vec<Need> {
+fn own(snapshot: &Snapshot, needs: &mut Needs, in_force: &InForce) -> Vec<(Need, Tally)> {
     let none = Requirements {
         requirements: Vec::new(),
         basis: needs.basis,
@@ -183,7 +183,10 @@ fn own(snapshot: &Snapshot, needs: &mut Needs, in_force: &InForce) -> Vec<Need> 
         };
         match requirement.wanted {
             Wanted::Open => needs.needs.push(need),
-            Wanted::Closed => closed.push(need),
+            Wanted::Closed => {
+                let tally = closed_tally(snapshot, &need);
+                closed.push((need, tally));
+            }
         }
     }
     closed
@@ -191,10 +194,9 @@ fn own(snapshot: &Snapshot, needs: &mut Needs, in_force: &InForce) -> Vec<Need> 
 
 impl Question {
     /// How many flows pass, are stopped and are unknown of those that should be closed.
-    fn closed(&self, snapshot: &Snapshot) -> Tally {
+    fn closed(&self) -> Tally {
         let mut all = Tally::default();
-        for need in &self.closed {
-            let tally = closed_tally(snapshot, need);
+        for (_, tally) in &self.closed {
             all.passing += tally.passing;
             all.stopped += tally.stopped;
             all.unknown += tally.unknown;
@@ -208,8 +210,8 @@ impl Question {
         self.is_of_needs && (self.flows.is_empty() || left_out || !self.needs.unknown.is_empty())
     }
 
-    fn conclusion(&self, snapshot: &Snapshot, diagnosis: &Diagnosis) -> Conclusion {
-        let closed = self.closed(snapshot);
+    fn conclusion(&self, diagnosis: &Diagnosis) -> Conclusion {
+        let closed = self.closed();
         let judged = match diagnosis.now.conclusion() {
             _ if closed.passing > 0 => Conclusion::Fail,
             Conclusion::Pass if closed.unknown > 0 => Conclusion::Unsure,
@@ -243,8 +245,7 @@ impl Question {
             let line = format!("  {:7} {}\n", word(tally), summary(need, tally));
             text.push_str(&line);
         }
-        for need in &self.closed {
-            let tally = closed_tally(snapshot, need);
+        for (need, tally) in &self.closed {
             let (word, counts) = match (tally.passing, tally.unknown) {
                 (0, 0) => ("ok", diagnosis::flows(need.flows.len(), "")),
                 (0, unknown) => ("unknown", diagnosis::flows(unknown, "unknown")),
@@ -290,9 +291,9 @@ impl Question {
             ),
             Conclusion::Fail if diagnosis.now.stopped == 0 => format!(
                 "{} that should be closed",
-                diagnosis::flows(self.closed(snapshot).passing, "open")
+                diagnosis::flows(self.closed().passing, "open")
             ),
-            Conclusion::Fail => match self.closed(snapshot).passing {
+            Conclusion::Fail => match self.closed().passing {
                 0 => diagnosis::broken(diagnosis, what),
                 open => format!(
                     "{}, {} that should be closed",
@@ -343,7 +344,7 @@ impl Question {
             let closed: Vec<Value> = self
                 .closed
                 .iter()
-                .map(|need| closed_json(snapshot, need))
+                .map(|(need, tally)| closed_json(need, tally))
                 .collect();
             fields.insert("closed".to_owned(), json!(closed));
             fields.insert("remarks".to_owned(), json!(self.remarks));
@@ -376,8 +377,7 @@ fn closed_tally(snapshot: &Snapshot, need: &Need) -> Tally {
     tally
 }
 
-fn closed_json(snapshot: &Snapshot, need: &Need) -> Value {
-    let tally = closed_tally(snapshot, need);
+fn closed_json(need: &Need, tally: &Tally) -> Value {
     json!({
         "name": need.name.as_str(), "flows": need.flows.len(), "open": tally.passing,
         "unknown": tally.unknown, "left_out": need.left_out,

@@ -11,8 +11,7 @@ use reachproof_model::net::Printable;
 use reachproof_model::plan::Roster;
 use reachproof_model::snapshot::Snapshot;
 use reachproof_model::words::counted;
-use reachproof_verify::date::Date;
-use reachproof_verify::expectations::{ExpectationFile, FileError, InForce};
+use reachproof_verify::expectations::{Date, ExpectationFile, FileError, InForce, day_of};
 use serde_json::{Value, json};
 
 use super::exit_code::ExitCode;
@@ -36,7 +35,7 @@ impl OwnArguments {
     /// # Errors
     /// [`FileError`] with line and column.
     pub(super) fn read(&self) -> Result<Own, FileError> {
-        let today = Date::of(SystemTime::now());
+        let today = day_of(SystemTime::now());
         let Some(path) = &self.expectations else {
             return Ok(Own {
                 path: String::new(),

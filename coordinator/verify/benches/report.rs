@@ -44,14 +44,7 @@ fn main() {
         began.elapsed(),
         most()
     );
-    let view = View {
-        terminal: Terminal {
-            width: 120,
-            colour: Colour::Plain,
-        },
-        details: Details::All,
-        allowed: Allowed::default(),
-    };
+    let view = view();
     for format in &FORMATS {
         let one = Instant::now();
         let path = home.path().join(format.name);
@@ -78,6 +71,18 @@ fn main() {
     );
 }
 
+/// Everything, as a file gets it.
+fn view() -> View {
+    View {
+        terminal: Terminal {
+            width: 120,
+            colour: Colour::Plain,
+        },
+        details: Details::All,
+        allowed: Allowed::default(),
+    }
+}
+
 /// Writes a report of as many flows.
 fn make(path: &Path) {
     let recorded = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/old/report.json.gz");
@@ -100,14 +105,7 @@ fn make(path: &Path) {
         })
         .collect();
     let json = FORMATS.iter().find(|format| format.name == "json").unwrap();
-    let view = View {
-        terminal: Terminal {
-            width: 120,
-            colour: Colour::Plain,
-        },
-        details: Details::All,
-        allowed: Allowed::default(),
-    };
+    let view = view();
     let mut out = BufWriter::new(File::create(path).unwrap());
     json.write(&report, &view, &mut out).unwrap();
     out.flush().unwrap();

@@ -4,7 +4,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use jiff::Timestamp;
+pub use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use reachproof_model::class::Classes;
 use reachproof_model::expectation::own::{OwnExpectation, Senders};
 use reachproof_model::expectation::{ExpectationName, Wanted};
@@ -15,7 +19,6 @@ use reachproof_model::selector::Selector;
 use reachproof_model::snapshot::Snapshot;
 use thiserror::Error;
 
-use crate::date::Date;
 use crate::source::read_text;
 use node::{Node, Tree};
 
@@ -36,6 +39,12 @@ const EXPECTATION_KEYS: [&str; 8] = [
 ];
 const OFF_KEYS: [&str; 3] = ["name", "why", "until"];
 const POD_KEYS: [&str; 2] = ["namespace", "labels"];
+
+/// Returns the day of a time, in UTC; the earliest for a time that no calendar has.
+#[must_use]
+pub fn day_of(time: SystemTime) -> Date {
+    Timestamp::try_from(time).map_or(Date::MIN, |time| time.to_zoned(TimeZone::UTC).date())
+}
 
 /// A file that cannot be used.
 #[derive(Debug, Error)]
@@ -289,9 +298,14 @@ impl<'n> Fields<'n> {
         let Some(node) = self.get("until") else {
             return Ok(None);
         };
-        let date = node.text()?.parse();
-        date.map(Some)
-            .map_err(|_| node.fault("`until` must be a day like 2027-01-31".to_owned()))
+        let text = node.text()?;
+        // The library reads other forms, too.
+        let day = text
+            .parse()
+            .ok()
+            .filter(|day: &Date| day.to_string() == text);
+        day.map(Some)
+            .ok_or_else(|| node.fault("`until` must be a day like 2027-01-31".to_owned()))
     }
 }
 

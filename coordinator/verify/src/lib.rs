@@ -89,7 +89,6 @@ pub mod wire;
 pub mod config;
 pub mod control_plane;
 pub mod credentials;
-pub mod date;
 pub mod entry;
 pub mod error;
 pub mod expectations;

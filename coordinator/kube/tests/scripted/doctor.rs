@@ -58,15 +58,20 @@ async fn a_single_right_that_is_missing_comes_with_its_rule() {
     }
 }
 
-#[tokio::test]
-async fn many_rights_that_are_missing_are_one_line_with_one_remedy() {
+/// What is found with an account that has no right.
+async fn examined_without_rights() -> Examination {
     let fake = Fake::start(|path, _| match path {
         path if path.contains("selfsubject") => Reply::ok(json!({"status": {"allowed": false}})),
         _ => quiet(path),
     })
     .await;
     let folder = tempfile::tempdir().unwrap();
-    let found = examined(&entry(&folder, fake.address), Account::Reader).await;
+    examined(&entry(&folder, fake.address), Account::Reader).await
+}
+
+#[tokio::test]
+async fn many_rights_that_are_missing_are_one_line_with_one_remedy() {
+    let found = examined_without_rights().await;
     let rights = &found.checks[1];
     assert_eq!(rights.state, CheckState::Missing);
     assert_eq!(rights.remedy, "grant them as in deploy/rbac-reader.yaml");
@@ -75,13 +80,7 @@ async fn many_rights_that_are_missing_are_one_line_with_one_remedy() {
 
 #[tokio::test]
 async fn the_right_to_ask_api_servers_is_a_line_of_its_own_and_nothing_is_missing_without_it() {
-    let fake = Fake::start(|path, _| match path {
-        path if path.contains("selfsubject") => Reply::ok(json!({"status": {"allowed": false}})),
-        _ => quiet(path),
-    })
-    .await;
-    let folder = tempfile::tempdir().unwrap();
-    let found = examined(&entry(&folder, fake.address), Account::Reader).await;
+    let found = examined_without_rights().await;
     let dials = found.checks.last().unwrap();
     assert_eq!((dials.subject, dials.state), (DIALS, CheckState::Unknown));
     assert_eq!(
@@ -89,6 +88,7 @@ async fn the_right_to_ask_api_servers_is_a_line_of_its_own_and_nothing_is_missin
         "what the control plane reaches is predicted alone: no `get` on pods/proxy in reachproof, reachproof-host"
     );
     let fake = refusing(usize::MAX).await;
+    let folder = tempfile::tempdir().unwrap();
     let found = examined(&entry(&folder, fake.address), Account::Reader).await;
     assert_eq!(found.checks.last().unwrap().state, CheckState::Ok);
 }

@@ -26,8 +26,12 @@ use crate::credentials::hexadecimal;
 use crate::error::RunError;
 use crate::random::Random;
 
-/// Most connections that one API server is asked for at the same time.
-pub(super) const IN_FLIGHT_PER_SERVER_MAX: usize = 32;
+/// Most connections that one API server is asked for at the same time, those of controls left out.
+const IN_FLIGHT_PER_SERVER_MAX: usize = 24;
+
+/// Most connections of controls at the same time, so that with the others there are never more than 32. A call for which
+/// there is no room is left out: then less was heard.
+const CONTROLS_IN_FLIGHT_PER_SERVER_MAX: usize = 8;
 
 /// How long the answer to a first attempt is waited for before it is taken for a silence that is under way.
 const PROMPT: Duration = Duration::from_secs(2);
@@ -188,18 +192,16 @@ fn longest(dials: &[Dial]) -> Duration {
 
 /// Makes every dial: the controls from before the first of the others until after the last.
 async fn all(common: Common, dials: Vec<Dial>) {
-    let turns: BTreeMap<IpAddr, Arc<Semaphore>> = dials
-        .iter()
-        .map(|dial| {
-            let turns = Semaphore::new(IN_FLIGHT_PER_SERVER_MAX);
-            (dial.server, Arc::new(turns))
-        })
-        .collect();
+    let turns = turns(&dials, IN_FLIGHT_PER_SERVER_MAX);
+    let of_controls = self::turns(&dials, CONTROLS_IN_FLIGHT_PER_SERVER_MAX);
     let (stop, stopped) = watch::channel(false);
     let (controls, others): (Vec<_>, Vec<_>) = dials.into_iter().partition(|dial| dial.is_control);
     let (mut calling, mut dialling) = (JoinSet::new(), JoinSet::new());
     for control in controls {
-        calling.spawn(call(common.clone(), control, stopped.clone()));
+        if let Some(turns) = of_controls.get(&control.server) {
+            let turns = Arc::clone(turns);
+            calling.spawn(call(common.clone(), control, turns, stopped.clone()));
+        }
     }
     // Their first answers come before the first silence.
     sleep(ANSWERED_INTERVAL).await;
@@ -214,16 +216,34 @@ async fn all(common: Common, dials: Vec<Dial>) {
     calling.join_all().await;
 }
 
+/// So many turns at each API server.
+fn turns(dials: &[Dial], most: usize) -> BTreeMap<IpAddr, Arc<Semaphore>> {
+    let servers = dials.iter().map(|dial| dial.server);
+    servers
+        .map(|server| (server, Arc::new(Semaphore::new(most))))
+        .collect()
+}
+
 /// Makes a control dial again and again until the others have ended, and once after that.
-async fn call(common: Common, dial: Dial, mut stopped: watch::Receiver<bool>) {
-    let turns = Arc::new(Semaphore::new(IN_FLIGHT_PER_SERVER_MAX));
-    attempts(common.clone(), dial.clone(), turns).await;
+async fn call(
+    common: Common,
+    dial: Dial,
+    turns: Arc<Semaphore>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    attempts(common.clone(), dial.clone(), Arc::clone(&turns)).await;
     let mut number = DIAL_ATTEMPTS;
     let mut under_way = JoinSet::new();
     loop {
         let is_last = *stopped.borrow_and_update();
-        under_way.spawn(attempt(common.clone(), dial.clone(), number));
-        number = number.saturating_add(1);
+        if let Ok(turn) = Arc::clone(&turns).try_acquire_owned() {
+            let (common, dial) = (common.clone(), dial.clone());
+            under_way.spawn(async move {
+                attempt(common, dial, number).await;
+                drop(turn);
+            });
+            number = number.saturating_add(1);
+        }
         if is_last {
             break;
         }
@@ -405,4 +425,70 @@ fn bytes(digits: &str) -> Option<[u8; reachproof_proto::net::PROOF_LENGTH]> {
         .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
         .collect();
     bytes_from_wire(&read?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::control_plane::{Awaited, PodAtAddress};
+
+    /// An API server that answers nobody, and counts who waits.
+    #[derive(Default)]
+    struct Silent(Mutex<(usize, usize)>);
+
+    impl ControlPlane for Silent {
+        fn pods(&self) -> Awaited<'_, Result<Vec<PodAtAddress>, String>> {
+            Box::pin(async { Ok(Vec::new()) })
+        }
+
+        fn lacks<'a>(&'a self, _namespace: &'a str) -> Awaited<'a, Option<String>> {
+            Box::pin(async { None })
+        }
+
+        fn ask<'a>(
+            &'a self,
+            _server: IpAddr,
+            _request: &'a DialRequest,
+            limit: Duration,
+        ) -> Awaited<'a, Result<DialAnswer, DialFailure>> {
+            Box::pin(async move {
+                {
+                    let mut counts = self.0.lock().unwrap();
+                    counts.0 += 1;
+                    counts.1 = counts.1.max(counts.0);
+                }
+                sleep(limit).await;
+                self.0.lock().unwrap().0 -= 1;
+                Err(DialFailure::ApiNoAnswer)
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_api_server_is_asked_for_more_than_32_connections_at_a_time() {
+        let silent = Arc::new(Silent::default());
+        let common = Common {
+            control_plane: silent.clone(),
+            began: Instant::now(),
+            seen: Seen::default(),
+        };
+        let dials = (0..60).map(|number| Dial {
+            id: ProbeId(number),
+            server: "10.0.1.10".parse().unwrap(),
+            target: "10.0.1.20:7500".parse().unwrap(),
+            pod: DialPod {
+                namespace: "reachproof".to_owned(),
+                name: "agent".to_owned(),
+                address: "10.0.1.20".parse().unwrap(),
+            },
+            kind: ProbeKind::Identify,
+            nonce: Nonce::default(),
+            key: None,
+            is_control: number < 8,
+        });
+        all(common, dials.collect()).await;
+        assert_eq!(*silent.0.lock().unwrap(), (0, 32));
+    }
 }
