@@ -17,7 +17,7 @@ use reachproof_model::plan::{
 use reachproof_model::vantage::Vantage;
 use reachproof_proto::net::{Nonce, ProofKey, bytes_from_wire, verify_proof};
 use serde::Deserialize;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -26,12 +26,12 @@ use crate::credentials::hexadecimal;
 use crate::error::RunError;
 use crate::random::Random;
 
-/// Most connections that one API server is asked for at the same time, those of controls left out.
-const IN_FLIGHT_PER_SERVER_MAX: usize = 24;
+/// Most connections that one API server is asked for at the same time.
+const IN_FLIGHT_PER_SERVER_MAX: usize = 32;
 
-/// Most connections of controls at the same time, so that with the others there are never more than 32. A call for which
-/// there is no room is left out: then less was heard.
-const CONTROLS_IN_FLIGHT_PER_SERVER_MAX: usize = 8;
+/// Most of them that are no controls: silence of many does not keep the calls from being made that show that an API server
+/// is heard. A repeated call for which there is no room is left out: then less was heard.
+const UNREPEATED_PER_SERVER_MAX: usize = 24;
 
 /// How long the answer to a first attempt is waited for before it is taken for a silence that is under way.
 const PROMPT: Duration = Duration::from_secs(2);
@@ -184,7 +184,7 @@ fn longest(dials: &[Dial]) -> Duration {
         return Duration::ZERO;
     };
     let attempts = most * usize::try_from(DIAL_ATTEMPTS).unwrap_or(usize::MAX);
-    let turns = u32::try_from(attempts / IN_FLIGHT_PER_SERVER_MAX).unwrap_or(u32::MAX);
+    let turns = u32::try_from(attempts / UNREPEATED_PER_SERVER_MAX).unwrap_or(u32::MAX);
     let spread = DIAL_INTERVAL.saturating_mul(DIAL_ATTEMPTS);
     let waiting = DIAL_DEADLINE.saturating_mul(turns);
     spread.saturating_add(DIAL_DEADLINE).saturating_add(waiting)
@@ -192,14 +192,13 @@ fn longest(dials: &[Dial]) -> Duration {
 
 /// Makes every dial: the controls from before the first of the others until after the last.
 async fn all(common: Common, dials: Vec<Dial>) {
-    let turns = turns(&dials, IN_FLIGHT_PER_SERVER_MAX);
-    let of_controls = self::turns(&dials, CONTROLS_IN_FLIGHT_PER_SERVER_MAX);
+    let turns = Turns::of_each(&dials);
     let (stop, stopped) = watch::channel(false);
     let (controls, others): (Vec<_>, Vec<_>) = dials.into_iter().partition(|dial| dial.is_control);
     let (mut calling, mut dialling) = (JoinSet::new(), JoinSet::new());
     for control in controls {
-        if let Some(turns) = of_controls.get(&control.server) {
-            let turns = Arc::clone(turns);
+        if let Some(turns) = turns.get(&control.server) {
+            let turns = turns.of_controls();
             calling.spawn(call(common.clone(), control, turns, stopped.clone()));
         }
     }
@@ -207,7 +206,7 @@ async fn all(common: Common, dials: Vec<Dial>) {
     sleep(ANSWERED_INTERVAL).await;
     for other in others {
         if let Some(turns) = turns.get(&other.server) {
-            dialling.spawn(attempts(common.clone(), other, Arc::clone(turns)));
+            dialling.spawn(attempts(common.clone(), other, turns.clone()));
         }
     }
     dialling.join_all().await;
@@ -216,27 +215,53 @@ async fn all(common: Common, dials: Vec<Dial>) {
     calling.join_all().await;
 }
 
-/// So many turns at each API server.
-fn turns(dials: &[Dial], most: usize) -> BTreeMap<IpAddr, Arc<Semaphore>> {
-    let servers = dials.iter().map(|dial| dial.server);
-    servers
-        .map(|server| (server, Arc::new(Semaphore::new(most))))
-        .collect()
+/// The turns at one API server.
+#[derive(Clone)]
+struct Turns {
+    /// Those of all dials.
+    all: Arc<Semaphore>,
+    /// Those among them of one sort.
+    own: Arc<Semaphore>,
+}
+
+impl Turns {
+    /// The turns of dials that are no controls, at each API server.
+    fn of_each(dials: &[Dial]) -> BTreeMap<IpAddr, Self> {
+        let new = || Self {
+            all: Arc::new(Semaphore::new(IN_FLIGHT_PER_SERVER_MAX)),
+            own: Arc::new(Semaphore::new(UNREPEATED_PER_SERVER_MAX)),
+        };
+        let servers = dials.iter().map(|dial| dial.server);
+        servers.map(|server| (server, new())).collect()
+    }
+
+    /// Those of controls: as many as there are.
+    fn of_controls(&self) -> Self {
+        Self {
+            all: Arc::clone(&self.all),
+            own: Arc::clone(&self.all),
+        }
+    }
+
+    /// Waits for a turn; none where there are no more.
+    async fn next(&self) -> Option<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)> {
+        let own = Arc::clone(&self.own).acquire_owned().await.ok()?;
+        if Arc::ptr_eq(&self.own, &self.all) {
+            return Some((own, None));
+        }
+        let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
+        Some((own, Some(all)))
+    }
 }
 
 /// Makes a control dial again and again until the others have ended, and once after that.
-async fn call(
-    common: Common,
-    dial: Dial,
-    turns: Arc<Semaphore>,
-    mut stopped: watch::Receiver<bool>,
-) {
-    attempts(common.clone(), dial.clone(), Arc::clone(&turns)).await;
+async fn call(common: Common, dial: Dial, turns: Turns, mut stopped: watch::Receiver<bool>) {
+    attempts(common.clone(), dial.clone(), turns.clone()).await;
     let mut number = DIAL_ATTEMPTS;
     let mut under_way = JoinSet::new();
     loop {
         let is_last = *stopped.borrow_and_update();
-        if let Ok(turn) = Arc::clone(&turns).try_acquire_owned() {
+        if let Ok(turn) = Arc::clone(&turns.all).try_acquire_owned() {
             let (common, dial) = (common.clone(), dial.clone());
             under_way.spawn(async move {
                 attempt(common, dial, number).await;
@@ -258,12 +283,12 @@ async fn call(
 
 /// Makes the attempts of one dial: one after the other where they are answered at once, else side by side and
 /// [`DIAL_INTERVAL`] apart, as silence needs.
-async fn attempts(common: Common, dial: Dial, turns: Arc<Semaphore>) {
+async fn attempts(common: Common, dial: Dial, turns: Turns) {
     let mut under_way = JoinSet::new();
     let mut next = Instant::now();
     for number in 0..DIAL_ATTEMPTS {
         sleep_until(next).await;
-        let Ok(turn) = Arc::clone(&turns).acquire_owned().await else {
+        let Some(turn) = turns.next().await else {
             return;
         };
         next = Instant::now() + DIAL_INTERVAL;
