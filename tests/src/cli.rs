@@ -213,9 +213,12 @@ impl Given {
     fn read(arguments: &Arguments) -> Result<Self, RunnerError> {
         let Some(path) = &arguments.snapshot else {
             let world = read(&arguments.world)?;
+            let scene = Scene::of(&world)?;
+            let otherwise = world.expect_with_api_servers;
+            let otherwise = otherwise.filter(|_| arguments.kubernetes);
             return Ok(Self {
-                scene: Scene::of(&world)?,
-                expect: Some(world.expect),
+                scene,
+                expect: Some(otherwise.unwrap_or(world.expect)),
                 notes: vec![told(&world.about, &world.lesson)],
             });
         };

@@ -157,6 +157,7 @@ fn empty_world(features: &Features, draw: &mut Draw) -> World {
         coordinator: None,
         drift: None,
         expect: Expect::default(),
+        expect_with_api_servers: None,
     }
 }
 

@@ -131,14 +131,20 @@ impl Stage {
     /// # Errors
     /// [`RunnerError::Kubernetes`] if it cannot be started, or refuses an object.
     pub fn start_kubernetes(&mut self, program: Program, pods: Pods) -> Result<(), RunnerError> {
+        let authority = match &self.expanded.plan.authority {
+            Some(authority) => authority.clone(),
+            None => Authority::make().map_err(LabError::from)?,
+        };
         let snapshot = &self.expanded.plan.snapshot;
         let settings = Settings {
-            authority: self.expanded.plan.authority.clone(),
+            authority: Some(authority.clone()),
             ..Settings::of(snapshot)
         };
         let fronts = Front::all_in(&self.lab, &settings)?;
         self.lab.close_listeners();
-        self.lab.start_kubelets(&self.kubelets())?;
+        let kubelets = self.kubelets();
+        self.lab
+            .start_kubelets(&kubelets, &authority, self.directory.path())?;
         let folder = self.directory.path().join("kubernetes");
         let plane = ControlPlane::start(program, &folder, fronts, settings)?;
         plane.populate(&match pods {

@@ -229,7 +229,55 @@ fn with_the_right() -> Outcome<BTreeSet<String>> {
         sockets.len()
     );
 
+    kubelets_serve_logs(&stage, plane, &dials)?;
     Ok(of_agents(&report))
+}
+
+/// Every kubelet gives an API server the log of an agent that it runs, over TLS, and nothing to whoever shows no certificate.
+fn kubelets_serve_logs(stage: &Stage, plane: &ControlPlane, dials: &[Dialled]) -> CaseResult {
+    let pods = plane.run_kubectl(["get", "pods", "--all-namespaces", "--output", "json"])?;
+    let pods: Value = serde_json::from_str(&pods)?;
+    let text = |pod: &Value, pointer: &str| {
+        let text = pod.pointer(pointer).and_then(Value::as_str);
+        text.unwrap_or_default().to_owned()
+    };
+    let mut served = 0;
+    let kubelets: BTreeSet<String> = dials
+        .iter()
+        .filter(|dial| dial.port == 10_250)
+        .map(|dial| dial.target.to_string())
+        .collect();
+    for pod in pods["items"].as_array().into_iter().flatten() {
+        let (namespace, name) = (
+            text(pod, "/metadata/namespace"),
+            text(pod, "/metadata/name"),
+        );
+        if !name.starts_with("reachproof-agent") || text(pod, "/status/podIP").is_empty() {
+            continue;
+        }
+        let log = plane.run_kubectl(["--namespace", &namespace, "logs", &name])?;
+        let own = std::fs::read_to_string(stage.log(&name))?;
+        ensure(log == own && !own.is_empty(), || {
+            format!("{name}: {log:?}, not {own:?}")
+        })?;
+        served += 1;
+        if kubelets.contains(&text(pod, "/status/podIP")) {
+            let port = format!("/api/v1/namespaces/{namespace}/pods/https:{name}:10250/proxy/pods");
+            let refused = plane.run_kubectl(["get", "--raw", &port]);
+            let said = refused
+                .err()
+                .map(|error| error.to_string())
+                .unwrap_or_default();
+            ensure(said.contains("Unauthorized"), || {
+                format!("without a certificate: {said}")
+            })?;
+        }
+    }
+    println!(
+        "  {served} logs of agents through kubelets of {} nodes",
+        kubelets.len()
+    );
+    ensure(served == 5, || format!("{served} logs"))
 }
 
 /// The same world without the right: agents find what they found.

@@ -10,8 +10,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
 };
-use rustls::ServerConfig;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use serde_json::{Map, Value, json};
 
 /// Names by which every cluster's API server is called from inside.
@@ -53,6 +55,7 @@ pub struct Authority {
 
 struct Inner {
     issuer: Issuer<'static, KeyPair>,
+    root: CertificateDer<'static>,
     certificate: String,
 }
 
@@ -75,11 +78,13 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = new_key("ca")?;
-        let certificate = params.self_signed(&key).map_err(refused("ca"))?.pem();
+        let root = params.self_signed(&key).map_err(refused("ca"))?;
+        let certificate = root.pem();
         let issuer = Issuer::new(params, key);
         Ok(Self {
             inner: Arc::new(Inner {
                 issuer,
+                root: root.der().clone(),
                 certificate,
             }),
         })
@@ -138,23 +143,55 @@ impl Authority {
         hosts: &[String],
         addresses: &[IpAddr],
     ) -> Result<Arc<ServerConfig>, AuthorityError> {
-        const NAME: &str = "apiserver";
-        let params = api_server(hosts, addresses)?;
-        let key = new_key(NAME)?;
-        let signed = params.signed_by(&key, &self.inner.issuer);
-        let chain = vec![signed.map_err(refused(NAME))?.der().clone()];
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let failed = |source| AuthorityError::Serve {
-            name: NAME.to_owned(),
-            source,
-        };
+        self.tls("apiserver", &api_server(hosts, addresses)?, None)
+    }
+
+    /// What kubelets at `addresses` serve TLS 1.3 with: a certificate is asked for, and whoever has none is let in all the
+    /// same, to be refused what is asked.
+    ///
+    /// # Errors
+    /// [`AuthorityError`].
+    pub(crate) fn kubelets(
+        &self,
+        addresses: &[IpAddr],
+    ) -> Result<Arc<ServerConfig>, AuthorityError> {
+        const NAME: &str = "kubelet";
+        let mut params = params(NAME, "system:nodes", ExtendedKeyUsagePurpose::ServerAuth);
+        let names = addresses.iter().copied().map(SanType::IpAddress);
+        params.subject_alt_names.extend(names);
+        let mut roots = RootCertStore::empty();
+        roots.add(self.inner.root.clone()).map_err(unserved(NAME))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
+        let callers = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+            .allow_unauthenticated()
+            .build()
+            .map_err(|error| rustls::Error::General(error.to_string()))
+            .map_err(unserved(NAME))?;
+        self.tls(NAME, &params, Some(callers))
+    }
+
+    /// Serves TLS 1.3 with a certificate of `params` for `name`; `callers` says whose certificates are good.
+    fn tls(
+        &self,
+        name: &str,
+        params: &CertificateParams,
+        callers: Option<Arc<dyn ClientCertVerifier>>,
+    ) -> Result<Arc<ServerConfig>, AuthorityError> {
+        let key = new_key(name)?;
+        let signed = params.signed_by(&key, &self.inner.issuer);
+        let chain = vec![signed.map_err(refused(name))?.der().clone()];
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(failed)?
-            .with_no_client_auth()
+            .map_err(unserved(name))?;
+        let builder = match callers {
+            Some(callers) => builder.with_client_cert_verifier(callers),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder
             .with_single_cert(chain, key)
-            .map_err(failed)?;
+            .map_err(unserved(name))?;
         // Nobody comes back with one.
         config.send_tls13_tickets = 0;
         Ok(Arc::new(config))
@@ -225,6 +262,11 @@ pub(crate) fn endpoint_host(snapshot: &Map<String, Value>) -> Option<String> {
 /// [`AuthorityError::Certificate`].
 pub(crate) fn new_key(name: &str) -> Result<KeyPair, AuthorityError> {
     KeyPair::generate().map_err(refused(name))
+}
+
+fn unserved(name: &str) -> impl FnOnce(rustls::Error) -> AuthorityError + use<> {
+    let name = name.to_owned();
+    move |source| AuthorityError::Serve { name, source }
 }
 
 fn refused(name: &str) -> impl FnOnce(rcgen::Error) -> AuthorityError + use<> {

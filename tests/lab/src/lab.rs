@@ -3,20 +3,22 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use ipnet::IpNet;
 
-use crate::authority::endpoint_host;
+use crate::authority::{Authority, endpoint_host};
 use crate::blueprint::Blueprint;
 use crate::cloud::Cloud;
 use crate::error::LabError;
 use crate::isolate::{enter_hint, is_inside};
+use crate::kubelet::{self, Kubelets};
 use crate::layout::layout;
-use crate::listener::{API_SERVER, KUBELET, Listener, Listeners, Service};
+use crate::listener::{API_SERVER, Listener, Listeners, Service};
 use crate::management::{self, COORDINATOR};
 use crate::namespace;
 use crate::plan::{Endpoint, EndpointKind, LabPlan, Management};
@@ -162,22 +164,34 @@ impl Lab {
         listeners.map(Listeners::handshakes).unwrap_or_default()
     }
 
-    /// Lets kubelets listen on 10250 at the first address of each of `endpoints`, by name. They tell plain HTTP that they
-    /// want TLS, which is all that an API server needs to hear of them that only connects.
+    /// Lets kubelets listen on 10250 at the first address of each of `endpoints`, by name: with certificates of `authority`,
+    /// whose API servers may read the log of each pod, `NAME.log` in the folder `logs`.
     ///
     /// # Errors
-    /// [`LabError::UnknownEndpoint`], and what the kernel refuses.
-    pub fn start_kubelets(&mut self, endpoints: &[String]) -> Result<(), LabError> {
+    /// [`LabError::UnknownEndpoint`], [`LabError::Authority`], and what the kernel refuses.
+    pub fn start_kubelets(
+        &mut self,
+        endpoints: &[String],
+        authority: &Authority,
+        logs: &Path,
+    ) -> Result<(), LabError> {
         let mut listeners = Vec::new();
+        let mut addresses = Vec::new();
         for name in endpoints {
             let namespace = self.namespace(name)?;
             let endpoint = self.endpoints.iter().find(|known| known.name == *name);
             let address = endpoint.and_then(|endpoint| endpoint.addresses.first());
             if let Some(address) = address {
-                listeners.push(Listener::open(&namespace, name, (*address, KUBELET))?);
+                listeners.push(Listener::open(&namespace, name, (*address, kubelet::PORT))?);
+                addresses.push(*address);
             }
         }
-        self.kubelets = Some(Listeners::serve(listeners, Service::Kubelet)?);
+        let kubelets = Kubelets {
+            config: authority.kubelets(&addresses)?,
+            logs: logs.to_owned(),
+        };
+        let service = Service::Kubelets(Arc::new(kubelets));
+        self.kubelets = Some(Listeners::serve(listeners, service)?);
         Ok(())
     }
 

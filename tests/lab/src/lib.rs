@@ -11,7 +11,7 @@
 //! | `layout`, `topology`, `host`, `transit_gateway`, `management` | who stands where, drawn as a blueprint |
 //! | `security_group`, `network_acl`, `exempt`, `nft` | filters as nftables text |
 //! | `blueprint`, `namespace` | text for `ip` and `nft`, and the kernel that it is given to |
-//! | `authority`, `listener` | what the control plane's interfaces show, and who serves it |
+//! | `authority`, `listener`, `kubelet` | what the control plane's interfaces and kubelets show, and who serves it |
 //! | `world` | worlds in YAML, expanded to snapshots and plans |
 //!
 //! **Invariants.** Filters stand on the wire side, in namespaces that no host can enter. Whatever is dropped is
@@ -44,6 +44,7 @@ mod error;
 mod exempt;
 mod host;
 mod isolate;
+mod kubelet;
 pub mod kubernetes;
 mod lab;
 mod layout;

@@ -4,7 +4,7 @@
 //! no certificate is asked for, and no request is answered.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,12 +16,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustls::{ServerConfig, ServerConnection};
 
 use crate::error::LabError;
+use crate::kubelet::{Kubelets, Spoken};
 use crate::namespace::within;
 
 /// The port of the API server on its interfaces (D.1).
 pub(crate) const API_SERVER: u16 = 443;
-/// The port of kubelets (D.4).
-pub(crate) const KUBELET: u16 = 10_250;
 /// How often the listeners look whether they are to end, in milliseconds.
 const TICK_MS: u8 = 100;
 /// Connections kept open at a time; beyond it the oldest is closed.
@@ -36,9 +35,8 @@ pub(crate) enum Service {
     Silent,
     /// It gets a handshake of TLS.
     Tls(Arc<ServerConfig>),
-    /// It is told that it should have spoken TLS, as a kubelet tells whoever did not; who did gets nothing more than that
-    /// its connection was accepted.
-    Kubelet,
+    /// It is served as kubelets do.
+    Kubelets(Arc<Kubelets>),
 }
 
 /// A listener of an endpoint.
@@ -148,9 +146,11 @@ struct Server {
 struct Connection {
     endpoint: String,
     stream: TcpStream,
-    tls: Option<ServerConnection>,
-    /// What is said to whoever speaks plain HTTP.
-    word: Option<&'static [u8]>,
+    tls: Option<Box<ServerConnection>>,
+    /// Who answers requests; absent: nobody.
+    kubelets: Option<Arc<Kubelets>>,
+    /// A request to them that is not whole.
+    pending: Vec<u8>,
     counted: bool,
 }
 
@@ -191,17 +191,21 @@ impl Server {
     fn accept(&self, open: &mut Vec<Connection>) {
         for listener in &self.listeners {
             while let Ok((stream, _)) = listener.socket.accept() {
-                let (tls, word) = match &self.service {
+                let (tls, kubelets) = match &self.service {
                     Service::Silent => (None, None),
-                    Service::Tls(config) => (ServerConnection::new(Arc::clone(config)).ok(), None),
-                    Service::Kubelet => (None, Some(PLAIN_HTTP)),
+                    Service::Tls(config) => {
+                        let tls = ServerConnection::new(Arc::clone(config));
+                        (tls.ok().map(Box::new), None)
+                    }
+                    Service::Kubelets(kubelets) => (None, Some(Arc::clone(kubelets))),
                 };
                 if stream.set_nonblocking(true).is_ok() {
                     open.push(Connection {
                         endpoint: listener.endpoint.clone(),
                         stream,
                         tls,
-                        word,
+                        kubelets,
+                        pending: Vec::new(),
                         counted: false,
                     });
                 }
@@ -240,17 +244,22 @@ impl Connection {
 
     /// Takes what the peer sent and gives what is due, without waiting.
     fn turn(&mut self) -> io::Result<State> {
+        if let (None, Some(kubelets)) = (&self.tls, &self.kubelets) {
+            match kubelets.greet(&mut self.stream) {
+                Ok(Spoken::Tls(tls)) => self.tls = Some(tls),
+                Ok(Spoken::Nothing | Spoken::Other) => return Ok(State::Over),
+                Err(error) if is_early(&error) => return Ok(State::Open),
+                Err(error) => return Err(error),
+            }
+        }
         let Some(tls) = &mut self.tls else {
-            return match self.word {
-                Some(word) => told(&mut self.stream, word),
-                None => drain(&mut self.stream),
-            };
+            return drain(&mut self.stream);
         };
         let mut state = State::Open;
         while state == State::Open && tls.wants_read() {
             match tls.read_tls(&mut self.stream) {
                 Ok(0) => state = State::Over,
-                Ok(_) => state = take(tls),
+                Ok(_) => state = take(tls, self.kubelets.as_deref(), &mut self.pending),
                 Err(error) if is_early(&error) => break,
                 Err(error) => return Err(error),
             }
@@ -267,41 +276,22 @@ impl Connection {
 }
 
 /// Works on what was read. A peer that breaks the protocol, or that says goodbye, gets the last word and is left.
-fn take(tls: &mut ServerConnection) -> State {
+fn take(tls: &mut ServerConnection, kubelets: Option<&Kubelets>, pending: &mut Vec<u8>) -> State {
     match tls.process_new_packets() {
         Ok(read) if read.peer_has_closed() => {
             tls.send_close_notify();
             State::Over
         }
-        // Requests are read, so that they do not stand in the way, and left unanswered.
-        Ok(_) => match drain(&mut tls.reader()) {
-            Ok(_) | Err(_) => State::Open,
+        Ok(_) => match kubelets.map(|kubelets| kubelets.serve(tls, pending)) {
+            Some(Ok(())) => State::Open,
+            Some(Err(_)) => State::Over,
+            // Requests are read, so that they do not stand in the way, and left unanswered.
+            None => match drain(&mut tls.reader()) {
+                Ok(_) | Err(_) => State::Open,
+            },
         },
         // The alert is what is left to be written.
         Err(_) => State::Over,
-    }
-}
-
-/// What Go's TLS servers, kubelets among them, say to whoever speaks plain HTTP to them (`net/http`, `server.go`).
-const PLAIN_HTTP: &[u8] =
-    b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
-
-/// First byte of a TLS handshake (RFC 8446, "Record Layer").
-const HANDSHAKE: u8 = 22;
-
-/// Says `word` to whoever does not begin with a handshake of TLS, and is done.
-fn told(stream: &mut TcpStream, word: &[u8]) -> io::Result<State> {
-    let mut bytes = [0; 4096];
-    match stream.read(&mut bytes) {
-        Ok(0) => Ok(State::Over),
-        Ok(_) if bytes.first() == Some(&HANDSHAKE) => Ok(State::Open),
-        Ok(_) => {
-            stream.write_all(word)?;
-            stream.shutdown(std::net::Shutdown::Write)?;
-            Ok(State::Over)
-        }
-        Err(error) if is_early(&error) => Ok(State::Open),
-        Err(error) => Err(error),
     }
 }
 

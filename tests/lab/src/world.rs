@@ -38,7 +38,7 @@ pub use error::WorldError;
 pub use expand::{AgentPlace, Expanded};
 pub use expect::{Expect, ExpectedFinding, ExpectedKind, Family, InvalidExpectation};
 pub use host::{
-    AgentPresence, App, Branch, Cluster, ClusterEndpoint, Cni, ControlPlaneInterface,
+    AgentPresence, App, Backend, Branch, Cluster, ClusterEndpoint, Cni, ControlPlaneInterface,
     EnforcingMode, Fargate, Host, HostRole, Interface, InterfaceKind, IpFamily, NodeGroup, Pod,
 };
 pub use network::{Acl, Drift, Peering, RouteTable, SecurityGroup, Subnet, Vpc};
@@ -88,6 +88,9 @@ pub struct World {
     pub drift: Option<Drift>,
     /// What a run must end with.
     pub expect: Expect,
+    /// What a run must end with in which API servers are asked, too; absent: the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect_with_api_servers: Option<Expect>,
 }
 
 impl World {

@@ -28,6 +28,7 @@ pub(super) fn cluster(features: &Features) -> Cluster {
             ("x-eni-b".to_owned(), interface("b", 2)),
         ]),
         node_groups: BTreeMap::from([("workers".to_owned(), NodeGroup::default())]),
+        backends: BTreeMap::new(),
         ip_family: IpFamily::Ipv4,
         endpoint: ClusterEndpoint::Described,
     }

@@ -10,7 +10,7 @@ pub struct Builtin {
 }
 
 /// All of them, the default first.
-pub const BUILTIN: [Builtin; 11] = [
+pub const BUILTIN: [Builtin; 13] = [
     Builtin {
         name: "default",
         text: include_str!("../../worlds/default.yaml"),
@@ -54,5 +54,13 @@ pub const BUILTIN: [Builtin; 11] = [
     Builtin {
         name: "drift-closed",
         text: include_str!("../../worlds/drift-closed.yaml"),
+    },
+    Builtin {
+        name: "webhooks",
+        text: include_str!("../../worlds/webhooks.yaml"),
+    },
+    Builtin {
+        name: "control-plane-drift",
+        text: include_str!("../../worlds/control-plane-drift.yaml"),
     },
 ];

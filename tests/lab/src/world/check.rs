@@ -31,6 +31,7 @@ impl World {
         check_names("prefix list", self.prefix_lists.keys())?;
         check_names("node group", self.cluster.node_groups.keys())?;
         check_names("cluster", std::iter::once(&self.cluster.name))?;
+        check_names("backend", self.cluster.backends.keys())?;
         check_names("host, pod or interface", self.inhabitants())?;
         check_unique(subnets())?;
         check_unique(self.inhabitants())
@@ -131,12 +132,8 @@ impl World {
 
     fn check_expectations(&self) -> Result<(), WorldError> {
         let known: BTreeSet<&String> = self.inhabitants().collect();
-        for finding in self
-            .expect
-            .findings
-            .iter()
-            .chain(&self.expect.contradictions)
-        {
+        let expected = std::iter::once(&self.expect).chain(&self.expect_with_api_servers);
+        for finding in expected.flat_map(|it| it.findings.iter().chain(&it.contradictions)) {
             for name in [&finding.source, &finding.destination] {
                 if !known.contains(name) {
                     return Err(dangling("expect", "host, pod or interface", name));

@@ -4,6 +4,7 @@
 //! the AWS CLI and `kubectl get … -o json` print.
 
 mod acl;
+mod backend;
 mod cluster;
 mod group;
 mod interface;
@@ -100,7 +101,7 @@ impl<'w> Expansion<'w> {
         self.add_groups(&mut answers)?;
         self.add_interfaces(&mut answers)?;
         self.add_cluster(&mut answers);
-        self.add_kubernetes(&mut answers);
+        self.add_kubernetes(&mut answers)?;
         Ok(answers)
     }
 

@@ -152,6 +152,9 @@ pub struct Cluster {
     /// Node groups by name; absent: one that is called `workers`, without a launch template.
     #[serde(default = "node_groups_default")]
     pub node_groups: BTreeMap<String, NodeGroup>,
+    /// Services that the API servers call, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub backends: BTreeMap<String, Backend>,
     /// Family of pods and services.
     #[serde(default)]
     pub ip_family: IpFamily,
@@ -172,6 +175,19 @@ pub struct ControlPlaneInterface {
     pub subnet: String,
     /// Addresses; the first of IPv4 is the primary one.
     pub addresses: Vec<IpAddr>,
+}
+
+/// A service that the API servers call: behind a webhook, or behind an aggregated API. Its own port is 443.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Backend {
+    /// The aggregated API, like `v1beta1.metrics.k8s.io`; absent: a webhook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<String>,
+    /// Names of the pods, or of the hosts where it is on the host network.
+    pub at: Vec<String>,
+    /// Port at which they listen.
+    pub port: u16,
 }
 
 /// A managed node group.

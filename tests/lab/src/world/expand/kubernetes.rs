@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use serde_json::{Map, Value, json};
 
 use super::{Expansion, REGION, host_addresses, primary_address, primary_first};
+use crate::world::WorldError;
 use crate::world::host::{App, Fargate, Host, HostRole, IpFamily, Pod};
 
 impl<'w> Expansion<'w> {
-    pub(super) fn add_kubernetes(self, answers: &mut Map<String, Value>) {
+    pub(super) fn add_kubernetes(self, answers: &mut Map<String, Value>) -> Result<(), WorldError> {
         let mut add = |stem: &str, items: Vec<Value>| {
             answers.insert(
                 stem.to_owned(),
@@ -17,9 +18,21 @@ impl<'w> Expansion<'w> {
         };
         add("nodes", self.nodes());
         add("pods", self.pods());
-        add("services", self.services());
-        add("endpointslices", self.endpoint_slices());
+        let backends = self.backends()?;
+        let services = self.services().into_iter();
+        add("services", services.chain(backends.services).collect());
+        let slices = self.endpoint_slices().into_iter();
+        add("endpointslices", slices.chain(backends.slices).collect());
         add("networkpolicies", Vec::new());
+        for (stem, callers) in [
+            ("validatingwebhookconfigurations", backends.webhooks),
+            ("apiservices", backends.api_services),
+        ] {
+            if !callers.is_empty() {
+                add(stem, callers);
+            }
+        }
+        Ok(())
     }
 
     fn nodes(self) -> Vec<Value> {
@@ -240,12 +253,17 @@ fn pod_answer(metadata: Value, node: &str, host: Option<IpAddr>, addresses: &[Ip
     })
 }
 
-fn endpoint(address: &IpAddr) -> Value {
+pub(super) fn endpoint(address: &IpAddr) -> Value {
     json!({"addresses": [address], "conditions": {"ready": true}})
 }
 
 /// `owner` is namespace and name of the service.
-fn slice(owner: (&str, &str), family: &str, ports: &Value, endpoints: &[Value]) -> Value {
+pub(super) fn slice(
+    owner: (&str, &str),
+    family: &str,
+    ports: &Value,
+    endpoints: &[Value],
+) -> Value {
     let (namespace, service) = owner;
     json!({
         "apiVersion": "discovery.k8s.io/v1",
