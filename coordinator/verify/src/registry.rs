@@ -74,8 +74,9 @@ pub struct Member {
     link: Option<Link>,
     /// Pings over its stream.
     pings: u64,
-    /// The last batch that came.
-    sequence: u64,
+    /// The last batch that came; none before the first. What was before the first was another coordinator's: an agent sends
+    /// again all that nobody acknowledged, in order.
+    sequence: Option<u64>,
     /// Batches that came and are not acknowledged: their receipts are out.
     under_way: BTreeSet<u64>,
 }
@@ -97,7 +98,9 @@ impl Member {
     /// The last batch up to which all are counted or stored, or wanted by nobody.
     fn acknowledged(&self) -> u64 {
         let first = self.under_way.first();
-        first.map_or(self.sequence, |open| open.saturating_sub(1))
+        first.map_or(self.sequence.unwrap_or_default(), |open| {
+            open.saturating_sub(1)
+        })
     }
 }
 
@@ -351,7 +354,7 @@ impl Registry {
         let member = Member {
             results_lost: same.as_ref().map_or(0, |member| member.results_lost),
             batches_lost: same.as_ref().map_or(0, |member| member.batches_lost),
-            sequence: same.as_ref().map_or(0, |member| member.sequence),
+            sequence: same.as_ref().and_then(|member| member.sequence),
             under_way: same.map_or_else(BTreeSet::new, |member| member.under_way),
             identity,
             greeting,
@@ -445,10 +448,11 @@ impl Registry {
         news: impl FnOnce(AgentName, T) -> News,
     ) -> Option<Told> {
         let member = self.members.get_mut(&agent)?;
-        let fresh = sequence > member.sequence;
+        let fresh = member.sequence.is_none_or(|last| sequence > last);
         if fresh {
-            member.batches_lost += sequence - member.sequence - 1;
-            member.sequence = sequence;
+            let skipped = member.sequence.map_or(0, |last| sequence - last - 1);
+            member.batches_lost += skipped;
+            member.sequence = Some(sequence);
         }
         if let (true, Err(error)) = (fresh, &read) {
             warn!(agent = %agent, %error, "batch not read");

@@ -151,6 +151,21 @@ async fn what_an_agent_did_not_report_before_it_vanished_is_not_observed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn agents_that_served_another_coordinator_before_confirm_as_new_ones_do() {
+    let new = run(Habit::Faithful, Network::new(as_predicted)).await;
+    let habits = [Habit::Experienced, Habit::Experienced, Habit::Faithful];
+    let report = run_all(habits, Network::new(as_predicted)).await;
+    assert_eq!(kinds(&report), kinds(&new));
+    let denied = kinds(&report).into_values();
+    assert!(
+        denied
+            .filter(|(kind, _)| *kind == FindingKind::ConfirmedDeny)
+            .count()
+            > 0
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn silence_is_judged_only_behind_the_fence_of_its_target() {
     let habits = [Habit::Faithful, Habit::Mute, Habit::Faithful];
     let report = run_all(habits, Network::new(as_predicted)).await;
