@@ -4,6 +4,8 @@
 //! handed on as it is, whatever its status; what it means is decided elsewhere.
 
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -254,18 +256,30 @@ fn no_answer(error: &kube::Error) -> DialFailure {
     if matches!(error, kube::Error::Auth(_)) {
         return DialFailure::ApiCredentials;
     }
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if error.to_string().contains("invalid peer certificate") {
+        if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
             return DialFailure::ApiCertificate;
         }
-        cause = error.source();
+        // One that wraps another gives that one's source as its own.
+        cause = match error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+        {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
     }
     DialFailure::ApiUnreachable
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
+    use reachproof_lab::Authority;
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject as _;
     use serde_json::json;
 
     use super::*;
@@ -313,5 +327,47 @@ mod tests {
             let other = json!({"metadata": {"namespace": "n", "name": "p"}, "status": status});
             assert_eq!(pod_address(&other), None);
         }
+    }
+
+    /// Somebody on loopback who shows a certificate of `authority` once; where it listens.
+    fn served(authority: &Authority, names: &[String]) -> SocketAddr {
+        let config = authority.server(names, &[]).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut tls = rustls::ServerConnection::new(config).unwrap();
+            // Whoever finds the certificate wrong says so, and goes.
+            let _refused = tls.complete_io(&mut stream);
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn whoever_shows_another_certificate_is_told_from_nobody() {
+        let _first = rustls::crypto::ring::default_provider().install_default();
+        let (own, other) = (Authority::make().unwrap(), Authority::make().unwrap());
+        let root = CertificateDer::from_pem_slice(own.certificate().as_bytes()).unwrap();
+        let exchange = async |address: SocketAddr, name: &str| {
+            let mut config = Config::new(format!("https://{address}").parse().unwrap());
+            config.root_cert = Some(vec![root.to_vec()]);
+            config.tls_server_name = Some(name.to_owned());
+            let client = Client::try_from(config).unwrap();
+            let request = Request::get("/livez").body(Body::empty()).unwrap();
+            one_exchange(&client, request).await
+        };
+        let failed = |failure| Err::<Exchanged, _>(failure);
+        let stranger = exchange(served(&other, &[]), API_SERVER_NAME).await;
+        assert_eq!(stranger, failed(DialFailure::ApiCertificate));
+        let misnamed = exchange(served(&own, &[]), "another.example.com").await;
+        assert_eq!(misnamed, failed(DialFailure::ApiCertificate));
+        // The right one, who leaves without an answer.
+        let gone = exchange(served(&own, &[]), API_SERVER_NAME).await;
+        assert_eq!(gone, failed(DialFailure::ApiUnreachable));
+        let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = nobody.local_addr().unwrap();
+        drop(nobody);
+        let nobody = exchange(address, API_SERVER_NAME).await;
+        assert_eq!(nobody, failed(DialFailure::ApiUnreachable));
     }
 }
