@@ -29,8 +29,8 @@ pub const CONTROLS_PER_SERVER_MAX: usize = 8;
 /// Most ports of one pair of ends that are dialled for the edges of rules: ten rules have no more.
 const EDGES_PER_PAIR_MAX: usize = 20;
 
-/// Most edges of rules that one API server is asked for although the model calls them closed: each is three dials of 30 s, and
-/// with ten of them all are under way at once.
+/// Most flows that the model calls closed that one API server is asked for where edges of rules are among them: each is three
+/// dials of 30 s, and so many of them are under way at once. Backends and kubelets go before.
 pub const CLOSED_EDGES_PER_SERVER_MAX: usize = 8;
 
 /// What API servers can be asked, and through which pods.
@@ -149,7 +149,7 @@ struct Chooser<'a> {
     classes: Classes,
     seen: BTreeSet<Kin>,
     chosen: Chosen,
-    /// Closed edges of each API server.
+    /// Dials of each API server that the model calls closed.
     closed: BTreeMap<IpAddr, usize>,
     left_out: usize,
 }
@@ -304,7 +304,7 @@ impl<'a> Chooser<'a> {
     /// Whether an edge may be dialled: one that is open, or one of few that are closed.
     fn has_room(&mut self, (server, address): (IpAddr, IpAddr), port: u16) -> bool {
         let flow = Flow::from_api_server(server, address, port);
-        if !matches!(verdict(self.snapshot, &flow), Verdict::Deny(_)) {
+        if !self.is_closed(&flow) {
             return true;
         }
         let class = self.classes.of(address);
@@ -316,13 +316,10 @@ impl<'a> Chooser<'a> {
             // Silence of one of its class takes long enough.
             return false;
         }
-        let closed = self.closed.entry(server).or_default();
-        if *closed >= CLOSED_EDGES_PER_SERVER_MAX {
-            self.left_out += 1;
-            return false;
-        }
-        *closed += 1;
-        true
+        let closed = self.closed.get(&server).copied().unwrap_or_default();
+        let has_room = closed < CLOSED_EDGES_PER_SERVER_MAX;
+        self.left_out += usize::from(!has_room);
+        has_room
     }
 
     /// A port of an agent, at which it is asked who it is if it can open it.
@@ -363,9 +360,18 @@ impl<'a> Chooser<'a> {
     /// Adds a dial, or another reason to one that is there.
     fn keep(&mut self, dial: Dial) {
         let flow = Flow::from_api_server(dial.server, dial.target.ip(), dial.target.port());
-        let known = self.chosen.entry((flow, dial.kind));
+        let key = (flow, dial.kind);
+        if !self.chosen.contains_key(&key) && self.is_closed(&key.0) {
+            *self.closed.entry(dial.server).or_default() += 1;
+        }
+        let known = self.chosen.entry(key);
         let (_, purposes) = known.or_insert_with(|| (dial.agent, BTreeSet::new()));
         purposes.insert(dial.purpose);
+    }
+
+    /// Whether the model calls a flow closed.
+    fn is_closed(&self, flow: &Flow) -> bool {
+        matches!(verdict(self.snapshot, flow), Verdict::Deny(_))
     }
 }
 
