@@ -9,6 +9,7 @@
 //!   processes in it; [`error`]: what can go wrong
 //! * [`kubelet`]: nodes that start what is scheduled to them; [`pod`]: what a pod asks of its node; [`fargate`]: what EKS
 //!   does about Fargate; [`deployment`]: agents that come by manifest
+//! * [`dialling`]: runs in which API servers connect; [`counters`]: what the kernel counted of that
 //! * [`play`]: a run through the binaries in which somebody has a hand; [`truth`]: what the wire does, whatever a report
 //!   says; [`decoy`]: who answers in a target's place
 //! * [`random`]: worlds drawn from a seed; [`agreement`]: model and kernel, asked the same about them
@@ -21,8 +22,10 @@ pub mod bench;
 pub mod binaries;
 pub mod cli;
 pub mod coordinator;
+pub mod counters;
 pub mod decoy;
 pub mod deployment;
+pub mod dialling;
 pub mod error;
 pub mod fargate;
 pub mod harness;

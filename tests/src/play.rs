@@ -280,7 +280,10 @@ add chain inet down forward { type filter hook forward priority -20; policy drop
 pub const LINK_UP: &str = "delete table inet down";
 
 /// Gives `nft` some lines in the namespace that the thread is in.
-fn nft(rules: &str) -> Result<(), String> {
+///
+/// # Errors
+/// What `nft` says.
+pub fn nft(rules: &str) -> Result<(), String> {
     let mut child = Command::new("nft")
         .args(["-f", "-"])
         .stdin(Stdio::piped())

@@ -2,28 +2,23 @@
 //! `kubectl delete`, with a real control plane and the real binaries.
 
 use std::collections::BTreeSet;
-use std::error::Error;
 use std::ffi::OsStr;
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use reachproof_lab::kubernetes::{ControlPlane, Program};
 use reachproof_lab::world::World;
-use reachproof_model::plan::Depth;
-use reachproof_tests::agents::{AgentProgram, Agents};
 use reachproof_tests::binaries::{self, binary};
-use reachproof_tests::coordinator::Coordinator;
-use reachproof_tests::deployment::{self, PATIENCE, STEP};
+use reachproof_tests::deployment::{self, STEP};
+use reachproof_tests::dialling::{self, Outcome, attend};
 use reachproof_tests::harness::{Case, CaseResult, run_cases_together};
 use reachproof_tests::judge::differences;
 use reachproof_tests::kubelet::{Kubelets, make_room};
-use reachproof_tests::stage::{Pods, Stage};
+use reachproof_tests::stage::Stage;
 use serde_json::Value;
-
-type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const NEEDS_GO: Option<&str> = Some("needs Go to build a control plane");
 
@@ -59,10 +54,7 @@ fn build() -> CaseResult {
 fn play(name: &str) -> CaseResult {
     let mut world = World::builtin(name)?;
     make_room(&mut world);
-    let mut stage = Stage::up(&world)?;
-    let program = Program::find().ok_or("the control plane was not built")?;
-    stage.start_kubernetes(program, Pods::WithoutAgents)?;
-    let stage = stage;
+    let stage = dialling::stage(&world)?;
     let plane = stage.kubernetes().ok_or("the stage has no control plane")?;
     deployment::mark_fargate_pods(&stage, plane)?;
 
@@ -165,7 +157,6 @@ fn verify(
     }
     let path = stage.log("read");
     fs::write(&path, Value::Object(snapshot).to_string())?;
-    let count = stage.expanded.agents.len().to_string();
     let program = binary("reachproof")?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut command = stage.coordinator_command(&program)?;
@@ -180,7 +171,7 @@ fn verify(
     std::thread::scope(|scope| {
         let way =
             scope.spawn(|| lead(stage, plane, &listener, &ended).map_err(|it| it.to_string()));
-        let outcome = run(stage, command, OsStr::new(&count), kubelets);
+        let outcome = attend(stage, command, kubelets, || Ok(()));
         ended.store(true, Ordering::Relaxed);
         match way.join() {
             Ok(led) => led?,
@@ -188,24 +179,6 @@ fn verify(
         }
         outcome
     })
-}
-
-/// Runs the coordinator to its end, with agents of the runner at places that no pod has.
-fn run(
-    stage: &Stage,
-    command: Command,
-    count: &OsStr,
-    kubelets: &mut Kubelets<'_>,
-) -> Outcome<(u8, Value)> {
-    let (mut coordinator, dial) = Coordinator::spawn(stage, command, count, PATIENCE, Depth::Mesh)?;
-    let agent = binary("reachproof-agent")?;
-    let places = kubelets.free_places();
-    let _outside = Agents::start(stage, AgentProgram::Agent(&agent), &dial, places)?;
-    while !coordinator.has_ended()? {
-        kubelets.turn()?;
-        std::thread::sleep(STEP);
-    }
-    Ok(coordinator.finish()?)
 }
 
 /// The administrator's kubeconfig for the first API server, by way of `address`.

@@ -198,6 +198,14 @@ impl ControlPlane {
         output(command, Some(&list.to_string())).map(|_| ())
     }
 
+    /// The process of the API server at a front.
+    #[must_use]
+    pub fn process_id(&self, front: &str) -> Option<u32> {
+        let mut servers = self.api_servers.iter();
+        let server = servers.find(|server| server.name() == front);
+        server.map(Process::id)
+    }
+
     /// Kills one API server, as a failed node of the control plane would end.
     ///
     /// # Errors

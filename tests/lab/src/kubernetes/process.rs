@@ -52,6 +52,11 @@ impl Process {
         &self.name
     }
 
+    /// Its id.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until its log has `line`.
     pub(super) fn await_line(
         &mut self,
