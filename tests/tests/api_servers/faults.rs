@@ -138,7 +138,7 @@ pub(crate) fn forbidden() -> CaseResult {
             Ok(())
         },
         after: &nothing,
-        reasons: &["api-forbidden"],
+        reasons: &["api-forbidden", "source-unheard"],
     })
 }
 
@@ -209,6 +209,6 @@ pub(crate) fn deleted() -> CaseResult {
             Ok(())
         },
         after: &nothing,
-        reasons: &["api-not-found", "not-proxyable"],
+        reasons: &["api-not-found", "target-unheard"],
     })
 }

@@ -63,7 +63,8 @@ fn kubelets_serve_logs(stage: &Stage, plane: &ControlPlane, dials: &[Dialled]) -
         .filter(|dial| dial.port == 10_250)
         .map(|dial| dial.target.to_string())
         .collect();
-    for pod in pods["items"].as_array().into_iter().flatten() {
+    let pods = pods.get("items").and_then(Value::as_array);
+    for pod in pods.into_iter().flatten() {
         let (namespace, name) = (
             text(pod, "/metadata/namespace"),
             text(pod, "/metadata/name"),
