@@ -21,6 +21,9 @@ const NEEDS_GO: Option<&str> = Some("needs Go to build a control plane");
 /// Cases that run at a time: they wait for API servers that wait for silence.
 const TOGETHER: usize = 3;
 
+/// How many worlds [`worlds::every_world`] plays; without it all, and what takes longest is not left out.
+const SAMPLE: &str = "REACHPROOF_DIAL_WORLDS";
+
 /// A case by its name.
 const fn case(name: &'static str, run: fn() -> CaseResult) -> Case {
     Case {
@@ -32,7 +35,7 @@ const fn case(name: &'static str, run: fn() -> CaseResult) -> Case {
 
 fn main() -> ExitCode {
     // The longest first: they run beside each other.
-    let cases = [
+    let mut cases = vec![
         case(
             "target_ports_are_told_apart_and_a_firewall_contradicts_nobody",
             worlds::webhooks,
@@ -65,11 +68,14 @@ fn main() -> ExitCode {
             "a_source_that_is_translated_proves_nothing",
             faults::translated,
         ),
-        case(
+    ];
+    if std::env::var_os(SAMPLE).is_none() {
+        // A run waits minutes for agents that do not come back.
+        cases.push(case(
             "a_pod_that_is_deleted_in_the_middle_proves_nothing",
             faults::deleted,
-        ),
-    ];
+        ));
+    }
     run_cases_together(build, &cases, TOGETHER)
 }
 

@@ -12,7 +12,7 @@ use reachproof_tests::play::firewall;
 use reachproof_tests::stage::Stage;
 use serde_json::Value;
 
-use crate::{address, ensure, expectation};
+use crate::{SAMPLE, address, ensure, expectation};
 
 /// A run that is over.
 struct Ended {
@@ -156,7 +156,7 @@ pub(crate) fn control_plane_drift() -> CaseResult {
 
 /// Every world, or as many as the environment variable says.
 pub(crate) fn every_world() -> CaseResult {
-    let all = match std::env::var("REACHPROOF_DIAL_WORLDS") {
+    let all = match std::env::var(SAMPLE) {
         Ok(text) => text.parse()?,
         Err(_) => BUILTIN.len(),
     };
