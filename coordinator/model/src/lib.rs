@@ -57,6 +57,7 @@
 
 pub mod cause;
 pub mod change;
+pub mod claim;
 pub mod class;
 pub mod cluster_endpoint;
 pub mod compare;

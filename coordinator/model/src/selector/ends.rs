@@ -60,11 +60,24 @@ impl Ends {
     /// Every known address of a snapshot.
     #[must_use]
     pub fn all(snapshot: &Snapshot) -> Self {
+        Self::of(known_addresses(snapshot))
+    }
+
+    /// These addresses.
+    pub(crate) fn of(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
         let members = Members {
-            addresses: known_addresses(snapshot).collect(),
+            addresses: addresses.into_iter().collect(),
             ..Members::default()
         };
         Self { members }
+    }
+
+    /// Returns the addresses, of an interface that is meant as a whole its single ones; sorted.
+    pub(crate) fn addresses(&self, snapshot: &Snapshot) -> BTreeSet<IpAddr> {
+        let interfaces = self.members.interfaces.iter();
+        let interfaces = interfaces.filter_map(|id| snapshot.network_interface(id));
+        let own = interfaces.flat_map(|interface| interface.addresses.iter().copied());
+        own.chain(self.members.addresses.iter().copied()).collect()
     }
 
     /// Adds the ends of another selector.
