@@ -15,10 +15,10 @@ use reachproof_model::selector::{InvalidQuestion, SelectorError};
 use reachproof_model::snapshot::{DecodeError, Decoded, Snapshot};
 use reachproof_verify::RunError;
 use reachproof_verify::credentials::CredentialsError;
-use reachproof_verify::expectations::FileError;
 use reachproof_verify::random::RandomError;
 use reachproof_verify::report::FormatError;
 use reachproof_verify::report::document::DocumentError;
+use reachproof_verify::yaml::FileError;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -27,6 +27,7 @@ use crate::source::{SourceArguments, WorldFailure};
 use exit_code::ExitCode;
 
 mod check;
+mod claims;
 mod completions;
 mod diagnosis;
 mod diff;
@@ -74,6 +75,9 @@ enum Command {
     Check(check::Arguments),
     /// Lists what is expected: built-in expectations and your own, with the flows that they stand for.
     Expectations(expectations::Arguments),
+    /// Says of sentences about security groups of EKS whether they hold for this cluster, with the evidence; claims.md lists
+    /// them.
+    Claims(claims::Arguments),
     /// Shows who can reach whom, in a grid; with --list on which TCP ports, and which rules decide.
     Matrix(matrix::Arguments),
     /// Says what changed in reachability between two snapshots; exit code 1 if anything did.
@@ -192,6 +196,31 @@ pub(crate) enum CliError {
     /// The file of expectations cannot be used.
     #[error(transparent)]
     Expectations(#[from] FileError),
+    /// The file of claims cannot be used.
+    #[error(transparent)]
+    Claims(FileError),
+    /// A claim of one's own has the id of one of the catalogue.
+    #[error("cannot use the claims `{}`: the catalogue has a claim `{id}`, take another id", path.display())]
+    ClaimOfCatalogue {
+        /// The file.
+        path: PathBuf,
+        /// The id.
+        id: String,
+    },
+    /// No claim has the id.
+    #[error("there is no claim `{id}`{}", near_hint(near))]
+    NoSuchClaim {
+        /// What was asked for.
+        id: String,
+        /// What comes near, separated by commas.
+        near: String,
+    },
+    /// The report does not carry the world.
+    #[error("cannot judge claims by `{}`: it has no snapshot, run `verify` without --no-snapshot", path.display())]
+    ReportWithoutWorld {
+        /// The file.
+        path: PathBuf,
+    },
     /// The run could not be done.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -298,6 +327,14 @@ pub(crate) enum CliError {
     Output(#[from] io::Error),
 }
 
+/// Names that come near, behind what has none.
+fn near_hint(near: &str) -> String {
+    if near.is_empty() {
+        return String::new();
+    }
+    format!("; near it: {near}")
+}
+
 impl From<SelectorError> for CliError {
     fn from(error: SelectorError) -> Self {
         Self::Question(InvalidQuestion::Selector(error))
@@ -313,6 +350,7 @@ pub(crate) fn main() -> process::ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Expectations(arguments) => expectations::run(&arguments),
+        Command::Claims(arguments) => claims::run(&arguments),
         Command::Matrix(arguments) => matrix::run(&arguments),
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Verify(arguments) => verify::verify(&arguments).map(ExitCode::Judged),

@@ -12,7 +12,9 @@ use clap::Parser;
 use reachproof_lab::kubernetes::{ControlPlane, Program};
 use reachproof_lab::world::{AgentPlace, BUILTIN, Expect, World};
 use reachproof_lab::{Isolation, is_isolating, isolate};
+use reachproof_model::claim::Claim;
 use reachproof_model::plan::Depth;
+use reachproof_verify::claims::catalogue;
 use reachproof_verify::report::human::{Colour, ColourWhen, Details};
 use reachproof_verify::source::Saved;
 use reachproof_verify::status::{Amount, StatusLine};
@@ -70,6 +72,9 @@ struct Arguments {
     /// Show the evidence of every flow, or of those whose line holds these words, like '10.0.1.20 tcp/443'.
     #[arg(long, value_name = "WORDS", num_args = 0..=1)]
     details: Option<Option<String>>,
+    /// Judge the claims about security groups of EKS by what is seen; in a lab that is no evidence about AWS.
+    #[arg(long)]
+    claims: bool,
     /// Exit with 0 only if the world ended as its file states, and with 1 if not.
     #[arg(long)]
     check: bool,
@@ -306,6 +311,8 @@ impl Lab<'_> {
         let mut command = verify_command(self.stage, plane, None)?;
         command.args(["--seed", &arguments.seed.to_string()]);
         command.args(["--output", arguments.output.as_str()]);
+        command.arg("--lab");
+        command.args(arguments.claims.then_some("--claims"));
         command.args(arguments.details.iter().map(|_| "--details"));
         command.args(arguments.details.iter().flatten());
         let expected = self.stage.expanded.agents.len().to_string();
@@ -332,6 +339,14 @@ impl Lab<'_> {
         Ok(ExitCode::from(code))
     }
 
+    /// The claims that are to be judged.
+    fn claims(&self) -> Result<Vec<Claim>, RunnerError> {
+        if !self.arguments.claims {
+            return Ok(Vec::new());
+        }
+        Ok(catalogue()?)
+    }
+
     /// Starts agents at `places`, runs, and prints what is to be printed.
     async fn play(self, places: Vec<AgentPlace>) -> Result<ExitCode, RunnerError> {
         let arguments = self.arguments;
@@ -344,6 +359,7 @@ impl Lab<'_> {
             details: Details::asked(arguments.details.clone()),
             status: self.status.clone(),
             colour: arguments.color,
+            claims: self.claims()?,
             places,
         };
         let ending = run(

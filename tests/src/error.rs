@@ -173,6 +173,9 @@ pub enum RunnerError {
     /// Credentials for the run could not be made.
     #[error(transparent)]
     Credentials(#[from] reachproof_verify::credentials::CredentialsError),
+    /// The catalogue of claims cannot be read.
+    #[error(transparent)]
+    Claims(#[from] reachproof_verify::yaml::FileError),
     /// The run could not be done.
     #[error(transparent)]
     Run(#[from] reachproof_verify::RunError),

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use reachproof_lab::EndpointKind;
 use reachproof_lab::world::{AgentPlace, Expect};
+use reachproof_model::claim::{Claim, Wire};
 use reachproof_model::plan::Depth;
 use reachproof_verify::config::{ExpectedAgents, Order, RESUME_WAIT, SnapshotContent};
 use reachproof_verify::door::CONNECTIONS_PER_ADDRESS;
@@ -42,6 +43,8 @@ pub struct RunOptions {
     pub status: StatusLine,
     /// When colours are shown.
     pub colour: ColourWhen,
+    /// Claims that are judged by what is seen.
+    pub claims: Vec<Claim>,
     /// Places of the world at which an agent is started as a process. At the others it comes by manifest.
     pub places: Vec<AgentPlace>,
 }
@@ -125,7 +128,10 @@ pub async fn run(
     .await;
     status.end();
     drop(agents);
-    finish(stage, expect, &report?, options)
+    let mut report = report?;
+    report.run.wire = Wire::Lab;
+    report.judge(&options.claims);
+    finish(stage, expect, &report, options)
 }
 
 /// Everybody. Agents that come by manifest have the names of their pods, which nobody knows beforehand.

@@ -11,7 +11,8 @@ use reachproof_model::net::Printable;
 use reachproof_model::plan::Roster;
 use reachproof_model::snapshot::Snapshot;
 use reachproof_model::words::counted;
-use reachproof_verify::expectations::{Date, ExpectationFile, FileError, InForce, day_of};
+use reachproof_verify::expectations::{Date, ExpectationFile, InForce, day_of};
+use reachproof_verify::yaml::FileError;
 use serde_json::{Value, json};
 
 use super::exit_code::ExitCode;

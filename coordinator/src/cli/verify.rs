@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, ValueEnum};
 use reachproof_kube::Entry;
+use reachproof_model::claim::{Claim, Wire};
 use reachproof_model::plan::Depth;
 use reachproof_model::snapshot::Snapshot;
 use reachproof_verify::audience::{ACCOUNTS, Account};
@@ -26,6 +27,7 @@ use reachproof_verify::{
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::claims::all_claims;
 use super::expectations::{Own, OwnArguments};
 use super::rendering::{Rendering, file_terminal};
 use super::{CREDENTIALS_DIRECTORY, CliError};
@@ -75,6 +77,12 @@ pub(crate) struct VerifyArguments {
     /// Leaves the world out of the report, all but its digest
     #[arg(long)]
     no_snapshot: bool,
+    /// Judges the claims about security groups of EKS as well, by what the run saw; with a file your own, too
+    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with = "no_snapshot")]
+    claims: Option<Option<PathBuf>>,
+    /// Says that the network is a lab: what is seen there is no evidence about AWS
+    #[arg(long)]
+    lab: bool,
     /// How much is tried; the report says what of the relation it shows [default: rules, or mesh with up to 32 agents]
     #[arg(long, value_enum)]
     scope: Option<ScopeArgument>,
@@ -119,6 +127,7 @@ impl From<ScopeArgument> for Depth {
 pub(crate) fn verify(arguments: &VerifyArguments) -> Result<u8, CliError> {
     let prepared = arguments.rendering.prepare()?;
     let own = arguments.own.read()?;
+    let claims = claims(arguments)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -126,7 +135,18 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> Result<u8, CliError> {
     let report = runtime.block_on(run(arguments, &own, prepared.earlier()));
     // A reading that somebody interrupted does not keep the process.
     runtime.shutdown_background();
-    prepared.finish(report?)
+    let mut report = report?;
+    if arguments.lab {
+        report.run.wire = Wire::Lab;
+    }
+    report.judge(&claims);
+    prepared.finish(report)
+}
+
+/// The claims that the arguments ask for.
+fn claims(arguments: &VerifyArguments) -> Result<Vec<Claim>, CliError> {
+    let asked = arguments.claims.as_ref();
+    asked.map_or_else(|| Ok(Vec::new()), |own| all_claims(own.as_deref()))
 }
 
 /// Listens and runs until the report is there, or until somebody presses Ctrl-C.

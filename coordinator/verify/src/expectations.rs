@@ -12,23 +12,12 @@ use jiff::tz::TimeZone;
 use reachproof_model::class::Classes;
 use reachproof_model::expectation::own::{OwnExpectation, Senders};
 use reachproof_model::expectation::{ExpectationName, Wanted};
-use reachproof_model::flow::{FlowProtocol, Packets};
 use reachproof_model::near::near;
 use reachproof_model::plan::Roster;
 use reachproof_model::selector::Selector;
 use reachproof_model::snapshot::Snapshot;
-use thiserror::Error;
 
-use crate::source::read_text;
-use node::{Node, Tree};
-
-mod node;
-
-/// What the file must say that it is.
-pub const API_VERSION: &str = "reachproof/v1";
-
-/// Most ports of a range: each is a flow of its own.
-pub const PORTS_PER_RANGE_MAX: u16 = 64;
+use crate::yaml::{Fault, Fields, FileError, Node, Tree, opened, packets};
 
 /// Most expectations of one file.
 pub const EXPECTATIONS_MAX: usize = 1_000;
@@ -44,40 +33,6 @@ const POD_KEYS: [&str; 2] = ["namespace", "labels"];
 #[must_use]
 pub fn day_of(time: SystemTime) -> Date {
     Timestamp::try_from(time).map_or(Date::MIN, |time| time.to_zoned(TimeZone::UTC).date())
-}
-
-/// A file that cannot be used.
-#[derive(Debug, Error)]
-pub enum FileError {
-    /// It cannot be read.
-    #[error("cannot read `{path}`")]
-    Read {
-        /// The file.
-        path: String,
-        /// Cause.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Something in it is wrong.
-    #[error("{path}:{}", .fault)]
-    Fault {
-        /// The file.
-        path: String,
-        /// What, and where.
-        fault: Fault,
-    },
-}
-
-/// Something that is wrong in a file.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{line}:{column}: {what}")]
-pub struct Fault {
-    /// Line, from 1.
-    pub line: u64,
-    /// Column in characters, from 1.
-    pub column: u64,
-    /// What is wrong, and what would be right.
-    pub what: String,
 }
 
 /// What a file of expectations says.
@@ -186,12 +141,7 @@ impl ExpectationFile {
     /// # Errors
     /// [`FileError`] for the first thing that is wrong, with line and column.
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        let name = path.display().to_string();
-        let text = read_text(path).map_err(|source| FileError::Read {
-            path: name.clone(),
-            source,
-        })?;
-        Self::parse(&text).map_err(|fault| FileError::Fault { path: name, fault })
+        opened(path, Self::parse)
     }
 
     /// Reads the text of a file.
@@ -201,16 +151,7 @@ impl ExpectationFile {
     pub fn parse(text: &str) -> Result<Self, Fault> {
         let root = Node::parse(text)?;
         let fields = Fields::of(&root, &FILE_KEYS, "a file of expectations")?;
-        let version = fields.needed("apiVersion")?;
-        if version.text()? != API_VERSION {
-            return Err(version.fault(format!("`apiVersion` must be `{API_VERSION}`")));
-        }
-        if let Some(kind) = fields
-            .get("kind")
-            .filter(|kind| kind.text().ok() != Some("Expectations"))
-        {
-            return Err(kind.fault("`kind` must be `Expectations`".to_owned()));
-        }
+        fields.is_kind("Expectations")?;
         let mut file = Self::default();
         for node in fields.list("expectations")? {
             file.expectations.extend(expectation(node)?);
@@ -240,73 +181,19 @@ impl ExpectationFile {
     }
 }
 
-/// The keys of a mapping, all of them known.
-struct Fields<'n> {
-    of: &'n Node,
-    entries: &'n [(Node, Node)],
-}
-
-impl<'n> Fields<'n> {
-    fn of(node: &'n Node, known: &[&str], what: &str) -> Result<Self, Fault> {
-        let Tree::Map(entries) = &node.tree else {
-            return Err(node.fault(format!("{what} is a mapping with {}", known.join(", "))));
-        };
-        for (key, _) in entries {
-            let name = key.text()?;
-            if !known.contains(&name) {
-                let near = near(name, known.iter().copied());
-                let hint = match near.first() {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("there are {}", known.join(", ")),
-                };
-                return Err(key.fault(format!("unknown key `{name}`, {hint}")));
-            }
-        }
-        Ok(Self { of: node, entries })
-    }
-
-    fn get(&self, name: &str) -> Option<&'n Node> {
-        let mut entries = self.entries.iter();
-        let found = entries.find(|(key, _)| key.text().ok() == Some(name));
-        found.map(|(_, value)| value)
-    }
-
-    fn needed(&self, name: &str) -> Result<&'n Node, Fault> {
-        self.get(name)
-            .ok_or_else(|| self.of.fault(format!("key `{name}` is missing")))
-    }
-
-    /// The items of a list; none where the key is absent.
-    fn list(&self, name: &str) -> Result<&'n [Node], Fault> {
-        match self.get(name) {
-            None => Ok(&[]),
-            Some(Node {
-                tree: Tree::List(items),
-                ..
-            }) => Ok(items),
-            Some(other) => Err(other.fault(format!("`{name}` must be a list"))),
-        }
-    }
-
-    fn text(&self, name: &str) -> Result<Option<String>, Fault> {
-        self.get(name)
-            .map(|node| node.text().map(str::to_owned))
-            .transpose()
-    }
-
-    fn until(&self) -> Result<Option<Date>, Fault> {
-        let Some(node) = self.get("until") else {
-            return Ok(None);
-        };
-        let text = node.text()?;
-        // The library reads other forms, too.
-        let day = text
-            .parse()
-            .ok()
-            .filter(|day: &Date| day.to_string() == text);
-        day.map(Some)
-            .ok_or_else(|| node.fault("`until` must be a day like 2027-01-31".to_owned()))
-    }
+/// The day until which something holds.
+fn until(fields: &Fields<'_>) -> Result<Option<Date>, Fault> {
+    let Some(node) = fields.get("until") else {
+        return Ok(None);
+    };
+    let text = node.text()?;
+    // The library reads other forms, too.
+    let day = text
+        .parse()
+        .ok()
+        .filter(|day: &Date| day.to_string() == text);
+    day.map(Some)
+        .ok_or_else(|| node.fault("`until` must be a day like 2027-01-31".to_owned()))
 }
 
 /// One expectation: two where `only` says who may, and so that nobody else may.
@@ -315,7 +202,7 @@ fn expectation(node: &Node) -> Result<Vec<Stated<OwnExpectation>>, Fault> {
     let name = fields.needed("name")?;
     let receivers = selectors(fields.needed("to")?)?;
     let packets = packets(fields.needed("ports")?)?;
-    let (why, until) = (fields.text("why")?, fields.until()?);
+    let (why, until) = (fields.text("why")?, until(&fields)?);
     let stated = |suffix: &str, senders, wanted| {
         Ok(Stated {
             stated: OwnExpectation {
@@ -394,7 +281,7 @@ fn switched_off(node: &Node) -> Result<Stated<SwitchedOff>, Fault> {
             name: found,
             why: reason.to_owned(),
         },
-        until: fields.until()?,
+        until: until(&fields)?,
         at: (name.line, name.column),
     })
 }
@@ -445,58 +332,4 @@ fn pods(node: &Node) -> Result<Selector, Fault> {
         labels.insert(key.text()?.to_owned(), value.text()?.to_owned());
     }
     Ok(Selector::Labelled { namespace, labels })
-}
-
-/// One port, or a list of some.
-fn packets(node: &Node) -> Result<Vec<FlowProtocol>, Fault> {
-    let each: Vec<&Node> = match &node.tree {
-        Tree::List(items) if items.is_empty() => {
-            return Err(node.fault("an empty list names no port".to_owned()));
-        }
-        Tree::List(items) => items.iter().collect(),
-        Tree::Map(_) | Tree::Text(..) => vec![node],
-    };
-    let mut all = Vec::new();
-    for node in each {
-        all.extend(ports(node)?);
-    }
-    all.sort_unstable();
-    all.dedup();
-    Ok(all)
-}
-
-/// `443`, `https`, `udp/53` or `tcp/8000-8010`.
-fn ports(node: &Node) -> Result<Vec<FlowProtocol>, Fault> {
-    let text = node.text()?;
-    let (protocol, ports) = match text.split_once('/') {
-        Some((protocol, ports)) => (Some(protocol), ports),
-        None => (None, text),
-    };
-    let range = ports
-        .split_once('-')
-        .and_then(|(first, last)| Some((first.parse::<u16>().ok()?, last.parse::<u16>().ok()?)));
-    let words: Vec<String> = match range {
-        Some((first, last)) if first > last => {
-            return Err(node.fault(format!(
-                "in `{text}` the first port is higher than the last"
-            )));
-        }
-        Some((first, last)) if last - first >= PORTS_PER_RANGE_MAX => {
-            let most = PORTS_PER_RANGE_MAX;
-            return Err(node.fault(format!(
-                "`{text}` has more than {most} ports: name those that matter"
-            )));
-        }
-        Some((first, last)) => (first..=last).map(|port| port.to_string()).collect(),
-        None => vec![ports.to_owned()],
-    };
-    let mut all = Vec::new();
-    for word in words {
-        let read = Packets::from_words(protocol, Some(&word));
-        match read.map_err(|error| node.fault(error.to_string()))? {
-            Packets::These(protocols) => all.extend(protocols),
-            Packets::EveryPort(_) => return Err(node.fault(format!("`{text}` names no port"))),
-        }
-    }
-    Ok(all)
 }

@@ -14,6 +14,7 @@
 //! | [`fleet`], [`registry`], [`territory`], [`inbox`], [`dispatch`], [`wire`] | streams, agents, what they say to a run, assignments and results |
 //! | [`clock`], [`certificate`] | what agents' clocks and peers' certificates are worth |
 //! | [`report`] | what was found, for people and for programs |
+//! | [`expectations`], [`claims`], [`yaml`] | what users expect and claim, in files of their own |
 //!
 //! **Invariant.** Predictions are sealed before the first probe is sent, and no step changes the result of an earlier one.
 //!
@@ -86,6 +87,7 @@ pub mod territory;
 pub mod token;
 pub mod wire;
 
+pub mod claims;
 pub mod config;
 pub mod control_plane;
 pub mod credentials;
@@ -99,6 +101,7 @@ pub mod report;
 pub mod run;
 pub mod source;
 pub mod status;
+pub mod yaml;
 
 pub use config::{ExpectedAgents, Order, RESUME_WAIT, RunConfig, SnapshotContent};
 pub use credentials::Credentials;

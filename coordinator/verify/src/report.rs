@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
+use reachproof_model::claim::{JudgedClaim, Wire};
 use reachproof_model::cluster_endpoint::{EndpointPath, EndpointResolution};
 use reachproof_model::diagnosis::Conclusion;
 use reachproof_model::expectation::{Expectation, ExpectationState};
@@ -28,6 +29,7 @@ pub use format::{FORMATS, Format, FormatError};
 pub mod baseline;
 pub(crate) mod build;
 mod cause;
+pub mod claims;
 mod control_plane;
 mod coverage;
 mod csv;
@@ -37,7 +39,7 @@ mod html;
 pub mod human;
 pub mod json;
 mod junit;
-mod markdown;
+pub mod markdown;
 mod ndjson;
 
 /// Name and version of the report's shape (ARCHITECTURE, "Report").
@@ -77,9 +79,16 @@ pub struct Report {
     /// What people call the addresses of the findings.
     #[serde(default)]
     pub endpoints: BTreeMap<IpAddr, EndpointLabel>,
+    /// Sentences about security groups of EKS, judged by this run; empty where nobody asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<JudgedClaim>,
     /// What changed since an earlier report; absent where none was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Baseline>,
+}
+
+fn is_network(wire: &Wire) -> bool {
+    *wire == Wire::Network
 }
 
 /// Whether the world stood still.
@@ -118,6 +127,9 @@ pub struct RunRecord {
     /// Name of the cluster; absent where the snapshot names none, and in reports of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
+    /// Where it was run.
+    #[serde(default, skip_serializing_if = "is_network")]
+    pub wire: Wire,
     /// Start by the coordinator's clock, milliseconds since 1970.
     pub started_at_unix_ms: u64,
     /// From start to report, in milliseconds.

@@ -112,6 +112,7 @@ pub async fn run(
             .map(|record| record.with_ports(&judged.findings)),
         snapshot: snapshot_record(&worlds.before.described, order.content),
         endpoints: judged.endpoints,
+        claims: Vec::new(),
         baseline: None,
         remarks: own.remarks.clone(),
         gaps: worlds.before.decoded.gaps,

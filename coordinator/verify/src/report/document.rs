@@ -100,11 +100,18 @@ impl Report {
     /// The world that the predictions come from, where the report carries it and it can be decoded.
     #[must_use]
     pub fn world(&self) -> Option<Snapshot> {
+        self.described_world().map(|(_, snapshot)| snapshot)
+    }
+
+    /// The same with the answers of the APIs.
+    #[must_use]
+    pub fn described_world(&self) -> Option<(Described, Snapshot)> {
         let Value::Object(content) = self.snapshot.content.as_ref()? else {
             return None;
         };
-        let decoded = Snapshot::decode(&Described::from(content.clone())).ok()?;
-        Some(decoded.snapshot)
+        let described = Described::from(content.clone());
+        let decoded = Snapshot::decode(&described).ok()?;
+        Some((described, decoded.snapshot))
     }
 
     /// Makes what older versions did not write.

@@ -19,6 +19,7 @@ use crate::inventory::{Explanation, MissingAgent};
 use crate::refused::{RefusedAgents, RefusedTimes};
 use crate::report::{Allowed, Report, VoidAgent};
 
+use claims::claims;
 use control_plane::control_plane;
 use coverage::coverage;
 use endpoint::cluster_endpoint;
@@ -35,6 +36,7 @@ pub(super) use finding::{attempted, gate, line as compared};
 pub(super) use verdict::{besides, kinds, why};
 
 mod baseline;
+mod claims;
 mod colour;
 mod control_plane;
 mod coverage;
@@ -121,6 +123,7 @@ pub fn render(report: &Report, view: &View) -> String {
             None
         }
     };
+    claims(report, &view.details, &mut page);
     verdict(report, view.allowed, hint, &mut page);
     page.finish()
 }

@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
+use reachproof_model::claim::JudgedClaim;
 use reachproof_model::finding::Finding;
 use reachproof_model::net::Printable;
 use reachproof_model::words::counted;
 
+use super::claims::{LAB, counts as claim_counts, is_of_lab, told as why_claim};
 use super::human::{besides, compared, expected, kinds, since, titled, told, why};
 use super::{Allowed, CauseRecord, Report};
 
@@ -24,6 +26,9 @@ pub(super) fn render(report: &Report, allowed: Allowed) -> String {
     expectations(report, &mut text);
     baseline(report, &mut text);
     contradictions(report, &mut text);
+    if !report.claims.is_empty() {
+        let _ = write!(text, "\n#{}", claims(&report.claims));
+    }
     counts(report, &mut text);
     text
 }
@@ -133,6 +138,30 @@ fn counts(report: &Report, text: &mut String) {
         counted(report.agents.present.len(), "agent", "agents"),
         report.run.scope
     );
+}
+
+/// A table in Markdown, with the counts above it.
+#[must_use]
+pub fn claims(claims: &[JudgedClaim]) -> String {
+    let mut text = format!("## Claims: {}\n", claim_counts(claims));
+    if is_of_lab(claims) {
+        let _ = writeln!(text, "\n{LAB}");
+    }
+    text.push_str("\n| id | verdict | claim | why |\n|---|---|---|---|\n");
+    for claim in claims {
+        let why = why_claim(claim).join("; ");
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} ({}, {}) | {} |",
+            escaped(&claim.id),
+            claim.verdict,
+            escaped(&claim.says),
+            escaped(&claim.source),
+            escaped(&claim.date),
+            escaped(&why)
+        );
+    }
+    text
 }
 
 /// Text of the snapshot that is shown and never obeyed.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use reachproof_model::claim::Wire;
 use reachproof_model::cluster_endpoint::endpoint_path;
 use reachproof_model::describe::Described;
 use reachproof_model::observation::{AgentRecord, Presence, RunEvidence};
@@ -88,6 +89,7 @@ pub(super) fn run_record(
     RunRecord {
         id,
         cluster: cluster_name(snapshot),
+        wire: Wire::Network,
         started_at_unix_ms: unix_milliseconds(order.started_at),
         duration_ms: whole_milliseconds(took),
         readings,
