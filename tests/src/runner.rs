@@ -113,6 +113,7 @@ pub async fn run(
             seed: options.seed,
             content: SnapshotContent::Included,
             expectations: reachproof_verify::expectations::InForce::default(),
+            earlier: Vec::new(),
             started_at: SystemTime::now(),
             random,
             control_plane: None,

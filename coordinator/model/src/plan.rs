@@ -17,7 +17,7 @@ use crate::observation::{AgentName, Attempt, RunEvidence, micros};
 use crate::snapshot::EndpointListing;
 use crate::vantage::Vantage;
 
-pub use compose::{plan, plan_rules, plan_with};
+pub use compose::{Besides, plan, plan_rules, plan_with};
 pub use dial::{
     CLOSED_EDGES_PER_SERVER_MAX, CONTROLS_PER_SERVER_MAX, DIALS_PER_RUN_MAX, DialPod, Dialling,
     add_dials, api_servers,
@@ -272,6 +272,8 @@ pub enum Purpose {
     Edge,
     /// A tuple of rules decides here that no other flow shows, or an agent was not yet seen in its role at this port.
     Rule,
+    /// An earlier run tried it, which this one is compared with.
+    Earlier,
     /// It shows that source and target of a predicted deny can talk otherwise (F.2 "Silence", 1 and 2).
     Control,
 }

@@ -15,9 +15,9 @@ use reachproof_model::describe::Described;
 use reachproof_model::flow::{EPHEMERAL_PORTS_DEFAULT, Flow, SourceKind};
 use reachproof_model::matrix::Matrix;
 use reachproof_model::plan::{
-    AgentKind, Depth, FLOWS_PER_RUN_MAX, FileState, PEER_PORT, PlannedFlow, PolicyFact, ProbeKind,
-    ProbePlan, Purpose, Roster, RosterAgent, Scope, SourcePorts, Target, Until, WHOLE_MESH_MAX,
-    judged_ports, plan,
+    AgentKind, Besides, Depth, FLOWS_PER_RUN_MAX, FileState, PEER_PORT, PlannedFlow, PolicyFact,
+    ProbeKind, ProbePlan, Purpose, Roster, RosterAgent, Scope, SourcePorts, Target, Until,
+    WHOLE_MESH_MAX, judged_ports, plan, plan_with,
 };
 use reachproof_model::predict::predict;
 use reachproof_model::prediction::Verdict;
@@ -291,6 +291,32 @@ fn rules_try_both_sides_of_an_edge_between_some_two_and_no_more_pairs_than_neede
         assert!(tried, "{edge}");
     }
     assert!(rules.flows.len() < mesh.flows.len());
+}
+
+#[test]
+fn what_an_earlier_run_tried_is_tried_again_where_no_rule_names_its_port_any_more() {
+    let snapshot = snapshot("A01");
+    let earlier = [
+        Flow::tcp(address("10.0.1.20"), address("10.0.2.20"), 9_999),
+        Flow::tcp(address("10.0.1.20"), address("10.0.2.10"), 443),
+        Flow::tcp(address("10.9.9.9"), address("10.0.2.20"), 9_999),
+    ];
+    for scope in [SCOPE, RULES] {
+        let besides = Besides {
+            earlier: &earlier,
+            ..Besides::default()
+        };
+        let before = plan(&snapshot, &roster(), &scope);
+        assert!(flow(&before, "10.0.1.20", "10.0.2.20", 9_999).is_none());
+        let now = plan_with(&snapshot, &roster(), &scope, besides);
+        let again = flow(&now, "10.0.1.20", "10.0.2.20", 9_999).unwrap();
+        assert_eq!(again.purposes, BTreeSet::from([Purpose::Earlier]));
+        assert_eq!(again.probes[0].kind, ProbeKind::Identify);
+        let known = flow(&now, "10.0.1.20", "10.0.2.10", 443).unwrap();
+        assert!(known.purposes.contains(&Purpose::Required));
+        // Nobody is at the third one's source any more.
+        assert!(flow(&now, "10.9.9.9", "10.0.2.20", 9_999).is_none());
+    }
 }
 
 #[test]

@@ -183,6 +183,7 @@ async fn run(
             depth: depth(arguments, earlier),
             seed: seed(arguments, earlier, random.as_ref())?,
             expectations,
+            earlier: earlier.map(Report::tried).unwrap_or_default(),
             content: if arguments.no_snapshot {
                 SnapshotContent::LeftOut
             } else {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use reachproof_model::flow::Flow;
 use reachproof_model::plan::Depth;
 
 use crate::control_plane::ControlPlane;
@@ -100,6 +101,8 @@ pub struct Order {
     pub seed: u64,
     /// What users expect beside what the cluster needs.
     pub expectations: InForce,
+    /// What an earlier run tried that this one is compared with ([`Report::tried`](crate::Report::tried)).
+    pub earlier: Vec<Flow>,
     /// Whether the report carries the snapshot.
     pub content: SnapshotContent,
     /// Wall-clock time at the start, for the report only.

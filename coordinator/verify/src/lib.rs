@@ -55,6 +55,7 @@
 //!         depth: Some(reachproof_model::plan::Depth::Rules),
 //!         seed: 1,
 //!         expectations: Default::default(),
+//!         earlier: Vec::new(),
 //!         content: SnapshotContent::Included,
 //!         started_at: SystemTime::now(),
 //!         random,

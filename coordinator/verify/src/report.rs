@@ -9,6 +9,7 @@ use reachproof_model::cluster_endpoint::{EndpointPath, EndpointResolution};
 use reachproof_model::diagnosis::Conclusion;
 use reachproof_model::expectation::{Expectation, ExpectationState};
 use reachproof_model::finding::{Finding, FindingKind};
+use reachproof_model::flow::Flow;
 use reachproof_model::observation::{AgentName, ClockOffset, Implausible, Presence};
 use reachproof_model::plan::{AddressConflict, AgentKind};
 use reachproof_model::selector::EndName;
@@ -258,6 +259,13 @@ impl Report {
     /// How many findings there are of `kind`.
     pub fn count(&self, kind: FindingKind) -> usize {
         self.summary.get(kind.as_str()).copied().unwrap_or(0)
+    }
+
+    /// The flows that were tried, whatever came of it.
+    pub fn tried(&self) -> Vec<Flow> {
+        let findings = self.findings.iter();
+        let tried = findings.filter(|finding| !finding.observation.attempts.is_empty());
+        tried.map(|finding| finding.flow.clone()).collect()
     }
 
     /// Visits the contradictions.

@@ -8,7 +8,7 @@ use reachproof_model::compare::compare;
 use reachproof_model::expectation::requirements;
 use reachproof_model::flow::Flow;
 use reachproof_model::plan::{
-    Depth, FLOWS_PER_RUN_MAX, FileState, ProbePlan, Roster, RosterAgent, Scope, add_dials,
+    Besides, Depth, FLOWS_PER_RUN_MAX, FileState, ProbePlan, Roster, RosterAgent, Scope, add_dials,
     plan_with,
 };
 use reachproof_model::predict::predict;
@@ -73,7 +73,11 @@ pub async fn run(
     let expectations =
         requirements(snapshot, &roster).with_own((snapshot, &roster), &own.own, &own.off);
     let wanted: Vec<&Flow> = expectations.own_flows().collect();
-    let mut plan = plan_with(snapshot, &roster, &scope, &wanted);
+    let besides = Besides {
+        wanted: &wanted,
+        earlier: &order.earlier,
+    };
+    let mut plan = plan_with(snapshot, &roster, &scope, besides);
     add_dials(&mut plan, snapshot, &roster, &scope, &surveyed.dialling);
     let predictions = predictions(snapshot, &plan);
     let sealed = Sealed {

@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::snapshot::{
-    Direction, EnforcingMode, PolicyMode, Readable, RouteDestination, Snapshot, Snat,
-};
+use crate::snapshot::{Direction, EnforcingMode, PolicyMode, RouteDestination, Snapshot, Snat};
 
 /// What kind of line changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,12 +72,9 @@ fn written(snapshot: &Snapshot) -> BTreeSet<String> {
                 let number = entry
                     .rule_number
                     .map_or("?".to_owned(), |it| it.to_string());
-                let remote = match entry.remote {
-                    Readable::Is(network) => network.to_string(),
-                    Readable::Unread => "?".to_owned(),
-                };
-                let (id, traffic, action) = (&acl.id, &entry.traffic, entry.action);
-                format!("{id} {direction} {number} {action:?} {traffic} {remote}")
+                let (id, traffic, remote) = (&acl.id, &entry.traffic, &entry.remote);
+                let action = &entry.action;
+                format!("{id} {direction} {number} {action} {traffic} {remote}")
             }));
         }
     }
@@ -91,8 +86,12 @@ fn written(snapshot: &Snapshot) -> BTreeSet<String> {
                 RouteDestination::Unread | RouteDestination::Conflict => "?".to_owned(),
             };
             let target = route.target.as_str();
-            format!("{} {destination} -> {target} ({:?})", table.id, route.state)
+            format!("{} {destination} -> {target} ({})", table.id, route.state)
         }));
+    }
+    for list in snapshot.prefix_lists.values() {
+        let networks = list.networks.iter().flatten();
+        lines.extend(networks.map(|network| format!("{} lists {network}", list.id)));
     }
     for interface in snapshot.network_interfaces() {
         let groups = interface.groups.iter();

@@ -49,7 +49,12 @@ impl Draft {
 
     /// Whether an answer ends the first stage: not where every part of the source ports is to be tried.
     fn until(&self, depth: Depth) -> Until {
-        let decides = [Purpose::Required, Purpose::Edge, Purpose::Rule];
+        let decides = [
+            Purpose::Required,
+            Purpose::Edge,
+            Purpose::Rule,
+            Purpose::Earlier,
+        ];
         match depth {
             Depth::Required | Depth::Mesh => Until::Last,
             Depth::Rules

@@ -19,31 +19,42 @@ use crate::snapshot::Snapshot;
 /// between agents on one host are planned and end as bypass. Two calls with equal arguments return equal plans.
 #[must_use]
 pub fn plan(snapshot: &Snapshot, roster: &Roster, scope: &Scope) -> ProbePlan {
-    plan_with(snapshot, roster, scope, &[])
+    plan_with(snapshot, roster, scope, Besides::default())
 }
 
-/// Plans the same, and besides every flow of `wanted` that an agent can try: those that users expect something of.
+/// Flows over TCP that are tried besides, where an agent can try them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Besides<'f> {
+    /// Those that users expect something of: first of all.
+    pub wanted: &'f [&'f Flow],
+    /// Those that an earlier run tried: after everything else, as far as there is room. No rule may name their ports any
+    /// more.
+    pub earlier: &'f [Flow],
+}
+
+/// Plans the same, and besides every flow of `besides` that an agent can try.
 #[must_use]
 pub fn plan_with(
     snapshot: &Snapshot,
     roster: &Roster,
     scope: &Scope,
-    wanted: &[&Flow],
+    besides: Besides<'_>,
 ) -> ProbePlan {
     match scope.depth {
         Depth::Rules => {
             let ports = &[PEER_PORT];
-            cover_rules(&Matrix::new(snapshot), roster, scope, (ports, wanted))
+            cover_rules(&Matrix::new(snapshot), roster, scope, (ports, besides))
         }
         Depth::Required => {
             let mut sequence = Sequence::new(scope.seed);
             let mut drafts = Drafts::new((snapshot, None), roster, scope);
             add_required(&mut drafts, &mut sequence);
-            add_wanted(&mut drafts, wanted);
+            add_wanted(&mut drafts, besides.wanted, Purpose::Required);
+            add_earlier(&mut drafts, besides);
             add_controls(&mut drafts, &mut sequence);
             finish(drafts, scope, &mut sequence)
         }
-        Depth::Mesh => plan_mesh(snapshot, roster, scope, wanted),
+        Depth::Mesh => plan_mesh(snapshot, roster, scope, besides),
     }
 }
 
@@ -53,32 +64,38 @@ pub fn plan_with(
 /// is source and target once a port; rules with ports of their own are tried on both sides of their edges.
 #[must_use]
 pub fn plan_rules(matrix: &Matrix<'_>, roster: &Roster, scope: &Scope, ports: &[u16]) -> ProbePlan {
-    cover_rules(matrix, roster, scope, (ports, &[]))
+    cover_rules(matrix, roster, scope, (ports, Besides::default()))
 }
 
 fn cover_rules(
     matrix: &Matrix<'_>,
     roster: &Roster,
     scope: &Scope,
-    (ports, wanted): (&[u16], &[&Flow]),
+    (ports, besides): (&[u16], Besides<'_>),
 ) -> ProbePlan {
     let mut sequence = Sequence::new(scope.seed);
     let mut drafts = Drafts::new((matrix.snapshot(), Some(matrix)), roster, scope);
     add_required(&mut drafts, &mut sequence);
-    add_wanted(&mut drafts, wanted);
+    add_wanted(&mut drafts, besides.wanted, Purpose::Required);
     for (candidate, purpose) in cover(matrix, roster, ports, &mut sequence) {
         drafts.add(candidate, purpose);
     }
+    add_earlier(&mut drafts, besides);
     add_controls(&mut drafts, &mut sequence);
     finish(drafts, scope, &mut sequence)
 }
 
 /// Plans every pair of agents.
-fn plan_mesh(snapshot: &Snapshot, roster: &Roster, scope: &Scope, wanted: &[&Flow]) -> ProbePlan {
+fn plan_mesh(
+    snapshot: &Snapshot,
+    roster: &Roster,
+    scope: &Scope,
+    besides: Besides<'_>,
+) -> ProbePlan {
     let mut sequence = Sequence::new(scope.seed);
     let mut drafts = Drafts::new((snapshot, None), roster, scope);
     add_required(&mut drafts, &mut sequence);
-    add_wanted(&mut drafts, wanted);
+    add_wanted(&mut drafts, besides.wanted, Purpose::Required);
     for source in roster.agents() {
         let others = roster.agents().filter(|other| other.name != source.name);
         let mut targets = sequence.shuffle(others.collect()).into_iter();
@@ -90,8 +107,15 @@ fn plan_mesh(snapshot: &Snapshot, roster: &Roster, scope: &Scope, wanted: &[&Flo
         }
         drafts.left_out += targets.len();
     }
+    add_earlier(&mut drafts, besides);
     add_controls(&mut drafts, &mut sequence);
     finish(drafts, scope, &mut sequence)
+}
+
+/// Adds what an earlier run tried.
+fn add_earlier(drafts: &mut Drafts<'_>, besides: Besides<'_>) {
+    let earlier: Vec<&Flow> = besides.earlier.iter().collect();
+    add_wanted(drafts, &earlier, Purpose::Earlier);
 }
 
 /// Adds the flows from one agent to another, over each family that both have.

@@ -63,7 +63,7 @@ pub(crate) fn control_plane_targets(
 }
 
 /// Adds the TCP flows of `wanted` whose source has an agent.
-pub(super) fn add_wanted(drafts: &mut Drafts<'_>, wanted: &[&Flow]) {
+pub(super) fn add_wanted(drafts: &mut Drafts<'_>, wanted: &[&Flow], purpose: Purpose) {
     if wanted.is_empty() {
         return;
     }
@@ -84,7 +84,7 @@ pub(super) fn add_wanted(drafts: &mut Drafts<'_>, wanted: &[&Flow]) {
             (None, None) => Target::Pod,
         };
         if let Some(candidate) = candidate(agent, (address, target), port) {
-            drafts.add(candidate, Purpose::Required);
+            drafts.add(candidate, purpose);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Network ACLs (B).
 
+use std::fmt;
+
 use ipnet::IpNet;
 
 use super::security_group::Direction;
@@ -57,4 +59,14 @@ pub enum AclAction {
     Allow,
     /// Drops the packet.
     Deny,
+}
+
+impl fmt::Display for AclAction {
+    /// Writes the word of the API.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        })
+    }
 }

@@ -1,5 +1,7 @@
 //! Route tables (C).
 
+use std::fmt;
+
 use ipnet::IpNet;
 
 use crate::id::{PeeringId, PrefixListId, RouteTableId, SubnetId, TransitGatewayId, VpcId};
@@ -102,6 +104,18 @@ pub enum RouteState {
     Filtered,
     /// The word is not known.
     Unread,
+}
+
+impl fmt::Display for RouteState {
+    /// Writes the word of the API; `?` stands for one that is not known.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Active => "active",
+            Self::Blackhole => "blackhole",
+            Self::Filtered => "filtered",
+            Self::Unread => "?",
+        })
+    }
 }
 
 /// Where a route comes from, the stronger one first.

@@ -262,6 +262,7 @@ async fn start(
             seed: 1,
             content: SnapshotContent::LeftOut,
             expectations: reachproof_verify::expectations::InForce::default(),
+            earlier: Vec::new(),
             started_at: SystemTime::UNIX_EPOCH,
             random,
             control_plane: None,
