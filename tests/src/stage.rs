@@ -119,11 +119,23 @@ impl Stage {
         };
         let snapshot = Value::Object(stage.expanded.plan.snapshot.clone());
         let policy = json!({ "allow": scene.ranges });
-        for (path, content) in [(stage.snapshot(), snapshot), (stage.policy(), policy)] {
-            fs::write(&path, content.to_string())
-                .map_err(|source| RunnerError::Write { path, source })?;
-        }
+        write(stage.snapshot(), &snapshot)?;
+        write(stage.policy(), &policy)?;
         Ok(stage)
+    }
+
+    /// Lets the wire do from now on what `expanded` says, and writes its snapshot over the one that was there. Everybody who
+    /// is there stays.
+    ///
+    /// # Errors
+    /// [`RunnerError`] if the lab cannot enforce it, or the file not be written.
+    pub fn change(&self, expanded: &Expanded) -> Result<(), RunnerError> {
+        let mut plan = expanded.plan.clone();
+        if let Some(authority) = &self.expanded.plan.authority {
+            authority.publish(&mut plan.snapshot);
+        }
+        self.lab.enforce(&plan)?;
+        write(self.snapshot(), &Value::Object(plan.snapshot))
     }
 
     /// Starts an API server behind each interface of the control plane, and creates the world's objects.
@@ -321,6 +333,11 @@ impl Stage {
             .map_err(|source| RunnerError::Listen { address, source })?;
         Ok(listener)
     }
+}
+
+fn write(path: PathBuf, content: &Value) -> Result<(), RunnerError> {
+    let written = fs::write(&path, content.to_string());
+    written.map_err(|source| RunnerError::Write { path, source })
 }
 
 /// Whether a line of `/proc/net/tcp` is a socket that listens on [`CONTROL_PORT`].

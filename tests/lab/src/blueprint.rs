@@ -115,10 +115,29 @@ impl Blueprint {
     }
 }
 
+impl Link {
+    /// Whether its left end is in the namespace `name`.
+    pub(crate) fn begins_at(&self, name: &str) -> bool {
+        self.left.namespace.as_deref() == Some(name)
+    }
+
+    /// Whether another one begins at the same device and leads to the same namespace.
+    pub(crate) fn leads_as(&self, other: &Self) -> bool {
+        self.left == other.left && self.right.namespace == other.right.namespace
+    }
+}
+
 impl Namespace {
     /// The next free device whose name starts with `prefix`.
     pub(crate) fn device(&self, prefix: &str) -> String {
         format!("{prefix}{}", self.devices.len())
+    }
+
+    /// The lines that say where packets go. Each replaces what it says of the same network and table.
+    pub(crate) fn routes(&self) -> Vec<String> {
+        let lines = self.lines.iter();
+        let routes = lines.filter(|line| line.starts_with("route replace "));
+        routes.cloned().collect()
     }
 
     /// Gives `device` an address of its own, without a network around it.

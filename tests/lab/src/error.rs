@@ -71,6 +71,12 @@ pub enum LabError {
         /// The id that leads nowhere.
         id: String,
     },
+    /// A lab that is up cannot be given what it was not built for.
+    #[error("`{name}` was built without the cables that it would need now")]
+    Cables {
+        /// The subnet or wire.
+        name: String,
+    },
     /// A field of a rule cannot be turned into a filter.
     #[error(
         "`{holder}` has a rule with protocol `{protocol}`, which is neither a known word nor a number to 255"

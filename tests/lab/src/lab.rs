@@ -12,7 +12,7 @@ use std::time::Instant;
 use ipnet::IpNet;
 
 use crate::authority::{Authority, endpoint_host};
-use crate::blueprint::Blueprint;
+use crate::blueprint::{Blueprint, Link};
 use crate::cloud::Cloud;
 use crate::error::LabError;
 use crate::isolate::{enter_hint, is_inside};
@@ -35,6 +35,7 @@ static LABS: AtomicU32 = AtomicU32::new(0);
 pub struct Lab {
     prefix: String,
     names: Vec<String>,
+    links: Vec<Link>,
     endpoints: Vec<Endpoint>,
     // What the interface of each wire owns, and the name of the wire's namespace.
     wires: Vec<(IpNet, String)>,
@@ -84,10 +85,35 @@ impl Lab {
             wires: wires(plan)?,
             prefix,
             names: std::mem::take(&mut names.names),
+            links: blueprint.links,
             endpoints,
             listeners: Some(listeners),
             kubelets: None,
         })
+    }
+
+    /// Lets subnets and wires do from now on what `plan` says: its security groups, network ACLs and routes. Who is there
+    /// stays as it was built, connections that were let through live on, and filters that somebody laid there by hand go.
+    ///
+    /// # Errors
+    /// [`LabError::Cables`] if `plan` has other subnets or interfaces, or a route towards somewhere that no cable of its
+    /// subnet leads to; what the plan lacks or contradicts; what the kernel, `ip` or `nft` refuse.
+    pub fn enforce(&self, plan: &LabPlan) -> Result<(), LabError> {
+        let (blueprint, _) = draw(plan)?;
+        for name in filters(plan)? {
+            let built = format!("{}{name}", self.prefix);
+            let is_laid = |link: &Link| self.links.iter().any(|laid| laid.leads_as(link));
+            let mut links = blueprint.links.iter();
+            let is_cabled = links.all(|link| !link.begins_at(&name) || is_laid(link));
+            match blueprint.namespaces.get(&name) {
+                Some(namespace) if is_cabled && self.names.contains(&built) => {
+                    let refill = || namespace::refill(&built, namespace, topology::ROUTES);
+                    namespace::within(&built, refill)??;
+                }
+                Some(_) | None => return Err(LabError::Cables { name }),
+            }
+        }
+        Ok(())
     }
 
     /// Everything that can be entered: the endpoints of the plan, then the hosts and branch pods that it did not name.
@@ -252,13 +278,22 @@ impl Drop for Names {
 fn wires(plan: &LabPlan) -> Result<Vec<(IpNet, String)>, LabError> {
     let world = Cloud::read(&plan.snapshot)?;
     let wires = world.interfaces.iter().flat_map(|interface| {
-        let wire = crate::namespace::wire_name(&interface.network_interface_id);
+        let wire = namespace::wire_name(&interface.network_interface_id);
         let networks = interface.networks();
         networks
             .into_iter()
             .map(move |network| (network, wire.clone()))
     });
     Ok(wires.collect())
+}
+
+/// Names of the namespaces that filter and route: subnets and wires.
+fn filters(plan: &LabPlan) -> Result<Vec<String>, LabError> {
+    let world = Cloud::read(&plan.snapshot)?;
+    let subnets = world.subnets.iter().map(|subnet| subnet.subnet_id.clone());
+    let interfaces = world.interfaces.iter();
+    let wires = interfaces.map(|one| namespace::wire_name(&one.network_interface_id));
+    Ok(subnets.chain(wires).collect())
 }
 
 fn control_plane(endpoints: &[Endpoint]) -> impl Iterator<Item = &Endpoint> {

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 
-use crate::blueprint::{Blueprint, End, Forwarding, Link, Namespace};
+use crate::blueprint::{Blueprint, End, Forwarding, Link, Namespace, Table};
 use crate::error::LabError;
 use crate::isolate::NAMESPACES;
 use reachproof_start::find;
@@ -219,6 +219,24 @@ fn fill(name: &str, namespace: &Namespace) -> Result<(), LabError> {
         run(("nft", &["-f", "-"]), name, &namespace.nft)?;
     }
     Ok(())
+}
+
+/// Gives the namespace in which this thread is the routes and the filter of `namespace` in the place of its own; of `table`
+/// nothing else stays.
+///
+/// # Errors
+/// [`LabError::ToolNotRun`], [`LabError::ToolRefused`].
+pub(crate) fn refill(name: &str, namespace: &Namespace, table: Table) -> Result<(), LabError> {
+    let routes = namespace.routes();
+    let is_used = |line: &String| line.ends_with(&table.to_string());
+    if routes.iter().any(is_used) {
+        let flush = format!("route flush{table}\n");
+        run(("ip", &["-batch", "-"]), name, &flush)?;
+        run(("ip", &["-6", "-batch", "-"]), name, &flush)?;
+    }
+    run(("ip", &["-batch", "-"]), name, &lines(&routes))?;
+    let filter = format!("flush ruleset\n{}", namespace.nft);
+    run(("nft", &["-f", "-"]), name, &filter)
 }
 
 fn lines(lines: &[String]) -> String {

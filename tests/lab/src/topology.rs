@@ -27,6 +27,8 @@ use crate::{exempt, network_acl, security_group, transit_gateway};
 const TABLE_OWN: u32 = 10;
 /// The table with the subnet's route table.
 const TABLE_ROUTES: u32 = 20;
+/// The same, as lines name it.
+pub(crate) const ROUTES: Table = Table::Numbered(TABLE_ROUTES);
 /// The table that leads nowhere.
 const TABLE_NOWHERE: u32 = 30;
 /// Never forwarded, whatever the routes say (C.6).
@@ -141,7 +143,7 @@ struct Far {
 /// Links a subnet to whatever its route table leads to, and fills the table.
 fn draw_uplinks(blueprint: &mut Blueprint, enforced: &Cloud, subnet: &Subnet) {
     let id = subnet.subnet_id.as_str();
-    let table = Table::Numbered(TABLE_ROUTES);
+    let table = ROUTES;
     let mut uplinks: BTreeMap<String, String> = BTreeMap::new();
     if let Some(namespace) = blueprint.namespaces.get_mut(id) {
         namespace.blackhole_rest(table);
