@@ -25,7 +25,15 @@ fn a_saved_report_is_written_in_every_format_and_reads_again() {
     let old = old();
     let at = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
     let formats = [
-        "table", "json", "ndjson", "csv", "markdown", "junit", "html",
+        "table",
+        "json",
+        "ndjson",
+        "csv",
+        "markdown",
+        "markdown-short",
+        "github",
+        "junit",
+        "html",
     ];
     let files: Vec<String> = formats
         .iter()

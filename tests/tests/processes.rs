@@ -194,6 +194,9 @@ fn end_as_stated() -> CaseResult {
                 text.contains("<span class=\"mark\">FAIL</span> 1 cause breaks 6 required flows")
             }
             "markdown" => text.starts_with("## FAIL: 1 cause breaks 6 required flows\n"),
+            "markdown-short" => text.starts_with("## FAIL: 1 cause breaks 6 required flows\n"),
+            "github" => text
+                .starts_with("::notice title=reachproof%3A FAIL::1 cause breaks 6 required flows"),
             "junit" => text.contains(r#"<failure message="broken: 4 broken">node group workers"#),
             _ => false,
         };

@@ -36,6 +36,7 @@ mod coverage;
 mod csv;
 pub mod document;
 mod format;
+mod github;
 mod html;
 pub mod human;
 pub mod json;
@@ -363,6 +364,25 @@ pub(crate) enum Failing {
     Only(BTreeSet<usize>),
     /// Broken expectations.
     Expectations,
+}
+
+impl Failing {
+    /// Whether the run fails for a contradiction at this place.
+    pub(crate) fn contradiction(&self, place: usize) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(places) => places.contains(&place),
+            Self::Expectations => false,
+        }
+    }
+
+    /// Whether the run fails for an expectation that these places break.
+    pub(crate) fn any(&self, findings: &[usize]) -> bool {
+        match self {
+            Self::All | Self::Expectations => true,
+            Self::Only(places) => findings.iter().any(|place| places.contains(place)),
+        }
+    }
 }
 
 /// What a run may have before it counts as failed or unverified.

@@ -16,7 +16,7 @@ use fake::{
 };
 use ipnet::IpNet;
 use reachproof_model::describe::Described;
-use reachproof_model::expectation::ExpectationState;
+use reachproof_model::expectation::{ExpectationName, ExpectationState};
 use reachproof_model::finding::{FindingKind, FindingReason};
 use reachproof_model::snapshot::Gap;
 use reachproof_proto::v1::agent_message::Body;
@@ -163,11 +163,20 @@ async fn every_format_has_every_finding_or_what_people_must_know_of_them() {
     insta::assert_snapshot!("csv", rows);
     insta::assert_snapshot!("markdown", written(&report, "markdown"));
     insta::assert_snapshot!("junit", written(&report, "junit"));
+    insta::assert_snapshot!("github", written(&report, "github"));
     let names: Vec<&str> = FORMATS.iter().map(|format| format.name).collect();
     assert_eq!(
         names,
         [
-            "table", "json", "ndjson", "csv", "markdown", "junit", "html"
+            "table",
+            "json",
+            "ndjson",
+            "csv",
+            "markdown",
+            "markdown-short",
+            "github",
+            "junit",
+            "html"
         ]
     );
     assert!(Format::named("yaml").is_none());
@@ -219,7 +228,7 @@ async fn hostile_names_are_text_in_every_format() {
         assert_eq!(text.find(is_bare), None, "{format}");
         // A character behind a backslash is text in Markdown (CommonMark, "Backslash escapes").
         let text = text.replace("\\<", "");
-        if ["html", "junit", "markdown"].contains(&format) {
+        if ["html", "junit", "markdown", "markdown-short"].contains(&format) {
             assert!(!text.contains("<script>alert"), "{format}");
             assert!(!text.contains("<img"), "{format}");
         }
@@ -478,6 +487,45 @@ async fn a_saved_report_reads_as_the_fresh_one_in_every_format() {
         PAGE,
     );
     assert!(!named.contains("no flow of this run"), "{named}");
+}
+
+/// What is too much for a reader of a format is left out, and it is said how much.
+#[test]
+fn long_reports_stay_within_what_their_readers_take() {
+    let mut report = Report::from_json(&old()).unwrap();
+    let contradicted = report.contradictions().next().unwrap().clone();
+    let expectation = report.expectations[0].clone();
+    report.expectations = vec![expectation; 3_000];
+    report.findings.extend(vec![contradicted; 9_998]);
+    assert_eq!(report.contradictions().count(), 10_000);
+    let junit = written(&report, "junit");
+    assert_eq!(junit.matches("<testcase ").count(), 5_000);
+    assert!(junit.contains("8000 more cases are left out"));
+    let short = written(&report, "markdown-short");
+    assert!(short.len() <= 60 << 10, "{}", short.len());
+    for said in ["and 2980 more expectations", "and 9990 more contradictions"] {
+        assert!(short.contains(said), "{short}");
+    }
+    let long = written(&report, "markdown");
+    assert!(long.len() <= 900 << 10, "{}", long.len());
+    assert!(long.contains("and 1000 more expectations"));
+    let github = written(&report, "github");
+    assert_eq!(github.matches("::error ").count(), 10);
+    assert!(
+        github.ends_with("::notice title=reachproof::and 9990 more\n"),
+        "{github}"
+    );
+
+    // One name alone would be more than a comment takes.
+    report.expectations.truncate(1);
+    report.expectations[0].why = None;
+    report.expectations[0].name = ExpectationName::Own("x".repeat(70 << 10).into());
+    let short = written(&report, "markdown-short");
+    assert!(short.len() <= 60 << 10, "{}", short.len());
+    assert!(
+        short.contains("Left out for want of room: expectations."),
+        "{short}"
+    );
 }
 
 /// A report of the lab's world `drift-open` as it was written before reports named their endpoints.

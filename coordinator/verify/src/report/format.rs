@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::human::View;
-use super::{Report, csv, html, human, json, junit, markdown, ndjson};
+use super::{Report, csv, github, html, human, json, junit, markdown, ndjson};
 
 pub use error::FormatError;
 
@@ -20,7 +20,7 @@ pub struct Format {
 }
 
 /// All formats, that for people first.
-pub const FORMATS: [Format; 7] = [
+pub const FORMATS: [Format; 9] = [
     Format {
         name: "table",
         about: "For people",
@@ -43,9 +43,25 @@ pub const FORMATS: [Format; 7] = [
     },
     Format {
         name: "markdown",
-        about: "For comments and tickets: verdict, causes with commands, expectations, contradictions",
+        about: "For job summaries and tickets: verdict, causes with commands, expectations, contradictions",
         write: |report, view, out| {
-            Ok(out.write_all(markdown::render(report, view.allowed).as_bytes())?)
+            let text = markdown::render(report, view.allowed, markdown::SUMMARY);
+            Ok(out.write_all(text.as_bytes())?)
+        },
+    },
+    Format {
+        name: "markdown-short",
+        about: "For a comment, the same in 60 KiB at most",
+        write: |report, view, out| {
+            let text = markdown::render(report, view.allowed, markdown::COMMENT);
+            Ok(out.write_all(text.as_bytes())?)
+        },
+    },
+    Format {
+        name: "github",
+        about: "For GitHub Actions, the first problems as annotations",
+        write: |report, view, out| {
+            Ok(out.write_all(github::render(report, view.allowed).as_bytes())?)
         },
     },
     Format {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use quick_junit::{
-    NonSuccessKind, Report as Document, SerializeError, TestCase, TestCaseStatus, TestSuite,
+    NonSuccessKind, Property, Report as Document, SerializeError, TestCase, TestCaseStatus,
+    TestSuite,
 };
 use reachproof_model::diagnosis::Conclusion;
 use reachproof_model::expectation::{Expectation, ExpectationState};
@@ -11,6 +12,9 @@ use reachproof_model::net::Printable;
 
 use super::human::{compared, titled, told};
 use super::{Allowed, Failing, Report};
+
+/// Most test cases, so that pipelines still show them; both suites say what they leave out.
+const CASES_MAX: usize = 5_000;
 
 /// Writes two suites: `expectations` (broken: failure; unverified: error, or skipped where the run passes all the same;
 /// predicted: skipped) and `contradictions` (each a failure). What the run does not fail for is skipped.
@@ -23,13 +27,17 @@ pub(super) fn render(report: &Report, allowed: Allowed) -> Result<String, Serial
     let conclusion = report.conclusion(allowed);
     let failing = report.failing(allowed.fail_on);
     let mut suite = TestSuite::new("expectations");
-    for one in &report.expectations {
+    let mut all: Vec<&Expectation> = report.expectations.iter().collect();
+    all.sort_by_key(|one| one.state != ExpectationState::Broken);
+    for one in all.iter().take(CASES_MAX) {
         let mut case = TestCase::new(titled(one), status(report, one, (conclusion, &failing)));
         case.set_classname("expectations");
         suite.add_test_case(case);
     }
+    let room = CASES_MAX - suite.test_cases.len();
+    leave_out(&mut suite, all.len());
     document.add_test_suite(suite);
-    document.add_test_suite(contradictions(report, &failing));
+    document.add_test_suite(contradictions(report, &failing, room));
     document.to_string()
 }
 
@@ -40,7 +48,7 @@ fn status(
 ) -> TestCaseStatus {
     let (mut status, message) = match one.state {
         ExpectationState::Met => return TestCaseStatus::success(),
-        ExpectationState::Broken if !fails(one, failing) => (
+        ExpectationState::Broken if !failing.any(&one.findings) => (
             TestCaseStatus::skipped(),
             format!("broken as before: {}", told(one)),
         ),
@@ -66,14 +74,6 @@ fn status(
     status
 }
 
-/// Whether the run fails for what breaks an expectation.
-fn fails(one: &Expectation, failing: &Failing) -> bool {
-    match failing {
-        Failing::All | Failing::Expectations => true,
-        Failing::Only(places) => one.findings.iter().any(|place| places.contains(place)),
-    }
-}
-
 /// The causes that break an expectation, with their commands.
 fn causes(report: &Report, one: &Expectation) -> String {
     let breaks = |findings: &[usize]| findings.iter().any(|place| one.findings.contains(place));
@@ -86,16 +86,24 @@ fn causes(report: &Report, one: &Expectation) -> String {
     lines.join("\n")
 }
 
-fn contradictions(report: &Report, failing: &Failing) -> TestSuite {
+/// Says how many of `all` cases are not in a suite.
+fn leave_out(suite: &mut TestSuite, all: usize) {
+    let left_out = all.saturating_sub(suite.test_cases.len());
+    if left_out > 0 {
+        suite.add_property(Property::new("left-out", left_out.to_string()));
+        let text = format!("{left_out} more cases are left out: the JSON report has all");
+        suite.set_system_out(text);
+    }
+}
+
+fn contradictions(report: &Report, failing: &Failing, room: usize) -> TestSuite {
     let mut suite = TestSuite::new("contradictions");
     let found = report.findings.iter().enumerate();
-    for (place, finding) in found.filter(|(_, finding)| finding.kind.is_contradiction()) {
-        let is_failure = match failing {
-            Failing::All => true,
-            Failing::Only(places) => places.contains(&place),
-            Failing::Expectations => false,
-        };
-        let mut status = if is_failure {
+    let found: Vec<_> = found
+        .filter(|(_, finding)| finding.kind.is_contradiction())
+        .collect();
+    for (place, finding) in found.iter().copied().take(room) {
+        let mut status = if failing.contradiction(place) {
             TestCaseStatus::non_success(NonSuccessKind::Failure)
         } else {
             TestCaseStatus::skipped()
@@ -106,7 +114,8 @@ fn contradictions(report: &Report, failing: &Failing) -> TestSuite {
         case.set_classname("contradictions");
         suite.add_test_case(case);
     }
-    if suite.test_cases.is_empty() {
+    leave_out(&mut suite, found.len());
+    if found.is_empty() {
         let mut case = TestCase::new("model and network agree", TestCaseStatus::success());
         case.set_classname("contradictions");
         suite.add_test_case(case);

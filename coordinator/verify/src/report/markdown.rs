@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use reachproof_model::claim::JudgedClaim;
+use reachproof_model::expectation::ExpectationState;
 use reachproof_model::finding::Finding;
 use reachproof_model::net::Printable;
 use reachproof_model::words::counted;
@@ -11,44 +12,102 @@ use super::claims::{LAB, counts as claim_counts, is_of_lab, told as why_claim};
 use super::human::{besides, compared, expected, kinds, since, titled, told, why};
 use super::{Allowed, CauseRecord, Report};
 
-/// Most causes that are written; the rest is counted.
-const CAUSES_MAX: usize = 10;
+/// How much is written; of each list the rest is counted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Length {
+    /// Most bytes: what does not fit is left out, and that is said.
+    bytes: usize,
+    /// Most causes.
+    causes: usize,
+    /// Most expectations.
+    expectations: usize,
+    /// Most contradictions.
+    contradictions: usize,
+}
 
-/// Most contradictions that are written; the rest is counted.
-const CONTRADICTIONS_MAX: usize = 50;
+/// For a job summary: GitHub takes 1 MiB a step.
+pub(super) const SUMMARY: Length = Length {
+    bytes: 900 << 10,
+    causes: 10,
+    expectations: 2_000,
+    contradictions: 50,
+};
 
-/// Writes verdict, causes with their commands, expectations and contradictions.
+/// For a comment: GitHub takes 65,536 characters.
+pub(super) const COMMENT: Length = Length {
+    bytes: 60 << 10,
+    causes: 3,
+    expectations: 20,
+    contradictions: 10,
+};
+
+/// Writes verdict, causes with their commands, expectations and contradictions, as long as `length` says. Each part is there
+/// whole or is named among those that were left out.
 #[must_use]
-pub(super) fn render(report: &Report, allowed: Allowed) -> String {
+pub(super) fn render(report: &Report, allowed: Allowed, length: Length) -> String {
     let (conclusion, reasons) = why(report, allowed);
-    let mut text = format!("## {}: {}\n", conclusion.as_str(), reasons.join(", "));
-    causes(report, &mut text);
-    expectations(report, &mut text);
-    baseline(report, &mut text);
-    contradictions(report, &mut text);
-    if !report.claims.is_empty() {
-        let _ = write!(text, "\n#{}", claims(&report.claims));
+    let reasons = reasons.join(", ");
+    let mut text = format!("## {}: {}\n", conclusion.as_str(), shortened(&reasons));
+    let claimed = if report.claims.is_empty() {
+        String::new()
+    } else {
+        format!("\n#{}", claims(&report.claims))
+    };
+    let parts: [(&str, String); 5] = [
+        ("causes", causes(report, length)),
+        ("expectations", expectations(report, length)),
+        ("what changed", baseline(report)),
+        ("contradictions", contradictions(report, length)),
+        ("claims", claimed),
+    ];
+    let end = counts(report);
+    let mut left_out = Vec::new();
+    for (name, part) in parts {
+        if text.len() + part.len() + end.len() + NOTE_BYTES <= length.bytes {
+            text.push_str(&part);
+        } else {
+            left_out.push(name);
+        }
     }
-    counts(report, &mut text);
+    if !left_out.is_empty() {
+        let _ = writeln!(
+            text,
+            "\nLeft out for want of room: {}.",
+            left_out.join(", ")
+        );
+    }
+    text.push_str(&end);
     text
+}
+
+/// Room for what says that something was left out.
+const NOTE_BYTES: usize = 200;
+
+/// Most characters of the first line.
+const FIRST_LINE_MAX: usize = 2_000;
+
+/// The text, or its beginning.
+fn shortened(text: &str) -> String {
+    if text.chars().count() <= FIRST_LINE_MAX {
+        return text.to_owned();
+    }
+    let begin: String = text.chars().take(FIRST_LINE_MAX).collect();
+    format!("{begin}…")
 }
 
 // Writing to a String cannot fail: what `writeln!` returns is not looked at.
 
-fn causes(report: &Report, text: &mut String) {
+fn causes(report: &Report, length: Length) -> String {
     if report.causes.is_empty() {
-        return;
+        return String::new();
     }
-    text.push_str("\n### Causes\n");
-    for cause in report.causes.iter().take(CAUSES_MAX) {
-        cause_of(cause, text);
+    let mut text = "\n### Causes\n".to_owned();
+    for cause in report.causes.iter().take(length.causes) {
+        cause_of(cause, &mut text);
     }
-    more(
-        report.causes.len(),
-        CAUSES_MAX,
-        ("more cause", "more causes"),
-        text,
-    );
+    let words = ("more cause", "more causes");
+    more(report.causes.len(), length.causes, words, &mut text);
+    text
 }
 
 fn cause_of(cause: &CauseRecord, text: &mut String) {
@@ -75,16 +134,15 @@ fn cause_of(cause: &CauseRecord, text: &mut String) {
     }
 }
 
-fn expectations(report: &Report, text: &mut String) {
+fn expectations(report: &Report, length: Length) -> String {
     if report.expectations.is_empty() {
-        return;
+        return String::new();
     }
     let heading = expected(report);
-    let _ = write!(
-        text,
-        "\n### {heading}\n\n| expectation | state | flows |\n|---|---|---|\n"
-    );
-    for one in &report.expectations {
+    let mut text = format!("\n### {heading}\n\n| expectation | state | flows |\n|---|---|---|\n");
+    let mut all: Vec<_> = report.expectations.iter().collect();
+    all.sort_by_key(|one| one.state != ExpectationState::Broken);
+    for one in all.iter().take(length.expectations) {
         let _ = writeln!(
             text,
             "| {} | {} | {} |",
@@ -93,33 +151,34 @@ fn expectations(report: &Report, text: &mut String) {
             told(one)
         );
     }
+    let words = ("more expectation", "more expectations");
+    more(all.len(), length.expectations, words, &mut text);
+    text
 }
 
-fn baseline(report: &Report, text: &mut String) {
+fn baseline(report: &Report) -> String {
     let Some(baseline) = &report.baseline else {
-        return;
+        return String::new();
     };
-    let _ = writeln!(text, "\n### Since {}\n", escaped(&baseline.run));
+    let mut text = format!("\n### Since {}\n\n", escaped(&baseline.run));
     for line in since(baseline) {
         let _ = writeln!(text, "* {}", escaped(&line));
     }
+    text
 }
 
-fn contradictions(report: &Report, text: &mut String) {
+fn contradictions(report: &Report, length: Length) -> String {
     let found: Vec<&Finding> = report.contradictions().collect();
     if found.is_empty() {
-        return;
+        return String::new();
     }
-    text.push_str("\n### Contradictions\n\n");
-    for finding in found.iter().take(CONTRADICTIONS_MAX) {
+    let mut text = "\n### Contradictions\n\n".to_owned();
+    for finding in found.iter().take(length.contradictions) {
         let _ = writeln!(text, "* {}", escaped(&compared(report, finding)));
     }
-    more(
-        found.len(),
-        CONTRADICTIONS_MAX,
-        ("more contradiction", "more contradictions"),
-        text,
-    );
+    let words = ("more contradiction", "more contradictions");
+    more(found.len(), length.contradictions, words, &mut text);
+    text
 }
 
 fn more(all: usize, most: usize, (one, several): (&str, &str), text: &mut String) {
@@ -128,16 +187,15 @@ fn more(all: usize, most: usize, (one, several): (&str, &str), text: &mut String
     }
 }
 
-fn counts(report: &Report, text: &mut String) {
-    let _ = writeln!(
-        text,
-        "\n{}: {}. Run {}, {}, scope {}.",
+fn counts(report: &Report) -> String {
+    format!(
+        "\n{}: {}. Run {}, {}, scope {}.\n",
         counted(report.findings.len(), "flow", "flows"),
         escaped(&kinds(report)),
         escaped(&report.run.id),
         counted(report.agents.present.len(), "agent", "agents"),
         report.run.scope
-    );
+    )
 }
 
 /// A table in Markdown, with the counts above it.
