@@ -10,13 +10,11 @@ use reachproof_lab::world::World;
 use reachproof_tests::counters::{count, counted};
 use reachproof_tests::dialling::{self, Dialled, Outcome, dialled, verify};
 use reachproof_tests::harness::CaseResult;
-use reachproof_tests::play::{Seen, firewall};
+use reachproof_tests::play::firewall;
 use reachproof_tests::stage::Stage;
-use reachproof_tests::truth::lies;
-use serde::Deserialize as _;
 use serde_json::Value;
 
-use crate::{address, ensure};
+use crate::{address, borne_out, ensure};
 
 /// Where the fault is.
 const SERVER: &str = "x-eni-b";
@@ -77,11 +75,7 @@ fn judge(stage: &Stage, report: &Value, reasons: &[&str]) -> CaseResult {
     ensure(contradicted.is_empty(), || {
         format!("contradictions: {contradicted:?}")
     })?;
-    let findings = report["findings"].as_array().into_iter().flatten();
-    let own = findings.filter(|finding| finding.get("source_control_plane").is_some());
-    let seen: Result<Vec<Seen>, _> = own.map(Seen::deserialize).collect();
-    let false_ones = lies(stage, &seen?)?;
-    ensure(false_ones.is_empty(), || false_ones.join("\n"))?;
+    borne_out(stage, report)?;
     let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     for dial in &dials {
         *counts.entry((&dial.kind, &dial.reason)).or_default() += 1;

@@ -12,8 +12,10 @@ use reachproof_lab::kubernetes::Program;
 use reachproof_tests::binaries;
 use reachproof_tests::dialling::Outcome;
 use reachproof_tests::harness::{Case, CaseResult, run_cases_together};
-use reachproof_tests::play::addresses_of;
+use reachproof_tests::play::{Seen, addresses_of};
 use reachproof_tests::stage::Stage;
+use reachproof_tests::truth::lies;
+use serde::Deserialize as _;
 use serde_json::Value;
 
 const NEEDS_GO: Option<&str> = Some("needs Go to build a control plane");
@@ -105,6 +107,16 @@ fn expectation(report: &Value, name: &str, subject: &str) -> Outcome<(String, u6
         count("predicted"),
         count("broken"),
     ))
+}
+
+/// Fails with what API servers found and the wire, asked from their interfaces, does not bear out.
+fn borne_out(stage: &Stage, report: &Value) -> CaseResult {
+    let findings = report.get("findings").and_then(Value::as_array);
+    let findings = findings.into_iter().flatten();
+    let own = findings.filter(|finding| finding.get("source_control_plane").is_some());
+    let seen: Result<Vec<Seen>, _> = own.map(Seen::deserialize).collect();
+    let false_ones = lies(stage, &seen?)?;
+    ensure(false_ones.is_empty(), || false_ones.join("\n"))
 }
 
 /// The first address of an endpoint.
