@@ -567,10 +567,57 @@ fn a_run_in_the_lab_shows_claims_and_says_that_it_is_a_lab() {
         assert!(text.contains(&counts(&claims)), "{text}");
     }
     let table = output(&reachproof, &["report", file]);
+    as_of_a_cluster(&reachproof, report.clone(), folder.path());
     assert!(
         table.contains(&format!("Claims: {}", counts(&claims))),
         "{table}"
     );
+}
+
+/// The same report as one of a cluster's own network, and with a wire that does otherwise.
+fn as_of_a_cluster(reachproof: &Path, mut report: Value, folder: &Path) {
+    let file = folder.join("cluster.json");
+    let mut judged = |report: &Value| -> Vec<JudgedClaim> {
+        fs::write(&file, report.to_string()).unwrap();
+        let file = file.to_str().unwrap();
+        let text = output(reachproof, &["claims", "--report", file, "-o", "json"]);
+        let document: Value = serde_json::from_str(&text).unwrap();
+        serde_json::from_value(document["claims"].clone()).unwrap()
+    };
+    report["run"].as_object_mut().unwrap().remove("wire");
+    let claims = judged(&report);
+    let kinds = |id| {
+        of(&claims, id)
+            .evidence
+            .into_iter()
+            .map(|one| one.kind)
+            .collect::<Vec<_>>()
+    };
+    assert!(kinds("P-22").contains(&EvidenceKind::Observed));
+    assert!(!kinds("S19").contains(&EvidenceKind::Lab));
+    // Closed although it should be open, and closed by a word in place of silence.
+    for finding in report["findings"].as_array_mut().unwrap() {
+        let kind = match finding["kind"].as_str().unwrap() {
+            "confirmed_allow" => "contradiction_closed",
+            "confirmed_deny" => {
+                let attempt = &mut finding["observation"]["attempts"][0];
+                attempt["outcome"] = json!("refused");
+                attempt["after_us"] = json!(100);
+                continue;
+            }
+            _ => continue,
+        };
+        finding["kind"] = json!(kind);
+    }
+    let claims = judged(&report);
+    for id in ["S19", "S20", "P-02", "P-22"] {
+        assert_eq!(
+            of(&claims, id).verdict,
+            ClaimVerdict::Fails,
+            "{:#?}",
+            of(&claims, id)
+        );
+    }
 }
 
 #[test]

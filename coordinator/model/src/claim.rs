@@ -1,9 +1,9 @@
 //! Sentences about security groups of EKS, put to the test: what the answers of the APIs say, what the model predicts and
 //! what a run saw (SEMANTICS I).
 //!
-//! A [`Claim`] is data: when it applies, which [`Check`]s must hold, which flows must be as it says, and what it leaves out.
-//! Checks and parties are closed lists, described in claims.md. Nothing is ever changed in AWS: a claim that only a change
-//! would show is untested, with the steps to do by hand.
+//! A [`Claim`] is data: when it applies, which [`Check`](check::Check)s must hold, which flows must be as it says, and what it
+//! leaves out. Checks and parties are closed lists, described in claims.md. Nothing is ever changed in AWS: a claim that only
+//! a change would show is untested, with the steps to do by hand.
 //!
 //! | module | what |
 //! |---|---|

@@ -27,7 +27,7 @@ use crate::inventory::{expected_count, missing};
 use crate::progress::Progress;
 use crate::registry::Member;
 use crate::report::build::judged;
-use crate::report::{Agents, REPORT_SCHEMA, Report};
+use crate::report::{Agents, PresentAgent, REPORT_SCHEMA, Report, VoidAgent};
 use crate::source::WorldSource;
 
 use probe::Sealed;
@@ -102,14 +102,7 @@ pub async fn run(
         expectations: judged.expectations,
         causes: judged.causes,
         coverage: judged.coverage,
-        agents: Agents {
-            expected: expected_count(&order.expected, snapshot),
-            present,
-            void,
-            missing: missing(&order.expected, snapshot, &roster, fleet.address()),
-            conflicts: roster.conflicts().to_vec(),
-            refused: fleet.refused().so_far(),
-        },
+        agents: agents((order, fleet), (snapshot, &roster), (present, void)),
         stability: stability.into(),
         control_plane: surveyed
             .record
@@ -122,6 +115,22 @@ pub async fn run(
         gaps: worlds.before.decoded.gaps,
         findings: judged.findings,
     })
+}
+
+/// Who took part, and who did not.
+fn agents(
+    (order, fleet): (&Order, &Fleet),
+    (snapshot, roster): (&Snapshot, &Roster),
+    (present, void): (Vec<PresentAgent>, Vec<VoidAgent>),
+) -> Agents {
+    Agents {
+        expected: expected_count(&order.expected, snapshot),
+        present,
+        void,
+        missing: missing(&order.expected, snapshot, roster, fleet.address()),
+        conflicts: roster.conflicts().to_vec(),
+        refused: fleet.refused().so_far(),
+    }
 }
 
 /// A run that is under way: what it was given, and its inbox.
