@@ -577,7 +577,7 @@ fn a_run_in_the_lab_shows_claims_and_says_that_it_is_a_lab() {
 /// The same report as one of a cluster's own network, and with a wire that does otherwise.
 fn as_of_a_cluster(reachproof: &Path, mut report: Value, folder: &Path) {
     let file = folder.join("cluster.json");
-    let mut judged = |report: &Value| -> Vec<JudgedClaim> {
+    let judged = |report: &Value| -> Vec<JudgedClaim> {
         fs::write(&file, report.to_string()).unwrap();
         let file = file.to_str().unwrap();
         let text = output(reachproof, &["claims", "--report", file, "-o", "json"]);
