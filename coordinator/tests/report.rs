@@ -5,6 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use reachproof_verify::report::FORMATS;
+
 /// A report of the lab's world `drift-open`, as an older version wrote it.
 fn old() -> PathBuf {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
@@ -24,17 +26,7 @@ fn a_saved_report_is_written_in_every_format_and_reads_again() {
     let home = tempfile::tempdir().unwrap();
     let old = old();
     let at = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
-    let formats = [
-        "table",
-        "json",
-        "ndjson",
-        "csv",
-        "markdown",
-        "markdown-short",
-        "github",
-        "junit",
-        "html",
-    ];
+    let formats = FORMATS.map(|format| format.name);
     let files: Vec<String> = formats
         .iter()
         .flat_map(|format| ["--report".to_owned(), format!("{format}={}", at(format))])

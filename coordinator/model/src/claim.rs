@@ -232,6 +232,14 @@ impl Look {
         }
     }
 
+    /// A look whose answer may be absent.
+    pub(crate) fn of(answer: Option<bool>, text: String) -> Self {
+        Self {
+            answer: answer.map_or(Match::Unsure, Match::from),
+            text,
+        }
+    }
+
     pub(crate) fn unsure(text: impl Into<String>) -> Self {
         Self {
             answer: Match::Unsure,

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
+use crate::flow::Flow;
 use crate::id::{
     InstanceId, NetworkAclId, NetworkInterfaceId, NodeName, PeeringId, PrefixListId, RouteTableId,
     SecurityGroupId, SubnetId, TransitGatewayId, VpcId,
@@ -446,6 +447,13 @@ impl Snapshot {
             Owner::One(interface) => self.interface_name(interface),
             Owner::Nobody | Owner::Several(_) => None,
         })
+    }
+
+    /// Returns a flow as `10.0.1.20 (node) -> 10.0.1.10 (control plane) tcp/443`, safe for a terminal.
+    #[must_use]
+    pub fn flow_called(&self, flow: &Flow) -> String {
+        let (from, to) = (self.called(flow.source), self.called(flow.destination));
+        format!("{from} -> {to} {}", flow.protocol)
     }
 
     /// Returns an address with what people call it, safe for a terminal.

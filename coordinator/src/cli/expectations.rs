@@ -6,7 +6,6 @@ use std::time::SystemTime;
 
 use clap::Args;
 use reachproof_model::expectation::{ExpectationName, Requirement, Wanted, requirements};
-use reachproof_model::flow::Flow;
 use reachproof_model::net::Printable;
 use reachproof_model::plan::Roster;
 use reachproof_model::snapshot::Snapshot;
@@ -164,19 +163,11 @@ fn told(snapshot: &Snapshot, requirement: &Requirement) -> String {
         counted(requirement.flows.len(), "flow", "flows"),
     );
     for flow in requirement.flows.iter().take(FLOWS_SHOWN_MAX) {
-        text.push_str(&format!("  {}\n", line(snapshot, flow)));
+        text.push_str(&format!("  {}\n", snapshot.flow_called(flow)));
     }
     let more = requirement.flows.len().saturating_sub(FLOWS_SHOWN_MAX) + requirement.left_out;
     if more > 0 {
         text.push_str(&format!("  and {more} more\n"));
     }
     text
-}
-
-fn line(snapshot: &Snapshot, flow: &Flow) -> String {
-    let (from, to) = (
-        snapshot.called(flow.source),
-        snapshot.called(flow.destination),
-    );
-    format!("{from} -> {to} {}", flow.protocol)
 }

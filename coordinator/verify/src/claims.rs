@@ -9,10 +9,9 @@ use reachproof_model::claim::check::{
 use reachproof_model::claim::flows::{Between, FlowClaim, Said};
 use reachproof_model::claim::groups::GroupWord;
 use reachproof_model::claim::{CATALOGUE, Claim, Omission};
-use reachproof_model::near::near;
 use reachproof_model::snapshot::Direction;
 
-use crate::yaml::{Fault, Fields, FileError, Node, Tree, opened, packets};
+use crate::yaml::{Fault, Fields, FileError, Node, Tree, hint, opened, packets};
 
 /// Most claims of one file.
 pub const CLAIMS_MAX: usize = 1_000;
@@ -46,9 +45,10 @@ const CHECKS: [&str; 11] = [
 ];
 
 /// Words for what is said of flows.
-pub const SAID: [(&str, Said); 5] = [
+pub const SAID: [(&str, Said); 6] = [
     ("open", Said::Open),
     ("closed", Said::Closed),
+    ("by the groups", Said::ByGroups),
     ("as predicted", Said::AsPredicted),
     ("silent", Said::Silent),
     ("from the interface", Said::FromInterface),
@@ -255,7 +255,8 @@ fn groups(node: &Node) -> Result<Check, Fault> {
     let (Some((relation, words)), None) = (found.next(), found.next()) else {
         return Err(node.fault("`groups` has one of include, exclude, within, are".to_owned()));
     };
-    let groups: Result<Vec<GroupWord>, Fault> = words.each()?.into_iter().map(parsed).collect();
+    let groups: Result<Vec<GroupWord>, Fault> =
+        words.each("no group")?.into_iter().map(parsed).collect();
     Ok(Check::Groups {
         of: parsed(fields.needed("of")?)?,
         relation,
@@ -329,18 +330,14 @@ fn setting(node: &Node) -> Result<Check, Fault> {
     let fields = Fields::of(node, &["name", "is"], "`setting`")?;
     let name = fields.needed("name")?;
     let word = name.text()?;
-    let known = SETTINGS.iter().map(|setting| setting.name);
-    let Some(found) = known.clone().find(|known| *known == word) else {
-        let near = near(word, known.clone());
-        let hint = match near.first() {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("there are {}", known.collect::<Vec<_>>().join(", ")),
-        };
+    let known = SETTINGS.map(|setting| setting.name);
+    let Some(found) = known.into_iter().find(|known| *known == word) else {
+        let hint = hint(word, &known);
         return Err(name.fault(format!("there is no setting `{word}`, {hint}")));
     };
     let words: Result<Vec<String>, Fault> = fields
         .needed("is")?
-        .each()?
+        .each("no value")?
         .into_iter()
         .map(|node| node.word().map(str::to_owned))
         .collect();

@@ -298,13 +298,7 @@ fn wanted(node: &Node) -> Result<Wanted, Fault> {
 
 /// One end, or a list of some.
 fn selectors(node: &Node) -> Result<Vec<Selector>, Fault> {
-    match &node.tree {
-        Tree::List(items) if items.is_empty() => {
-            Err(node.fault("an empty list names nobody".to_owned()))
-        }
-        Tree::List(items) => items.iter().map(selector).collect(),
-        Tree::Map(_) | Tree::Text(..) => Ok(vec![selector(node)?]),
-    }
+    node.each("nobody")?.into_iter().map(selector).collect()
 }
 
 fn selector(node: &Node) -> Result<Selector, Fault> {

@@ -141,11 +141,11 @@ impl Node {
         }
     }
 
-    /// One thing, or a list of some; an empty list is none of them.
-    pub(crate) fn each(&self) -> Result<Vec<&Self>, Fault> {
+    /// One thing, or a list of some; of an empty list it is said that it `names` nothing.
+    pub(crate) fn each(&self, names: &str) -> Result<Vec<&Self>, Fault> {
         match &self.tree {
             Tree::List(items) if items.is_empty() => {
-                Err(self.fault("an empty list stands here".to_owned()))
+                Err(self.fault(format!("an empty list names {names}")))
             }
             Tree::List(items) => Ok(items.iter().collect()),
             Tree::Map(_) | Tree::Text(..) => Ok(vec![self]),
@@ -254,6 +254,14 @@ impl<'de> Visitor<'de> for Builder {
     }
 }
 
+/// What somebody may have meant by a word that is none of `known`: what comes near it, else all of them.
+pub(crate) fn hint(word: &str, known: &[&str]) -> String {
+    match near(word, known.iter().copied()).first() {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("there are {}", known.join(", ")),
+    }
+}
+
 /// The keys of a mapping, all of them known.
 pub(crate) struct Fields<'n> {
     of: &'n Node,
@@ -268,11 +276,7 @@ impl<'n> Fields<'n> {
         for (key, _) in entries {
             let name = key.text()?;
             if !known.contains(&name) {
-                let near = near(name, known.iter().copied());
-                let hint = match near.first() {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("there are {}", known.join(", ")),
-                };
+                let hint = hint(name, known);
                 return Err(key.fault(format!("unknown key `{name}`, {hint}")));
             }
         }
@@ -325,15 +329,8 @@ impl<'n> Fields<'n> {
 
 /// One port, or a list of some.
 pub(crate) fn packets(node: &Node) -> Result<Vec<FlowProtocol>, Fault> {
-    let each: Vec<&Node> = match &node.tree {
-        Tree::List(items) if items.is_empty() => {
-            return Err(node.fault("an empty list names no port".to_owned()));
-        }
-        Tree::List(items) => items.iter().collect(),
-        Tree::Map(_) | Tree::Text(..) => vec![node],
-    };
     let mut all = Vec::new();
-    for node in each {
+    for node in node.each("no port")? {
         all.extend(ports(node)?);
     }
     all.sort_unstable();

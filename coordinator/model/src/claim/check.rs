@@ -315,9 +315,7 @@ fn named(world: &World<'_>, of: Named, like: &str) -> Look {
             },
         },
         Named::ApiServers => {
-            let Ok(servers) = "API servers".parse::<Party>() else {
-                return Look::unsure("nobody");
-            };
+            let servers = Party::api_servers();
             let good = |count| format!("{}: described as `{pattern}`", interfaces(count));
             each(world, &servers, good, |interface| {
                 let described = &interface.description;

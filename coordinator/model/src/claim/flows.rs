@@ -9,9 +9,9 @@ use crate::class::{ClassId, Classes};
 use crate::expectation::members::host_of;
 use crate::finding::{Finding, FindingKind, FindingReason};
 use crate::flow::{Flow, FlowProtocol};
-use crate::observation::Outcome;
+use crate::observation::{Attempt, Outcome};
 use crate::predict::predict;
-use crate::prediction::Verdict;
+use crate::prediction::{Denial, Verdict};
 use crate::selector::{EndPair, Ends, pairs};
 use crate::snapshot::{Match, Owner, Snapshot};
 
@@ -40,7 +40,9 @@ pub enum Said {
     Open,
     /// It does not arrive.
     Closed,
-    /// It does as the rules say.
+    /// Security groups decide about it: they admit it, or one of its two ends does not; no route and no ACL stops it.
+    ByGroups,
+    /// It does as the model says, whatever that is. Only a run shows that.
     AsPredicted,
     /// It does not arrive, and nothing comes back. Only a run shows that.
     Silent,
@@ -88,8 +90,11 @@ impl FlowClaim {
                 seen.push(predicted(world.snapshot, self.said, &flow));
             }
         }
-        if matches!(self.said, Said::Silent | Said::FromInterface) {
-            // Flows that were not tried, or arrived, say nothing of it.
+        if matches!(
+            self.said,
+            Said::AsPredicted | Said::Silent | Said::FromInterface
+        ) {
+            // What only a run shows is judged by the flows that it shows it of.
             if seen.iter().any(|one| one.look.answer != Match::Unsure) {
                 seen.retain(|one| one.look.answer != Match::Unsure);
             }
@@ -228,46 +233,67 @@ fn flow(snapshot: &Snapshot, pair: EndPair, packet: FlowProtocol) -> Flow {
     }
 }
 
-fn arrow(snapshot: &Snapshot, flow: &Flow) -> String {
-    let (from, to) = (
-        snapshot.called(flow.source),
-        snapshot.called(flow.destination),
-    );
-    format!("{from} -> {to} {}", flow.protocol)
-}
-
 /// What the model says of a flow.
 fn predicted(snapshot: &Snapshot, said: Said, flow: &Flow) -> Seen {
     let verdict = predict(snapshot, flow).verdict;
-    let answer = match (said, &verdict) {
-        (Said::Silent | Said::FromInterface, _) | (_, Verdict::Unknown(_)) => Match::Unsure,
-        (Said::AsPredicted, _) => Match::Yes,
-        (Said::Open, Verdict::Allow { .. } | Verdict::Bypass(_) | Verdict::Exempt(_))
-        | (Said::Closed, Verdict::Deny(_)) => Match::Yes,
-        (Said::Open, Verdict::Deny(_) | Verdict::Partial { .. })
-        | (
-            Said::Closed,
-            Verdict::Allow { .. }
-            | Verdict::Partial { .. }
-            | Verdict::Bypass(_)
-            | Verdict::Exempt(_),
-        ) => Match::No,
+    let answer = match said {
+        Said::Open => arrives(&verdict),
+        Said::Closed => is_closed(&verdict),
+        Said::ByGroups => by_groups(&verdict),
+        Said::AsPredicted | Said::Silent | Said::FromInterface => None,
     };
-    let what = arrow(snapshot, flow);
+    let what = snapshot.flow_called(flow);
     let text = match said {
-        Said::Silent | Said::FromInterface => format!("{what}: only a run with agents shows this"),
-        Said::Open | Said::Closed | Said::AsPredicted => format!("{what}: {verdict}"),
+        Said::Open | Said::Closed | Said::ByGroups => format!("{what}: {verdict}"),
+        Said::AsPredicted | Said::Silent | Said::FromInterface => {
+            format!("{what}: only a run with agents shows this")
+        }
     };
     Seen {
         kind: EvidenceKind::Predicted,
-        look: Look { answer, text },
+        look: Look::of(answer, text),
+    }
+}
+
+/// Whether the model lets all of a flow arrive; absent where it does not know.
+fn arrives(verdict: &Verdict) -> Option<bool> {
+    match verdict {
+        Verdict::Allow { .. } | Verdict::Bypass(_) | Verdict::Exempt(_) => Some(true),
+        Verdict::Deny(_) | Verdict::Partial { .. } => Some(false),
+        Verdict::Unknown(_) => None,
+    }
+}
+
+/// Whether the model lets nothing of a flow arrive; absent where it does not know.
+fn is_closed(verdict: &Verdict) -> Option<bool> {
+    match verdict {
+        Verdict::Deny(_) => Some(true),
+        Verdict::Allow { .. }
+        | Verdict::Partial { .. }
+        | Verdict::Bypass(_)
+        | Verdict::Exempt(_) => Some(false),
+        Verdict::Unknown(_) => None,
+    }
+}
+
+/// Whether groups decide about a flow; absent where the model does not know.
+fn by_groups(verdict: &Verdict) -> Option<bool> {
+    match verdict {
+        Verdict::Allow { .. } | Verdict::Deny(Denial::SecurityGroup { .. }) => Some(true),
+        Verdict::Deny(_) | Verdict::Partial { .. } | Verdict::Bypass(_) | Verdict::Exempt(_) => {
+            Some(false)
+        }
+        Verdict::Unknown(_) => None,
     }
 }
 
 /// What a run says of a flow.
 fn observed(world: &World<'_>, said: Said, finding: &Finding) -> Seen {
     let answer = match said {
-        Said::Open | Said::Closed => is_open(finding.kind).map(|open| open == (said == Said::Open)),
+        Said::Open => is_open(finding.kind),
+        Said::Closed => was_closed(finding.kind),
+        Said::ByGroups => as_predicted(finding.kind)
+            .and_then(|holds| Some(holds && by_groups(&finding.prediction.verdict)?)),
         Said::AsPredicted => as_predicted(finding.kind),
         Said::Silent => is_silent(finding),
         Said::FromInterface => from_interface(finding),
@@ -276,7 +302,7 @@ fn observed(world: &World<'_>, said: Said, finding: &Finding) -> Seen {
     let reason = reason.map_or_else(String::new, |reason| format!(" ({})", reason.as_str()));
     let text = format!(
         "{}: {}{reason}",
-        arrow(world.snapshot, &finding.flow),
+        world.snapshot.flow_called(&finding.flow),
         finding.kind.as_str()
     );
     Seen {
@@ -284,14 +310,11 @@ fn observed(world: &World<'_>, said: Said, finding: &Finding) -> Seen {
             Wire::Network => EvidenceKind::Observed,
             Wire::Lab => EvidenceKind::Lab,
         },
-        look: Look {
-            answer: answer.map_or(Match::Unsure, Match::from),
-            text,
-        },
+        look: Look::of(answer, text),
     }
 }
 
-/// Whether packets arrive; absent where nobody can tell.
+/// Whether every packet arrives; absent where nobody can tell.
 fn is_open(kind: FindingKind) -> Option<bool> {
     match kind {
         FindingKind::ConfirmedAllow | FindingKind::ContradictionOpen | FindingKind::Bypass => {
@@ -304,6 +327,21 @@ fn is_open(kind: FindingKind) -> Option<bool> {
     }
 }
 
+/// Whether no packet arrives; absent where nobody can tell.
+fn was_closed(kind: FindingKind) -> Option<bool> {
+    match kind {
+        FindingKind::ConfirmedPartial => Some(false),
+        FindingKind::ConfirmedAllow
+        | FindingKind::ContradictionOpen
+        | FindingKind::Bypass
+        | FindingKind::ConfirmedDeny
+        | FindingKind::ContradictionClosed
+        | FindingKind::Inconclusive
+        | FindingKind::NotObserved => is_open(kind).map(|open| !open),
+    }
+}
+
+/// Whether the wire does as the model says; absent where nobody can tell.
 fn as_predicted(kind: FindingKind) -> Option<bool> {
     match kind {
         FindingKind::ConfirmedAllow
@@ -319,8 +357,9 @@ fn as_predicted(kind: FindingKind) -> Option<bool> {
 fn is_silent(finding: &Finding) -> Option<bool> {
     match finding.kind {
         FindingKind::ConfirmedDeny | FindingKind::ContradictionClosed => {
-            let mut attempts = finding.observation.attempts.iter();
-            Some(attempts.all(|attempt| matches!(attempt.outcome, Outcome::TimedOut { .. })))
+            let attempts = &finding.observation.attempts;
+            let is_silent = |attempt: &Attempt| matches!(attempt.outcome, Outcome::TimedOut { .. });
+            (!attempts.is_empty()).then(|| attempts.iter().all(is_silent))
         }
         FindingKind::Inconclusive if finding.reason == Some(FindingReason::Unreachable) => {
             Some(false)

@@ -187,6 +187,14 @@ impl fmt::Display for Party {
 const NO_PODS: &str = "`pods` is not in the snapshot";
 
 impl Party {
+    /// The addresses that the EndpointSlices of the API servers list.
+    pub(super) fn api_servers() -> Self {
+        Self {
+            who: Who::Known(Known::ApiServers),
+            filters: Vec::new(),
+        }
+    }
+
     /// Returns whether nodes are meant, or what belongs to them.
     pub(super) fn is_of_nodes(&self) -> bool {
         match self.who {

@@ -99,7 +99,7 @@ fn a_wrong_file_is_refused_at_its_line() {
         ),
         (
             flow("ports: 443, expect: shut"),
-            "9:62: `expect` must be one of `open`, `closed`, `as predicted`, `silent`, `from the interface`, found `shut`",
+            "9:62: `expect` must be one of `open`, `closed`, `by the groups`, `as predicted`, `silent`, `from the interface`, found `shut`",
         ),
         (
             flow("ports: 70000, expect: open"),
