@@ -346,7 +346,7 @@ fn what_the_reader_of_kubernetes_writes_is_what_the_model_takes() {
         .collect();
     for resource in &RESOURCES {
         let only = match resource.extent {
-            Extent::All => None,
+            Extent::All | Extent::Of { .. } => None,
             Extent::One { name, .. } => Some(name),
         };
         let row = (resource.stem, resource.kind, resource.group, only);

@@ -23,7 +23,7 @@ use crate::stage::Stage;
 const START_MAX: Duration = Duration::from_secs(20);
 
 /// Longest run: gathering, six rounds of silence by slow agents, and room for a busy machine.
-const RUN_MAX: Duration = Duration::from_secs(360);
+pub const RUN_MAX: Duration = Duration::from_secs(360);
 
 /// Time between two looks at a process.
 const STEP: Duration = Duration::from_millis(50);

@@ -1,6 +1,6 @@
 //! Who answers in a target's place: what a sidecar or a transparent proxy does to the connections of its host.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +25,9 @@ const READ_MAX: Duration = Duration::from_secs(3);
 /// Connections that it keeps open; the oldest go first.
 const KEPT_MAX: usize = 1_024;
 
+/// Most bytes that it reads before it answers.
+const HEAD_MAX: usize = 64 * 1024;
+
 /// What a decoy does with a connection.
 #[derive(Debug, Clone)]
 pub enum Manner {
@@ -32,7 +35,23 @@ pub enum Manner {
     Silent,
     /// It completes a handshake of TLS with a certificate of another authority.
     Tls(Authority),
+    /// It answers over plain HTTP as a proxy does: by turns that all is well (200), and that it reached nobody (502).
+    Http,
 }
+
+/// How a listener treats a connection.
+#[derive(Debug, Clone)]
+enum Treatment {
+    Silent,
+    Tls(Arc<ServerConfig>),
+    Http,
+}
+
+/// What a proxy says by turns.
+const PROXY_ANSWERS: [&str; 2] = [
+    "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n",
+    "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbad\n",
+];
 
 /// A listener inside an endpoint, until this is dropped.
 #[derive(Debug)]
@@ -48,12 +67,13 @@ impl Decoy {
     /// [`RunnerError::Lab`], [`RunnerError::Listen`].
     pub fn start(stage: &Stage, endpoint: &str, manner: &Manner) -> Result<Self, RunnerError> {
         let address = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), DECOY_PORT);
-        let config = match manner {
-            Manner::Silent => None,
+        let treatment = match manner {
+            Manner::Silent => Treatment::Silent,
+            Manner::Http => Treatment::Http,
             Manner::Tls(authority) => {
                 let names = ["kubernetes.default.svc".to_owned()];
                 let config = authority.server(&names, &[]);
-                Some(config.map_err(reachproof_lab::LabError::from)?)
+                Treatment::Tls(config.map_err(reachproof_lab::LabError::from)?)
             }
         };
         let listener = stage.lab.within(endpoint, || {
@@ -66,7 +86,7 @@ impl Decoy {
         let seen = Arc::clone(&stop);
         Ok(Self {
             stop,
-            thread: Some(thread::spawn(move || serve(&listener, config, &seen))),
+            thread: Some(thread::spawn(move || serve(&listener, &treatment, &seen))),
         })
     }
 }
@@ -81,15 +101,20 @@ impl Drop for Decoy {
     }
 }
 
-fn serve(listener: &TcpListener, config: Option<Arc<ServerConfig>>, stop: &AtomicBool) {
+fn serve(listener: &TcpListener, treatment: &Treatment, stop: &AtomicBool) {
+    let mut answers = PROXY_ANSWERS.into_iter().cycle();
     let mut kept: Vec<TcpStream> = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         while let Ok((stream, _)) = listener.accept() {
-            match &config {
-                None => kept.push(stream),
-                Some(config) => {
+            match treatment {
+                Treatment::Silent => kept.push(stream),
+                Treatment::Tls(config) => {
                     let config = Arc::clone(config);
                     thread::spawn(move || shake_hands(stream, config));
+                }
+                Treatment::Http => {
+                    let answer = answers.next().unwrap_or_default();
+                    thread::spawn(move || answer_with(stream, answer));
                 }
             }
         }
@@ -97,6 +122,24 @@ fn serve(listener: &TcpListener, config: Option<Arc<ServerConfig>>, stop: &Atomi
         kept.drain(..excess);
         thread::sleep(TICK);
     }
+}
+
+/// Reads a request to the end of its head, and answers; what goes wrong is the other side's choice.
+fn answer_with(mut stream: TcpStream, answer: &str) {
+    let prepared = stream
+        .set_nonblocking(false)
+        .and_then(|()| stream.set_read_timeout(Some(READ_MAX)));
+    let mut head = Vec::new();
+    let mut bytes = [0; 1024];
+    while prepared.is_ok() && !head.windows(4).any(|end: &[u8]| end == b"\r\n\r\n") {
+        match stream.read(&mut bytes) {
+            Ok(read) if read > 0 && head.len() < HEAD_MAX => {
+                head.extend(bytes.iter().take(read));
+            }
+            Ok(_) | Err(_) => return,
+        }
+    }
+    let _heard = stream.write_all(answer.as_bytes());
 }
 
 /// Completes a handshake and waits until the other side goes; what goes wrong is the other side's choice.

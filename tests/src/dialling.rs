@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use reachproof_lab::kubernetes::{ControlPlane, Program};
 use reachproof_lab::world::World;
@@ -14,7 +15,7 @@ use serde_json::Value;
 
 use crate::agents::{AgentProgram, Agents};
 use crate::binaries::binary;
-use crate::coordinator::{Coordinator, verify_command};
+use crate::coordinator::{Coordinator, RUN_MAX, verify_command};
 use crate::counters::{Counted, Counts};
 use crate::deployment::{self, PATIENCE, STEP};
 use crate::kubelet::Kubelets;
@@ -28,9 +29,17 @@ pub type Outcome<T> = Result<T, Box<dyn Error>>;
 /// # Errors
 /// What the lab or the control plane says.
 pub fn stage(world: &World) -> Outcome<Stage> {
+    stage_with(world, &[])
+}
+
+/// The same with further `flags` of every API server.
+///
+/// # Errors
+/// As [`stage`].
+pub fn stage_with(world: &World, flags: &[&str]) -> Outcome<Stage> {
     let mut stage = Stage::up(world)?;
     let program = Program::find().ok_or("the control plane was not built")?;
-    stage.start_kubernetes(program, Pods::WithoutAgents)?;
+    stage.start_kubernetes_with(program, Pods::WithoutAgents, flags)?;
     Ok(stage)
 }
 
@@ -80,7 +89,8 @@ pub fn attend(
     let agent = binary("reachproof-agent")?;
     let places = kubelets.free_places();
     let _outside = Agents::start(stage, AgentProgram::Agent(&agent), &dial, places)?;
-    while !coordinator.has_ended()? {
+    let end = Instant::now() + RUN_MAX;
+    while !coordinator.has_ended()? && Instant::now() < end {
         kubelets.turn()?;
         meanwhile()?;
         std::thread::sleep(STEP);

@@ -143,6 +143,19 @@ impl Stage {
     /// # Errors
     /// [`RunnerError::Kubernetes`] if it cannot be started, or refuses an object.
     pub fn start_kubernetes(&mut self, program: Program, pods: Pods) -> Result<(), RunnerError> {
+        self.start_kubernetes_with(program, pods, &[])
+    }
+
+    /// The same with further `flags` of every API server.
+    ///
+    /// # Errors
+    /// As [`Stage::start_kubernetes`].
+    pub fn start_kubernetes_with(
+        &mut self,
+        program: Program,
+        pods: Pods,
+        flags: &[&str],
+    ) -> Result<(), RunnerError> {
         let authority = match &self.expanded.plan.authority {
             Some(authority) => authority.clone(),
             None => Authority::make().map_err(LabError::from)?,
@@ -150,6 +163,7 @@ impl Stage {
         let snapshot = &self.expanded.plan.snapshot;
         let settings = Settings {
             authority: Some(authority.clone()),
+            api_server_flags: flags.iter().copied().map(str::to_owned).collect(),
             ..Settings::of(snapshot)
         };
         let fronts = Front::all_in(&self.lab, &settings)?;

@@ -74,12 +74,12 @@ impl Account {
 
 impl Right {
     /// What reading a resource once needs.
-    pub(crate) const fn read(resource: &Resource) -> Self {
+    pub(crate) fn read(resource: &Resource) -> Self {
         Self::of(resource, &["list"])
     }
 
     /// What reading a resource once and following it from there needs.
-    const fn read_and_watch(resource: &Resource) -> Self {
+    fn read_and_watch(resource: &Resource) -> Self {
         Self::of(resource, &["list", "watch"])
     }
 
@@ -91,10 +91,11 @@ impl Right {
         }
     }
 
-    const fn of(resource: &Resource, verbs: &'static [&'static str]) -> Self {
+    fn of(resource: &Resource, verbs: &'static [&'static str]) -> Self {
         let (verbs, scope): (&[&str], Scope) = match resource.extent {
             Extent::All => (verbs, Scope::Cluster),
             Extent::One { namespace, name } => (&["get"], Scope::Object { namespace, name }),
+            Extent::Of { namespace } => (&["list"], Scope::Namespace(namespace.to_owned())),
         };
         Self {
             group: resource.group,

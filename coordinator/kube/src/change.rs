@@ -2,11 +2,13 @@
 //!
 //! Reading again at the end of a run shows that two moments are the same; it does not show what came and went between
 //! them, nor when. Watches do. Only changes that a snapshot would show are told: heartbeats, leases and counters are
-//! none. The settings of the VPC CNI are not followed (the account may only get them): reading again covers them.
+//! none. The settings of the VPC CNI are not followed (the account may only get them): reading again covers them. Nor are the
+//! leases of nodes, which are evidence and no part of the world.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use reachproof_model::describe::lasting;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -244,7 +246,9 @@ impl Follower {
             Some(kind) => self.known.remove(&key).map(|last| (kind, last)),
             None => match self.known.insert(key.clone(), object.clone()) {
                 None => Some((ChangeKind::Added, object)),
-                Some(before) if before != object => Some((ChangeKind::Changed, object)),
+                Some(before) if !self.is_same(&before, &object) => {
+                    Some((ChangeKind::Changed, object))
+                }
                 Some(_) => None,
             },
         };
@@ -252,6 +256,11 @@ impl Follower {
             Some((kind, object)) => self.tell(key, kind, object).await,
             None => Ok(()),
         }
+    }
+
+    /// Whether two states of an object differ in nothing but what changes by itself.
+    fn is_same(&self, one: &Value, other: &Value) -> bool {
+        lasting(self.resource.stem, one) == lasting(self.resource.stem, other)
     }
 
     async fn tell(&self, key: Key, kind: ChangeKind, object: Value) -> Result<(), Unwanted> {

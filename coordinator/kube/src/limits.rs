@@ -9,6 +9,10 @@ pub(crate) const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Pages of one list: 5,000,000 objects of the default page size, 30 times what Kubernetes promises to carry.
 pub(crate) const PAGES_MAX: usize = 10_000;
 
+/// Definitions of kinds in one page: each holds the schemas of its versions, often hundreds of kilobytes of JSON and at most
+/// 1.5 MiB in etcd, of which nothing is kept.
+pub(crate) const DEFINITIONS_PER_PAGE: u32 = 25;
+
 /// How long one watch is asked for. The server ends it then and it is taken up again, so that a connection that died
 /// silently is noticed within this time and [`Limits::request_timeout`].
 pub(crate) const WATCH_TIME: Duration = Duration::from_secs(60);

@@ -81,7 +81,8 @@ async fn pages(
     let mut tokens = BTreeSet::new();
     let mut token = String::new();
     for page in 1..=PAGES_MAX {
-        let question = Question::get(page_path(resource, server.limits().page_size, &token));
+        let page_size = resource.page_size(server.limits().page_size);
+        let question = Question::get(page_path(resource, page_size, &token));
         let answered = server
             .ask(&question)
             .await

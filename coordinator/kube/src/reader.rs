@@ -161,7 +161,9 @@ pub async fn read(
         let begin = Instant::now();
         let mut effort = Effort::default();
         let objects = match resource.extent {
-            Extent::All => reading.add_list(server, resource, &mut effort).await?,
+            Extent::All | Extent::Of { .. } => {
+                reading.add_list(server, resource, &mut effort).await?
+            }
             Extent::One { .. } => reading.add_object(server, resource, &mut effort).await?,
         };
         let call = Call {

@@ -1,7 +1,11 @@
 //! Which objects are read, and which of their fields are kept.
 //!
 //! A path names a field and everything below it; lists are walked through. What is not named is left out: fields that
-//! change by themselves would make two snapshots of one world differ, and others are nobody's business.
+//! change by themselves would make two snapshots of one world differ, and others are nobody's business. The exceptions are
+//! evidence of what the cluster meets by itself, and no change of the world
+//! ([`reachproof_model::describe::lasting`]).
+
+use crate::limits::DEFINITIONS_PER_PAGE;
 
 /// A kind of object that is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +38,11 @@ pub enum Extent {
         /// Its name.
         name: &'static str,
     },
+    /// All of one namespace. They are not followed: what is read so changes all the time.
+    Of {
+        /// The namespace.
+        namespace: &'static str,
+    },
 }
 
 impl Resource {
@@ -60,6 +69,16 @@ impl Resource {
         FURTHER_POLICIES.contains(&self.group)
     }
 
+    /// Most objects of a page of the list, where `usual` is what a page has: definitions are large.
+    #[must_use]
+    pub fn page_size(&self, usual: u32) -> u32 {
+        if self.plural == DEFINITIONS {
+            usual.min(DEFINITIONS_PER_PAGE)
+        } else {
+            usual
+        }
+    }
+
     /// Path of the list, or of the single object.
     #[must_use]
     pub fn path(&self) -> String {
@@ -71,6 +90,9 @@ impl Resource {
         let group = self.api_version();
         match self.extent {
             Extent::All => format!("{root}/{group}/{}", self.plural),
+            Extent::Of { namespace } => {
+                format!("{root}/{group}/namespaces/{namespace}/{}", self.plural)
+            }
             Extent::One { namespace, name } => {
                 format!(
                     "{root}/{group}/namespaces/{namespace}/{}/{name}",
@@ -89,11 +111,14 @@ const FURTHER_POLICIES: [&str; 4] = [
     "crd.projectcalico.org",
 ];
 
+/// Plural of the definitions of kinds, and the stem of their file.
+const DEFINITIONS: &str = "customresourcedefinitions";
+
 /// Name of the VPC CNI's container, and of its DaemonSet.
 pub(crate) const AWS_NODE: &str = "aws-node";
 
 /// Everything that is read, in this order.
-pub const RESOURCES: [Resource; 22] = [
+pub const RESOURCES: [Resource; 24] = [
     Resource {
         stem: "nodes",
         group: "",
@@ -108,8 +133,27 @@ pub const RESOURCES: [Resource; 22] = [
             &["metadata", "annotations", "k8s.amazonaws.com/eniConfig"],
             &["spec", "providerID"],
             &["status", "addresses"],
+            // Whether its kubelet is heard (control-plane.md, "Free evidence").
+            &["status", "conditions", "reason"],
             &["status", "conditions", "status"],
             &["status", "conditions", "type"],
+        ],
+    },
+    // Renewed by kubelets every few seconds (control-plane.md, "Free evidence").
+    Resource {
+        stem: "leases",
+        group: "coordination.k8s.io",
+        version: "v1",
+        plural: "leases",
+        kind: "Lease",
+        extent: Extent::Of {
+            namespace: "kube-node-lease",
+        },
+        kept: &[
+            &["metadata", "name"],
+            &["metadata", "namespace"],
+            &["spec", "leaseDurationSeconds"],
+            &["spec", "renewTime"],
         ],
     },
     Resource {
@@ -359,6 +403,21 @@ pub const RESOURCES: [Resource; 22] = [
         kept: WEBHOOKS,
     },
     Resource {
+        stem: DEFINITIONS,
+        group: "apiextensions.k8s.io",
+        version: "v1",
+        plural: DEFINITIONS,
+        kind: "CustomResourceDefinition",
+        extent: Extent::All,
+        // The backend of its conversion webhook [G.1]. Not the schemas, which are nearly all of it.
+        kept: &[
+            &["metadata", "name"],
+            &["spec", "conversion", "strategy"],
+            &["spec", "conversion", "webhook", "clientConfig", "service"],
+            &["spec", "conversion", "webhook", "clientConfig", "url"],
+        ],
+    },
+    Resource {
         stem: "apiservices",
         group: "apiregistration.k8s.io",
         version: "v1",
@@ -370,7 +429,8 @@ pub const RESOURCES: [Resource; 22] = [
             &["spec", "group"],
             &["spec", "version"],
             &["spec", "service"],
-            // Not the message: it holds whatever the last of five parallel attempts ended with [G.2].
+            // Whatever the last of five parallel attempts ended with: a change of this alone is none [G.2].
+            &["status", "conditions", "message"],
             &["status", "conditions", "reason"],
             &["status", "conditions", "status"],
             &["status", "conditions", "type"],

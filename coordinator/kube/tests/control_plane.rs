@@ -275,7 +275,7 @@ async fn the_account_has_exactly_the_rights_that_the_program_needs() {
     let mut asked = BTreeSet::from([permission("*", "*", "*", "", "")]);
     for (group, resource, namespaced) in &served {
         let namespaces: &[&str] = if *namespaced {
-            &["", NAMESPACE, "kube-system", "shop"]
+            &["", NAMESPACE, "kube-node-lease", "kube-system", "shop"]
         } else {
             &[""]
         };
@@ -318,7 +318,7 @@ async fn the_account_has_exactly_the_rights_that_the_program_needs() {
                         group == right.group && name == right.resource && *namespaced
                     });
                     let namespaces: &[&str] = if namespaced {
-                        &["", NAMESPACE, "kube-system", "shop"]
+                        &["", NAMESPACE, "kube-node-lease", "kube-system", "shop"]
                     } else {
                         &[""]
                     };

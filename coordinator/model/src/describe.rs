@@ -11,6 +11,7 @@ use serde_json::{Map, Number, Value};
 use thiserror::Error;
 
 pub use answer::{ANSWERS, Answer, Each, Form, Need};
+pub use fleeting::lasting;
 pub use merge::{HeldTwice, merge};
 pub use name::{Candidacy, STDIN, candidacy};
 pub(crate) use node::{Fault, Node};
@@ -19,6 +20,7 @@ pub use sort::{Piece, sort};
 pub use text::documents;
 
 mod answer;
+mod fleeting;
 mod known;
 mod merge;
 mod name;

@@ -13,11 +13,13 @@ use members::{
     API_SERVER_PORT, ClusterMember, ClusterMembers, DNS_PORT, KUBELET_PORT, NodeBasis,
     cluster_members, core_dns, host_of,
 };
+use sign::Sign;
 
 pub mod judge;
 pub mod members;
 pub mod needs;
 pub mod own;
+pub mod sign;
 
 /// Most flows of one expectation: the largest cluster has 5,000 nodes and 4 control-plane interfaces (D.1).
 pub const FLOWS_PER_EXPECTATION_MAX: usize = 20_000;
@@ -189,6 +191,9 @@ pub struct Expectation {
     pub left_out: usize,
     /// How the nodes were found, where nodes are part of the expectation.
     pub node_basis: NodeBasis,
+    /// What the cluster says by itself of those flows. It decides nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signs: Vec<Sign>,
 }
 
 /// Finds the flows that the cluster needs (D.4).
@@ -247,7 +252,9 @@ fn backends(snapshot: &Snapshot) -> Vec<Requirement> {
             return None;
         };
         let name = match backend.caller {
-            BackendCaller::Webhook(_) => ExpectationName::ControlPlaneToWebhook,
+            BackendCaller::Webhook(_) | BackendCaller::Conversion(_) => {
+                ExpectationName::ControlPlaneToWebhook
+            }
             BackendCaller::ApiService { .. } => ExpectationName::ControlPlaneToApiService,
         };
         let ends = control_plane

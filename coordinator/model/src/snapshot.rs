@@ -20,6 +20,7 @@ pub use cluster::{
 };
 pub use decode::{DecodeError, Decoded};
 pub use gap::{Consequence, FieldDifference, FoldedGap, Gap, GapKind, folded};
+pub use health::{NodeLease, StatusCondition};
 pub use managed::Manager;
 pub use network_acl::{
     AclAction, FINAL_RULE_NUMBER_V4, FINAL_RULE_NUMBER_V6, NetworkAcl, NetworkAclEntry,
@@ -58,6 +59,7 @@ mod cluster;
 mod decode;
 mod edges;
 mod gap;
+mod health;
 mod index;
 mod managed;
 mod network_acl;

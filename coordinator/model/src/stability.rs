@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::describe::Described;
+use crate::describe::{Described, lasting};
 use crate::flow::Flow;
 use crate::plan::{PlannedFlow, ProbePlan};
 use crate::predict::{predict, translated_source};
@@ -322,7 +322,12 @@ fn cluster_versions(described: &Described) -> [Option<&Value>; 2] {
 fn changed_files(before: &Described, after: &Described) -> BTreeSet<String> {
     let stems = before.iter().chain(after.iter()).map(|(stem, _)| stem);
     stems
-        .filter(|stem| before.get(stem) != after.get(stem))
+        .filter(|stem| !is_same(stem, before.get(stem), after.get(stem)))
         .map(str::to_owned)
         .collect()
+}
+
+/// Whether two readings of one answer differ in nothing but what changes by itself; one that is missing is another.
+fn is_same(stem: &str, before: Option<&Value>, after: Option<&Value>) -> bool {
+    before.map(|answer| lasting(stem, answer)) == after.map(|answer| lasting(stem, answer))
 }

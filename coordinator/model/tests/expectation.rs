@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use reachproof_model::describe::Described;
 use reachproof_model::expectation::judge::Judge;
 use reachproof_model::expectation::members::{NodeBasis, cluster_members};
+use reachproof_model::expectation::sign::Speaks;
 use reachproof_model::expectation::{
     Expectation, ExpectationName, ExpectationState, Requirement, Wanted, requirements,
 };
@@ -166,6 +167,38 @@ fn a_flow_that_should_be_closed_is_met_by_silence_that_counts_and_broken_by_ever
         let judge = Judge::new(&snapshot, &findings);
         let judged = judge.judge(&requirement, NodeBasis::Kubernetes, vec![0]);
         assert_eq!(judged.state, expected, "{told}");
+    }
+}
+
+#[test]
+fn what_the_cluster_says_itself_is_named_and_decides_nothing() {
+    let alone = Some(FindingReason::NoVantagePoint);
+    let no_control = Some(FindingReason::NoControl);
+    let in_world = |status: &str, finding: &Finding| {
+        let mut world = described("A01");
+        let node = json!({"kind": "Node", "apiVersion": "v1", "metadata": {"name": "n1"},
+            "status": {"addresses": [{"type": "InternalIP", "address": "10.0.1.20"}],
+                       "conditions": [{"type": "Ready", "status": status, "reason": "X"}]}});
+        world.insert("nodes", list(json!([node])));
+        let name = ExpectationName::NodeToControlPlane;
+        judged_in(&decoded(&world), name, std::slice::from_ref(finding))
+    };
+    for finding in [
+        finding(443, allow(), FindingKind::ConfirmedAllow, None),
+        finding(443, allow(), FindingKind::Inconclusive, no_control),
+        finding(443, allow(), FindingKind::NotObserved, alone),
+        finding(443, deny(), FindingKind::ConfirmedDeny, None),
+        finding(443, allow(), FindingKind::ContradictionClosed, None),
+    ] {
+        let (heard, lost) = (in_world("True", &finding), in_world("Unknown", &finding));
+        assert_eq!(heard.signs[0].speaks, Speaks::For);
+        assert_eq!(lost.signs[0].speaks, Speaks::Against);
+        assert_eq!(lost.signs[0].to_string(), "node n1: Ready is Unknown (X)");
+        let unsigned = |expectation: Expectation| Expectation {
+            signs: Vec::new(),
+            ..expectation
+        };
+        assert_eq!(unsigned(heard), unsigned(lost));
     }
 }
 

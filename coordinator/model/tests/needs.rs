@@ -15,6 +15,7 @@ use reachproof_model::describe::{Described, parse};
 use reachproof_model::expectation::ExpectationName;
 use reachproof_model::expectation::needs::{Needs, needs};
 use reachproof_model::expectation::requirements;
+use reachproof_model::expectation::sign::{Speaks, signs};
 use reachproof_model::plan::Roster;
 use reachproof_model::snapshot::Snapshot;
 use serde_json::{Map, Value, json};
@@ -168,6 +169,192 @@ fn a_webhook_at_a_url_and_an_api_of_the_server_itself_are_dialled_nowhere() {
     let needs = of(&answers);
     assert!(needs.needs.iter().all(|need| need.subject.is_none()));
     assert!(needs.unknown.is_empty());
+}
+
+#[test]
+fn a_conversion_webhook_is_needed_at_its_target_port_unless_nothing_is_converted_or_by_a_url() {
+    let mut answers = webhook();
+    answers.remove("validatingwebhookconfigurations");
+    let mut with = |conversion: Value| {
+        let definition = json!({"kind": "CustomResourceDefinition", "metadata": {"name": "faults.chaos.example"},
+            "spec": {"conversion": conversion}});
+        let list = json!({"kind": "List", "items": [definition]});
+        answers.insert("customresourcedefinitions".to_owned(), list);
+        let needs = of(&answers);
+        let subjects = needs.needs.iter().filter_map(|need| need.subject.clone());
+        (subjects.collect::<Vec<_>>(), dialled(&answers))
+    };
+    let service = json!({"name": "chaos-hook", "namespace": "chaos"});
+    let by = |config: Value| json!({"strategy": "Webhook", "webhook": {"clientConfig": config}});
+    assert_eq!(
+        with(by(json!({"service": service}))),
+        (
+            vec![
+                "conversion webhook of faults.chaos.example (service chaos/chaos-hook)".to_owned()
+            ],
+            vec!["10.40.2.21 tcp/9443".to_owned()]
+        )
+    );
+    let none = (Vec::new(), Vec::new());
+    assert_eq!(with(json!({"strategy": "None"})), none);
+    assert_eq!(with(by(json!({"url": "https://hook.example.org"}))), none);
+    assert_eq!(with(Value::Null), none);
+}
+
+/// What the cluster says of one kind of need: what that speaks for, and in words.
+fn said(answers: &Map<String, Value>, name: &ExpectationName) -> Vec<(Speaks, String)> {
+    let snapshot = Snapshot::decode(&Described::from(answers.clone()))
+        .unwrap()
+        .snapshot;
+    let needs = needs(&snapshot);
+    let own = needs.needs.iter().filter(|need| need.name == *name);
+    let said = own.flat_map(|need| {
+        signs(
+            &snapshot,
+            (&need.name, need.subject.as_deref()),
+            &need.flows,
+        )
+    });
+    said.map(|sign| (sign.speaks, sign.to_string())).collect()
+}
+
+/// The nodes of a world, each with its condition Ready and the moment at which its lease was renewed.
+fn heard(answers: &mut Map<String, Value>, nodes: &[(&str, &str, &str)]) {
+    let mut leases = Vec::new();
+    let items = answers["nodes"]["items"].as_array_mut().unwrap();
+    assert_eq!(items.len(), nodes.len());
+    for (node, (status, reason, renewed)) in items.iter_mut().zip(nodes) {
+        node["status"]["conditions"] = json!([
+            {"type": "MemoryPressure", "status": "False", "reason": "KubeletHasSufficientMemory"},
+            {"type": "Ready", "status": status, "reason": reason},
+        ]);
+        leases.push(
+            json!({"kind": "Lease", "apiVersion": "coordination.k8s.io/v1",
+            "metadata": {"name": node["metadata"]["name"], "namespace": "kube-node-lease"},
+            "spec": {"renewTime": renewed, "leaseDurationSeconds": 40}}),
+        );
+    }
+    // One of somebody else, renewed later.
+    leases.push(
+        json!({"kind": "Lease", "apiVersion": "coordination.k8s.io/v1",
+        "metadata": {"name": "scheduler", "namespace": "kube-system"},
+        "spec": {"renewTime": "2027-01-01T00:00:00.000000Z"}}),
+    );
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": leases});
+    answers.insert("leases".to_owned(), list);
+}
+
+#[test]
+fn nodes_are_heard_by_their_condition_and_their_lease() {
+    let mut answers = answers("metrics-server-two-gaps");
+    let names: Vec<String> = answers["nodes"]["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| format!("node {}", node["metadata"]["name"].as_str().unwrap()))
+        .collect();
+    let [one, other] = names.as_slice() else {
+        panic!("{names:?}")
+    };
+    let both = format!("{one}, {other}");
+    let (ready, lost) = (
+        ("True", "KubeletReady", "2026-11-30T08:40:01.5Z"),
+        ("Unknown", "NodeStatusUnknown", "2026-11-30T08:39:10.0Z"),
+    );
+    let kubelet = ExpectationName::ControlPlaneToKubelet;
+    heard(&mut answers, &[ready, ready]);
+    let fine = (
+        Speaks::For,
+        format!("{both}: Ready is True (KubeletReady), lease renewed in time"),
+    );
+    assert_eq!(said(&answers, &kubelet), std::slice::from_ref(&fine));
+    assert_eq!(said(&answers, &ExpectationName::NodeToControlPlane), [fine]);
+    heard(&mut answers, &[ready, lost]);
+    assert_eq!(
+        said(&answers, &kubelet),
+        [
+            (
+                Speaks::Against,
+                format!(
+                    "{other}: Ready is Unknown (NodeStatusUnknown), lease not renewed for more than 40 s"
+                )
+            ),
+            (
+                Speaks::For,
+                format!("{one}: Ready is True (KubeletReady), lease renewed in time")
+            ),
+        ]
+    );
+    // Who says that it is not ready is heard.
+    let unready = ("False", "KubeletNotReady", "2026-11-30T08:40:01.5Z");
+    heard(&mut answers, &[ready, unready]);
+    assert_eq!(
+        said(&answers, &kubelet)[0],
+        (
+            Speaks::Neither,
+            format!("{other}: Ready is False (KubeletNotReady), lease renewed in time")
+        )
+    );
+    answers.remove("leases");
+    let text = &said(&answers, &kubelet)[1].1;
+    assert!(text.ends_with("Ready is True (KubeletReady)"), "{text}");
+    // No need or verdict rests on it.
+    let before = of(&answers);
+    heard(&mut answers, &[lost, lost]);
+    assert_eq!(of(&answers), before);
+}
+
+#[test]
+fn an_aggregated_api_says_itself_whether_it_is_reached() {
+    let mut answers = webhook();
+    answers.remove("validatingwebhookconfigurations");
+    let mut with = |condition: Value| {
+        let service = json!({"name": "chaos-hook", "namespace": "chaos", "port": 443});
+        let own = json!({"kind": "APIService", "metadata": {"name": "v1.chaos.example"},
+            "spec": {"group": "chaos.example", "version": "v1", "service": service},
+            "status": {"conditions": [condition]}});
+        answers.insert(
+            "apiservices".to_owned(),
+            json!({"kind": "List", "items": [own]}),
+        );
+        said(&answers, &ExpectationName::ControlPlaneToApiService)
+    };
+    let condition = |status: &str, reason: &str, message: &str| json!({"type": "Available", "status": status, "reason": reason, "message": message});
+    let message = "failing or missing response from https://10.40.2.21:9443/apis/chaos.example/v1: context deadline exceeded";
+    assert_eq!(
+        with(condition("False", "FailedDiscoveryCheck", message)),
+        [(
+            Speaks::Against,
+            format!(
+                "APIService v1.chaos.example: Available is False (FailedDiscoveryCheck): {message}"
+            )
+        )]
+    );
+    assert_eq!(
+        with(condition("True", "Passed", "all checks passed"))[0].0,
+        Speaks::For
+    );
+    // Nothing of the network (G.2).
+    for reason in [
+        "ServiceNotFound",
+        "ServicePortError",
+        "EndpointsNotFound",
+        "MissingEndpoints",
+    ] {
+        assert_eq!(
+            with(condition("False", reason, ""))[0].0,
+            Speaks::Neither,
+            "{reason}"
+        );
+    }
+    assert_eq!(with(condition("Unknown", "", ""))[0].0, Speaks::Neither);
+    let long = with(condition(
+        "False",
+        "FailedDiscoveryCheck",
+        &"x".repeat(10_000),
+    ));
+    assert!(long[0].1.len() < 500, "{}", long[0].1.len());
+    assert!(with(json!({"type": "Other", "status": "True"})).is_empty());
 }
 
 #[test]

@@ -94,6 +94,48 @@ fn group<'a>(answer: &'a mut Value, description: &str) -> &'a mut Value {
 }
 
 #[test]
+fn a_renewed_lease_and_other_words_of_an_aggregated_api_are_no_change() {
+    let world = |renewed: &str, status: &str, message: &str| {
+        let lease = json!({"metadata": {"name": "n1"}, "spec": {"renewTime": renewed}});
+        let condition = json!({"type": "Available", "status": status, "message": message});
+        let api = json!({"metadata": {"name": "v1.x"}, "status": {"conditions": [condition]}});
+        let mut world = described("A01");
+        for (stem, item) in [("leases", lease), ("apiservices", api)] {
+            let list = json!({"apiVersion": "v1", "kind": "List", "items": [item]});
+            world.insert(stem, list);
+        }
+        world
+    };
+    let against = |after: Described| {
+        let before = world("2026-11-30T08:40:00Z", "False", "timed out");
+        let snapshot = Snapshot::decode(&before).unwrap().snapshot;
+        let plan = planned(&snapshot);
+        let flows = plan.flows.iter();
+        let predictions: Vec<_> = flows.map(|own| predict(&snapshot, &own.flow)).collect();
+        let second = Snapshot::decode(&after).unwrap().snapshot;
+        let readings = Readings {
+            earlier: None,
+            before: Reading {
+                described: &before,
+                snapshot: &snapshot,
+            },
+            after: Some(Reading {
+                described: &after,
+                snapshot: &second,
+            }),
+            passed: &[],
+        };
+        stability(&readings, &plan, &predictions)
+    };
+    let same = against(world("2026-11-30T08:40:10Z", "False", "EOF"));
+    assert_eq!(same.state, StabilityState::Stable);
+    assert!(same.changed.is_empty(), "{:?}", same.changed);
+    let other = against(world("2026-11-30T08:40:10Z", "True", "timed out"));
+    assert_eq!(other.changed, BTreeSet::from(["apiservices".to_owned()]));
+    assert!(other.touched.is_empty());
+}
+
+#[test]
 fn two_equal_readings_are_stable() {
     let (stability, touched, _) = compared(|_| {});
     assert_eq!(stability.state, StabilityState::Stable);

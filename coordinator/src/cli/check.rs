@@ -7,6 +7,7 @@ use clap::Args;
 use reachproof_model::class::Classes;
 use reachproof_model::diagnosis::{Conclusion, Diagnosis, Tally, diagnose};
 use reachproof_model::expectation::needs::{Need, Needs, needs};
+use reachproof_model::expectation::sign::{Sign, Speaks, signs};
 use reachproof_model::expectation::{Requirements, Wanted};
 use reachproof_model::flow::{Flow, Packets};
 use reachproof_model::net::Printable;
@@ -244,6 +245,14 @@ impl Question {
             let tally = tally(snapshot, need);
             let line = format!("  {:7} {}\n", word(tally), summary(need, tally));
             text.push_str(&line);
+            for sign in signs_of(snapshot, need) {
+                if tally.conclusion() != Conclusion::Pass || sign.speaks == Speaks::Against {
+                    text.push_str(&format!(
+                        "          the cluster says: {}\n",
+                        Printable(&sign.to_string())
+                    ));
+                }
+            }
         }
         for (need, tally) in &self.closed {
             let (word, counts) = match (tally.passing, tally.unknown) {
@@ -329,6 +338,7 @@ impl Question {
                 json!({
                     "name": need.name.as_str(), "subject": need.subject, "flows": need.flows.len(),
                     "stopped": tally.stopped, "unknown": tally.unknown, "left_out": need.left_out,
+                    "signs": signs_of(snapshot, need),
                 })
             })
             .collect();
@@ -353,6 +363,11 @@ impl Question {
         }
         answer
     }
+}
+
+/// What the cluster says by itself of the flows of a need.
+fn signs_of(snapshot: &Snapshot, need: &Need) -> Vec<Sign> {
+    signs(snapshot, (&need.name, need.subject.as_deref()), &need.flows)
 }
 
 fn tally(snapshot: &Snapshot, need: &Need) -> Tally {

@@ -39,6 +39,8 @@ pub use program::Program;
 
 /// How long etcd and an API server may take to be ready: 3 to 7 s on two idle cores, several times that beside a build.
 const READY_LIMIT: Duration = Duration::from_secs(120);
+/// How long one request of kubectl may take: an API server that lives answers within a second, beside a build within some.
+const KUBECTL_LIMIT: Duration = Duration::from_secs(60);
 /// How often readiness is asked for: each question starts kubectl, a tenth of a second of processor time.
 const READY_PAUSE: Duration = Duration::from_millis(250);
 
@@ -252,6 +254,8 @@ impl ControlPlane {
         command
             .arg("--cache-dir")
             .arg(self.folder.join("kubectl-cache"));
+        // By itself kubectl waits as long as nobody answers.
+        command.arg(format!("--request-timeout={}s", KUBECTL_LIMIT.as_secs()));
         command
     }
 

@@ -1,20 +1,22 @@
 //! What goes wrong while API servers are asked: nothing is confirmed that is not so, and nothing contradicted.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use reachproof_lab::kubernetes::ControlPlane;
-use reachproof_lab::world::World;
+use reachproof_lab::world::{AgentPresence, World};
 use reachproof_tests::counters::{count, counted};
+use reachproof_tests::decoy::{DECOY_PORT, Decoy, Manner};
 use reachproof_tests::dialling::{self, Dialled, Outcome, dialled, verify};
 use reachproof_tests::harness::CaseResult;
 use reachproof_tests::play::firewall;
 use reachproof_tests::stage::Stage;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::{address, borne_out, ensure};
+use crate::{address, borne_out, ensure, expectation, signs};
 
 /// Where the fault is.
 const SERVER: &str = "x-eni-b";
@@ -22,7 +24,9 @@ const SERVER: &str = "x-eni-b";
 /// What a fault needs to be done and undone.
 struct Fault<'f> {
     /// The world.
-    world: &'f str,
+    world: &'f World,
+    /// Further flags of every API server.
+    flags: &'f [&'f str],
     /// A port, and how many connections to it an API server has begun when it is the middle.
     begun: (u16, usize),
     /// Before the run.
@@ -38,7 +42,15 @@ struct Fault<'f> {
 /// Plays a world with a fault. The wire is as the model says all the while, so that no contradiction is true; what is
 /// confirmed is asked of the wire afterwards.
 fn play(fault: &Fault<'_>) -> CaseResult {
-    let stage = dialling::stage(&World::builtin(fault.world)?)?;
+    play_and_judge(fault, |_, _| Ok(()))
+}
+
+/// The same, with more that must hold of the report.
+fn play_and_judge(
+    fault: &Fault<'_>,
+    more: impl FnOnce(&Stage, &Value) -> CaseResult,
+) -> CaseResult {
+    let stage = dialling::stage_with(fault.world, fault.flags)?;
     let plane = stage.kubernetes().ok_or("the stage has no control plane")?;
     let mut kubelets = dialling::kubelets(&stage, plane)?;
     let reader = dialling::reader(plane)?;
@@ -55,7 +67,8 @@ fn play(fault: &Fault<'_>) -> CaseResult {
     ensure(is_done, || "no API server connected".to_owned())?;
     drop(kubelets);
     (fault.after)(&stage)?;
-    judge(&stage, &report, fault.reasons)
+    judge(&stage, &report, fault.reasons)?;
+    more(&stage, &report)
 }
 
 /// Whether an API server has begun so many connections to a port of somebody.
@@ -100,7 +113,8 @@ const ANSWERED: (&str, (u16, usize)) = ("default", (10_250, 1));
 /// An API server is killed.
 pub(crate) fn stopped() -> CaseResult {
     play(&Fault {
-        world: SILENT.0,
+        world: &World::builtin(SILENT.0)?,
+        flags: &[],
         begun: SILENT.1,
         before: &nothing,
         middle: &|_, plane| {
@@ -115,7 +129,8 @@ pub(crate) fn stopped() -> CaseResult {
 /// The right to ask is taken away.
 pub(crate) fn forbidden() -> CaseResult {
     play(&Fault {
-        world: SILENT.0,
+        world: &World::builtin(SILENT.0)?,
+        flags: &[],
         begun: SILENT.1,
         before: &nothing,
         middle: &|_, plane| {
@@ -139,7 +154,8 @@ pub(crate) fn forbidden() -> CaseResult {
 /// Another API server of the cluster answers at an interface.
 pub(crate) fn another() -> CaseResult {
     play(&Fault {
-        world: ANSWERED.0,
+        world: &World::builtin(ANSWERED.0)?,
+        flags: &[],
         begun: ANSWERED.1,
         before: &|stage| {
             let (own, other) = (address(stage, SERVER)?, address(stage, "x-eni-a")?);
@@ -161,7 +177,8 @@ pub(crate) fn translated() -> CaseResult {
     const ELSEWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 2, 99));
     let hosts = ["node-1", "node-2", "web", "fargate-a", "fargate-b"];
     play(&Fault {
-        world: ANSWERED.0,
+        world: &World::builtin(ANSWERED.0)?,
+        flags: &[],
         begun: ANSWERED.1,
         before: &|stage| {
             let own = address(stage, SERVER)?;
@@ -187,7 +204,8 @@ pub(crate) fn translated() -> CaseResult {
 /// The pod of an agent is deleted; its DaemonSet brings another.
 pub(crate) fn deleted() -> CaseResult {
     play(&Fault {
-        world: SILENT.0,
+        world: &World::builtin(SILENT.0)?,
+        flags: &[],
         begun: SILENT.1,
         before: &nothing,
         middle: &|_, plane| {
@@ -205,4 +223,74 @@ pub(crate) fn deleted() -> CaseResult {
         after: &nothing,
         reasons: &["api-not-found", "target-unheard"],
     })
+}
+
+/// A proxy beside an API server answers in the place of whomever it is to reach, and no agent is of the class of a backend.
+pub(crate) fn proxied() -> CaseResult {
+    let mut world = World::builtin(SILENT.0)?;
+    // The metrics API's own pod, and CoreDNS has none either.
+    let host = world.hosts.get_mut("node-2").ok_or("no node-2")?;
+    let pod = host.pods.get_mut("web-2").ok_or("no web-2")?;
+    pod.agent = AgentPresence::None;
+    let proxy = RefCell::new(None);
+    let fault = Fault {
+        world: &world,
+        // Aggregated APIs are called at their endpoints, as nothing translates the addresses of services here.
+        flags: &["--enable-aggregator-routing=true"],
+        begun: (10_250, 1),
+        before: &|stage| {
+            let plane = stage.kubernetes().ok_or("the stage has no control plane")?;
+            signs::let_the_cluster_speak(stage, plane)?;
+            let manner = Manner::Http;
+            proxy.replace(Some(Decoy::start(stage, SERVER, &manner)?));
+            let rules = format!(
+                "add table inet proxy\nadd chain inet proxy o {{ type nat hook output priority -100; }}\n\
+                 add rule inet proxy o ip daddr 10.0.0.0/16 tcp dport 1024-65535 redirect to :{DECOY_PORT}"
+            );
+            firewall(stage, SERVER, &rules)
+        },
+        middle: &|_, _| Ok(()),
+        after: &|stage| firewall(stage, SERVER, "delete table inet proxy"),
+        reasons: &["unproven"],
+    };
+    play_and_judge(&fault, |stage, report| {
+        let server = address(stage, SERVER)?;
+        let dials = dialled(report)?;
+        let own: Vec<&Dialled> = dials.iter().filter(|dial| dial.server == server).collect();
+        let sure: Vec<&&Dialled> = own
+            .iter()
+            .filter(|dial| dial.kind != "inconclusive")
+            .collect();
+        ensure(sure.is_empty() && own.len() > 10, || {
+            format!("behind the proxy: {sure:?} of {}", own.len())
+        })?;
+        println!(
+            "  {} of {} dials behind the proxy inconclusive",
+            own.len(),
+            own.len()
+        );
+        untried(report)?;
+        signs::are_named_and_decide_nothing(report)
+    })
+}
+
+/// The aggregated API of whose class there is no agent is predicted from both interfaces, and its findings say why.
+fn untried(report: &Value) -> CaseResult {
+    let (name, subject) = ("control plane to API service", "v1beta1.metrics");
+    let (state, met, predicted, broken) = expectation(report, name, subject)?;
+    ensure(
+        (state.as_str(), met, predicted, broken) == ("predicted", 0, 2, 0),
+        || format!("{subject}: {state}, {met} met, {predicted} predicted, {broken} broken"),
+    )?;
+    let findings = report["findings"].as_array().into_iter().flatten();
+    let reasons: Vec<&Value> = findings
+        .filter(|finding| finding.pointer("/flow/port") == Some(&json!(4443)))
+        .filter(|finding| finding["kind"] == "not_observed")
+        .map(|finding| &finding["reason"])
+        .collect();
+    ensure(reasons == ["no-vantage-point", "no-vantage-point"], || {
+        format!("why nobody tried {subject}: {reasons:?}")
+    })?;
+    println!("  {subject} predicted from 2 of 2 X-ENIs: no-vantage-point");
+    Ok(())
 }

@@ -3,6 +3,7 @@
 
 mod faults;
 mod rights;
+mod signs;
 mod worlds;
 
 use std::net::IpAddr;
@@ -55,6 +56,10 @@ fn main() -> ExitCode {
             worlds::every_world,
         ),
         case(
+            "a_proxy_that_answers_proves_nothing_and_without_an_agent_of_its_class_a_backend_is_predicted",
+            faults::proxied,
+        ),
+        case(
             "an_api_server_that_is_stopped_in_the_middle_proves_nothing",
             faults::stopped,
         ),
@@ -76,6 +81,10 @@ fn main() -> ExitCode {
         cases.push(case(
             "a_pod_that_is_deleted_in_the_middle_proves_nothing",
             faults::deleted,
+        ));
+        cases.push(case(
+            "without_the_right_agents_find_the_same_in_every_world",
+            rights::every_world,
         ));
     }
     run_cases_together(build, &cases, TOGETHER)

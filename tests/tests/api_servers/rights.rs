@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use reachproof_lab::kubernetes::ControlPlane;
-use reachproof_lab::world::World;
+use reachproof_lab::world::{BUILTIN, World};
 use reachproof_tests::counters::{count, counted};
 use reachproof_tests::dialling::{self, Dialled, Outcome, dialled, miscounted, verify};
 use reachproof_tests::harness::CaseResult;
@@ -98,21 +98,71 @@ fn kubelets_serve_logs(stage: &Stage, plane: &ControlPlane, dials: &[Dialled]) -
     ensure(served == 5, || format!("{served} logs"))
 }
 
+/// Every world twice, with the right and without: agents find the same.
+pub(crate) fn every_world() -> CaseResult {
+    let mut all = 0;
+    for builtin in BUILTIN {
+        let world = World::builtin(builtin.name)?;
+        let found = |right| agents_find(&world, right);
+        let (with, without) = (found(Right::Held)?, found(Right::Taken)?);
+        let changed: Vec<_> = with.symmetric_difference(&without).collect();
+        ensure(changed.is_empty(), || {
+            format!("{}: agents find otherwise: {changed:#?}", builtin.name)
+        })?;
+        println!(
+            "  {}: {} findings of agents as before",
+            builtin.name,
+            with.len()
+        );
+        all += with.len();
+    }
+    println!(
+        "  without the right {all} of {all} findings of agents in {} worlds as before",
+        BUILTIN.len()
+    );
+    Ok(())
+}
+
+/// Whether the account of a run may ask API servers to connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Right {
+    Held,
+    Taken,
+}
+
+/// What agents find in a world.
+fn agents_find(world: &World, right: Right) -> Outcome<BTreeSet<String>> {
+    let stage = dialling::stage(world)?;
+    let plane = stage.kubernetes().ok_or("the stage has no control plane")?;
+    let mut kubelets = dialling::kubelets(&stage, plane)?;
+    let reader = dialling::reader(plane)?;
+    if right == Right::Taken {
+        take_the_right(plane)?;
+    }
+    let (_, report) = verify(&stage, &mut kubelets, Some(&reader), || Ok(()))?;
+    let dials = dialled(&report)?.len();
+    ensure((right == Right::Held) == (dials > 0), || {
+        format!("{}: {right:?}, and {dials} dials", world.about)
+    })?;
+    Ok(of_agents(&report))
+}
+
+/// Deletes the roles that let the account ask; a world without Fargate has none there.
+fn take_the_right(plane: &ControlPlane) -> CaseResult {
+    for namespace in ["reachproof", "reachproof-host", "fargate"] {
+        let role = ["delete", "role", "reachproof-dial", "--ignore-not-found"];
+        plane.run_kubectl(["--namespace", namespace].iter().chain(&role))?;
+    }
+    Ok(())
+}
+
 /// The same world without the right: agents find what they found.
 fn without_the_right(with: &BTreeSet<String>) -> CaseResult {
     let stage = dialling::stage(&World::builtin("default")?)?;
     let plane = stage.kubernetes().ok_or("the stage has no control plane")?;
     let mut kubelets = dialling::kubelets(&stage, plane)?;
     let reader = dialling::reader(plane)?;
-    for namespace in ["reachproof", "reachproof-host", "fargate"] {
-        plane.run_kubectl([
-            "--namespace",
-            namespace,
-            "delete",
-            "role",
-            "reachproof-dial",
-        ])?;
-    }
+    take_the_right(plane)?;
     let (exit, report) = verify(&stage, &mut kubelets, Some(&reader), || Ok(()))?;
     let (state, met, predicted, _) = expectation(&report, "control plane to kubelet 10250", "")?;
     ensure(

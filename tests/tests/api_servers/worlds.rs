@@ -82,13 +82,18 @@ pub(crate) fn webhooks() -> CaseResult {
         let closed = ended.servers(port, |dial| dial.kind == "confirmed_deny");
         ensure(closed == both, || format!("{port}: {closed:?}"))?;
     }
-    for port in [9443, 4443] {
+    for port in [9443, 8443, 4443] {
         let is_open = |dial: &&Dialled| dial.kind == "confirmed_allow" && dial.strength == "proven";
         let open = ended.servers(port, is_open);
         ensure(open == both, || format!("{port}: {open:?}"))?;
     }
     for (name, subject, wanted) in [
         ("control plane to webhook", "certificates", ("met", 2, 0)),
+        (
+            "control plane to webhook",
+            "widgets.example.com",
+            ("met", 2, 0),
+        ),
         ("control plane to webhook", "policy", ("broken", 0, 2)),
         (
             "control plane to API service",
@@ -128,7 +133,7 @@ pub(crate) fn webhooks() -> CaseResult {
     })?;
     ensure(ended.exit == 1, || format!("exit {}", ended.exit))?;
     println!(
-        "  8080 and 10260 confirmed_deny, 9443 and 4443 confirmed_allow from 2 of 2 X-ENIs; {} of {} dials as the kernel counted",
+        "  8080 and 10260 confirmed_deny, 9443, 8443 and 4443 confirmed_allow from 2 of 2 X-ENIs; {} of {} dials as the kernel counted",
         ended.dials.len(),
         ended.dials.len()
     );

@@ -30,8 +30,8 @@ async fn examined(entry: &Entry, account: Account) -> Examination {
 #[tokio::test]
 async fn a_single_right_that_is_missing_comes_with_its_rule() {
     for (account, verbs, review) in [
-        (Account::Reader, "list", 1),
-        (Account::Run, "list, watch", 3),
+        (Account::Reader, "list", 2),
+        (Account::Run, "list, watch", 4),
     ] {
         let fake = refusing(review).await;
         let folder = tempfile::tempdir().unwrap();

@@ -183,7 +183,7 @@ pub(crate) fn quiet(path: &str) -> Reply {
                     json!({"metadata": {"namespace": namespace, "name": name}})
                 }
                 Extent::All if resource.stem == "pods" => page(path, &["a", "b", "c"]),
-                Extent::All => page(path, &["x"]),
+                Extent::All | Extent::Of { .. } => page(path, &["x"]),
             });
         }
     }

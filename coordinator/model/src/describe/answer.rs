@@ -139,7 +139,7 @@ const fn all_of(kind: &'static str, group: &'static str) -> Form {
 }
 
 /// Every answer, in the order in which they are asked for (ARCHITECTURE, "Snapshot").
-pub const ANSWERS: [Answer; 44] = [
+pub const ANSWERS: [Answer; 46] = [
     Answer {
         stem: "describe-cluster",
         form: Form::Single {
@@ -335,6 +335,13 @@ pub const ANSWERS: [Answer; 44] = [
         "",
     ),
     once(
+        "leases",
+        "kubectl get leases",
+        all_of("Lease", "coordination.k8s.io"),
+        Need::Silent("no evidence of leases is named beside what is found of nodes"),
+        "--namespace kube-node-lease",
+    ),
+    once(
         "pods",
         "kubectl get pods",
         all_of("Pod", ""),
@@ -482,6 +489,13 @@ pub const ANSWERS: [Answer; 44] = [
             "MutatingWebhookConfiguration",
             "admissionregistration.k8s.io",
         ),
+        Need::Silent(UNASKED),
+        "",
+    ),
+    once(
+        "customresourcedefinitions",
+        "kubectl get customresourcedefinitions",
+        all_of("CustomResourceDefinition", "apiextensions.k8s.io"),
         Need::Silent(UNASKED),
         "",
     ),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::members::NodeBasis;
+use super::sign::signs;
 use super::{Expectation, ExpectationName, ExpectationState, Requirement, Wanted};
 use crate::class::{ClassId, Classes, Facts};
 use crate::finding::{Finding, FindingKind, FindingReason};
@@ -109,6 +110,11 @@ impl<'a> Judge<'a> {
             not_observed: 0,
             left_out: requirement.left_out,
             node_basis: basis,
+            signs: signs(
+                self.snapshot,
+                (&requirement.name, requirement.subject.as_deref()),
+                &requirement.flows,
+            ),
         };
         if expectation.findings.is_empty() || requirement.left_out > 0 {
             expectation.state = ExpectationState::Unverified;

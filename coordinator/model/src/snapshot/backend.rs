@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 
-use super::Snapshot;
+use super::{Snapshot, StatusCondition};
 
 /// A service behind webhooks or an aggregated API.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,6 +19,9 @@ pub struct Backend {
     pub port: u16,
     /// What is dialled: addresses of pods, or of nodes for pods of the host network, with the target port (D.4).
     pub targets: Targets,
+    /// Whether an API server says that it reaches it: the condition Available of an `APIService`; absent for webhooks, of
+    /// which nobody says so, and where the answer does not.
+    pub available: Option<StatusCondition>,
 }
 
 /// What makes the API server dial a backend.
@@ -26,6 +29,9 @@ pub struct Backend {
 pub enum BackendCaller {
     /// A webhook configuration, by its name.
     Webhook(String),
+    /// The conversion webhook of a CustomResourceDefinition, by the definition's name: objects of that kind are neither read nor
+    /// written in other versions without it.
+    Conversion(String),
     /// An `APIService`, by its name, with its API group.
     ApiService {
         /// Its name.
@@ -49,7 +55,7 @@ impl Backend {
     #[must_use]
     pub fn is_of_group(&self, wanted: &str) -> bool {
         match &self.caller {
-            BackendCaller::Webhook(_) => false,
+            BackendCaller::Webhook(_) | BackendCaller::Conversion(_) => false,
             BackendCaller::ApiService { group, .. } => group == wanted,
         }
     }
@@ -60,6 +66,7 @@ impl fmt::Display for Backend {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.caller {
             BackendCaller::Webhook(name) => write!(formatter, "webhook {name}")?,
+            BackendCaller::Conversion(name) => write!(formatter, "conversion webhook of {name}")?,
             BackendCaller::ApiService { name, .. } => write!(formatter, "APIService {name}")?,
         }
         write!(formatter, " (service {}/{})", self.namespace, self.service)

@@ -14,6 +14,7 @@ use crate::describe::{ANSWERS, Answer, Described, Fault, Form, Need, Node};
 
 mod backend;
 mod cluster;
+mod health;
 mod kind;
 mod kubernetes;
 mod link;

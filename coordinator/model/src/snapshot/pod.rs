@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::{NodeLease, StatusCondition};
 use crate::id::{InstanceId, NodeName};
 
 /// A Kubernetes node.
@@ -16,6 +17,10 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// What it runs on.
     pub platform: Platform,
+    /// Its condition Ready; absent where the answer does not say.
+    pub ready: Option<StatusCondition>,
+    /// Its lease; absent where the snapshot has none.
+    pub lease: Option<NodeLease>,
 }
 
 /// What a node or pod runs on.

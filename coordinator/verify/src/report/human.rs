@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use reachproof_model::expectation::judge::breaks;
 use reachproof_model::expectation::members::NodeBasis;
+use reachproof_model::expectation::sign::{Sign, Speaks};
 use reachproof_model::expectation::{Expectation, ExpectationName, ExpectationState, Wanted};
 use reachproof_model::finding::{Finding, FindingKind};
 use reachproof_model::net::Printable;
@@ -177,6 +178,12 @@ fn expectations(report: &Report, flows: BrokenFlows, page: &mut Page) {
     sorted.sort_by_key(|expectation| (std::cmp::Reverse(expectation.state), &expectation.name));
     for expectation in sorted {
         page.mark(expectation.state, &expectation_line(expectation));
+        for sign in told_signs(expectation) {
+            page.text(
+                4,
+                &format!("the cluster says: {}", Printable(&sign.to_string())),
+            );
+        }
         if flows == BrokenFlows::Here && expectation.state == ExpectationState::Broken {
             broken_flows(report, expectation, page);
         }
@@ -194,6 +201,13 @@ fn expectations(report: &Report, flows: BrokenFlows, page: &mut Page) {
             "Nothing in the snapshot says which instances are nodes: every running instance in the cluster's VPC counts.",
         );
     }
+}
+
+/// What the cluster says by itself: all of it where an expectation is not met, else what speaks against.
+fn told_signs(expectation: &Expectation) -> impl Iterator<Item = &Sign> {
+    let is_met = expectation.state == ExpectationState::Met;
+    let signs = expectation.signs.iter();
+    signs.filter(move |sign| !is_met || sign.speaks == Speaks::Against)
 }
 
 /// What the section of the expectations is called.

@@ -177,13 +177,16 @@ pub struct ControlPlaneInterface {
     pub addresses: Vec<IpAddr>,
 }
 
-/// A service that the API servers call: behind a webhook, or behind an aggregated API. Its own port is 443.
+/// A service that the API servers call: behind a webhook, a conversion webhook, or an aggregated API. Its own port is 443.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Backend {
     /// The aggregated API, like `v1beta1.metrics.k8s.io`; absent: a webhook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api: Option<String>,
+    /// The CustomResourceDefinition whose objects it converts, like `widgets.example.com`; absent: it admits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub converts: Option<String>,
     /// Names of the pods, or of the hosts where it is on the host network.
     pub at: Vec<String>,
     /// Port at which they listen.

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use super::Decoder;
+use super::health::condition;
 use super::kubernetes::{metadata, namespaced_name, text_map};
 use crate::describe::{Fault, Node};
 use crate::snapshot::{Backend, BackendCaller, Consequence, Pod, PodPhase, Targets};
@@ -14,6 +15,9 @@ use crate::snapshot::{Backend, BackendCaller, Consequence, Pod, PodPhase, Target
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Port of a service to which webhooks and aggregated APIs are, unless they say otherwise (G.1).
 const PORT_DEFAULT: u16 = 443;
+
+/// Strategy of a definition whose objects a webhook converts (G.1).
+const BY_WEBHOOK: &str = "Webhook";
 
 /// A port of a service.
 struct ServicePort {
@@ -51,6 +55,10 @@ impl Decoder<'_> {
                 let found = self.read(webhooks(&object), Consequence::None);
                 backends.extend(found.unwrap_or_default());
             }
+        }
+        for object in self.objects("customresourcedefinitions") {
+            let found = self.read(conversion(&object), Consequence::None);
+            backends.extend(found.flatten());
         }
         for object in self.objects("apiservices") {
             let found = self.read(api_service(&object), Consequence::None);
@@ -162,6 +170,26 @@ fn webhooks(object: &Node<'_>) -> Result<Vec<Backend>, Fault> {
     Ok(found)
 }
 
+/// The backend of a definition's conversion webhook; one at a URL has none, nor has a definition that converts nothing.
+fn conversion(object: &Node<'_>) -> Result<Option<Backend>, Fault> {
+    let name = metadata(object)?.required("name")?.to_owned();
+    let conversion = object
+        .field("spec")
+        .and_then(|spec| spec.field("conversion"));
+    let Some(conversion) = conversion else {
+        return Ok(None);
+    };
+    if conversion.text("strategy")? != Some(BY_WEBHOOK) {
+        return Ok(None);
+    }
+    let webhook = conversion.field("webhook");
+    let config = webhook.and_then(|webhook| webhook.field("clientConfig"));
+    let service = config.and_then(|config| config.field("service"));
+    service
+        .map(|service| backend(BackendCaller::Conversion(name), &service))
+        .transpose()
+}
+
 /// The backend of an aggregated API; the API server's own have none.
 fn api_service(object: &Node<'_>) -> Result<Option<Backend>, Fault> {
     let name = metadata(object)?.required("name")?.to_owned();
@@ -175,7 +203,10 @@ fn api_service(object: &Node<'_>) -> Result<Option<Backend>, Fault> {
     else {
         return Ok(None);
     };
-    backend(BackendCaller::ApiService { name, group }, &service).map(Some)
+    Ok(Some(Backend {
+        available: condition(object, "Available"),
+        ..backend(BackendCaller::ApiService { name, group }, &service)?
+    }))
 }
 
 fn backend(caller: BackendCaller, service: &Node<'_>) -> Result<Backend, Fault> {
@@ -185,6 +216,7 @@ fn backend(caller: BackendCaller, service: &Node<'_>) -> Result<Backend, Fault> 
         service: service.required("name")?.to_owned(),
         port: port(service, "port")?.unwrap_or(PORT_DEFAULT),
         targets: Targets::Unknown,
+        available: None,
     })
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::Decoder;
+use super::health::condition;
 use crate::describe::{Fault, Node};
 use crate::id::{InstanceId, NodeName};
 use crate::snapshot::{
@@ -45,6 +46,7 @@ impl<'a> Decoder<'a> {
                 self.note_all(faults);
             }
         }
+        self.leases();
         self.api_endpoints();
         self.sort_objects();
     }
@@ -182,6 +184,8 @@ fn node(object: &Node<'_>) -> Result<(KubernetesNode, Vec<Fault>), Fault> {
         } else {
             Platform::Ec2
         },
+        ready: condition(object, "Ready"),
+        lease: None,
     };
     Ok((node, faults))
 }

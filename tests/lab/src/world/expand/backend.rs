@@ -18,6 +18,7 @@ pub(super) struct Backends {
     pub(super) services: Vec<Value>,
     pub(super) slices: Vec<Value>,
     pub(super) webhooks: Vec<Value>,
+    pub(super) definitions: Vec<Value>,
     pub(super) api_services: Vec<Value>,
 }
 
@@ -32,9 +33,14 @@ impl Expansion<'_> {
             let ports = json!([{"name": "https", "port": backend.port, "protocol": "TCP"}]);
             let owner = (NAMESPACE, name.as_str());
             found.slices.push(slice(owner, "IPv4", &ports, &endpoints));
-            match &backend.api {
-                None => found.webhooks.push(webhook(name)),
-                Some(api) => found.api_services.push(api_service(name, api)),
+            match (&backend.api, &backend.converts) {
+                (None, None) => found.webhooks.push(webhook(name)),
+                (api, converts) => {
+                    let apis = api.iter().map(|api| api_service(name, api));
+                    found.api_services.extend(apis);
+                    let kinds = converts.iter().map(|kind| definition(name, kind));
+                    found.definitions.extend(kinds);
+                }
             }
         }
         Ok(found)
@@ -74,6 +80,17 @@ fn webhook(name: &str) -> Value {
             "failurePolicy": "Fail",
             "timeoutSeconds": 10,
         }],
+    })
+}
+
+/// `kind` is the plural and the group of what is converted, as a definition is called.
+fn definition(name: &str, kind: &str) -> Value {
+    let service = json!({"name": name, "namespace": NAMESPACE, "port": 443});
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": kind},
+        "spec": {"conversion": {"strategy": "Webhook", "webhook": {"clientConfig": {"service": service}}}},
     })
 }
 

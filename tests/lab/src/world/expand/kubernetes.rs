@@ -26,6 +26,7 @@ impl<'w> Expansion<'w> {
         add("networkpolicies", Vec::new());
         for (stem, callers) in [
             ("validatingwebhookconfigurations", backends.webhooks),
+            ("customresourcedefinitions", backends.definitions),
             ("apiservices", backends.api_services),
         ] {
             if !callers.is_empty() {
