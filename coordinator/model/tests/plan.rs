@@ -533,6 +533,40 @@ fn every_end_of_a_denied_flow_is_called_or_calls_while_the_model_allows_anybody(
 }
 
 #[test]
+fn a_port_that_the_network_closes_silences_nobody_who_has_another() {
+    let snapshot = with_authority("A01");
+    let plan = plan(&snapshot, &roster(), &SCOPE);
+    let open = allowed(&snapshot, &plan);
+    // What agents answer by name: below 1024 only control-plane interfaces do.
+    let open = || {
+        open.iter()
+            .filter(|(_, _, port)| *port >= 1024 || *port == 443)
+    };
+    let mut looked_at = 0;
+    for (_, _, closed) in open() {
+        let others = |flow: &&(IpAddr, IpAddr, u16)| flow.2 != *closed;
+        let pulses = plan.pulses.iter();
+        let pulses = pulses.filter(|pulse| pulse.target.port() != *closed);
+        let heard: BTreeSet<IpAddr> = pulses
+            .flat_map(|pulse| [pulse.source, pulse.target.ip()])
+            .collect();
+        for (from, to, _) in open().filter(others) {
+            assert!(heard.contains(from), "{from} without {closed}");
+            let callers: BTreeSet<IpAddr> = open()
+                .filter(|flow| flow.1 == *to)
+                .map(|flow| flow.0)
+                .collect();
+            assert!(
+                callers.len() < 2 || heard.contains(to),
+                "{to} without {closed}"
+            );
+            looked_at += 1;
+        }
+    }
+    assert!(looked_at > 10, "{looked_at}");
+}
+
+#[test]
 fn a_control_plane_interface_is_called_by_two_sources_every_4_s() {
     let plan = plan(&with_authority("A01"), &roster(), &SCOPE);
     let called = plan

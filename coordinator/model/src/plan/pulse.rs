@@ -1,7 +1,8 @@
 //! Pulses: who calls whom while a run probes, so that every silence has somebody who was heard around it (F.2 "Pulses").
 //!
 //! Every target of a TCP flow is called by two sources, and every source calls somebody, as far as the model allows. What
-//! is called is a flow that the plan has, else one that the rules between the two ends name.
+//! is called is a flow that the plan has, else one that the rules between the two ends name. Two calls of one end are at two
+//! ports, where there are two: otherwise the port that the network closes against the model would silence its own control.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -24,6 +25,9 @@ const CONTROL_PLANE_INTERVAL: Duration = Duration::from_secs(4);
 
 /// Sources that call one target.
 const SOURCES_PER_TARGET: usize = 2;
+
+/// Ports that one source calls, where the plan has as many.
+const PORTS_PER_SOURCE: usize = 2;
 
 /// Most pulses of one agent: at 2 s each it makes 8 calls a second.
 const PER_AGENT_MAX: usize = 16;
@@ -82,7 +86,9 @@ struct Chosen {
     calls: Vec<Call>,
     per_agent: BTreeMap<AgentName, usize>,
     callers: BTreeMap<IpAddr, BTreeSet<IpAddr>>,
-    sources: BTreeSet<IpAddr>,
+    /// Ports that a source calls.
+    sources: BTreeMap<IpAddr, BTreeSet<u16>>,
+    targets: BTreeSet<SocketAddr>,
 }
 
 impl Chosen {
@@ -92,7 +98,9 @@ impl Chosen {
         let callers = self.callers.entry(call.target.ip()).or_default();
         if *count < PER_AGENT_MAX && callers.insert(call.source) {
             *count += 1;
-            self.sources.insert(call.source);
+            let ports = self.sources.entry(call.source).or_default();
+            ports.insert(call.target.port());
+            self.targets.insert(call.target);
             self.calls.push(call);
         }
     }
@@ -100,6 +108,11 @@ impl Chosen {
     /// How many sources call `target`.
     fn callers_of(&self, target: IpAddr) -> usize {
         self.callers.get(&target).map_or(0, BTreeSet::len)
+    }
+
+    /// Ports that `source` calls.
+    fn ports_of(&self, source: IpAddr) -> BTreeSet<u16> {
+        self.sources.get(&source).cloned().unwrap_or_default()
     }
 
     /// How many pulses the agent of `call` has.
@@ -125,13 +138,22 @@ pub(super) fn pulses(
             fill(&mut chosen, *target, more);
         }
     }
+    let mut by_source: BTreeMap<IpAddr, Vec<&Call>> = BTreeMap::new();
+    for call in &calls {
+        by_source.entry(call.source).or_default().push(call);
+    }
     for source in &ends.sources {
-        if !chosen.sources.contains(source) {
-            let from_source = calls.iter().filter(|call| call.source == *source).cloned();
-            let call = least_called(&chosen, from_source.collect())
-                .or_else(|| least_called(&chosen, calls_from(drafts, *source, sequence)));
-            call.into_iter().for_each(|call| chosen.add(call));
+        let ports = chosen.ports_of(*source);
+        if ports.len() >= PORTS_PER_SOURCE {
+            continue;
         }
+        let own = by_source.get(source).into_iter().flatten();
+        let others = own.filter(|call| !ports.contains(&call.target.port()));
+        let mut call = least_called(&chosen, others.copied().cloned().collect());
+        if call.is_none() && ports.is_empty() {
+            call = least_called(&chosen, calls_from(drafts, *source, sequence));
+        }
+        call.into_iter().for_each(|call| chosen.add(call));
     }
     (first..)
         .zip(chosen.calls)
@@ -191,22 +213,25 @@ fn planned_calls(drafts: &Drafts<'_>) -> Vec<Call> {
         .collect()
 }
 
-/// Lets sources call `target` until enough do: first those that call nobody yet, then those with the least to do.
+/// Lets sources call `target` until enough do: at a port where nobody calls yet, first those that call nobody yet, then those
+/// with the least to do.
 fn fill(chosen: &mut Chosen, target: IpAddr, mut calls: Vec<Call>) {
-    calls.sort_by_key(|call| {
-        (
-            call.source_ports.is_some(),
-            chosen.sources.contains(&call.source),
-            chosen.load(call),
-            call.source,
-            call.target,
-        )
-    });
-    for call in calls {
-        if chosen.callers_of(target) >= SOURCES_PER_TARGET {
+    while chosen.callers_of(target) < SOURCES_PER_TARGET {
+        let key = |call: &Call| {
+            (
+                call.source_ports.is_some(),
+                chosen.targets.contains(&call.target),
+                chosen.sources.contains_key(&call.source),
+                chosen.load(call),
+                call.source,
+                call.target,
+            )
+        };
+        let places = calls.iter().enumerate();
+        let Some((place, _)) = places.min_by_key(|(_, call)| key(call)) else {
             return;
-        }
-        chosen.add(call);
+        };
+        chosen.add(calls.swap_remove(place));
     }
 }
 
