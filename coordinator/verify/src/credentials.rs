@@ -42,6 +42,10 @@ pub const RUN_FILE: &str = "run";
 /// Keeps the directory out of repositories.
 const IGNORE_FILE: &str = ".gitignore";
 
+/// Link in every volume that a kubelet makes of a Secret \[Kubernetes, Secrets\]: it is read only, and whoever is in the pod
+/// may read it, whatever its modes say.
+const VOLUME_LINK: &str = "..data";
+
 /// Rights that nobody but the owner may have.
 const OTHERS: u32 = 0o077;
 
@@ -128,6 +132,8 @@ impl std::fmt::Debug for Credentials {
 impl Credentials {
     /// Takes the credentials in `directory`, or makes them there if none of its files exists.
     ///
+    /// A volume of a Secret is taken as it is: its rights are the kubelet's, and the name of the run is not kept in it.
+    ///
     /// The directory is made with mode 0700, the keys with 0600, the CA certificate with 0644, and a file that keeps all of
     /// it out of a repository. The server certificate is made anew each time and kept in memory only.
     ///
@@ -137,6 +143,9 @@ impl Credentials {
     pub fn in_directory(directory: &Path, random: &dyn Random) -> Result<Self, CredentialsError> {
         let files = [CA_CERTIFICATE_FILE, CA_KEY_FILE, TOKEN_KEY_FILE];
         let paths = files.map(|file| directory.join(file));
+        if is_volume(directory) {
+            return load(directory, drawn_name(random)?, Guard::Kubelet);
+        }
         if directory.exists() {
             check_rights(directory, 0o700)?;
         }
@@ -149,7 +158,8 @@ impl Credentials {
         if !directory.join(RUN_FILE).exists() {
             name_run(directory, random)?;
         }
-        load(directory)
+        let run = read(&directory.join(RUN_FILE))?.trim().to_owned();
+        load(directory, run, Guard::Modes)
     }
 
     /// Makes the token of the agent that `agent` names, valid from `now` for `life`, for every run with these credentials.
@@ -202,6 +212,10 @@ impl Credentials {
 /// # Errors
 /// [`CredentialsError`] when the directory cannot be read or written; then such tokens are good for one run more.
 pub fn end_run(directory: &Path, run: &str, random: &dyn Random) -> Result<(), CredentialsError> {
+    if is_volume(directory) {
+        // The name was never written down: nothing was signed for it.
+        return Ok(());
+    }
     if read(&directory.join(RUN_FILE))?.trim() == run {
         name_run(directory, random)?;
     }
@@ -210,13 +224,31 @@ pub fn end_run(directory: &Path, run: &str, random: &dyn Random) -> Result<(), C
 
 /// Draws the name of the next run. Whoever reads meanwhile gets the old name or the new one.
 fn name_run(directory: &Path, random: &dyn Random) -> Result<(), CredentialsError> {
-    let mut name = [0; INSTALLATION_BYTES];
-    random.fill(&mut name)?;
-    let (path, name) = (directory.join(RUN_FILE), hexadecimal(&name));
+    let (path, name) = (directory.join(RUN_FILE), drawn_name(random)?);
     // Of two that draw at once, each has a file of its own.
     let new = directory.join(format!(".{RUN_FILE}-{name}"));
     write(&new, &name, 0o600)?;
     fs::rename(&new, &path).map_err(|source| CredentialsError::Write { path, source })
+}
+
+fn drawn_name(random: &dyn Random) -> Result<String, RandomError> {
+    let mut name = [0; INSTALLATION_BYTES];
+    random.fill(&mut name)?;
+    Ok(hexadecimal(&name))
+}
+
+/// Whether a kubelet made the directory of a Secret.
+fn is_volume(directory: &Path) -> bool {
+    directory.join(VOLUME_LINK).exists()
+}
+
+/// What keeps others from the files of a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Guard {
+    /// Their modes.
+    Modes,
+    /// The pod that they are mounted in.
+    Kubelet,
 }
 
 /// The agent that a token is made for.
@@ -287,7 +319,11 @@ fn make(directory: &Path, random: &dyn Random) -> Result<(), CredentialsError> {
 }
 
 /// Reads the files and makes a server certificate.
-fn load(directory: &Path) -> Result<Credentials, CredentialsError> {
+fn load(directory: &Path, run: String, guard: Guard) -> Result<Credentials, CredentialsError> {
+    let read_private = |path: &Path| match guard {
+        Guard::Modes => read_private(path),
+        Guard::Kubelet => read(path),
+    };
     let ca_certificate = read(&directory.join(CA_CERTIFICATE_FILE))?;
     let ca_key = read_private(&directory.join(CA_KEY_FILE))?;
     let token_path = directory.join(TOKEN_KEY_FILE);
@@ -302,7 +338,7 @@ fn load(directory: &Path) -> Result<Credentials, CredentialsError> {
         })?;
     Ok(Credentials {
         installation: installation(&ca_certificate),
-        run: read(&directory.join(RUN_FILE))?.trim().to_owned(),
+        run,
         ca_certificate,
         token_key,
         chain,
@@ -417,6 +453,29 @@ mod tests {
         assert_eq!(mode(TOKEN_KEY_FILE), 0o600);
         assert_eq!(mode(CA_KEY_FILE), 0o600);
         assert_eq!(mode(CA_CERTIFICATE_FILE), 0o644);
+    }
+
+    #[test]
+    fn a_volume_of_a_secret_is_taken_as_the_kubelet_made_it() {
+        let place = tempfile::tempdir().unwrap();
+        let first = taken(place.path()).unwrap();
+        let volume = place.path().join("volume");
+        DirBuilder::new().mode(0o777).create(&volume).unwrap();
+        std::os::unix::fs::symlink(place.path().join("credentials"), volume.join(VOLUME_LINK))
+            .unwrap();
+        for file in [CA_CERTIFICATE_FILE, CA_KEY_FILE, TOKEN_KEY_FILE] {
+            let from = volume.join(VOLUME_LINK).join(file);
+            fs::set_permissions(&from, fs::Permissions::from_mode(0o440)).unwrap();
+            std::os::unix::fs::symlink(from, volume.join(file)).unwrap();
+        }
+        let random = SystemRandomness::default();
+        let second = Credentials::in_directory(&volume, &random).unwrap();
+        assert_eq!(token(&first), token(&second));
+        assert_ne!(first.run, second.run);
+        end_run(&volume, &second.run, &random).unwrap();
+        assert!(!volume.join(RUN_FILE).exists());
+        // Elsewhere these modes are refused.
+        assert!(taken(place.path()).is_err());
     }
 
     #[test]

@@ -88,6 +88,7 @@ pub mod territory;
 pub mod token;
 pub mod wire;
 
+pub mod calendar;
 pub mod claims;
 pub mod config;
 pub mod control_plane;

@@ -25,6 +25,7 @@ pub use baseline::{Baseline, SinceState};
 pub use cause::{CAUSES_MAX, CauseRecord};
 pub use control_plane::{ControlPlaneRecord, ServerRecord, ServerState};
 pub use coverage::{Coverage, LIMITS, RuleCoverage};
+pub use followed::Followed;
 pub use format::{FORMATS, Format, FormatError};
 
 pub mod baseline;
@@ -35,6 +36,7 @@ mod control_plane;
 mod coverage;
 mod csv;
 pub mod document;
+mod followed;
 mod format;
 mod github;
 mod html;
@@ -43,6 +45,7 @@ pub mod json;
 mod junit;
 pub mod markdown;
 mod ndjson;
+pub mod packed;
 
 /// Name and version of the report's shape (ARCHITECTURE, "Report").
 pub const REPORT_SCHEMA: &str = "reachproof.report/v1";

@@ -279,7 +279,15 @@ fn pieces(file: &str, bytes: Vec<u8>) -> Result<Vec<Piece>, Refusal> {
 /// # Errors
 /// [`io::Error`] for what cannot be read, is no regular file, is too large, or is no text.
 pub fn read_text(path: &Path) -> io::Result<String> {
-    bytes::text(bytes::of_file(path)?)
+    text_of(bytes::of_file(path)?)
+}
+
+/// The same of bytes that came from elsewhere than a file.
+///
+/// # Errors
+/// [`io::Error`] for what is no text.
+pub(crate) fn text_of(bytes: Vec<u8>) -> io::Result<String> {
+    bytes::text(bytes)
         .map_err(|nature| io::Error::new(io::ErrorKind::InvalidData, format!("it {nature}")))
 }
 

@@ -121,6 +121,86 @@ fn a_flow_that_turned_is_new_and_says_what_it_was() {
 }
 
 #[test]
+fn a_network_that_follows_late_is_told_with_the_time_of_its_first_agreeing_attempt() {
+    let now = recorded();
+    let allowed = place(&now, "confirmed_allow");
+    let denied = place(&now, "confirmed_deny");
+    // The earlier model said the opposite of two flows, each with attempts whose results came 1, 5 and 9 s after the begin.
+    let mut before = now.clone();
+    let verdicts = [allowed, denied].map(|at| now["findings"][at]["prediction"].clone());
+    let silent = json!({"outcome": "timed_out", "after_us": 3_000_000});
+    let answered = json!({"outcome": "connected", "handshake_us": 200});
+    let attempts = |flow: usize, outcomes: [&Value; 3]| -> Value {
+        let sample = &now["findings"][flow]["observation"]["attempts"][0];
+        let mut all = Vec::new();
+        for (number, outcome) in outcomes.into_iter().enumerate() {
+            let mut attempt = sample.clone();
+            let fields = attempt.as_object_mut().unwrap();
+            for old in ["after_us", "handshake_us"] {
+                fields.remove(old);
+            }
+            fields.extend(outcome.as_object().unwrap().clone());
+            attempt["number"] = json!(number);
+            attempt["received_us"] = json!((1 + 4 * number) * 1_000_000);
+            all.push(attempt);
+        }
+        all.into()
+    };
+    let mut followed = |allowed_outcomes, denied_outcomes| {
+        let mut now = now.clone();
+        for (at, outcomes, other) in [(allowed, allowed_outcomes, 1), (denied, denied_outcomes, 0)]
+        {
+            now["findings"][at]["observation"]["attempts"] = attempts(at, outcomes);
+            let flow = now["findings"][at]["prediction"]["flow"].clone();
+            before["findings"][at]["prediction"] = verdicts[other].clone();
+            before["findings"][at]["prediction"]["flow"] = flow;
+        }
+        let mut now = report(&now);
+        now.compare_with(&report(&before));
+        let text = render(&now, &view(Details::Summary));
+        let line = text.lines().find(|line| line.contains("network: "));
+        let line = line.unwrap_or_default().trim().to_owned();
+        (kept(&now).followed.unwrap(), line)
+    };
+    let (at_once, line) = followed([&answered; 3], [&silent; 3]);
+    assert_eq!(
+        (at_once.flows, at_once.at_once, at_once.after_ms),
+        (2, 2, Some(1_000))
+    );
+    assert_eq!(
+        line,
+        "network: 2 of 2 flows whose verdict changed follow, the last 1.0 s after the run began"
+    );
+    let (late, line) = followed([&silent, &silent, &answered], [&answered, &silent, &silent]);
+    assert_eq!(
+        (late.late, late.not_yet, late.after_ms),
+        (2, 0, Some(9_000))
+    );
+    assert!(
+        line.ends_with("9.0 s after the run began; 2 did as before at first"),
+        "{line}"
+    );
+    let (not_yet, line) = followed([&answered; 3], [&silent, &silent, &answered]);
+    assert_eq!(
+        (not_yet.at_once, not_yet.not_yet, not_yet.after_ms),
+        (1, 1, Some(1_000))
+    );
+    assert!(line.ends_with("1 do as before to the end"), "{line}");
+    assert_eq!(kept(&since(&now)).followed.unwrap().flows, 0);
+}
+
+fn view(details: Details) -> View {
+    View {
+        terminal: Terminal {
+            width: 120,
+            colour: Colour::Plain,
+        },
+        details,
+        allowed: Allowed::default(),
+    }
+}
+
+#[test]
 fn a_problem_that_went_away_is_gone_and_fails_nothing() {
     let mut mended = recorded();
     let open = place(&mended, "contradiction_open");

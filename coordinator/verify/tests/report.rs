@@ -15,12 +15,14 @@ use fake::{
     schema,
 };
 use ipnet::IpNet;
+use reachproof_model::claim::ClaimVerdict;
 use reachproof_model::describe::Described;
 use reachproof_model::expectation::{ExpectationName, ExpectationState};
 use reachproof_model::finding::{FindingKind, FindingReason};
 use reachproof_model::snapshot::Gap;
 use reachproof_proto::v1::agent_message::Body;
 use reachproof_verify::Report;
+use reachproof_verify::claims::catalogue;
 use reachproof_verify::report::human::{Colour, Details, Terminal, View};
 use reachproof_verify::report::{Allowed, FORMATS, Format};
 use reachproof_verify::report::{human, json};
@@ -236,6 +238,76 @@ async fn hostile_names_are_text_in_every_format() {
     let page = written(&report, "html");
     assert_eq!(page.matches("</script>").count(), 2);
     assert!(page.len() < 2 << 20, "{}", page.len());
+}
+
+/// A report of the lab's world `drift-open`, with its world.
+fn recorded() -> Report {
+    let path = format!("{}/tests/old/report.json.gz", env!("CARGO_MANIFEST_DIR"));
+    Report::open(Path::new(&path)).unwrap()
+}
+
+#[test]
+fn claims_of_a_run_are_in_the_formats_of_people_and_pipelines() {
+    let mut report = recorded();
+    assert!(!written(&report, "junit").contains("\"claims\""));
+    assert!(report.judge(&catalogue().unwrap()));
+    report.claims[0].verdict = ClaimVerdict::Fails;
+    report.claims[0].reason = "it is <b>not</b> so".to_owned();
+    report.claims[1].verdict = ClaimVerdict::Holds;
+    let [failed, held] = [0, 1].map(|place| report.claims[place].id.clone());
+    let junit = written(&report, "junit");
+    let suite = junit.split("<testsuite name=\"claims\"").nth(1).unwrap();
+    let all = report.claims.len();
+    assert!(suite.starts_with(&format!(" tests=\"{all}\"")), "{suite}");
+    assert!(
+        suite.contains("failures=\"0\"")
+            && suite.contains("fails: it is &lt;b&gt;not&lt;/b&gt; so")
+    );
+    let page = written(&report, "html");
+    assert!(
+        page.contains("it is &#60;b&#62;not&#60;/b&#62; so"),
+        "{page}"
+    );
+    for id in [&failed, &held] {
+        assert!(
+            page.contains(&format!("<th scope=\"row\">{id}</th>")),
+            "{id}"
+        );
+    }
+    let annotations = written(&report, "github");
+    let warning = format!("::warning title=claim {failed} fails::");
+    let is_shown = annotations.contains(&warning) || annotations.contains("more");
+    assert!(
+        is_shown && !annotations.contains(&format!("claim {held}")),
+        "{annotations}"
+    );
+    report.findings.clear();
+    report.expectations.clear();
+    report.causes.clear();
+    assert!(written(&report, "github").contains(&warning));
+}
+
+#[test]
+fn a_report_is_packed_into_the_room_that_there_is() {
+    let report = recorded();
+    let whole = report.clone().packed(1 << 20).unwrap();
+    assert_eq!(whole.left_out, "");
+    let read = Report::from_bytes(whole.bytes.clone().unwrap()).unwrap();
+    assert_eq!(written(&read, "json"), written(&report, "json"));
+    let room = whole.bytes.unwrap().len();
+    let lean = report.clone().packed(room - 1).unwrap();
+    assert_eq!(lean.left_out, "the snapshot");
+    let lean = lean.bytes.unwrap();
+    let bare = report.clone().packed(lean.len() - 1).unwrap();
+    assert_eq!(bare.left_out, "the snapshot and the evidence");
+    let read = Report::from_bytes(bare.bytes.unwrap()).unwrap();
+    assert_eq!(read.findings.len(), report.findings.len());
+    assert_eq!(
+        read.exit_code(Allowed::default()),
+        report.exit_code(Allowed::default())
+    );
+    let nothing = report.packed(100).unwrap();
+    assert_eq!((nothing.bytes, nothing.left_out), (None, "the report"));
 }
 
 #[tokio::test(start_paused = true)]

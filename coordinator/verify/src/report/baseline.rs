@@ -16,7 +16,7 @@ use reachproof_model::prediction::Gate;
 use reachproof_model::snapshot::Snapshot;
 use serde::{Deserialize, Serialize};
 
-use super::Report;
+use super::{Followed, Report};
 
 /// Most changes of the model that a report keeps; `reachproof diff` has all.
 pub const CHANGES_KEPT_MAX: usize = 500;
@@ -34,6 +34,9 @@ pub struct Baseline {
     pub summary: BTreeMap<Cow<'static, str>, usize>,
     /// How many of the new, known and gone ones are problems.
     pub problems: BTreeMap<Cow<'static, str>, usize>,
+    /// How the network followed where the verdict changed; absent in reports of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub followed: Option<Followed>,
     /// All but the unchanged ones: problems first, then in the order of the report.
     pub findings: Vec<Since>,
 }
@@ -176,6 +179,7 @@ impl Baseline {
             model: model(before, now),
             summary,
             problems,
+            followed: Some(earlier.followed(now)),
             findings,
         }
     }
@@ -264,6 +268,19 @@ impl<'r> Findings<'r> {
             .key(&finding.flow)
             .and_then(|key| self.alike.get(&key));
         alike.cloned().unwrap_or_default()
+    }
+
+    /// How the network followed in `now` where these findings have another verdict.
+    fn followed(&self, now: &Report) -> Followed {
+        let earlier = self.report.findings.iter();
+        let earlier: BTreeMap<_, _> = earlier.map(|one| (exact(&one.flow), one)).collect();
+        let mut followed = Followed::default();
+        for finding in &now.findings {
+            if let Some(before) = earlier.get(&exact(&finding.flow)) {
+                followed.note(&before.prediction, finding);
+            }
+        }
+        followed
     }
 
     fn is_problem(&self, place: usize) -> bool {

@@ -174,13 +174,14 @@ struct Page {
     claims: Vec<Row>,
 }
 
-struct Row {
-    id: String,
-    verdict: &'static str,
-    says: String,
-    source: String,
-    why: Vec<String>,
-    evidence: Vec<String>,
+/// A claim as pages show it, safe to print.
+pub(super) struct Row {
+    pub(super) id: String,
+    pub(super) verdict: &'static str,
+    pub(super) says: String,
+    pub(super) source: String,
+    pub(super) why: Vec<String>,
+    pub(super) evidence: Vec<String>,
 }
 
 /// One HTML file that asks nobody for anything and runs no script.
@@ -188,6 +189,16 @@ struct Row {
 /// # Errors
 /// When the template cannot be filled.
 pub fn html(claims: &[JudgedClaim]) -> Result<String, askama::Error> {
+    let page = Page {
+        counts: counts(claims),
+        lab: is_of_lab(claims).then_some(LAB),
+        claims: rows(claims),
+    };
+    page.render()
+}
+
+/// The claims, one row each.
+pub(super) fn rows(claims: &[JudgedClaim]) -> Vec<Row> {
     let show = |text: &str| Printable(text).to_string();
     let rows = claims.iter().map(|claim| Row {
         id: show(&claim.id),
@@ -201,10 +212,5 @@ pub fn html(claims: &[JudgedClaim]) -> Result<String, askama::Error> {
             .map(|one| format!("{}: {}", one.kind.as_str(), show(&one.text)))
             .collect(),
     });
-    let page = Page {
-        counts: counts(claims),
-        lab: is_of_lab(claims).then_some(LAB),
-        claims: rows.collect(),
-    };
-    page.render()
+    rows.collect()
 }

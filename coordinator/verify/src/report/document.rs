@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use super::build::endpoints;
 use super::{PresentAgent, REPORT_SCHEMA, Report};
-use crate::source::{opened, read_text};
+use crate::source::{opened, read_text, text_of};
 
 /// Size of the pieces in which a file is read, in bytes: large enough that calls of the kernel do not count.
 const BUFFER: usize = 1 << 20;
@@ -95,6 +95,14 @@ impl Report {
             // Compressed, in another encoding, or no report: the whole text says more.
             Ok(_) | Err(_) => Self::from_json(&read_text(path)?),
         }
+    }
+
+    /// Reads a report from the bytes of its JSON form, which gzip may have compressed.
+    ///
+    /// # Errors
+    /// [`DocumentError`] for anything else.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, DocumentError> {
+        Self::from_json(&text_of(bytes)?)
     }
 
     /// The world that the predictions come from, where the report carries it and it can be decoded.

@@ -1,11 +1,14 @@
 //! The report as annotations of GitHub Actions: workflow commands, one a line, as a step prints them.
 //!
-//! GitHub shows ten errors and ten warnings of a step: causes come first, then broken expectations, then contradictions.
+//! GitHub shows ten errors and ten warnings of a step: causes come first, then broken expectations, then contradictions, then
+//! claims that fail, which no run fails for.
 
+use reachproof_model::claim::ClaimVerdict;
 use reachproof_model::expectation::ExpectationState;
 use reachproof_model::finding::Finding;
 use reachproof_model::net::Printable;
 
+use super::claims::told as why_claim;
 use super::human::{compared, titled, told, why};
 use super::{Allowed, Failing, Report};
 
@@ -57,7 +60,15 @@ fn problems(report: &Report, failing: &Failing) -> Vec<String> {
             compared(report, finding),
         )
     });
-    let mut all: Vec<_> = causes.chain(broken).chain(contradictions).collect();
+    let failed = report.claims.iter();
+    let failed = failed.filter(|claim| claim.verdict == ClaimVerdict::Fails);
+    let claims = failed.map(|claim| {
+        let title = format!("claim {} fails", claim.id);
+        let why = why_claim(claim).join("; ");
+        (false, title, format!("{}: {why}", claim.says))
+    });
+    let problems = causes.chain(broken).chain(contradictions);
+    let mut all: Vec<_> = problems.chain(claims).collect();
     all.sort_by_key(|(is_failure, _, _)| !is_failure);
     all.iter()
         .map(|(is_failure, title, text)| {

@@ -18,6 +18,7 @@ use reachproof_model::words::counted;
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 
+use super::claims::{LAB, Row as ClaimRow, counts as claim_counts, is_of_lab, rows};
 use super::format::FormatError;
 use super::human::{attempted, besides, compared, expected, gate, kinds, since, titled, told, why};
 use super::{Allowed, CauseRecord, Report};
@@ -52,6 +53,9 @@ struct Page {
     remarks: Vec<String>,
     contradictions: Vec<String>,
     contradictions_more: usize,
+    claim_counts: String,
+    claims_lab: &'static str,
+    claims: Vec<ClaimRow>,
     counts: String,
     data: String,
 }
@@ -121,6 +125,9 @@ fn page(report: &Report, allowed: Allowed) -> Result<Page, FormatError> {
         remarks: report.remarks.iter().map(|text| printable(text)).collect(),
         contradictions: listed.map(|one| compared(report, one)).collect(),
         contradictions_more: contradictions.len().saturating_sub(CONTRADICTIONS_MAX),
+        claim_counts: claim_counts(&report.claims),
+        claims_lab: if is_of_lab(&report.claims) { LAB } else { "" },
+        claims: rows(&report.claims),
         counts: kinds(report),
         data: data(report)?,
     })
@@ -173,18 +180,19 @@ struct Data {
     kinds: Vec<&'static str>,
     /// Name and class of each end.
     ends: Vec<(usize, usize)>,
-    findings: Vec<Row>,
+    flows: Flows,
 }
 
-/// Kind, source, destination, line, gates, attempts.
-type Row = (
-    usize,
-    usize,
-    usize,
-    usize,
-    Option<Vec<usize>>,
-    Option<Vec<usize>>,
-);
+/// The findings, column by column; the last two have the first [`DETAILED_MAX`] alone.
+#[derive(Default, Serialize)]
+struct Flows {
+    kind: Vec<usize>,
+    source: Vec<usize>,
+    destination: Vec<usize>,
+    line: Vec<usize>,
+    gates: Vec<Vec<usize>>,
+    attempts: Vec<Vec<usize>>,
+}
 
 /// Texts, each with its place.
 #[derive(Default)]
@@ -211,7 +219,7 @@ fn data(report: &Report) -> Result<String, FormatError> {
     let mut strings = Strings::default();
     let mut ends = Vec::new();
     let mut places: HashMap<IpAddr, usize> = HashMap::new();
-    let mut findings = Vec::new();
+    let mut flows = Flows::default();
     for (number, finding) in report.findings.iter().enumerate() {
         let [source, destination] =
             [finding.flow.source, finding.flow.destination].map(|address| {
@@ -220,30 +228,26 @@ fn data(report: &Report) -> Result<String, FormatError> {
                     ends.len() - 1
                 })
             });
-        let is_detailed = number < DETAILED_MAX;
-        let kind = FindingKind::ALL
-            .iter()
-            .position(|kind| *kind == finding.kind);
-        findings.push((
-            kind.unwrap_or(FindingKind::ALL.len()),
-            source,
-            destination,
-            strings.place(&compared(report, finding)),
-            is_detailed.then(|| {
-                let steps = finding.prediction.steps.iter();
-                steps.map(|step| strings.place(&gate(step))).collect()
-            }),
-            is_detailed.then(|| {
-                let attempts = finding.observation.attempts.iter();
-                attempts.map(|one| strings.place(&attempted(one))).collect()
-            }),
-        ));
+        let mut kinds = FindingKind::ALL.iter();
+        let kind = kinds.position(|kind| *kind == finding.kind);
+        flows.kind.push(kind.unwrap_or(FindingKind::ALL.len()));
+        flows.source.push(source);
+        flows.destination.push(destination);
+        flows.line.push(strings.place(&compared(report, finding)));
+        if number < DETAILED_MAX {
+            let steps = finding.prediction.steps.iter();
+            let gates = steps.map(|step| strings.place(&gate(step))).collect();
+            flows.gates.push(gates);
+            let attempts = finding.observation.attempts.iter();
+            let attempts = attempts.map(|one| strings.place(&attempted(one))).collect();
+            flows.attempts.push(attempts);
+        }
     }
     let data = Data {
         strings: strings.all,
         kinds: FindingKind::ALL.map(FindingKind::as_str).to_vec(),
         ends,
-        findings,
+        flows,
     };
     Ok(escaped_json(&serde_json::to_string(&data)?).replace('<', "\\u003c"))
 }

@@ -31,10 +31,11 @@ use table::confirmed;
 use verdict::verdict;
 
 pub use page::wrapped;
+pub use verdict::why;
 
 pub(super) use baseline::lines as since;
 pub(super) use finding::{attempted, gate, line as compared};
-pub(super) use verdict::{besides, kinds, why};
+pub(super) use verdict::{besides, kinds};
 
 mod baseline;
 mod claims;

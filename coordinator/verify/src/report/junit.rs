@@ -6,10 +6,12 @@ use quick_junit::{
     NonSuccessKind, Property, Report as Document, SerializeError, TestCase, TestCaseStatus,
     TestSuite,
 };
+use reachproof_model::claim::{ClaimVerdict, JudgedClaim};
 use reachproof_model::diagnosis::Conclusion;
 use reachproof_model::expectation::{Expectation, ExpectationState};
 use reachproof_model::net::Printable;
 
+use super::claims::told as why_claim;
 use super::human::{compared, titled, told};
 use super::{Allowed, Failing, Report};
 
@@ -17,7 +19,8 @@ use super::{Allowed, Failing, Report};
 const CASES_MAX: usize = 5_000;
 
 /// Writes two suites: `expectations` (broken: failure; unverified: error, or skipped where the run passes all the same;
-/// predicted: skipped) and `contradictions` (each a failure). What the run does not fail for is skipped.
+/// predicted: skipped) and `contradictions` (each a failure), and a third one, `claims`, where somebody asked for them. What
+/// the run does not fail for is skipped: no claim fails it.
 ///
 /// # Errors
 /// [`SerializeError`] if the document cannot be written.
@@ -38,6 +41,9 @@ pub(super) fn render(report: &Report, allowed: Allowed) -> Result<String, Serial
     leave_out(&mut suite, all.len());
     document.add_test_suite(suite);
     document.add_test_suite(contradictions(report, &failing, room));
+    if !report.claims.is_empty() {
+        document.add_test_suite(claims(&report.claims));
+    }
     document.to_string()
 }
 
@@ -120,5 +126,27 @@ fn contradictions(report: &Report, failing: &Failing, room: usize) -> TestSuite 
         case.set_classname("contradictions");
         suite.add_test_case(case);
     }
+    suite
+}
+
+/// A case for each claim, of which there are as many as somebody wrote down.
+fn claims(claims: &[JudgedClaim]) -> TestSuite {
+    let mut suite = TestSuite::new("claims");
+    for claim in claims.iter().take(CASES_MAX) {
+        let status = match claim.verdict {
+            ClaimVerdict::Holds => TestCaseStatus::success(),
+            ClaimVerdict::Fails | ClaimVerdict::NotApplicable | ClaimVerdict::Untested => {
+                let mut status = TestCaseStatus::skipped();
+                let why = why_claim(claim).join("; ");
+                status.set_message(format!("{}: {}", claim.verdict, Printable(&why)));
+                status
+            }
+        };
+        let name = format!("{}: {}", claim.id, claim.says);
+        let mut case = TestCase::new(Printable(&name).to_string(), status);
+        case.set_classname("claims");
+        suite.add_test_case(case);
+    }
+    leave_out(&mut suite, claims.len());
     suite
 }

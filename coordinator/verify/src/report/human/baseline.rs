@@ -5,8 +5,8 @@ use reachproof_model::net::Printable;
 use reachproof_model::words::counted;
 
 use super::page::Page;
-use crate::report::Report;
 use crate::report::baseline::{Baseline, ChangeRecord, ModelChange, Since, SinceState};
+use crate::report::{Followed, Report};
 
 /// Most changes, lines and findings that are listed each; the rest is counted.
 const LISTED_MAX: usize = 10;
@@ -39,11 +39,41 @@ pub(in crate::report) fn lines(baseline: &Baseline) -> Vec<String> {
     };
     let counts = SinceState::ALL.map(of).join(", ");
     lines.push(format!("findings: {counts}"));
+    lines.extend(baseline.followed.as_ref().and_then(of_followed));
     let told = baseline.findings.iter().filter(|since| is_told(since));
     let told: Vec<&Since> = told.collect();
     lines.extend(told.iter().take(LISTED_MAX).map(|since| of_finding(since)));
     rest(told.len(), ("finding", "findings"), &mut lines);
     lines
+}
+
+/// How long the network took to follow; nothing where no verdict changed.
+fn of_followed(followed: &Followed) -> Option<String> {
+    let flows = match followed.flows {
+        0 => return None,
+        flows => counted(flows, "flow", "flows"),
+    };
+    let after = followed.after_ms.map(|after| {
+        let tenths = after.div_ceil(100);
+        format!(
+            ", the last {}.{} s after the run began",
+            tenths / 10,
+            tenths % 10
+        )
+    });
+    let late = match followed.late {
+        0 => String::new(),
+        late => format!("; {late} did as before at first"),
+    };
+    let not_yet = match followed.not_yet {
+        0 => String::new(),
+        not_yet => format!("; {not_yet} do as before to the end"),
+    };
+    Some(format!(
+        "network: {} of {flows} whose verdict changed follow{}{late}{not_yet}",
+        followed.at_once + followed.late,
+        after.unwrap_or_default()
+    ))
 }
 
 /// Whether it is worth a line: a problem, or a flow of which both reports say something.

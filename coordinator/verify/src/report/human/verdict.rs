@@ -96,7 +96,7 @@ pub(in crate::report) fn kinds(report: &Report) -> String {
 }
 
 /// What the run says in one word, and why, a few words each.
-pub(in crate::report) fn why(report: &Report, allowed: Allowed) -> (Conclusion, Vec<String>) {
+pub fn why(report: &Report, allowed: Allowed) -> (Conclusion, Vec<String>) {
     let conclusion = report.conclusion(allowed);
     let why = match conclusion {
         Conclusion::Pass => passed(report),
