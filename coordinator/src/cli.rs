@@ -23,9 +23,11 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::console::{self, ConsoleArguments};
+use crate::history::KeepError;
 use crate::source::{SourceArguments, WorldFailure};
 use exit_code::ExitCode;
 
+mod browser;
 mod check;
 mod claims;
 mod completions;
@@ -37,6 +39,7 @@ mod exit_code;
 mod expectations;
 mod explain;
 mod gaps;
+mod history;
 mod listen;
 mod man;
 mod manifests;
@@ -90,6 +93,8 @@ enum Command {
     Verify(Box<verify::VerifyArguments>),
     /// Shows a saved report, in any format; exit code as the run that wrote it.
     Report(report::Arguments),
+    /// Lists the reports that a cluster keeps (`verify --keep`), or shows one of them; exit code as the run that wrote it.
+    History(history::Arguments),
     /// Prints a token for one agent outside a cluster: name, kind and addresses are in it.
     Token(token::Arguments),
     /// Prints what one run needs on a cluster: agents with CA, token and policy, for `kubectl apply -f -`.
@@ -304,6 +309,18 @@ pub(crate) enum CliError {
     /// The report could not be written to standard output.
     #[error(transparent)]
     Report(#[from] FormatError),
+    /// The report cannot be shown in a browser.
+    #[error(transparent)]
+    Browser(#[from] browser::BrowserError),
+    /// Reports cannot be kept or had.
+    #[error(transparent)]
+    Keep(#[from] KeepError),
+    /// A list of runs in a format of reports.
+    #[error("a list is a table or JSON: name a run for its report as {format}")]
+    ListOfRuns {
+        /// The format.
+        format: &'static str,
+    },
     /// The manifests could not be made.
     #[error("cannot make the manifests")]
     Manifests(#[from] manifests::ManifestsError),
@@ -355,6 +372,7 @@ pub(crate) fn main() -> process::ExitCode {
         Command::Diff(arguments) => diff::run(&arguments),
         Command::Verify(arguments) => verify::verify(&arguments).map(ExitCode::Judged),
         Command::Report(arguments) => report::run(&arguments).map(ExitCode::Judged),
+        Command::History(arguments) => history::run(&arguments).map(ExitCode::Judged),
         Command::Token(arguments) => token::run(&arguments),
         Command::Manifests(arguments) => manifests::run(&arguments),
         Command::Snapshot(arguments) => snapshot::run(&arguments),

@@ -6,6 +6,7 @@
 mod cli;
 mod console;
 mod dial;
+mod history;
 mod review;
 mod source;
 

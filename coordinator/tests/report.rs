@@ -116,3 +116,46 @@ fn the_exit_code_is_as_the_table_says_for_each_fail_on() {
         Some(2)
     );
 }
+
+#[test]
+fn a_browser_is_shown_the_page_of_a_report() {
+    let home = tempfile::tempdir().unwrap();
+    let shown = home.path().join("shown.html");
+    let output = Command::new(env!("CARGO_BIN_EXE_reachproof"))
+        .args(["report", "--open"])
+        .arg(old())
+        .env("XDG_RUNTIME_DIR", home.path())
+        .env(
+            "BROWSER",
+            format!("no-such-browser:cp %s {}", shown.display()),
+        )
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let page = fs::read_to_string(shown).unwrap();
+    assert!(page.starts_with("<!doctype html>"), "{page}");
+}
+
+#[test]
+fn without_a_browser_it_is_said_where_the_page_is_and_what_to_do() {
+    let home = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_reachproof"))
+        .args(["report", "--open"])
+        .arg(old())
+        .env_clear()
+        .env("HOME", home.path())
+        .env("PATH", home.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    let page = said.split('`').nth(1).unwrap();
+    assert!(
+        fs::read_to_string(page)
+            .unwrap()
+            .starts_with("<!doctype html>")
+    );
+    for part in ["set BROWSER to one", "xdg-open: not there"] {
+        assert!(said.contains(part), "{said}");
+    }
+}

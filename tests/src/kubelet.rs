@@ -10,6 +10,7 @@ use std::error::Error;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -31,10 +32,13 @@ use crate::stage::Stage;
 pub use room::make_room;
 
 /// What container runtimes set where an image does not.
-const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Folders that a program of this machine needs beside itself.
 const LIBRARIES: [&str; 3] = ["/lib", "/lib64", "/usr"];
+
+/// Where a pod names its Job: such pods are started by [`crate::job`].
+const JOB_LABEL: &str = "/metadata/labels/batch.kubernetes.io~1job-name";
 
 /// Longest wait for a process after SIGTERM; a kubelet then kills it.
 const GRACE: Duration = Duration::from_secs(10);
@@ -45,6 +49,7 @@ pub struct Kubelets<'a> {
     stage: &'a Stage,
     plane: &'a ControlPlane,
     program: PathBuf,
+    services: String,
     running: BTreeMap<String, Running>,
 }
 
@@ -68,8 +73,15 @@ impl<'a> Kubelets<'a> {
             stage,
             plane,
             program,
+            services: String::new(),
             running: BTreeMap::new(),
         }
+    }
+
+    /// Lets all pods that are started from now on resolve the name of a Service to an address: that of the pod behind it, as
+    /// CoreDNS and kube-proxy together would lead there.
+    pub fn resolve(&mut self, service: &str, address: IpAddr) {
+        self.services = format!("{address} {service}\n");
     }
 
     /// Does once what nodes do all the time: starts and ends pods, and asks the probes of those that are not ready.
@@ -90,7 +102,8 @@ impl<'a> Kubelets<'a> {
             let is_started = self.running.contains_key(&text(pod, "/metadata/uid"));
             let is_ending = pod.pointer("/metadata/deletionTimestamp").is_some();
             let is_pending = text(pod, "/status/phase") == "Pending";
-            let is_scheduled = !text(pod, "/spec/nodeName").is_empty();
+            let is_job = pod.pointer(JOB_LABEL).is_some();
+            let is_scheduled = !text(pod, "/spec/nodeName").is_empty() && !is_job;
             let result = if is_started && is_ending {
                 self.end(pod)
             } else if !is_started && !is_ending && is_pending && is_scheduled {
@@ -181,6 +194,10 @@ impl<'a> Kubelets<'a> {
         let root = self.stage.pod_directory(&uid);
         let program = container.command.first().cloned().unwrap_or_default();
         furnish(&root, &self.program, &program)?;
+        let settings = root.join("etc");
+        fs::create_dir(&settings)?;
+        fs::write(settings.join("hosts"), &self.services)?;
+        fs::write(settings.join("nsswitch.conf"), "hosts: files\n")?;
         for mount in &container.mounts {
             self.fill(&root, pod, mount)?;
         }
@@ -403,7 +420,7 @@ impl Drop for Kubelets<'_> {
 }
 
 /// A text of an object; empty where there is none.
-fn text(object: &Value, path: &str) -> String {
+pub(crate) fn text(object: &Value, path: &str) -> String {
     let text = object.pointer(path).and_then(Value::as_str);
     text.unwrap_or_default().to_owned()
 }
@@ -411,7 +428,7 @@ fn text(object: &Value, path: &str) -> String {
 /// Makes the file system of a pod: its program where the manifest wants it, and what the program needs of this machine.
 ///
 /// The mounts go with the namespace of the lab.
-fn furnish(root: &Path, program: &Path, wanted: &str) -> io::Result<()> {
+pub(crate) fn furnish(root: &Path, program: &Path, wanted: &str) -> io::Result<()> {
     DirBuilder::new().recursive(true).create(root)?;
     for library in LIBRARIES.map(Path::new) {
         let Ok(found) = fs::symlink_metadata(library) else {

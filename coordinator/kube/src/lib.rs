@@ -2,7 +2,8 @@
 //!
 //! The only crate with a Kubernetes client. It decides nothing: what it returns is a map from the stem of a snapshot's
 //! file (`pods`) to the answer, as if somebody had laid the files by hand. It never writes to the cluster but for
-//! access reviews, which change nothing, and it never asks for Secrets, ConfigMaps or `exec`.
+//! access reviews, which change nothing, and for reports that somebody wants kept; it never asks for Secrets or `exec`, nor for
+//! ConfigMaps but those reports.
 //!
 //! * [`connect`]: kubeconfig or the pod's own account to an [`ApiServer`]
 //! * [`resource`]: which objects are read, and which of their fields are kept
@@ -11,6 +12,7 @@
 //! * [`access`]: the rights that this needs, and whether the account has them; [`doctor`]: the same in words
 //! * [`token`]: who an agent is, by its service-account token
 //! * [`dial`]: API servers that are asked to connect to pods, one exchange each
+//! * [`history`]: reports that are kept in the cluster, and Events about them
 //! * `request`, `list`, `watch`: one answer with patience; all pages of a list; a stream of events
 //! * `proxy`: what the environment keeps from the proxy
 //! * `shape`: an object reduced to its allowed fields
@@ -41,6 +43,7 @@ pub mod connect;
 pub mod dial;
 pub mod doctor;
 mod error;
+pub mod history;
 mod limits;
 mod list;
 mod proxy;
@@ -55,5 +58,6 @@ pub use access::{RightState, check_rights};
 pub use change::{Change, follow};
 pub use connect::{ApiServer, Entry};
 pub use error::{ConnectError, ReadError, RequestError};
+pub use history::{History, HistoryError};
 pub use limits::Limits;
 pub use reader::{Call, Gap, Note, Reading, read};

@@ -12,11 +12,18 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::error::{Failure, RequestError};
 use crate::limits::{ANSWER_BYTES_MAX, Limits, PAUSE_MAX, PAUSE_MIN};
 
-/// What is asked: a path below the API server, and a body for reviews.
+/// Whole objects.
+const JSON: &str = "application/json";
+
+/// The metadata of a list's objects, without what is in them.
+const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+
+/// What is asked: a path below the API server, and a body for reviews and for what is created.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Question {
     method: Method,
     path: String,
+    accept: &'static str,
     body: Option<Value>,
 }
 
@@ -26,7 +33,24 @@ impl Question {
         Self {
             method: Method::GET,
             path: path.into(),
+            accept: JSON,
             body: None,
+        }
+    }
+
+    /// Reads the metadata of the list at `path`.
+    pub(crate) fn metadata(path: impl Into<String>) -> Self {
+        Self {
+            accept: METADATA,
+            ..Self::get(path)
+        }
+    }
+
+    /// Removes the object at `path`; asked again it is missing, which is an answer.
+    pub(crate) fn delete(path: impl Into<String>) -> Self {
+        Self {
+            method: Method::DELETE,
+            ..Self::get(path)
         }
     }
 
@@ -35,18 +59,25 @@ impl Question {
         Self {
             method: Method::POST,
             path: path.into(),
+            accept: JSON,
             body: Some(body),
         }
+    }
+
+    /// Creates an object with a name of its own in the list at `path`; asked again the server says 409, which means that it
+    /// is there.
+    pub(crate) fn create(path: impl Into<String>, body: Value) -> Self {
+        Self::review(path, body)
     }
 
     pub(crate) fn request(&self) -> Result<Request<Body>, http::Error> {
         let request = Request::builder()
             .method(self.method.clone())
             .uri(&self.path)
-            .header(header::ACCEPT, "application/json");
+            .header(header::ACCEPT, self.accept);
         match &self.body {
             Some(body) => request
-                .header(header::CONTENT_TYPE, "application/json")
+                .header(header::CONTENT_TYPE, JSON)
                 .body(Body::from(body.to_string().into_bytes())),
             None => request.body(Body::empty()),
         }

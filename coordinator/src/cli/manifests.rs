@@ -3,6 +3,7 @@
 //! * `argument`: the forms that arguments have
 //! * `namespace`: where agents run, and what each such place has beside them
 //! * `agent`: the agents themselves
+//! * `schedule`: a CronJob that does runs
 //!
 //! Nothing here talks to a cluster, but for reading its world. The objects are plain JSON values: what an API server
 //! makes of them is tested against a real one.
@@ -11,6 +12,7 @@ mod agent;
 mod argument;
 mod labels;
 mod namespace;
+mod schedule;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -33,6 +35,7 @@ use thiserror::Error;
 use self::agent::{Agent, Place};
 use self::argument::{CoordinatorAddress, FargatePods, image};
 use self::namespace::Contents;
+use self::schedule::{Schedule, ScheduleArguments, service_address};
 use super::exit_code::ExitCode;
 use super::{CREDENTIALS_DIRECTORY, CliError, decoded, gaps};
 use crate::source::SourceArguments;
@@ -55,10 +58,11 @@ pub(crate) struct Arguments {
     /// Image of the agent, as the nodes pull it
     #[arg(long, value_name = "IMAGE", value_parser = image)]
     image: String,
-    /// Where agents reach `reachproof verify --listen`, like 10.0.1.5:7443
-    #[arg(long, value_name = "HOST:PORT")]
-    coordinator: CoordinatorAddress,
-    /// An agent in the host network of each node as well, in the namespace reachproof-host
+    /// Where agents reach `reachproof verify --listen`, like 10.0.1.5:7443 [default: the Service of --schedule, by its name; an
+    /// address in the range of services becomes that of the Service]
+    #[arg(long, value_name = "HOST:PORT", required_unless_present = "schedule")]
+    coordinator: Option<CoordinatorAddress>,
+    /// An agent in the host network of each node as well, in the namespace reachproof-host; --schedule brings them, too
     #[arg(long)]
     host_network: bool,
     /// A pod on Fargate, by what a Fargate profile selects; one for each profile. The namespace must exist, unless it
@@ -72,6 +76,8 @@ pub(crate) struct Arguments {
     /// Directory with ca.crt, ca.key and token.key, the same as for verify; made if there is none
     #[arg(long, value_name = "DIRECTORY", default_value = CREDENTIALS_DIRECTORY)]
     credentials: PathBuf,
+    #[command(flatten)]
+    schedule: ScheduleArguments,
 }
 
 /// Who vouches for the agents (security.md, "Identity").
@@ -124,6 +130,12 @@ pub(crate) enum ManifestsError {
         "the snapshot does not name its cluster, which tokens are reviewed for: add describe-cluster, or pass --tokens signed"
     )]
     Unnamed,
+    /// A run on a schedule has an API server, and this one would not ask it.
+    #[error("runs on a schedule have tokens reviewed: leave --tokens signed out")]
+    ScheduleSigned,
+    /// The arguments behind `--` are none of `verify`.
+    #[error("the arguments behind -- are none of `verify`: {0}")]
+    Verify(String),
     /// The token of a node could not be signed.
     #[error("cannot sign the token of the node `{node}`")]
     Token {
@@ -167,6 +179,10 @@ fn text(
         TokensArgument::Reviewed => Some(audience(snapshot)?),
         TokensArgument::Signed => None,
     };
+    let schedule = Schedule::of(arguments, snapshot)?;
+    if schedule.is_some() && audience.is_none() {
+        return Err(ManifestsError::ScheduleSigned);
+    }
     let agents = agents(arguments, snapshot, audience.as_ref());
     check_tokens(arguments, tokens)?;
     check_profiles(snapshot, &agents)?;
@@ -187,8 +203,14 @@ fn text(
         policy: yaml_serde::to_string(&policy)?,
         tokens,
     };
-    let mut text = format!("{HEADER}{header}");
-    for object in objects(&agents, &contents) {
+    let further = schedule.as_ref();
+    let further_header = further.map(|it| it.header(&arguments.credentials));
+    let mut text = format!("{HEADER}{header}{}", further_header.unwrap_or_default());
+    let mut objects = objects(&agents, &contents);
+    if let Some(schedule) = further {
+        objects.extend(schedule.objects()?);
+    }
+    for object in objects {
         text.push_str("---\n");
         text.push_str(&yaml_serde::to_string(&object)?);
     }
@@ -198,7 +220,8 @@ fn text(
 /// Who vouches for the agents.
 fn tokens(arguments: &Arguments) -> TokensArgument {
     arguments.tokens.unwrap_or({
-        if arguments.source.api_server().is_some() {
+        let is_scheduled = arguments.schedule.is_asked();
+        if is_scheduled || arguments.source.api_server().is_some() {
             TokensArgument::Reviewed
         } else {
             TokensArgument::Signed
@@ -262,24 +285,26 @@ fn signed(
 
 /// The agents that are asked for.
 fn agents(arguments: &Arguments, snapshot: &Snapshot, audience: Option<&Audience>) -> Vec<Agent> {
+    let coordinator = arguments.coordinator.clone();
+    let coordinator = coordinator.unwrap_or_else(service_address);
     let endpoint = snapshot.cluster().and_then(|cluster| cluster.endpoint());
     // An agent refuses any other name, and must start without.
     let endpoint = endpoint.and_then(|name| name.parse::<EndpointName>().ok());
-    places(arguments, audience.is_some())
-        .map(|place| Agent {
-            place,
-            image: arguments.image.clone(),
-            coordinator: arguments.coordinator.clone(),
-            cluster_endpoint: endpoint.clone(),
-            audience: audience.cloned(),
-        })
-        .collect()
+    let agents = places(arguments, audience.is_some()).map(|place| Agent {
+        place,
+        image: arguments.image.clone(),
+        coordinator: coordinator.clone(),
+        cluster_endpoint: endpoint.clone(),
+        audience: audience.cloned(),
+    });
+    agents.collect()
 }
 
 /// Where agents run; without reviews in the host network alone.
 fn places(arguments: &Arguments, are_reviewed: bool) -> impl Iterator<Item = Place> {
     let pod = are_reviewed.then_some(Place::Pod);
-    let host = (arguments.host_network || !are_reviewed).then_some(Place::Host);
+    let host = arguments.host_network || arguments.schedule.is_asked() || !are_reviewed;
+    let host = host.then_some(Place::Host);
     let fargate = arguments.fargate.iter().enumerate();
     let fargate = fargate.map(|(place, pods)| Place::Fargate {
         number: place + 1,

@@ -9,6 +9,7 @@ use reachproof_verify::report::human::{Colour, Details, Terminal, View};
 use reachproof_verify::report::{Allowed, FailOn, Format, FormatError};
 
 use super::CliError;
+use super::browser;
 use super::report_file::{Destination, ReportFile, format};
 use crate::console::{self, FILE_WIDTH};
 
@@ -37,6 +38,9 @@ pub(super) struct Rendering {
     /// What the exit code is 1 for; new ones are those that the report of --baseline does not have
     #[arg(long, value_enum, default_value_t = FailOnArgument::Any)]
     fail_on: FailOnArgument,
+    /// Shows the report in a browser: that of BROWSER, else the one that xdg-open knows
+    #[arg(long)]
+    open: bool,
     /// Exits with 0 whatever the report says; with 2 only if there is none
     #[arg(long)]
     exit_zero: bool,
@@ -96,7 +100,13 @@ impl Rendering {
         })
     }
 
-    fn allowed(&self) -> Allowed {
+    /// Name of the format on standard output.
+    pub(super) fn format(&self) -> &'static str {
+        self.output.name
+    }
+
+    /// What the exit code depends on.
+    pub(super) fn allowed(&self) -> Allowed {
         Allowed {
             fail_on: self.fail_on.into(),
             unverified_max: self.max_inconclusive,
@@ -115,7 +125,7 @@ impl Prepared<'_> {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(super) fn finish(self, mut report: Report) -> Result<u8, CliError> {
+    pub(super) fn finish(self, report: &mut Report) -> Result<u8, CliError> {
         if let Some(earlier) = &self.earlier {
             report.compare_with(earlier);
         }
@@ -127,7 +137,7 @@ impl Prepared<'_> {
                 details: Details::All,
                 allowed,
             };
-            let fill = |out: &mut dyn Write| file.format.write(&report, &view, out);
+            let fill = |out: &mut dyn Write| file.format.write(report, &view, out);
             destination
                 .write::<FormatError>(fill)
                 .map_err(|source| CliError::ReportFile {
@@ -140,7 +150,10 @@ impl Prepared<'_> {
             details: Details::asked(self.rendering.details.clone()),
             allowed,
         };
-        show(self.rendering.output, &report, &view)?;
+        show(self.rendering.output, report, &view)?;
+        if self.rendering.open {
+            browser::open(report, &view)?;
+        }
         Ok(if self.rendering.exit_zero {
             0
         } else {

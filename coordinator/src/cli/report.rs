@@ -22,5 +22,5 @@ pub(crate) struct Arguments {
 /// When it cannot be read or written; the exit code is then 2.
 pub(crate) fn run(arguments: &Arguments) -> Result<u8, CliError> {
     let prepared = arguments.rendering.prepare()?;
-    prepared.finish(saved(&arguments.file)?)
+    prepared.finish(&mut saved(&arguments.file)?)
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, ValueEnum};
 use reachproof_kube::Entry;
+use reachproof_kube::history::REPORTS_MAX;
 use reachproof_model::claim::{Claim, Wire};
 use reachproof_model::plan::Depth;
 use reachproof_model::snapshot::Snapshot;
@@ -33,6 +34,7 @@ use super::rendering::{Rendering, file_terminal};
 use super::{CREDENTIALS_DIRECTORY, CliError};
 use crate::console;
 use crate::dial;
+use crate::history::{self, KeepError};
 use crate::review;
 use crate::source::SourceArguments;
 
@@ -89,6 +91,10 @@ pub(crate) struct VerifyArguments {
     /// Seed of the plan; the report names it [default: drawn]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Keeps the report in the cluster as well, as one of the last N: `reachproof history` lists them. A verdict that is not
+    /// that of the run before is an Event
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(REPORTS_MAX)))]
+    keep: Option<u16>,
 }
 
 impl VerifyArguments {
@@ -120,11 +126,43 @@ impl From<ScopeArgument> for Depth {
     }
 }
 
-/// Does one run and returns the exit code of its report.
+/// Does one run and returns the exit code of its report, which is kept where that is asked for.
 ///
 /// # Errors
 /// When the run could not be done; the exit code is then 2.
 pub(crate) fn verify(arguments: &VerifyArguments) -> Result<u8, CliError> {
+    let Some(most) = arguments.keep.map(usize::from) else {
+        return Ok(verified(arguments)?.1);
+    };
+    let (entry, began) = (arguments.source.api_server(), SystemTime::now());
+    if entry.is_none() {
+        return Err(KeepError::NoApiServer.into());
+    }
+    match verified(arguments) {
+        Ok((report, code)) => {
+            let allowed = arguments.rendering.allowed();
+            history::keep(entry, most, (report, allowed, code))?;
+            Ok(code)
+        }
+        Err(error) => {
+            let failed = (unix_ms(began), super::chain(&error));
+            if let Err(other) = history::keep_failure(entry, most, failed) {
+                // The run's own error comes last.
+                eprintln!("error: {}", super::chain(&other));
+            }
+            Err(error)
+        }
+    }
+}
+
+/// A time in milliseconds since 1970.
+fn unix_ms(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or_default()
+}
+
+/// Does one run and writes its report; the report and its exit code.
+fn verified(arguments: &VerifyArguments) -> Result<(Report, u8), CliError> {
     let prepared = arguments.rendering.prepare()?;
     let own = arguments.own.read()?;
     let claims = claims(arguments)?;
@@ -140,7 +178,8 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> Result<u8, CliError> {
         report.run.wire = Wire::Lab;
     }
     report.judge(&claims);
-    prepared.finish(report)
+    let code = prepared.finish(&mut report)?;
+    Ok((report, code))
 }
 
 /// The claims that the arguments ask for.

@@ -48,7 +48,7 @@ const READY_PAUSE: Duration = Duration::from_millis(250);
 /// their leases here.
 const CONTROLLERS: &str = "serviceaccount-controller,root-ca-certificate-publisher-controller,namespace-controller,\
 endpointslice-controller,daemonset-controller,deployment-controller,replicaset-controller,garbage-collector-controller,\
-clusterrole-aggregation-controller";
+clusterrole-aggregation-controller,job-controller,cronjob-controller";
 
 /// A control plane that is up until this is dropped.
 #[derive(Debug)]

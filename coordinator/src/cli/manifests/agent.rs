@@ -13,8 +13,8 @@ use super::namespace::{HOST_NAMESPACE, NAME, NAMESPACE};
 /// Label with which EKS says what a node is: `ec2`, `auto`, `fargate` or `hybrid` (E.6).
 const COMPUTE_TYPE: &str = "eks.amazonaws.com/compute-type";
 
-/// The user of the image, who owns nothing anywhere.
-const USER: u32 = 65532;
+/// The user of both images, who owns nothing anywhere.
+pub(super) const PROGRAM_USER: u32 = 65532;
 
 /// The program in the image.
 const PROGRAM: &str = "/reachproof-agent";
@@ -31,7 +31,7 @@ const TOKEN_FILE: &str = "token";
 const TOKEN_SECONDS: u32 = 600;
 
 /// Readable for the group of the pod, and for nobody else: 0440.
-const TOKEN_MODE: u32 = 0o440;
+pub(super) const TOKEN_MODE: u32 = 0o440;
 
 /// Time for the last results after SIGTERM, in seconds; a drain takes at most a few.
 const GRACE_SECONDS: u32 = 10;
@@ -129,9 +129,9 @@ impl Agent {
             "terminationGracePeriodSeconds": GRACE_SECONDS,
             "securityContext": {
                 "runAsNonRoot": true,
-                "runAsUser": USER,
-                "runAsGroup": USER,
-                "fsGroup": USER,
+                "runAsUser": PROGRAM_USER,
+                "runAsGroup": PROGRAM_USER,
+                "fsGroup": PROGRAM_USER,
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
             "containers": [self.container()],
@@ -142,6 +142,10 @@ impl Agent {
         });
         if let Value::Object(fields) = &mut pod {
             fields.extend(self.place.scheduling());
+            if self.place == Place::Host && self.coordinator.is_service() {
+                // In the host network only this resolves names of Services.
+                fields.insert("dnsPolicy".to_owned(), json!("ClusterFirstWithHostNet"));
+            }
         }
         pod
     }

@@ -22,6 +22,26 @@ pub(crate) struct CoordinatorAddress {
     port: u16,
 }
 
+impl CoordinatorAddress {
+    /// A port of the Service of this name and namespace.
+    pub(super) fn of_service((name, namespace): (&str, &str), port: u16) -> Self {
+        Self {
+            host: format!("{name}.{namespace}.svc"),
+            port,
+        }
+    }
+
+    /// The address, where it is one.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        self.host.parse().ok()
+    }
+
+    /// Whether it is the name of a Service, which the cluster's DNS alone resolves.
+    pub(super) fn is_service(&self) -> bool {
+        self.host.ends_with(".svc")
+    }
+}
+
 impl fmt::Display for CoordinatorAddress {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}:{}", self.host, self.port)
@@ -139,6 +159,39 @@ pub(super) fn image(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// Reads the times of a CronJob: five fields, or one of its words. What a field may hold is for the API server to say.
+///
+/// # Errors
+/// A text for people.
+pub(super) fn cron(text: &str) -> Result<String, String> {
+    let is_field = |field: &str| {
+        let mut bytes = field.bytes();
+        bytes.all(|byte| byte.is_ascii_alphanumeric() || b"*/,-?".contains(&byte))
+    };
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let is_word = text.strip_prefix('@').is_some_and(is_label_word);
+    if is_word || (fields.len() == 5 && fields.into_iter().all(is_field)) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "`{text}` is no schedule, write it like '*/30 * * * *' or @hourly"
+    ))
+}
+
+/// Reads the ARN of an IAM role.
+///
+/// # Errors
+/// A text for people.
+pub(super) fn role(text: &str) -> Result<String, String> {
+    let is_printable = text.chars().all(|character| character.is_ascii_graphic());
+    if text.starts_with("arn:") && text.contains(":role/") && is_printable {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "`{text}` is no role, write it like arn:aws:iam::123456789012:role/NAME"
+    ))
+}
+
 /// Whether a text is a name of lower-case letters, digits and `-` (RFC 1123 label).
 fn is_name(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -227,6 +280,37 @@ mod tests {
             .parse::<FargatePods>()
             .unwrap_err();
         assert!(matches!(error, InvalidFargatePods::Taken { .. }));
+    }
+
+    #[test]
+    fn a_schedule_has_five_fields_or_is_a_word() {
+        for text in ["*/30 * * * *", "0 6 * * MON-FRI", "@hourly"] {
+            assert!(cron(text).is_ok(), "{text}");
+        }
+        for text in [
+            "",
+            "30m",
+            "* * * *",
+            "* * * * * *",
+            "* * * * $",
+            "@",
+            "@a b",
+        ] {
+            assert!(cron(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_role_is_an_arn() {
+        assert!(role("arn:aws:iam::123456789012:role/reader").is_ok());
+        for text in [
+            "",
+            "reader",
+            "arn:aws:iam::123456789012:user/reader",
+            "arn:aws:iam::1:role/a b",
+        ] {
+            assert!(role(text).is_err(), "{text}");
+        }
     }
 
     #[test]

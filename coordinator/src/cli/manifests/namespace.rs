@@ -19,7 +19,7 @@ pub(super) const NAME: &str = "reachproof-agent";
 const DIAL: &str = "reachproof-dial";
 
 /// ServiceAccount of the coordinator, in [`NAMESPACE`].
-const COORDINATOR: &str = "reachproof-coordinator";
+pub(super) const COORDINATOR: &str = "reachproof-coordinator";
 
 /// What the agents of a run need to know. Not to be shown in a log: it may have tokens.
 pub(super) struct Contents {
@@ -52,7 +52,8 @@ pub(super) fn objects(namespace: &str, contents: &Contents) -> Vec<Value> {
         .collect()
 }
 
-fn own(namespace: &str, level: &str) -> Value {
+/// A namespace of ours, at a level of the Pod Security Standards.
+pub(super) fn own(namespace: &str, level: &str) -> Value {
     let mut labels = standard_labels();
     labels.insert(
         "pod-security.kubernetes.io/enforce".to_owned(),

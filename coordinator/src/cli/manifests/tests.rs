@@ -432,3 +432,117 @@ fn signed_tokens_are_for_the_nodes_of_the_snapshot_and_for_no_pod() {
     let none = signed(&[], &snapshot(&[("nodes", json!({"items": []}))]));
     assert!(matches!(none, Err(ManifestsError::NoNodes)), "{none:?}");
 }
+
+/// A schedule for the base world.
+const SCHEDULED: [&str; 4] = [
+    "--schedule",
+    "*/30 * * * *",
+    "--coordinator-image",
+    "registry.example/reachproof:1",
+];
+
+/// The objects of a schedule.
+fn scheduled(more: &[&str]) -> Result<Vec<Value>, ManifestsError> {
+    let asked = arguments(&[&SCHEDULED, more].concat());
+    let snapshot = snapshot(&[]);
+    Schedule::of(&asked, &snapshot)?.unwrap().objects()
+}
+
+#[test]
+fn a_schedule_brings_a_job_that_keeps_its_reports_and_fails_as_its_run() {
+    let objects = scheduled(&["--role", "arn:aws:iam::123456789012:role/reader"]).unwrap();
+    let job = of_kind(&objects, "CronJob")[0];
+    let spec = &job["spec"]["jobTemplate"]["spec"];
+    let container = &spec["template"]["spec"]["containers"][0];
+    let words: Vec<&str> = container["args"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|word| word.as_str().unwrap())
+        .collect();
+    assert_eq!(words[..3], ["verify", "--cluster", "demo"]);
+    assert!(words.join(" ").contains("--keep 24"), "{words:?}");
+    assert_eq!(spec["backoffLimit"], 0);
+    assert_eq!(job["spec"]["concurrencyPolicy"], "Forbid");
+    let account = of_kind(&objects, "ServiceAccount")[0];
+    let role = &account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"];
+    assert_eq!(role, "arn:aws:iam::123456789012:role/reader");
+    assert!(
+        of_kind(&objects, "Secret").is_empty(),
+        "keys are in no manifest"
+    );
+}
+
+#[test]
+fn the_account_of_a_schedule_writes_reports_where_nothing_else_is() {
+    let objects = scheduled(&[]).unwrap();
+    let writing = |role: &&&Value| {
+        let rules = role["rules"].to_string();
+        ["create", "delete", "update", "patch"]
+            .iter()
+            .any(|verb| rules.contains(verb))
+    };
+    let mut found = of_kind(&objects, "Role");
+    found.extend(of_kind(&objects, "ClusterRole"));
+    let found: Vec<&Value> = found.iter().filter(writing).copied().collect();
+    assert_eq!(
+        names(&found),
+        [
+            "reachproof-history/reachproof-history",
+            "reachproof/reachproof-history",
+            "/reachproof-coordinator"
+        ]
+    );
+    let events = &found[1]["rules"];
+    assert_eq!(events[0]["resources"], json!(["events"]));
+    assert_eq!(events[1]["verbs"], json!(["get"]));
+}
+
+#[test]
+fn agents_of_a_schedule_dial_its_service_and_run_in_the_host_network_too() {
+    let mut needed: Vec<&str> = NEEDED.to_vec();
+    let coordinator = needed.iter().position(|word| *word == "--coordinator");
+    needed.drain(coordinator.unwrap()..coordinator.unwrap() + 2);
+    let parsed = Cli::try_parse_from(needed.iter().chain(&SCHEDULED)).unwrap();
+    let Command::Manifests(asked) = parsed.command else {
+        panic!("another command");
+    };
+    let audience = audience(&snapshot(&[])).unwrap();
+    let agents = agents(&asked, &snapshot(&[]), Some(&audience));
+    let objects = objects(&agents, &contents(None));
+    let workloads = workloads(&objects);
+    let dialled = "https://reachproof-coordinator.reachproof.svc:7443";
+    assert_eq!(workloads.len(), 2);
+    for workload in &workloads {
+        assert!(workload.to_string().contains(dialled));
+    }
+    assert_eq!(pod(workloads[1])["dnsPolicy"], "ClusterFirstWithHostNet");
+    assert!(pod(workloads[0]).get("dnsPolicy").is_none());
+}
+
+#[test]
+fn an_address_in_the_range_of_services_is_that_of_the_service() {
+    let range = json!({"cluster": {"name": "demo", "kubernetesNetworkConfig": {"serviceIpv4Cidr": "10.0.0.0/16"}}});
+    let world = snapshot(&[("describe-cluster", range)]);
+    let asked = arguments(&SCHEDULED);
+    let objects = Schedule::of(&asked, &world).unwrap().unwrap().objects();
+    let objects = objects.unwrap();
+    assert_eq!(
+        of_kind(&objects, "Service")[0]["spec"]["clusterIP"],
+        "10.0.1.5"
+    );
+    let outside = scheduled(&[]).unwrap();
+    assert!(
+        of_kind(&outside, "Service")[0]["spec"]
+            .get("clusterIP")
+            .is_none()
+    );
+}
+
+#[test]
+fn what_verify_does_not_take_is_refused_before_it_is_printed() {
+    let taken = scheduled(&["--", "--settle", "2m"]).unwrap();
+    assert!(of_kind(&taken, "CronJob")[0].to_string().contains("2m"));
+    let refused = scheduled(&["--", "--settel", "2m"]);
+    assert!(matches!(refused, Err(ManifestsError::Verify(_))));
+}

@@ -9,11 +9,12 @@
     reason = "test code, part of which belongs to the reader's own tests"
 )]
 
-#[path = "../aws/tests/support/replay.rs"]
+#[path = "../../aws/tests/support/replay.rs"]
 mod replay;
-#[path = "../aws/tests/support/world.rs"]
+mod schedule;
+#[path = "../../aws/tests/support/world.rs"]
 mod world;
-#[path = "../aws/tests/support/xml.rs"]
+#[path = "../../aws/tests/support/xml.rs"]
 mod xml;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ use reachproof_lab::kubernetes::Program;
 use reachproof_lab::world::World as LabWorld;
 use reachproof_model::plan::Depth;
 use reachproof_tests::agents::{AGENT_ARGUMENT, AgentProgram, Agents};
+use reachproof_tests::binaries;
 use reachproof_tests::coordinator::Coordinator;
 use reachproof_tests::harness::{Case, CaseResult, run_cases};
 use reachproof_tests::judge::differences;
@@ -39,6 +41,9 @@ use tokio::runtime::Runtime;
 use world::World;
 
 const NEEDS_GO: Option<&str> = Some("needs Go to build a control plane");
+
+/// Leaves the runs on a schedule out, which take minutes.
+const WITHOUT: &str = "REACHPROOF_WITHOUT_SCHEDULE";
 
 /// Where the coordinator runs: a node, from which the API servers and all agents are reached through the VPC.
 const HOST: &str = "node-1";
@@ -68,32 +73,39 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some(AGENT_ARGUMENT) {
         return reachproof_tests::cli::main_from(std::env::args_os());
     }
-    run_cases(
-        build,
-        &[
-            Case {
-                name: "a_cluster_by_its_name_gives_the_findings_of_its_snapshot",
-                ignored: NEEDS_GO,
-                run: a_cluster_by_its_name_gives_the_findings_of_its_snapshot,
-            },
-            Case {
-                name: "doctor_finds_nothing_missing_and_a_snapshot_serves_as_the_cluster_also_redacted",
-                ignored: NEEDS_GO,
-                run: doctor_finds_nothing_missing_and_a_snapshot_serves_as_the_cluster_also_redacted,
-            },
-            Case {
-                name: "a_rule_revoked_during_a_run_leaves_its_flows_unconfirmed_and_the_others_as_they_are",
-                ignored: NEEDS_GO,
-                run: a_rule_revoked_during_a_run_leaves_its_flows_unconfirmed_and_the_others_as_they_are,
-            },
-        ],
-    )
+    let mut cases = vec![
+        Case {
+            name: "a_cluster_by_its_name_gives_the_findings_of_its_snapshot",
+            ignored: NEEDS_GO,
+            run: a_cluster_by_its_name_gives_the_findings_of_its_snapshot,
+        },
+        Case {
+            name: "doctor_finds_nothing_missing_and_a_snapshot_serves_as_the_cluster_also_redacted",
+            ignored: NEEDS_GO,
+            run: doctor_finds_nothing_missing_and_a_snapshot_serves_as_the_cluster_also_redacted,
+        },
+        Case {
+            name: "a_rule_revoked_during_a_run_leaves_its_flows_unconfirmed_and_the_others_as_they_are",
+            ignored: NEEDS_GO,
+            run:
+                a_rule_revoked_during_a_run_leaves_its_flows_unconfirmed_and_the_others_as_they_are,
+        },
+    ];
+    if std::env::var_os(WITHOUT).is_none() {
+        cases.push(Case {
+            name: "a_schedule_tells_of_a_revoked_rule_by_history_event_and_job",
+            ignored: NEEDS_GO,
+            run: schedule::a_schedule_tells_of_a_revoked_rule_by_history_event_and_job,
+        });
+    }
+    run_cases(build, &cases)
 }
 
 /// Outside the lab, from which Go could not fetch modules.
 fn build() -> CaseResult {
     Program::build(|text| println!("{text}"))?;
-    Ok(())
+    // Agents by manifest are the binary.
+    Ok(binaries::build()?)
 }
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -116,9 +128,14 @@ impl Live {
         let cluster = lab_world.security_groups.get_mut("cluster");
         let ingress = &mut cluster.ok_or("the world has no cluster group")?.ingress;
         ingress.push("tcp 7443 from 10.0.0.0/16".to_owned().try_into()?);
+        Self::of(lab_world, Pods::All)
+    }
+
+    /// A world whose coordinator agents can reach.
+    fn of(lab_world: LabWorld, pods: Pods) -> Outcome<Self> {
         let mut stage = Stage::up(&lab_world)?;
         let program = Program::find().ok_or("the control plane was not built")?;
-        stage.start_kubernetes(program, Pods::All)?;
+        stage.start_kubernetes(program, pods)?;
         await_quiet(&stage)?;
         let kubeconfig = account(&stage)?;
         let listener = stage

@@ -1,0 +1,100 @@
+//! `reachproof history`: the reports that a cluster keeps.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use reachproof_kube::Entry;
+use reachproof_model::net::Printable;
+use reachproof_verify::calendar::utc;
+
+use super::rendering::Rendering;
+use super::table::aligned;
+use super::{CliError, write_json};
+use crate::history::{self, Entered};
+
+/// Most characters of a reason in the list.
+const WHY_MAX: usize = 60;
+
+/// What `history` is told.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Run whose report is shown, in any format; without it all are listed, as table or JSON
+    run: Option<String>,
+    /// Kubeconfig that leads to the cluster [default: KUBECONFIG, the pod's own account, or ~/.kube/config]
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig [default: its current one]
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    #[command(flatten)]
+    rendering: Rendering,
+}
+
+impl Arguments {
+    fn entry(&self) -> Entry {
+        let is_set = |name: &str| std::env::var_os(name).is_some();
+        let is_named = self.kubeconfig.is_some() || self.context.is_some() || is_set("KUBECONFIG");
+        if is_set("KUBERNETES_SERVICE_HOST") && !is_named {
+            return Entry::Pod;
+        }
+        Entry::Kubeconfig {
+            path: self.kubeconfig.clone(),
+            context: self.context.clone(),
+        }
+    }
+}
+
+/// Lists the reports, or shows one; returns the exit code that the one shown stands for.
+///
+/// # Errors
+/// When they cannot be had or written; the exit code is then 2.
+pub(crate) fn run(arguments: &Arguments) -> Result<u8, CliError> {
+    let Some(run) = &arguments.run else {
+        return list(arguments).map(|()| 0);
+    };
+    let prepared = arguments.rendering.prepare()?;
+    let mut report = history::report(&arguments.entry(), run)?;
+    prepared.finish(&mut report)
+}
+
+fn list(arguments: &Arguments) -> Result<(), CliError> {
+    let format = arguments.rendering.format();
+    if !["table", "json"].contains(&format) {
+        return Err(CliError::ListOfRuns { format });
+    }
+    let all = history::list(&arguments.entry())?;
+    let mut out = io::stdout().lock();
+    if format == "json" {
+        return all.iter().try_for_each(|one| write_json(&mut out, one));
+    }
+    if all.is_empty() {
+        writeln!(out, "no report is kept: `verify --keep N` keeps its own")?;
+        return Ok(());
+    }
+    let header = [
+        "run",
+        "started",
+        "verdict",
+        "exit",
+        "flows",
+        "contradictions",
+        "why",
+    ];
+    writeln!(out, "{}", aligned(header, all.iter().map(row)))?;
+    Ok(())
+}
+
+fn row(one: &Entered) -> [String; 7] {
+    let why: String = one.why.chars().take(WHY_MAX).collect();
+    let more = if why.len() < one.why.len() { "…" } else { "" };
+    [
+        Printable(&one.run).to_string(),
+        utc(one.started_at_unix_ms),
+        Printable(&one.verdict).to_string(),
+        one.exit.to_string(),
+        one.flows.to_string(),
+        one.contradictions.to_string(),
+        format!("{}{more}", Printable(&why)),
+    ]
+}
