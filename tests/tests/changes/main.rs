@@ -1,7 +1,7 @@
 //! Ten kinds of change in a world that runs: `verify -o json` before, the change, `verify --baseline` after, through the
 //! binaries, with agents that stay. Each says what changed, in the model and on the wire, and ends as `--fail-on` says.
 //!
-//! `REACHPROOF_CHANGES` is how many of them are done, all by default.
+//! `REACHPROOF_CHANGES` is how many of them are done, all by default. One case beside them is the gate of `deploy/ci`.
 
 #![allow(clippy::indexing_slicing, reason = "tests fail by panicking")]
 
@@ -23,6 +23,7 @@ use serde_json::Value;
 
 use table::{CHANGES, Change};
 
+mod gate;
 mod table;
 
 /// Worlds that are up at a time: their runs mostly wait for silence.
@@ -34,7 +35,7 @@ const FAIL_ON: [&str; 3] = ["any", "new", "expectation"];
 fn main() -> ExitCode {
     let count = std::env::var("REACHPROOF_CHANGES").ok();
     let count = count.and_then(|count| count.parse().ok());
-    let cases: Vec<Case> = CHANGES
+    let mut cases: Vec<Case> = CHANGES
         .iter()
         .take(count.unwrap_or(CHANGES.len()))
         .map(|change| Case {
@@ -43,6 +44,11 @@ fn main() -> ExitCode {
             run: change.run,
         })
         .collect();
+    cases.push(Case {
+        name: "the_gate_of_a_pipeline_ends_as_the_change_deserves",
+        ignored: Some("two runs in a world: half a minute"),
+        run: gate::play,
+    });
     run_cases_together(|| Ok(build()?), &cases, TOGETHER)
 }
 
