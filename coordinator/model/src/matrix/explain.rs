@@ -120,14 +120,9 @@ impl<'m> Met<'_, 'm, '_> {
     }
 
     /// Notes what the way said at a gate without ports.
-    fn note_said(&mut self, gate: Fixed) {
-        while let [said, rest @ ..] = self.said
-            && said.at == gate
-        {
-            self.said = rest;
-            let answer = answer(self.one.pair.way, said.gate, &said.outcome);
-            self.note(said.gate, self.site(said.gate), answer);
-        }
+    fn note_said(&mut self, said: &'m Said) {
+        let answer = answer(self.one.pair.way, said.gate, &said.outcome);
+        self.note(said.gate, self.site(said.gate), answer);
     }
 
     /// Where a gate is that needs no port.
@@ -150,10 +145,17 @@ impl<'m> Met<'_, 'm, '_> {
 impl<'m> Gates for Met<'_, 'm, '_> {
     type End = Cell<'m>;
 
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "once for each gate without ports: as calls they are a tenth of an explanation"
+    )]
+    #[inline(always)]
     fn fixed(&mut self, gate: Fixed) -> Result<(), Cell<'m>> {
-        if self.said.first().is_some_and(|said| said.at == gate) {
-            self.note_said(gate);
+        while let [said, rest @ ..] = self.said
+            && said.at == gate
+        {
+            self.said = rest;
+            self.note_said(said);
         }
         if gate == Fixed::NetworkPolicy && self.one.pair.policed == Policed::Yes {
             let reason = UnknownReason::NetworkPolicy.as_str();
@@ -316,11 +318,13 @@ fn unresolved_rule() -> &'static str {
 
 /// What a gate without ports said on the way.
 fn answer<'m>(way: &'m Way, gate: Gate, outcome: &'m StepOutcome) -> Answer<'m> {
-    let route = way.route_taken.as_ref().filter(|_| gate == Gate::Route);
-    let element = route.map_or(Element::Whole, Element::Route);
+    let element = || match &way.route_taken {
+        Some(route) if gate == Gate::Route => Element::Route(route),
+        Some(_) | None => Element::Whole,
+    };
     match outcome {
-        StepOutcome::Pass { .. } => Answer::Pass(element),
-        StepOutcome::Drop => Answer::Drop(element),
+        StepOutcome::Pass { .. } => Answer::Pass(element()),
+        StepOutcome::Drop => Answer::Drop(element()),
         StepOutcome::Partly { open_ports } => Answer::Partly(open_ports),
         StepOutcome::Unknown(reason) => Answer::Unknown(reason.as_str()),
         StepOutcome::Skipped => Answer::Skipped,
