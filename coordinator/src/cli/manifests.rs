@@ -3,6 +3,7 @@
 //! * `argument`: the forms that arguments have
 //! * `namespace`: where agents run, and what each such place has beside them
 //! * `agent`: the agents themselves
+//! * `restricted`: what both are allowed on their node
 //! * `schedule`: a CronJob that does runs
 //!
 //! Nothing here talks to a cluster, but for reading its world. The objects are plain JSON values: what an API server
@@ -12,6 +13,7 @@ mod agent;
 mod argument;
 mod labels;
 mod namespace;
+mod restricted;
 mod schedule;
 
 use std::collections::BTreeMap;

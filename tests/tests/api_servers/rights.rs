@@ -120,7 +120,7 @@ pub(crate) fn every_world() -> CaseResult {
         "  without the right {all} of {all} findings of agents in {} worlds as before",
         BUILTIN.len()
     );
-    Ok(())
+    ensure(all > 0, || "agents found nothing".to_owned())
 }
 
 /// Whether the account of a run may ask API servers to connect.

@@ -9,12 +9,10 @@ use serde_json::{Value, json};
 use super::argument::{CoordinatorAddress, FargatePods};
 use super::labels::{PLACE_LABEL, standard_labels};
 use super::namespace::{HOST_NAMESPACE, NAME, NAMESPACE};
+use super::restricted;
 
 /// Label with which EKS says what a node is: `ec2`, `auto`, `fargate` or `hybrid` (E.6).
 const COMPUTE_TYPE: &str = "eks.amazonaws.com/compute-type";
-
-/// The user of both images, who owns nothing anywhere.
-pub(super) const PROGRAM_USER: u32 = 65532;
 
 /// The program in the image.
 const PROGRAM: &str = "/reachproof-agent";
@@ -127,13 +125,7 @@ impl Agent {
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
             "terminationGracePeriodSeconds": GRACE_SECONDS,
-            "securityContext": {
-                "runAsNonRoot": true,
-                "runAsUser": PROGRAM_USER,
-                "runAsGroup": PROGRAM_USER,
-                "fsGroup": PROGRAM_USER,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            "securityContext": restricted::pod(),
             "containers": [self.container()],
             "volumes": [
                 {"name": "settings", "configMap": {"name": NAME}},
@@ -174,11 +166,7 @@ impl Agent {
             "command": [PROGRAM],
             "args": ["run"],
             "env": self.environment(),
-            "securityContext": {
-                "allowPrivilegeEscalation": false,
-                "readOnlyRootFilesystem": true,
-                "capabilities": {"drop": ["ALL"]},
-            },
+            "securityContext": restricted::container(),
             "resources": {
                 "requests": {"cpu": "10m", "memory": "16Mi"},
                 "limits": {"cpu": "250m", "memory": "64Mi"},

@@ -9,11 +9,11 @@ use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, CA_KEY_FILE, TOKEN_KEY
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
-use super::agent::{PROGRAM_USER, TOKEN_MODE};
+use super::agent::TOKEN_MODE;
 use super::argument::{CoordinatorAddress, cron, image, role};
 use super::labels::schedule_labels;
 use super::namespace::{COORDINATOR, HOST_NAMESPACE, NAME, NAMESPACE, own};
-use super::{Arguments, ManifestsError};
+use super::{Arguments, ManifestsError, restricted};
 use crate::cli::Cli;
 
 /// What the account of a coordinator may read.
@@ -233,24 +233,14 @@ impl<'a> Schedule<'a> {
                     {"key": "kubernetes.io/os", "operator": "NotIn", "values": ["windows"]},
                 ]}],
             }}},
-            "securityContext": {
-                "runAsNonRoot": true,
-                "runAsUser": PROGRAM_USER,
-                "runAsGroup": PROGRAM_USER,
-                "fsGroup": PROGRAM_USER,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            "securityContext": restricted::pod(),
             "containers": [{
                 "name": CONTAINER,
                 "image": self.image,
                 "command": [PROGRAM],
                 "args": self.arguments,
                 "ports": [{"name": "control", "containerPort": PORT, "protocol": "TCP"}],
-                "securityContext": {
-                    "allowPrivilegeEscalation": false,
-                    "readOnlyRootFilesystem": true,
-                    "capabilities": {"drop": ["ALL"]},
-                },
+                "securityContext": restricted::container(),
                 "resources": {
                     "requests": {"cpu": "100m", "memory": "128Mi"},
                     "limits": {"memory": "1Gi"},

@@ -1,8 +1,8 @@
 //! How long the network took to follow the APIs after a change, as the attempts of a run show it.
 //!
 //! Looked at are the flows of which the model says something else than in the earlier report: from the first agreeing attempt
-//! after the last one that did as before, the network follows. The run's clock begins when it has read the APIs for the first
-//! time, so that the change is older: the times are an upper bound of nothing but what came after that reading.
+//! after the last one that did as before, the network follows. Limit: times are counted from the first reading of the APIs in
+//! this run. The change was made before it, so the network took longer than they say.
 
 use std::time::Duration;
 
