@@ -4,7 +4,7 @@
 //! give the same bytes in each. Reports of older versions lack what came later; what the snapshot in them tells is made
 //! from it.
 
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Seek};
 use std::path::Path;
 
 use reachproof_model::describe::Described;
@@ -18,6 +18,8 @@ use thiserror::Error;
 use super::build::endpoints;
 use super::{PresentAgent, REPORT_SCHEMA, Report};
 use crate::source::{opened, read_text, text_of};
+
+mod lines;
 
 /// Size of the pieces in which a file is read, in bytes: large enough that calls of the kernel do not count.
 const BUFFER: usize = 1 << 20;
@@ -85,15 +87,19 @@ impl Report {
     /// # Errors
     /// [`DocumentError`] for a file that cannot be read, and for anything but a report.
     pub fn open(path: &Path) -> Result<Self, DocumentError> {
-        let file = opened(path)?;
-        let streamed = serde_json::from_reader::<_, Self>(BufReader::with_capacity(BUFFER, file));
-        match streamed {
-            Ok(mut report) if report.schema == REPORT_SCHEMA => {
+        let mut file = BufReader::with_capacity(BUFFER, opened(path)?);
+        let mut report = lines::read(&mut file)?;
+        if report.is_none() {
+            file.rewind()?;
+            report = serde_json::from_reader(file).ok();
+        }
+        match report {
+            Some(mut report) if report.schema == REPORT_SCHEMA => {
                 report.complete();
                 Ok(report)
             }
             // Compressed, in another encoding, or no report: the whole text says more.
-            Ok(_) | Err(_) => Self::from_json(&read_text(path)?),
+            Some(_) | None => Self::from_json(&read_text(path)?),
         }
     }
 

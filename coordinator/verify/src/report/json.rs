@@ -1,6 +1,6 @@
 //! The report as one JSON object.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 
 use reachproof_model::net::escaped_json;
 use serde::Serialize;
@@ -12,13 +12,27 @@ use crate::report::Report;
 /// Containers of a report whose items stand in lines of their own: the report itself, and each of its parts.
 const SPREAD: usize = 2;
 
+/// Size of the pieces in which JSON is handed on, in bytes: a serializer writes some bytes at a time, and each such call
+/// would otherwise go through a pointer.
+const PIECE: usize = 1 << 16;
+
 /// Writes `report` as one JSON object with a line feed at the end, safe for a terminal: a line for each finding, gap or
 /// answer, so that a report of many flows is neither twice as large as it need be nor one line.
 ///
 /// # Errors
 /// When it cannot be written.
 pub(super) fn write(report: &Report, out: &mut dyn Write) -> Result<(), serde_json::Error> {
-    lines(report, SPREAD, out)
+    in_pieces(out, |out| lines(report, SPREAD, out))
+}
+
+/// Lets `write` write to `out` in pieces of [`PIECE`] bytes.
+pub(super) fn in_pieces(
+    out: &mut dyn Write,
+    write: impl FnOnce(&mut BufWriter<&mut dyn Write>) -> Result<(), serde_json::Error>,
+) -> Result<(), serde_json::Error> {
+    let mut pieces = BufWriter::with_capacity(PIECE, out);
+    write(&mut pieces)?;
+    pieces.flush().map_err(serde_json::Error::io)
 }
 
 /// Returns the report as one JSON object.
@@ -35,7 +49,7 @@ pub fn render(report: &Report) -> Result<String, serde_json::Error> {
 pub(super) fn lines(
     value: &impl Serialize,
     spread: usize,
-    out: &mut dyn Write,
+    out: &mut impl Write,
 ) -> Result<(), serde_json::Error> {
     let formatter = Lines {
         spread,

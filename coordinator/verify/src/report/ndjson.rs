@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::Report;
-use super::json::lines;
+use super::json::{in_pieces, lines};
 
 /// Writes one line for each finding, in the order of the report, safe for a terminal.
 ///
@@ -11,5 +11,7 @@ use super::json::lines;
 /// When it cannot be written.
 pub(super) fn write(report: &Report, out: &mut dyn Write) -> Result<(), serde_json::Error> {
     let mut findings = report.findings.iter();
-    findings.try_for_each(|finding| lines(finding, 0, out))
+    in_pieces(out, |out| {
+        findings.try_for_each(|finding| lines(finding, 0, out))
+    })
 }
