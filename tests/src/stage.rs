@@ -130,12 +130,28 @@ impl Stage {
     /// # Errors
     /// [`RunnerError`] if the lab cannot enforce it, or the file not be written.
     pub fn change(&self, expanded: &Expanded) -> Result<(), RunnerError> {
-        let mut plan = expanded.plan.clone();
+        self.follow(expanded)?;
+        self.describe(expanded)
+    }
+
+    /// Lets the wire do from now on what `expanded` says, whatever the snapshot does.
+    ///
+    /// # Errors
+    /// [`RunnerError`] if the lab cannot enforce it.
+    pub fn follow(&self, expanded: &Expanded) -> Result<(), RunnerError> {
+        Ok(self.lab.enforce(&expanded.plan)?)
+    }
+
+    /// Writes the snapshot of `expanded` over the one that was there; the wire stays as it is.
+    ///
+    /// # Errors
+    /// [`RunnerError`] if the file cannot be written.
+    pub fn describe(&self, expanded: &Expanded) -> Result<(), RunnerError> {
+        let mut snapshot = expanded.plan.snapshot.clone();
         if let Some(authority) = &self.expanded.plan.authority {
-            authority.publish(&mut plan.snapshot);
+            authority.publish(&mut snapshot);
         }
-        self.lab.enforce(&plan)?;
-        write(self.snapshot(), &Value::Object(plan.snapshot))
+        write(self.snapshot(), &Value::Object(snapshot))
     }
 
     /// Starts an API server behind each interface of the control plane, and creates the world's objects.

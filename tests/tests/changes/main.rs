@@ -1,7 +1,8 @@
 //! Ten kinds of change in a world that runs: `verify -o json` before, the change, `verify --baseline` after, through the
 //! binaries, with agents that stay. Each says what changed, in the model and on the wire, and ends as `--fail-on` says.
 //!
-//! `REACHPROOF_CHANGES` is how many of them are done, all by default. One case beside them is the gate of `deploy/ci`.
+//! `REACHPROOF_CHANGES` is how many of them are done, all by default. Beside them are the gate of `deploy/ci`, and a wire
+//! that follows the APIs late.
 
 #![allow(clippy::indexing_slicing, reason = "tests fail by panicking")]
 
@@ -24,6 +25,7 @@ use serde_json::Value;
 use table::{CHANGES, Change};
 
 mod gate;
+mod late;
 mod table;
 
 /// Worlds that are up at a time: their runs mostly wait for silence.
@@ -49,6 +51,11 @@ fn main() -> ExitCode {
         ignored: Some("two runs in a world: half a minute"),
         run: gate::play,
     });
+    cases.push(Case {
+        name: "a_wire_that_follows_late_is_told_with_the_time_it_took",
+        ignored: Some("two runs in a world: half a minute"),
+        run: late::play,
+    });
     run_cases_together(|| Ok(build()?), &cases, TOGETHER)
 }
 
@@ -60,13 +67,18 @@ fn world() -> Result<World, Box<dyn Error>> {
 
 /// Runs `verify` with further `arguments`; exit code and report.
 fn verify(stage: &Stage, arguments: &[&str]) -> Result<(u8, Value), Box<dyn Error>> {
+    Ok(begin(stage, arguments)?.finish()?)
+}
+
+/// Begins the same.
+fn begin(stage: &Stage, arguments: &[&str]) -> Result<Coordinator, Box<dyn Error>> {
     let mut command = stage.coordinator_command(&binary("reachproof")?)?;
     command.arg("verify").args(arguments);
     command.arg("--snapshot").arg(stage.snapshot());
     let expected = Coordinator::expect_all(stage)?;
     let (coordinator, _) =
         Coordinator::spawn(stage, command, expected.as_os_str(), WAIT, Depth::Mesh)?;
-    Ok(coordinator.finish()?)
+    Ok(coordinator)
 }
 
 /// Does `change` to a world that runs, and holds what is said of it.
