@@ -9,7 +9,7 @@ use crate::class::{ClassId, Classes};
 use crate::expectation::members::host_of;
 use crate::finding::{Finding, FindingKind, FindingReason};
 use crate::flow::{Flow, FlowProtocol};
-use crate::observation::{Attempt, Outcome};
+use crate::observation::{Attempt, Identification, Outcome};
 use crate::predict::predict;
 use crate::prediction::{Denial, Verdict};
 use crate::selector::{EndPair, Ends, pairs};
@@ -46,7 +46,7 @@ pub enum Said {
     AsPredicted,
     /// It does not arrive, and nothing comes back. Only a run shows that.
     Silent,
-    /// It comes from the address of the interface that sends. Only a run shows that.
+    /// It comes from the address of the interface that sends, as its target sees it. Only a run shows that.
     FromInterface,
 }
 
@@ -373,14 +373,28 @@ fn is_silent(finding: &Finding) -> Option<bool> {
     }
 }
 
-/// Whether the target saw the sender's own address; absent where it says nothing.
+/// Whether the target saw the sender's own address: it says so with its proof, as what the sender itself calls its address does
+/// not show it. Absent where no target says anything.
 fn from_interface(finding: &Finding) -> Option<bool> {
     if finding.reason == Some(FindingReason::SourceTranslated) {
         return Some(false);
     }
-    let attempts = finding.observation.attempts.iter();
-    let seen: Vec<IpAddr> = attempts
-        .filter_map(|attempt| Some(attempt.local?.ip()))
+    let seen = |attempt: &Attempt| match attempt.identification {
+        Identification::Verified { observed } => Some(observed.ip()),
+        Identification::NotAsked
+        | Identification::Mismatch
+        | Identification::Certified
+        | Identification::Uncertified { .. }
+        | Identification::Failed { .. }
+        | Identification::Resolver { .. }
+        | Identification::Kubelet
+        | Identification::NoResolver { .. } => None,
+    };
+    let seen: Vec<IpAddr> = finding
+        .observation
+        .attempts
+        .iter()
+        .filter_map(seen)
         .collect();
     (!seen.is_empty()).then(|| seen.iter().all(|address| *address == finding.flow.source))
 }

@@ -1,11 +1,24 @@
-#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::check::{Check, Condition};
+use super::flows::{Between, FlowClaim, Said};
 use super::party::{InvalidParty, Party};
 use super::*;
 use crate::describe::Described;
+use crate::finding::{FindingKind, FindingReason};
+use crate::flow::{Flow, FlowProtocol};
+use crate::observation::{Attempt, Identification, Observation, Outcome};
+use crate::predict::predict;
+use crate::vantage::Vantage;
 
 #[test]
 fn parties_are_written_as_they_are_read() {
@@ -63,15 +76,9 @@ fn described() -> Described {
     described
 }
 
-fn judged(described: &Described, checks: Vec<Condition>) -> JudgedClaim {
-    let snapshot = Snapshot::decode(described).unwrap().snapshot;
-    let world = World {
-        snapshot: &snapshot,
-        described,
-        findings: &[],
-        wire: Wire::Network,
-    };
-    let claim = Claim {
+/// A claim that holds if all of `checks` do.
+fn claim(checks: Vec<Condition>) -> Claim {
+    Claim {
         id: "X".to_owned(),
         says: "x".to_owned(),
         source: "x".to_owned(),
@@ -81,8 +88,21 @@ fn judged(described: &Described, checks: Vec<Condition>) -> JudgedClaim {
         flows: Vec::new(),
         omission: None,
         by_hand: None,
+    }
+}
+
+fn judged(described: &Described, checks: Vec<Condition>) -> JudgedClaim {
+    let snapshot = Snapshot::decode(described).unwrap().snapshot;
+    let world = World {
+        snapshot: &snapshot,
+        described,
+        findings: &[],
+        wire: Wire::Network,
     };
-    judge::judge(&[claim], &world).into_iter().next().unwrap()
+    judge::judge(&[claim(checks)], &world)
+        .into_iter()
+        .next()
+        .unwrap()
 }
 
 fn groups(of: &str, groups: &str) -> Condition {
@@ -173,4 +193,98 @@ fn one_miss_fails_although_other_things_are_unsure() {
     ];
     let found = judged(&described(), conditions);
     assert_eq!(found.verdict, ClaimVerdict::Fails);
+}
+
+/// What an attempt to dial shows: the source as the sender calls it, and as the target saw it.
+fn dialled(local: &str, identification: Identification) -> Attempt {
+    Attempt {
+        number: 0,
+        local: Some(local.parse().unwrap()),
+        started: Duration::ZERO,
+        received: Duration::from_millis(1),
+        outcome: Outcome::Connected {
+            handshake: Duration::from_millis(1),
+        },
+        syn_retransmissions: 0,
+        identification,
+    }
+}
+
+/// Judges that the API server behind 10.0.0.5 connects from there to 10.0.0.6, by `attempts`.
+fn from_there(attempts: Vec<Attempt>, reason: Option<FindingReason>) -> ClaimVerdict {
+    let mut described = described();
+    let cluster = json!({"cluster": {"name": "demo", "resourcesVpcConfig": {"vpcId": "vpc-1"}}});
+    described.insert("describe-cluster", cluster);
+    let interface = |id: &str, address: &str, description: &str| {
+        json!({
+            "NetworkInterfaceId": id, "VpcId": "vpc-1", "SubnetId": "subnet-1", "Status": "in-use",
+            "Description": description, "PrivateIpAddress": address,
+            "PrivateIpAddresses": [{"PrivateIpAddress": address, "Primary": true}],
+            "Groups": [{"GroupId": "sg-1"}],
+        })
+    };
+    let interfaces = [
+        interface("eni-1", "10.0.0.5", "Amazon EKS demo"),
+        interface("eni-2", "10.0.0.6", ""),
+    ];
+    described.insert(
+        "describe-network-interfaces",
+        json!({"NetworkInterfaces": interfaces}),
+    );
+    let snapshot = Snapshot::decode(&described).unwrap().snapshot;
+    let [source, target] = ["10.0.0.5", "10.0.0.6"].map(|address| address.parse().unwrap());
+    let flow = Flow::from_api_server(source, target, 7500);
+    let finding = Finding {
+        kind: match reason {
+            Some(_) => FindingKind::Inconclusive,
+            None => FindingKind::ConfirmedAllow,
+        },
+        prediction: predict(&snapshot, &flow),
+        flow,
+        source: Vantage::ApiServer(source),
+        destination_agent: None,
+        observation: Observation { attempts },
+        strength: None,
+        reason,
+        conditions: Vec::new(),
+        attempt_conditions: Vec::new(),
+        notes: Vec::new(),
+    };
+    let claim = Claim {
+        flows: vec![FlowClaim {
+            from: "control plane".parse().unwrap(),
+            to: "10.0.0.6".parse().unwrap(),
+            packets: vec![FlowProtocol::Tcp { port: 7500 }],
+            said: Said::FromInterface,
+            between: Between::Hosts,
+        }],
+        ..claim(Vec::new())
+    };
+    let world = World {
+        snapshot: &snapshot,
+        described: &described,
+        findings: &[finding],
+        wire: Wire::Network,
+    };
+    judge::judge(&[claim], &world)[0].verdict
+}
+
+#[test]
+fn who_sends_is_what_the_target_saw_and_not_what_the_sender_says() {
+    let observed = |address: &str| Identification::Verified {
+        observed: address.parse::<SocketAddr>().unwrap(),
+    };
+    let own = dialled("10.0.0.5:40000", observed("10.0.0.5:40000"));
+    // Of a gateway that translates, and of another API server.
+    let other = dialled("10.0.0.5:40001", observed("10.0.0.9:40001"));
+    let unseen = dialled("10.0.0.5:40002", Identification::NotAsked);
+    let judged = |attempts: &[&Attempt], reason| {
+        from_there(attempts.iter().copied().cloned().collect(), reason)
+    };
+    assert_eq!(judged(&[&own, &unseen], None), ClaimVerdict::Holds);
+    assert_eq!(judged(&[&own, &other], None), ClaimVerdict::Fails);
+    let translated = Some(FindingReason::SourceTranslated);
+    assert_eq!(judged(&[&unseen], translated), ClaimVerdict::Fails);
+    assert_eq!(judged(&[&unseen], None), ClaimVerdict::Untested);
+    assert_eq!(judged(&[], None), ClaimVerdict::Untested);
 }
