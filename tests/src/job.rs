@@ -135,11 +135,8 @@ impl JobNode<'_> {
             self.stage.log(&format!("{name}.out")),
             self.stage.log(&name),
         );
-        let mut process = command
-            .stdin(Stdio::null())
-            .stdout(File::create(&out)?)
-            .stderr(File::create(&log)?)
-            .spawn()?;
+        // The pod is at the address of its node here, so that its coming touches what the node sends: it is reported before
+        // the program reads anything.
         let running = json!({
             "phase": "Running",
             "podIP": address,
@@ -147,6 +144,11 @@ impl JobNode<'_> {
             "containerStatuses": [status(container, true, &json!({"running": {}}))],
         });
         self.report(pod, &running)?;
+        let mut process = command
+            .stdin(Stdio::null())
+            .stdout(File::create(&out)?)
+            .stderr(File::create(&log)?)
+            .spawn()?;
         let ended = loop {
             if let Some(ended) = process.try_wait()? {
                 break ended;
