@@ -8,6 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use reachproof_lab::kubernetes::ControlPlane;
 use reachproof_lab::world::{AgentPresence, World};
+use reachproof_model::claim::ClaimVerdict;
 use reachproof_tests::counters::{count, counted};
 use reachproof_tests::decoy::{DECOY_PORT, Decoy, Manner};
 use reachproof_tests::dialling::{self, Dialled, Outcome, dialled, verify};
@@ -16,7 +17,7 @@ use reachproof_tests::play::firewall;
 use reachproof_tests::stage::Stage;
 use serde_json::{Value, json};
 
-use crate::{address, borne_out, ensure, expectation, signs};
+use crate::{address, borne_out, ensure, expectation, sends_from_the_interface, signs};
 
 /// Where the fault is.
 const SERVER: &str = "x-eni-b";
@@ -153,7 +154,7 @@ pub(crate) fn forbidden() -> CaseResult {
 
 /// Another API server of the cluster answers at an interface.
 pub(crate) fn another() -> CaseResult {
-    play(&Fault {
+    let fault = Fault {
         world: &World::builtin(ANSWERED.0)?,
         flags: &[],
         begun: ANSWERED.1,
@@ -169,6 +170,9 @@ pub(crate) fn another() -> CaseResult {
         middle: &|_, _| Ok(()),
         after: &|_| Ok(reachproof_tests::play::nft("delete table ip led")?),
         reasons: &["source-translated"],
+    };
+    play_and_judge(&fault, |_, report| {
+        sends_from_the_interface(report, ClaimVerdict::Fails)
     })
 }
 
@@ -176,7 +180,7 @@ pub(crate) fn another() -> CaseResult {
 pub(crate) fn translated() -> CaseResult {
     const ELSEWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 2, 99));
     let hosts = ["node-1", "node-2", "web", "fargate-a", "fargate-b"];
-    play(&Fault {
+    let fault = Fault {
         world: &World::builtin(ANSWERED.0)?,
         flags: &[],
         begun: ANSWERED.1,
@@ -198,6 +202,9 @@ pub(crate) fn translated() -> CaseResult {
                 .try_for_each(|host| firewall(stage, host, undo))
         },
         reasons: &["source-translated"],
+    };
+    play_and_judge(&fault, |_, report| {
+        sends_from_the_interface(report, ClaimVerdict::Fails)
     })
 }
 

@@ -10,12 +10,15 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 
 use reachproof_lab::kubernetes::Program;
+use reachproof_model::claim::ClaimVerdict;
 use reachproof_tests::binaries;
 use reachproof_tests::dialling::Outcome;
 use reachproof_tests::harness::{Case, CaseResult, run_cases_together};
 use reachproof_tests::play::{Seen, addresses_of};
 use reachproof_tests::stage::Stage;
 use reachproof_tests::truth::lies;
+use reachproof_verify::Report;
+use reachproof_verify::claims::catalogue;
 use serde::Deserialize as _;
 use serde_json::Value;
 
@@ -116,6 +119,27 @@ fn expectation(report: &Value, name: &str, subject: &str) -> Outcome<(String, u6
         count("predicted"),
         count("broken"),
     ))
+}
+
+/// Claims that say where API servers send from.
+const FROM_THE_INTERFACE: [&str; 3] = ["DOC27", "P-30", "P-31"];
+
+/// Fails unless every one of them is `wanted` in a report.
+fn sends_from_the_interface(report: &Value, wanted: ClaimVerdict) -> CaseResult {
+    let mut report = Report::from_json(&report.to_string())?;
+    ensure(report.judge(&catalogue()?), || {
+        "the report has no world".to_owned()
+    })?;
+    let of_api_servers = report.claims.iter();
+    let of_api_servers =
+        of_api_servers.filter(|claim| FROM_THE_INTERFACE.contains(&claim.id.as_str()));
+    let found: Vec<_> = of_api_servers
+        .map(|claim| (&claim.id, claim.verdict, &claim.reason))
+        .collect();
+    println!("  {found:?}");
+    let is_right = found.len() == FROM_THE_INTERFACE.len()
+        && found.iter().all(|(_, verdict, _)| *verdict == wanted);
+    ensure(is_right, || format!("wanted {wanted}: {found:?}"))
 }
 
 /// Fails with what API servers found and the wire, asked from their interfaces, does not bear out.

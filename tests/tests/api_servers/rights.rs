@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use reachproof_lab::kubernetes::ControlPlane;
 use reachproof_lab::world::{BUILTIN, World};
+use reachproof_model::claim::ClaimVerdict;
 use reachproof_tests::counters::{count, counted};
 use reachproof_tests::dialling::{self, Dialled, Outcome, dialled, miscounted, verify};
 use reachproof_tests::harness::CaseResult;
 use reachproof_tests::stage::Stage;
 use serde_json::Value;
 
-use crate::{ensure, expectation};
+use crate::{ensure, expectation, sends_from_the_interface};
 
 pub(crate) fn rights() -> CaseResult {
     without_the_right(&with_the_right()?)
@@ -45,6 +46,7 @@ fn with_the_right() -> Outcome<BTreeSet<String>> {
         dials.len()
     );
 
+    sends_from_the_interface(&report, ClaimVerdict::Holds)?;
     kubelets_serve_logs(&stage, plane, &dials)?;
     Ok(of_agents(&report))
 }
