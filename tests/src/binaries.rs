@@ -7,13 +7,16 @@ use reachproof_start::cargo;
 
 use crate::error::BinariesError;
 
-/// Both binaries.
-const NAMES: [&str; 2] = ["reachproof", "reachproof-agent"];
+/// Both binaries, each with the folders at the root of the workspace that it is built from.
+const BINARIES: [(&str, [&str; 2]); 2] = [
+    ("reachproof", ["coordinator", "proto"]),
+    ("reachproof-agent", ["agent", "proto"]),
+];
 
 /// Builds `reachproof` and `reachproof-agent` beside the running program, without the AWS SDK: a saved snapshot is all
 /// that is read here.
 ///
-/// Where a build of the whole workspace left both, younger than their sources, they are taken as they are: alone they are
+/// Where a build of the whole workspace left both, each younger than its own sources, they are taken as they are: alone they are
 /// built with fewer features of their dependencies, so that these would be built once more.
 ///
 /// # Errors
@@ -21,18 +24,20 @@ const NAMES: [&str; 2] = ["reachproof", "reachproof-agent"];
 pub fn build() -> Result<(), BinariesError> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     // Where the sources cannot be read, cargo says why.
-    if let Ok(sources) = sources(&root) {
-        let [coordinator, agent] = NAMES.map(binary);
-        if is_current(&coordinator?, &sources) && is_current(&agent?, &sources) {
-            return Ok(());
-        }
+    let is_there =
+        |(name, folders): &(&str, [&str; 2])| match (binary(name), sources(&root, folders)) {
+            (Ok(binary), Ok(sources)) => is_current(&binary, &sources),
+            (Err(_), _) | (_, Err(_)) => false,
+        };
+    if BINARIES.iter().all(is_there) {
+        return Ok(());
     }
     let status = cargo()
         .args(["build", "--quiet", "--no-default-features"])
         .args(
-            NAMES
+            BINARIES
                 .iter()
-                .flat_map(|name| ["--package", name, "--bin", name]),
+                .flat_map(|(name, _)| ["--package", name, "--bin", name]),
         )
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("CARGO_TARGET_DIR", target()?)
@@ -55,19 +60,16 @@ fn is_current(binary: &Path, sources: &[PathBuf]) -> bool {
         .all(|source| modified(source).is_ok_and(|modified| modified <= built))
 }
 
-/// The folders that both binaries are built from, at the root of the workspace.
-const BUILT_FROM: [&str; 3] = ["agent", "coordinator", "proto"];
-
 /// Folders and files below them that only tests and benches read.
 const TESTS: [&str; 4] = ["tests", "tests.rs", "benches", "target"];
 
-/// All files that a binary may be built from: cargo notes them beside a binary only where that was asked for by name,
+/// All files that a binary of `folders` may be built from: cargo notes them beside a binary only where that was asked for by name,
 /// which tests never do.
-fn sources(root: &Path) -> io::Result<Vec<PathBuf>> {
+fn sources(root: &Path, folders: &[&str]) -> io::Result<Vec<PathBuf>> {
     let mut sources: Vec<PathBuf> = ["Cargo.toml", "Cargo.lock"]
         .map(|name| root.join(name))
         .into();
-    let mut folders: Vec<PathBuf> = BUILT_FROM.map(|name| root.join(name)).into();
+    let mut folders: Vec<PathBuf> = folders.iter().map(|name| root.join(name)).collect();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
@@ -113,6 +115,8 @@ mod tests {
 
     use super::*;
 
+    const FOLDERS: [&str; 2] = ["coordinator", "proto"];
+
     #[test]
     fn a_binary_is_current_while_nothing_that_it_may_be_built_from_is_younger() {
         let folder = tempfile::tempdir().unwrap();
@@ -127,11 +131,13 @@ mod tests {
         let built_from = [
             "Cargo.toml",
             "Cargo.lock",
-            "agent/build.rs",
+            "coordinator/build.rs",
             "coordinator/model/src/flow/json.rs",
             "proto/agent.proto",
         ];
         let not_built_from = [
+            // Of another binary, which cargo does not make anew for this one's sake.
+            "agent/src/main.rs",
             "coordinator/model/src/flow/tests.rs",
             "coordinator/tests/check.rs",
             "tests/src/main.rs",
@@ -143,7 +149,7 @@ mod tests {
             make(source, 5);
         }
         let binary = folder.path().join("target/debug/tool");
-        let current = || is_current(&binary, &sources(folder.path()).unwrap());
+        let current = || is_current(&binary, &sources(folder.path(), &FOLDERS).unwrap());
         assert!(!current(), "it was never built");
         make("target/debug/tool", 10);
         assert!(current());
@@ -154,6 +160,9 @@ mod tests {
         }
         assert!(current());
         fs::remove_dir_all(folder.path().join("proto")).unwrap();
-        assert!(sources(folder.path()).is_err(), "a folder is gone");
+        assert!(
+            sources(folder.path(), &FOLDERS).is_err(),
+            "a folder is gone"
+        );
     }
 }
