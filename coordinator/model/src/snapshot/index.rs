@@ -1,9 +1,9 @@
 //! What the snapshot looks up by number and by address.
 
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use prefix_trie::PrefixMap;
+use ipnet::IpNet;
 
 use crate::id::{RuleId, SecurityGroupId};
 use crate::prediction::UnknownReason;
@@ -54,20 +54,26 @@ pub(crate) enum GroupState {
     Conflict,
 }
 
-/// From an address to the interfaces that own it, singly or in a delegated prefix.
+/// The owners of networks of one length.
+type OfLength = HashMap<IpNet, Vec<Key<InterfaceEntry>>>;
+
+/// From an address to the interfaces that own it, singly or in a delegated prefix: a map for each length of a prefix, of
+/// which there are few.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AddressIndex {
-    v4: PrefixMap<Ipv4Net, Vec<Key<InterfaceEntry>>>,
-    v6: PrefixMap<Ipv6Net, Vec<Key<InterfaceEntry>>>,
+    v4: BTreeMap<u8, OfLength>,
+    v6: BTreeMap<u8, OfLength>,
 }
 
 impl AddressIndex {
     /// Notes that an interface owns a network.
     pub(crate) fn insert(&mut self, network: IpNet, owner: Key<InterfaceEntry>) {
-        let owners = match network {
-            IpNet::V4(network) => self.v4.entry(network).or_default(),
-            IpNet::V6(network) => self.v6.entry(network).or_default(),
+        let family = match network {
+            IpNet::V4(_) => &mut self.v4,
+            IpNet::V6(_) => &mut self.v6,
         };
+        let networks = family.entry(network.prefix_len()).or_default();
+        let owners = networks.entry(network.trunc()).or_default();
         if !owners.contains(&owner) {
             owners.push(owner);
         }
@@ -75,13 +81,15 @@ impl AddressIndex {
 
     /// Returns everybody who owns an address, each once.
     pub(crate) fn owners(&self, address: IpAddr) -> Vec<Key<InterfaceEntry>> {
-        let mut found = Vec::new();
-        let lists: &mut dyn Iterator<Item = &Vec<Key<InterfaceEntry>>> = match address {
-            IpAddr::V4(address) => &mut self.v4.cover_values(&Ipv4Net::from(address)),
-            IpAddr::V6(address) => &mut self.v6.cover_values(&Ipv6Net::from(address)),
+        let family = match address {
+            IpAddr::V4(_) => &self.v4,
+            IpAddr::V6(_) => &self.v6,
         };
-        for owners in lists {
-            found.extend(owners.iter().copied());
+        let mut found = Vec::new();
+        for (length, networks) in family {
+            let network = IpNet::new(address, *length).map(|network| network.trunc());
+            let owners = network.ok().and_then(|network| networks.get(&network));
+            found.extend(owners.into_iter().flatten().copied());
         }
         found.sort_unstable();
         found.dedup();
