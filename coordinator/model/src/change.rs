@@ -16,10 +16,10 @@ use end::Ends;
 use crate::class::{ClassId, HostRole, Zones};
 use crate::expectation::members::{API_SERVER_PORT, DNS_PORT, KUBELET_PORT, core_dns};
 use crate::id::NetworkInterfaceId;
-use crate::matrix::{Matrix, Ports, RelationEntry, VerdictKind};
+use crate::matrix::{Cells, Decision, Matrix, Ports, VerdictKind, members};
 use crate::net::PortRange;
 use crate::prediction::Gate;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{InterfaceEntry, Key, Snapshot};
 
 pub use answer::{AnswerChange, Packets, Party};
 pub use edit::{ChangedPair, NotCovered};
@@ -145,6 +145,20 @@ impl<'s> Comparison<'s> {
         }
     }
 
+    /// The same between some interfaces alone, of two snapshots that have the same interfaces: see [`crate::class::Classes::of_some`].
+    pub(crate) fn among(
+        before: &'s Snapshot,
+        after: &'s Snapshot,
+        wanted: &BTreeSet<Key<InterfaceEntry>>,
+    ) -> Self {
+        let (zones, ports) = (Zones::new([before, after]), Ports::new([before, after]));
+        let [before, after] = [before, after].map(|snapshot| {
+            let cuts = (zones.clone(), ports.clone());
+            Matrix::among(snapshot, cuts, |key| wanted.contains(&key))
+        });
+        Self { before, after }
+    }
+
     /// Returns the relation before.
     #[must_use]
     pub fn before(&self) -> &Matrix<'s> {
@@ -171,9 +185,6 @@ impl<'s> Comparison<'s> {
         let mut flows = Vec::new();
         for source in &moves {
             for destination in &moves {
-                if self.is_same(*source, *destination) {
-                    continue;
-                }
                 self.compare((*source, *destination), &concerns, &mut flows);
             }
         }
@@ -187,7 +198,7 @@ impl<'s> Comparison<'s> {
         let [before, after] = snapshots;
         let contents = Contents::both(snapshots);
         let ends = Ends::new(before, after, &contents);
-        let answers = Questions::new((before, after), &ends, &contents).ask();
+        let answers = Questions::new([&self.before, &self.after], &ends, &contents).ask();
         let coverage = match (answers.is_whole, answers.is_cut) {
             (true, false) => Coverage::Whole,
             (_, true) => Coverage::Shortened,
@@ -286,42 +297,60 @@ impl<'s> Comparison<'s> {
         forward.chain(backward).collect()
     }
 
-    /// Whether all cells of a pair have the same verdict in both relations.
-    fn is_same(&self, source: Move, destination: Move) -> bool {
-        let before = self.before.kinds(source.before, destination.before);
-        let after = self.after.kinds(source.after, destination.after);
-        before.eq(after)
-    }
-
+    /// The ports of a pair whose verdict differs; neighbours with one tuple on either side are one change.
     fn compare(
         &self,
         (source, destination): (Move, Move),
         concerns: &Concerns,
         flows: &mut Vec<FlowChange>,
     ) {
-        let all = PortRange::ALL;
-        let before = self.before.entries(source.before, destination.before, all);
-        let after = self.after.entries(source.after, destination.after, all);
-        for (one, other) in before
-            .iter()
-            .flat_map(|one| after.iter().map(move |other| (one, other)))
-        {
-            let Some(ports) = one.ports.intersection(other.ports) else {
-                continue;
-            };
-            if one.verdict == other.verdict {
+        let before = self.before.cells_between(source.before, destination.before);
+        let after = self.after.cells_between(source.after, destination.after);
+        let Some((before, after)) = before.zip(after) else {
+            return;
+        };
+        let mut last: Option<(usize, Decision<'_>, Decision<'_>)> = None;
+        for (interval, ports) in self.differing(&before, &after) {
+            let (was, is) = (before.decide(interval), after.decide(interval));
+            if was.kind == is.kind {
                 continue;
             }
-            flows.push(FlowChange {
-                concern: concerns.of(source, destination, ports),
-                source,
-                destination,
-                ports,
-                before: one.verdict,
-                after: other.verdict,
-                responsible: responsible(one, other),
+            let known = last.as_ref().is_some_and(|(place, one, other)| {
+                place.checked_add(1) == Some(interval) && (one, other) == (&was, &is)
             });
+            match flows.last_mut() {
+                Some(flow) if known => {
+                    flow.ports = PortRange::between(flow.ports.first(), ports.last());
+                }
+                Some(_) | None => flows.push(FlowChange {
+                    concern: Concern::Other,
+                    source,
+                    destination,
+                    ports,
+                    before: was.kind,
+                    after: is.kind,
+                    responsible: responsible((&before, &was), (&after, &is)),
+                }),
+            }
+            if let Some(flow) = flows.last_mut() {
+                flow.concern = concerns.of(source, destination, flow.ports);
+            }
+            last = Some((interval, was, is));
         }
+    }
+
+    /// The intervals at which two cells may have different verdicts, with their ports, lowest first.
+    fn differing(&self, before: &Cells<'_>, after: &Cells<'_>) -> Vec<(usize, PortRange)> {
+        let is_told = before.are_told_by_words() && after.are_told_by_words();
+        let words = before.kinds().zip(after.kinds()).map(|(one, other)| {
+            let partly = if one.2 == other.2 { 0 } else { u64::MAX };
+            let differs = (one.0 ^ other.0) | (one.1 ^ other.1) | ((one.1 | other.1) & partly);
+            if is_told { differs } else { u64::MAX }
+        });
+        let words: Vec<u64> = words.collect();
+        let intervals = self.before.port_intervals();
+        let at = |interval: usize| Some((interval, *intervals.get(interval)?));
+        members(&words).filter_map(at).collect()
     }
 }
 
@@ -345,24 +374,28 @@ fn interfaces(matrix: &Matrix<'_>) -> BTreeSet<NetworkInterfaceId> {
 }
 
 /// Who is to blame: the side whose gate closed a flow that was open, or opened one that was closed.
-fn responsible(before: &RelationEntry, after: &RelationEntry) -> Vec<String> {
-    let (closed, open) = if after.verdict == VerdictKind::Allow {
+fn responsible(
+    before: (&Cells<'_>, &Decision<'_>),
+    after: (&Cells<'_>, &Decision<'_>),
+) -> Vec<String> {
+    let (closed, open) = if after.1.kind == VerdictKind::Allow {
         (before, after)
     } else {
         (after, before)
     };
+    let [closed, open] = [closed, open].map(|(cells, decision)| cells.tuple(decision));
     let entry = |entry: &Option<(crate::id::NetworkAclId, u32)>| {
         entry
             .as_ref()
             .map(|(acl, number)| format!("{acl}#{number}"))
     };
-    let found = match closed.tuple.gate {
-        Some(Gate::SgEgress) => open.tuple.egress.as_ref().map(ToString::to_string),
-        Some(Gate::SgIngress) => open.tuple.ingress.as_ref().map(ToString::to_string),
-        Some(Gate::NaclOut) => entry(&closed.tuple.entry_out),
-        Some(Gate::NaclIn) => entry(&closed.tuple.entry_in),
+    let found = match closed.gate {
+        Some(Gate::SgEgress) => open.egress.as_ref().map(ToString::to_string),
+        Some(Gate::SgIngress) => open.ingress.as_ref().map(ToString::to_string),
+        Some(Gate::NaclOut) => entry(&closed.entry_out),
+        Some(Gate::NaclIn) => entry(&closed.entry_in),
         Some(Gate::Route) => {
-            let route = open.tuple.route.as_ref().or(closed.tuple.route.as_ref());
+            let route = open.route.as_ref().or(closed.route.as_ref());
             route.map(|(table, route)| format!("{table}: {route}"))
         }
         Some(
@@ -373,7 +406,7 @@ fn responsible(before: &RelationEntry, after: &RelationEntry) -> Vec<String> {
             | Gate::Endpoints
             | Gate::NetworkPolicy),
         ) => Some(gate.to_string()),
-        None => closed.tuple.reason.map(str::to_owned),
+        None => closed.reason.map(str::to_owned),
     };
     found.into_iter().collect()
 }

@@ -31,7 +31,7 @@ use crate::net::{PortRange, Printable};
 pub use crate::predict::RouteTaken;
 use crate::predict::Way;
 use crate::prediction::UnknownReason;
-use crate::snapshot::{Direction, IpFamily, Match, Snapshot, SnatPorts};
+use crate::snapshot::{Direction, InterfaceEntry, IpFamily, Key, Match, Snapshot, SnatPorts};
 
 pub use answer::VerdictKind;
 pub use count::Counts;
@@ -41,7 +41,9 @@ pub use listing::{Ends, ListedEntry};
 pub use relation::{Filter, RelationEntry, Tuple};
 
 pub(crate) use decisive::{Layer, Live, Seen};
-pub(crate) use ports::{Ports, port_intervals};
+pub(crate) use explain::Decision;
+pub(crate) use ports::{Ports, members, port_intervals};
+pub(crate) use relation::Cells;
 
 mod acl;
 mod answer;
@@ -101,6 +103,16 @@ impl<'s> Matrix<'s> {
     /// Builds the relation with the networks and ports of several snapshots, so that relations can be compared.
     pub(crate) fn with(snapshot: &'s Snapshot, zones: Zones, ports: Ports) -> Self {
         Self::of_classes(snapshot, Classes::with_zones(snapshot, zones, None), ports)
+    }
+
+    /// The same between some interfaces alone: see [`Classes::of_some`].
+    pub(crate) fn among(
+        snapshot: &'s Snapshot,
+        (zones, ports): (Zones, Ports),
+        is_wanted: impl Fn(Key<InterfaceEntry>) -> bool,
+    ) -> Self {
+        let classes = Classes::of_some(snapshot, (zones, None), is_wanted);
+        Self::of_classes(snapshot, classes, ports)
     }
 
     fn of_classes(snapshot: &'s Snapshot, classes: Classes, ports: Ports) -> Self {

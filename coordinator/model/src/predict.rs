@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::flow::Flow;
+use crate::flow::{Flow, SourceKind};
 use crate::id::RuleId;
 use crate::net::PortRange;
 use crate::prediction::{
@@ -82,6 +82,23 @@ pub fn translated_source(snapshot: &Snapshot, flow: &Flow) -> Option<IpAddr> {
     let route = walk.route_of_ends().ok()?;
     walk.endpoints(&route).ok()?;
     (route.sender.address != flow.source).then_some(route.sender.address)
+}
+
+/// Returns whether the answer may depend on whether a host or a pod sends: the CNI translates what a pod sends along
+/// `flow`, or nobody can tell whether it does (E.1).
+pub(crate) fn depends_on_source_kind(snapshot: &Snapshot, flow: &Flow) -> bool {
+    let as_pod = Flow {
+        source_kind: SourceKind::Pod,
+        ..flow.clone()
+    };
+    let mut walk = Walk::new(snapshot, &as_pod, Notes::Nothing);
+    match walk.source_interface() {
+        Ok(Some(key)) => {
+            let sender = walk.sender(key);
+            !matches!(walk.translated(sender), Ok(None))
+        }
+        Ok(None) | Err(_) => false,
+    }
 }
 
 /// A flow on its way.

@@ -122,6 +122,8 @@ pub struct Workshop<'s> {
     snapshot: &'s Snapshot,
     classes: Classes,
     scratch: Scratch<'s>,
+    /// What was asked last of one repair: a change that is tried is often the one that is proposed.
+    last: Option<(Vec<Change>, Effect)>,
 }
 
 impl<'s> Workshop<'s> {
@@ -132,6 +134,7 @@ impl<'s> Workshop<'s> {
             snapshot,
             classes: Classes::new(snapshot),
             scratch: Scratch::new(snapshot),
+            last: None,
         }
     }
 
@@ -153,6 +156,7 @@ impl<'s> Workshop<'s> {
     pub fn repair(&mut self, flows: &[Flow], wanted: &[Flow]) -> Result<Repair, NoRepair> {
         let wanted = Wanted::new(&self.classes, flows.iter().chain(wanted));
         self.scratch.set(Vec::new());
+        self.last = None;
         while let Some((flow, stop)) = self.stopped(flows) {
             if self.scratch.changes().len() >= CHANGES_MAX {
                 return Err(NoRepair::TooMany);
@@ -315,7 +319,13 @@ impl<'s> Workshop<'s> {
         }
     }
 
-    fn effect(&self, flows: &[Flow], wanted: &Wanted) -> Effect {
+    fn effect(&mut self, flows: &[Flow], wanted: &Wanted) -> Effect {
+        let changes = self.scratch.changes();
+        if let Some((known, effect)) = &self.last
+            && known == changes
+        {
+            return effect.clone();
+        }
         let survey = Survey {
             before: self.snapshot,
             after: self.scratch.snapshot(),
@@ -323,6 +333,8 @@ impl<'s> Workshop<'s> {
             wanted,
             flows,
         };
-        survey.effect(self.scratch.changes())
+        let effect = survey.effect(changes);
+        self.last = Some((changes.to_vec(), effect.clone()));
+        effect
     }
 }

@@ -1,8 +1,9 @@
 //! Every answer of the model before and after: all protocols, both families, hosts and pods, addresses outside.
 //!
 //! Ends that neither model tells apart are one [`End`]; kinds of packets that no rule between two ends tells apart are one
-//! atom. So a finite set of flows stands for all, and [`crate::predict::verdict`] answers each of them twice. Ends of which
-//! both snapshots say the same have the same answers, and are not asked.
+//! atom. So a finite set of flows stands for all, and each of them is answered twice: by the relations what they hold, by
+//! [`crate::predict::verdict`] the rest and everything that differs. Pairs of which both snapshots say the same of who sends
+//! and of who receives have the same answers, and are not asked.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -15,11 +16,11 @@ use super::end::{End, Ends, Member};
 use crate::expectation::members::{API_SERVER_PORT, DNS_PORT, KUBELET_PORT};
 use crate::flow::{EPHEMERAL_PORTS_DEFAULT, Flow, SourceKind};
 use crate::id::NetworkInterfaceId;
-use crate::matrix::VerdictKind;
+use crate::matrix::{Matrix, VerdictKind};
 use crate::net::PortRange;
-use crate::predict::verdict;
+use crate::predict::{depends_on_source_kind, verdict};
 use crate::prediction::{Gate, Verdict};
-use crate::snapshot::{Host, Snapshot, SourceDestCheck};
+use crate::snapshot::{Snapshot, SourceDestCheck};
 
 /// Most flows that are asked: some tens of seconds. Beyond it, the comparison says that it is not whole.
 const QUESTIONS_MAX: usize = 10_000_000;
@@ -51,6 +52,7 @@ fn differ(before: &Verdict, after: &Verdict) -> bool {
 
 /// Two models that are asked the same.
 pub(super) struct Questions<'s> {
+    relations: [&'s Matrix<'s>; 2],
     before: &'s Snapshot,
     after: &'s Snapshot,
     ends: &'s Ends,
@@ -75,10 +77,11 @@ struct Pair<'e> {
 impl<'s> Questions<'s> {
     /// Prepares to ask about all ends.
     pub(super) fn new(
-        (before, after): (&'s Snapshot, &'s Snapshot),
+        relations: [&'s Matrix<'s>; 2],
         ends: &'s Ends,
         contents: &[Contents; 2],
     ) -> Self {
+        let [before, after] = relations.map(Matrix::snapshot);
         let [one, other] = contents;
         let mentioned = ends
             .ends
@@ -86,6 +89,7 @@ impl<'s> Questions<'s> {
             .map(|end| mentioned(before, after, end))
             .collect();
         Self {
+            relations,
             before,
             after,
             ends,
@@ -114,7 +118,8 @@ impl<'s> Questions<'s> {
     fn is_wanted(&self, source: &End, destination: &End) -> bool {
         let is_one_family = |one: IpAddr, other: IpAddr| one.is_ipv4() == other.is_ipv4();
         let families = source.members.first().zip(destination.members.first());
-        let is_changed = self.is_common_changed || !source.is_same() || !destination.is_same();
+        let is_changed =
+            self.is_common_changed || !source.sends_the_same || !destination.receives_the_same;
         is_changed
             && !(source.is_outside && destination.is_outside)
             && families.is_some_and(|(one, other)| is_one_family(one.after, other.after))
@@ -232,7 +237,7 @@ impl<'s> Questions<'s> {
                 continue;
             };
             let is_one_family = member.after.is_ipv4() == second.after.is_ipv4();
-            if !is_one_family || (!is_changed && destination.is_same()) {
+            if !is_one_family || (!is_changed && destination.receives_the_same) {
                 continue;
             }
             let pair = Pair {
@@ -269,6 +274,10 @@ impl<'s> Questions<'s> {
     }
 
     fn pair(&mut self, (one, other): (usize, usize), pair: Pair<'_>, ranges: &[PortRange]) {
+        // What is kept is said to be less than all, and stays as it is.
+        if self.answers.is_cut {
+            return;
+        }
         let mut all = Mentioned::default();
         for place in [one, other] {
             if let Some(mentioned) = self.mentioned.get(place) {
@@ -297,18 +306,17 @@ impl<'s> Questions<'s> {
         }
     }
 
-    /// Whether it may matter that the source is a pod: its interface, or the one that emits, is of an instance.
+    /// Whether it may matter in either snapshot that the source is a pod.
     fn may_be_translated(&self, pair: Pair<'_>) -> bool {
-        let is_of_instance = |snapshot: &Snapshot, address: IpAddr| {
-            let owners = snapshot.addresses.owners(address);
-            owners.into_iter().any(|key| {
-                let host = snapshot.interfaces.at(key).host;
-                matches!(snapshot.hosts.at(host), Host::Instance(_))
-            })
+        let (source, destination) = pair.members;
+        let [one, other] = self.relations;
+        let matters = |matrix: &Matrix<'_>, source, destination| {
+            let mut flow = Flow::tcp(source, destination, 0);
+            flow.source_interface = pair.emitter.cloned();
+            depends_on_source_kind(matrix.snapshot(), &flow)
         };
-        pair.emitter.is_some()
-            || is_of_instance(self.before, pair.members.0.before)
-            || is_of_instance(self.after, pair.members.0.after)
+        matters(one, source.before, destination.before)
+            || matters(other, source.after, destination.after)
     }
 
     fn kind(
@@ -340,11 +348,11 @@ impl<'s> Questions<'s> {
                     ephemeral_ports: *range,
                     source_interface: pair.emitter.cloned(),
                 };
-                let before = verdict(self.before, &flow(source.before, destination.before));
-                let after = verdict(self.after, &flow(source.after, destination.after));
-                if !differ(&before, &after) {
+                let former = flow(source.before, destination.before);
+                let present = flow(source.after, destination.after);
+                let Some((before, after)) = self.differing(&former, &present) else {
                     continue;
-                }
+                };
                 let mut responsible = responsible(&before, &after);
                 if kind == SourceKind::Pod && self.before.cni != self.after.cni {
                     responsible.push("CNI setting".to_owned());
@@ -369,6 +377,18 @@ impl<'s> Questions<'s> {
             }
         }
         found
+    }
+
+    /// The verdicts of a flow before and after, where they differ. The relations answer in a word what they hold.
+    fn differing(&self, former: &Flow, present: &Flow) -> Option<(Verdict, Verdict)> {
+        let [one, other] = self.relations;
+        let kind = one.kind(former);
+        if kind == other.kind(present) && kind != VerdictKind::Partial {
+            return None;
+        }
+        let before = verdict(self.before, former);
+        let after = verdict(self.after, present);
+        differ(&before, &after).then_some((before, after))
     }
 
     fn keep(&mut self, found: &[AnswerChange]) {

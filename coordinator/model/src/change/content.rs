@@ -9,11 +9,14 @@ use crate::snapshot::{
     Direction, GroupEntry, Host, InterfaceEntry, Members, NetworkAclEntry, RulePeer, Snapshot,
 };
 
+/// The directions of rules, in the order of their numbers: those that receivers are asked about, then those of senders.
+const DIRECTIONS: [Direction; 2] = [Direction::Ingress, Direction::Egress];
+
 /// What a snapshot says, part by part.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Contents {
-    /// Of every group, by place: equal numbers, equal texts.
-    groups: Vec<u32>,
+    /// Of every group, by place, what its ingress and what its egress rules say: equal numbers, equal texts.
+    groups: Vec<[u32; 2]>,
     /// Of every subnet with its lists.
     subnets: BTreeMap<SubnetId, u32>,
     /// What every flow may depend on.
@@ -32,7 +35,7 @@ impl Contents {
             groups: snapshot
                 .groups
                 .iter()
-                .map(|entry| number(group(snapshot, entry)))
+                .map(|entry| DIRECTIONS.map(|direction| number(group(snapshot, entry, direction))))
                 .collect(),
             subnets: subnets(snapshot)
                 .into_iter()
@@ -43,6 +46,14 @@ impl Contents {
     }
 }
 
+impl Contents {
+    /// The number of what the rules of a group say in one direction.
+    fn number(&self, group: usize, direction: Direction) -> Option<u32> {
+        let place = DIRECTIONS.iter().position(|known| *known == direction)?;
+        self.groups.get(group)?.get(place).copied()
+    }
+}
+
 /// Lines in one order, as one text.
 fn sorted(lines: impl Iterator<Item = String>) -> String {
     let mut lines: Vec<String> = lines.collect();
@@ -50,25 +61,20 @@ fn sorted(lines: impl Iterator<Item = String>) -> String {
     lines.join(";")
 }
 
-fn group(snapshot: &Snapshot, entry: &GroupEntry) -> String {
-    let rules = |direction| {
-        sorted(entry.group.rules(direction).iter().map(|rule| {
-            let members = match &rule.peer {
-                RulePeer::Group(reference) => match snapshot.members(reference) {
-                    Members::Of(_) => "of",
-                    Members::Nobody => "nobody",
-                    Members::Invisible => "invisible",
-                },
-                RulePeer::Network(_) | RulePeer::PrefixList(_) | RulePeer::Unread => "",
-            };
-            format!("{:?} {:?} {members}", rule.traffic, rule.peer)
-        }))
-    };
-    let (ingress, egress) = (rules(Direction::Ingress), rules(Direction::Egress));
-    format!(
-        "{} {:?} in {ingress} out {egress}",
-        entry.group.id, entry.state
-    )
+fn group(snapshot: &Snapshot, entry: &GroupEntry, direction: Direction) -> String {
+    let rules = sorted(entry.group.rules(direction).iter().map(|rule| {
+        let members = match &rule.peer {
+            RulePeer::Group(reference) => match snapshot.members(reference) {
+                Members::Of(_) => "of",
+                Members::Nobody => "nobody",
+                Members::Invisible => "invisible",
+            },
+            RulePeer::Network(_) | RulePeer::PrefixList(_) | RulePeer::Unread => "",
+        };
+        format!("{:?} {:?} {members}", rule.traffic, rule.peer)
+    }));
+    let (id, state) = (&entry.group.id, &entry.state);
+    format!("{id} {state:?} {direction} {rules}")
 }
 
 fn subnets(snapshot: &Snapshot) -> BTreeMap<SubnetId, String> {
@@ -141,17 +147,19 @@ fn common(snapshot: &Snapshot) -> Vec<String> {
     lines
 }
 
-/// Everything that flows may depend on of every interface, by place: what it is, carries and stands in, and the same of the
-/// primary interface as which its pods may leave (E.1).
+/// Everything that flows may depend on of every interface, by place, where it receives (ingress) or sends (egress): what it
+/// is, carries and stands in, and the same of the primary interface as which its pods may leave (E.1). Rules of the other
+/// direction are not met: replies pass them (A.4).
 pub(super) fn interface_texts(
     snapshot: &Snapshot,
     contents: &Contents,
     zones: &Zones,
+    direction: Direction,
 ) -> Vec<String> {
     let own = |entry: &InterfaceEntry| {
         let interface = &entry.interface;
         let groups = sorted(entry.groups.iter().map(|key| {
-            let number = contents.groups.get(key.place());
+            let number = contents.number(key.place(), direction);
             format!("{} {number:?}", snapshot.groups.at(*key).group.id)
         }));
         let holder = match snapshot.hosts.at(entry.host) {

@@ -9,7 +9,7 @@ use super::content::{Contents, interface_texts};
 use crate::class::Zones;
 use crate::expectation::members::core_dns;
 use crate::id::NetworkInterfaceId;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Direction, Snapshot};
 use builder::{Builder, Numbers, Side};
 use network::networks;
 
@@ -26,6 +26,10 @@ pub(super) struct End {
     pub(super) before: Look,
     /// What the model after knows of them.
     pub(super) after: Look,
+    /// Whether both models know the same of what counts where they send.
+    pub(super) sends_the_same: bool,
+    /// The same where they receive.
+    pub(super) receives_the_same: bool,
     /// Whether no interface owns them.
     pub(super) is_outside: bool,
     /// Smallest network that something mentions around the addresses after.
@@ -101,11 +105,16 @@ impl Ends {
         let zones = Zones::of_networks(networks.clone());
         let [one, other] = contents;
         let [before, after] = [(before, one), (after, other)].map(|(snapshot, contents)| {
-            let texts = interface_texts(snapshot, contents, &zones);
-            let number = |text| Numbers::next(&mut numbers.texts, text);
+            let mut numbered = |direction| -> Vec<u32> {
+                let texts = interface_texts(snapshot, contents, &zones, direction).into_iter();
+                texts
+                    .map(|text| Numbers::next(&mut numbers.texts, text))
+                    .collect()
+            };
             Side {
                 snapshot,
-                interfaces: texts.into_iter().map(number).collect(),
+                receiving: numbered(Direction::Ingress),
+                sending: numbered(Direction::Egress),
             }
         });
         let control_plane = [before.snapshot, after.snapshot].map(|snapshot| {

@@ -22,6 +22,16 @@ impl Classes {
     /// Sorts the addresses of a snapshot with the networks of several, so that the classes can be compared. With a `kind`,
     /// all addresses count as that; without, those of pods are those that the pods list (K.1 "Source kind").
     pub(crate) fn with_zones(snapshot: &Snapshot, zones: Zones, kind: Option<SourceKind>) -> Self {
+        Self::of_some(snapshot, (zones, kind), |_| true)
+    }
+
+    /// The same of some interfaces. A class of which all members are among them is as it is among all, and in the same order;
+    /// others have fewer members.
+    pub(crate) fn of_some(
+        snapshot: &Snapshot,
+        (zones, kind): (Zones, Option<SourceKind>),
+        is_wanted: impl Fn(Key<InterfaceEntry>) -> bool,
+    ) -> Self {
         let mut builder = Builder::new(snapshot, zones, kind);
         for entry in snapshot.interfaces.iter() {
             owned(entry)
@@ -32,7 +42,7 @@ impl Classes {
             builder.classes.spots.exempt(address);
         }
         for (key, entry) in snapshot.interfaces.entries() {
-            if !entry.interface.reading.is_doubtful() {
+            if is_wanted(key) && !entry.interface.reading.is_doubtful() {
                 builder.add(key, entry);
             }
         }

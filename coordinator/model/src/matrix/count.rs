@@ -181,24 +181,6 @@ impl Matrix<'_> {
                 (all & possible, certain & sure)
             })
     }
-
-    /// The same for the rows that the relation has, with whether what passes is partial.
-    pub(crate) fn kinds(
-        &self,
-        source: ClassId,
-        destination: ClassId,
-    ) -> impl Iterator<Item = (u64, u64, bool)> + '_ {
-        let pair = self.pair(source, destination);
-        pair.into_iter().flat_map(|pair| {
-            let rows = (
-                self.groups.bits(pair.egress),
-                self.groups.bits(pair.ingress),
-            );
-            let is_partial = pair.way.partial.is_some();
-            self.kind_words(pair, rows)
-                .map(move |words| (words.0, words.1, is_partial))
-        })
-    }
 }
 
 /// Sure and unsure words of a row.

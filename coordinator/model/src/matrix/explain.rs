@@ -18,8 +18,8 @@ const GATES_MAX: usize = 11;
 
 /// A verdict with the elements that decide at the gates with ports, for one line of the relation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Decision<'m> {
-    pub(super) kind: VerdictKind,
+pub(crate) struct Decision<'m> {
+    pub(crate) kind: VerdictKind,
     /// Gate that decides a deny or a partial.
     pub(super) gate: Option<Gate>,
     /// Word of a route denial or of an unknown.

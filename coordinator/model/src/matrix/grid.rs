@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::listing::{Ends, ListedEntry};
 use super::ports::WORD;
-use super::relation::Filter;
+use super::relation::{Cells, Filter};
 use super::{Matrix, VerdictKind};
 use crate::class::{Class, ClassId};
 use crate::flow::{Flow, Transport};
@@ -230,7 +230,8 @@ impl Matrix<'_> {
 
     /// The verdicts between two classes on two hosts, interval after interval.
     fn interval_kinds(&self, source: ClassId, destination: ClassId) -> Vec<VerdictKind> {
-        let words = self.kinds(source, destination);
+        let cells = self.cells_between(source, destination);
+        let words = cells.iter().flat_map(Cells::kinds);
         let kinds = words.flat_map(|(possible, sure, is_partial)| {
             (0..WORD).map(move |bit| match (possible >> bit & 1, sure >> bit & 1) {
                 (0, _) => VerdictKind::Deny,

@@ -3,10 +3,10 @@
 use crate::class::{ClassId, Facts, index};
 use crate::id::{NetworkAclId, RouteTableId, RuleId};
 use crate::net::PortRange;
-use crate::prediction::Gate;
+use crate::prediction::{Gate, Verdict};
 
 use super::Matrix;
-use super::answer::VerdictKind;
+use super::answer::{Pair, VerdictKind};
 use super::explain::Decision;
 
 /// Which part of the relation is wanted; absent means all.
@@ -107,6 +107,15 @@ impl Matrix<'_> {
             })
     }
 
+    /// Everything that is said of two classes; absent of two families.
+    pub(crate) fn cells_between(&self, source: ClassId, destination: ClassId) -> Option<Cells<'_>> {
+        Some(Cells {
+            matrix: self,
+            ends: (source, destination),
+            pair: self.pair(source, destination)?,
+        })
+    }
+
     fn tuple(&self, decision: &Decision<'_>, (source, destination): (ClassId, ClassId)) -> Tuple {
         let (from, to) = (self.classes.facts(source), self.classes.facts(destination));
         let sender = self.exit(from, to).map_or(*from, |(sender, _)| sender);
@@ -127,5 +136,42 @@ impl Matrix<'_> {
                 (route.table.clone(), text)
             }),
         }
+    }
+}
+
+/// The cells of two classes, one for each port interval.
+pub(crate) struct Cells<'m> {
+    matrix: &'m Matrix<'m>,
+    ends: (ClassId, ClassId),
+    pair: Pair<'m>,
+}
+
+impl<'m> Cells<'m> {
+    /// Returns the words of what is not denied and of what passes, and whether what passes is partial.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = (u64, u64, bool)> + '_ {
+        let groups = &self.matrix.groups;
+        let rows = (
+            groups.bits(self.pair.egress),
+            groups.bits(self.pair.ingress),
+        );
+        let is_partial = self.pair.way.partial.is_some();
+        let words = self.matrix.kind_words(self.pair, rows);
+        words.map(move |(possible, sure)| (possible, sure, is_partial))
+    }
+
+    /// Returns whether equal words mean equal verdicts: not on a way that ends with a word of its own.
+    pub(crate) fn are_told_by_words(&self) -> bool {
+        let end = self.pair.way.end.as_ref();
+        end.is_none_or(|(_, verdict)| matches!(verdict, Verdict::Deny(_) | Verdict::Unknown(_)))
+    }
+
+    /// Returns what decides at an interval.
+    pub(crate) fn decide(&self, interval: usize) -> Decision<'m> {
+        self.matrix.decide(&self.pair, interval)
+    }
+
+    /// Returns the tuple of a decision.
+    pub(crate) fn tuple(&self, decision: &Decision<'m>) -> Tuple {
+        self.matrix.tuple(decision, self.ends)
     }
 }

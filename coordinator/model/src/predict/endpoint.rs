@@ -27,7 +27,7 @@ pub(super) enum Destination<'s> {
 struct Ambiguous;
 
 /// Why nobody can tell which interface emits: several own the source.
-struct AmbiguousSource<'s> {
+pub(super) struct AmbiguousSource<'s> {
     /// The VPC that all of them are in; absent where they are in several.
     vpc: Option<&'s Vpc>,
 }
@@ -74,18 +74,23 @@ impl<'s> Walk<'s> {
                 return Err(self.unknown(UnknownReason::AmbiguousAddress));
             }
         };
-        let sender = Sender {
-            key,
-            entry: self.snapshot.interfaces.at(key),
-            address: self.flow.source,
-            ports: self.flow.ephemeral_ports,
-        };
+        let sender = self.sender(key);
         let mut route = self.resolve_destination(sender)?;
         self.same_host(&route)?;
         if let Some(sender) = self.translated(sender)? {
             route = self.resolve_destination(sender)?;
         }
         Ok(route)
+    }
+
+    /// The side that sends as the flow says, before any SNAT.
+    pub(super) fn sender(&self, key: Key<InterfaceEntry>) -> Sender<'s> {
+        Sender {
+            key,
+            entry: self.snapshot.interfaces.at(key),
+            address: self.flow.source,
+            ports: self.flow.ephemeral_ports,
+        }
     }
 
     /// The gate of the endpoints: whoever owns the destination may not have been readable; then nothing about it can
@@ -115,7 +120,9 @@ impl<'s> Walk<'s> {
     }
 
     /// The interface that emits: as the flow says, else the owner of the source (K.1 "Owners and VPCs").
-    fn source_interface(&self) -> Result<Option<Key<InterfaceEntry>>, AmbiguousSource<'s>> {
+    pub(super) fn source_interface(
+        &self,
+    ) -> Result<Option<Key<InterfaceEntry>>, AmbiguousSource<'s>> {
         if let Some(id) = &self.flow.source_interface {
             return Ok(self.snapshot.interface_keys.get(id).copied());
         }
@@ -232,7 +239,7 @@ impl<'s> Walk<'s> {
     }
 
     /// The sender after the SNAT of the VPC CNI, where it applies (E.1, K.1 "Pods of the other family").
-    fn translated(&mut self, sender: Sender<'s>) -> Result<Option<Sender<'s>>, Verdict> {
+    pub(super) fn translated(&mut self, sender: Sender<'s>) -> Result<Option<Sender<'s>>, Verdict> {
         let Host::Instance(_) = self.snapshot.hosts.at(sender.entry.host) else {
             return Ok(None);
         };

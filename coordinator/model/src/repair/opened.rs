@@ -11,8 +11,10 @@ use crate::matrix::VerdictKind;
 use crate::net::PortRange;
 use crate::predict::verdict;
 use crate::snapshot::{Snapshot, Traffic};
+use involved::involved;
 use probe::{apart, carriers, without};
 
+mod involved;
 mod probe;
 
 /// Most packets that are asked about for one change of a protocol that the relation does not hold.
@@ -179,9 +181,12 @@ impl Survey<'_> {
         }
     }
 
-    /// All of TCP, by laying the relations before and after on each other.
+    /// All of TCP, by laying the relations before and after on each other: between those whom the changes may touch.
     fn compare(&self, changes: &[Change], effect: &mut Effect) {
-        let comparison = Comparison::new(self.before, self.after);
+        let comparison = match involved(self.before, changes) {
+            Some(interfaces) => Comparison::among(self.before, self.after, &interfaces),
+            None => Comparison::new(self.before, self.after),
+        };
         let classes = comparison.before().classes();
         effect.is_bounded |= changes.iter().any(|change| self.is_apart(classes, change));
         let wanted: HashSet<(Option<ClassId>, Option<ClassId>, FlowProtocol)> = self

@@ -20,16 +20,39 @@ const LISTED_BITS_MAX: u8 = 8;
 /// What one snapshot knows of addresses.
 pub(super) struct Side<'s> {
     pub(super) snapshot: &'s Snapshot,
-    /// Number of what is known of every interface, by place.
-    pub(super) interfaces: Vec<u32>,
+    /// Number of what is known of every interface where it sends, by place.
+    pub(super) sending: Vec<u32>,
+    /// The same where it receives.
+    pub(super) receiving: Vec<u32>,
+}
+
+impl Side<'_> {
+    /// What is known of an interface where it sends, and where it receives.
+    fn numbers(&self, place: usize) -> Option<(u32, u32)> {
+        Some((*self.sending.get(place)?, *self.receiving.get(place)?))
+    }
 }
 
 /// What a model knows of an address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Known {
-    owners: Vec<u32>,
+    /// Of each owner where it sends, and where it receives.
+    owners: Vec<(u32, u32)>,
     zone: ZoneId,
     is_policed: bool,
+}
+
+impl Known {
+    /// Whether both say the same, of the owners what `part` takes.
+    fn agrees(&self, other: &Self, part: fn(&(u32, u32)) -> u32) -> bool {
+        let owners = |known: &Self| {
+            let mut owners: Vec<u32> = known.owners.iter().map(part).collect();
+            owners.sort_unstable();
+            owners
+        };
+        (self.zone, self.is_policed) == (other.zone, other.is_policed)
+            && owners(self) == owners(other)
+    }
 }
 
 /// Everything that has a number.
@@ -121,20 +144,35 @@ impl Builder<'_> {
     }
 
     fn look(&mut self, side: usize, address: IpAddr) -> Look {
-        let Some(it) = self.sides.get(side) else {
-            return 0;
-        };
-        let owners = it.snapshot.addresses.owners(address);
-        let number =
-            |key: Key<InterfaceEntry>| it.interfaces.get(key.place()).copied().unwrap_or(0);
-        let mut owners: Vec<u32> = owners.into_iter().map(number).collect();
+        match self.known(side, address) {
+            Some(known) => Numbers::next(&mut self.numbers.known, known),
+            None => 0,
+        }
+    }
+
+    fn known(&self, side: usize, address: IpAddr) -> Option<Known> {
+        let it = self.sides.get(side)?;
+        let owners = it.snapshot.addresses.owners(address).into_iter();
+        let number = |key: Key<InterfaceEntry>| it.numbers(key.place()).unwrap_or_default();
+        let mut owners: Vec<(u32, u32)> = owners.map(number).collect();
         owners.sort_unstable();
-        let known = Known {
+        Some(Known {
             owners,
             zone: self.zones.of(address),
             is_policed: it.snapshot.policing(address) != Policing::None,
+        })
+    }
+
+    /// Whether both models know the same of an address where it sends, and where it receives.
+    fn agreement(&self, member: Member) -> (bool, bool) {
+        let known = (self.known(0, member.before), self.known(1, member.after));
+        let (Some(before), Some(after)) = known else {
+            return (false, false);
         };
-        Numbers::next(&mut self.numbers.known, known)
+        (
+            before.agrees(&after, |owner| owner.0),
+            before.agrees(&after, |owner| owner.1),
+        )
     }
 
     fn host(&mut self, side: usize, address: IpAddr) -> Option<u32> {
@@ -158,27 +196,20 @@ impl Builder<'_> {
 
     fn add(&mut self, member: Member, is_outside: bool) -> usize {
         let (before, after) = (self.look(0, member.before), self.look(1, member.after));
-        let network = self.zones.network(self.zones.of(member.after));
-        let duties = self.duties(member);
-        let ends = &mut self.ends.ends;
         // A replacement is an end of its own: its addresses differ.
-        let is_replaced = member.before != member.after;
-        let place = *self
-            .by_looks
-            .entry((before, after, is_replaced))
-            .or_insert_with(|| {
-                ends.push(End {
-                    before,
-                    after,
-                    is_outside,
-                    network,
-                    members: Vec::new(),
-                    count: 0,
-                    duties: Duties::default(),
-                });
-                ends.len() - 1
-            });
-        if let Some(end) = ends.get_mut(place) {
+        let looks = (before, after, member.before != member.after);
+        let place = match self.by_looks.get(&looks) {
+            Some(place) => *place,
+            None => {
+                let place = self.ends.ends.len();
+                let end = self.end(member, (before, after), is_outside);
+                self.ends.ends.push(end);
+                self.by_looks.insert(looks, place);
+                place
+            }
+        };
+        let duties = self.duties(member);
+        if let Some(end) = self.ends.ends.get_mut(place) {
             end.count += 1;
             end.duties.is_resolver |= duties.is_resolver;
             end.duties.is_control_plane |= duties.is_control_plane;
@@ -189,6 +220,22 @@ impl Builder<'_> {
             }
         }
         place
+    }
+
+    /// An end of which nobody is a member yet.
+    fn end(&self, member: Member, (before, after): (Look, Look), is_outside: bool) -> End {
+        let (sends_the_same, receives_the_same) = self.agreement(member);
+        End {
+            before,
+            after,
+            sends_the_same,
+            receives_the_same,
+            is_outside,
+            network: self.zones.network(self.zones.of(member.after)),
+            members: Vec::new(),
+            count: 0,
+            duties: Duties::default(),
+        }
     }
 
     /// Ends that somebody owns; those owned in one snapshot alone are joined by what they are.
@@ -258,9 +305,8 @@ impl Builder<'_> {
         for (key, entry) in before.snapshot.interfaces.entries() {
             let id = &entry.interface.id;
             let there = after.snapshot.interface_keys.get(id);
-            let number = |side: &Side<'_>, place: usize| side.interfaces.get(place).copied();
             if there
-                .is_some_and(|there| number(before, key.place()) != number(after, there.place()))
+                .is_some_and(|there| before.numbers(key.place()) != after.numbers(there.place()))
             {
                 self.ends.changed.insert(id.clone());
             }

@@ -63,25 +63,7 @@ impl Survey<'_> {
     /// Classes that a reference to a group may match: over a transit gateway that is not described all of them, since the
     /// reference is unresolved whoever the peer is (K.1 "TGW").
     fn matched(&self, group: &SecurityGroupId) -> Vec<ClassId> {
-        let is_undescribed = |route: &Route| match &route.target {
-            RouteTarget::TransitGateway(id) => !self.before.transit_gateways.contains_key(id),
-            RouteTarget::Local
-            | RouteTarget::Middlebox(_)
-            | RouteTarget::Peering(_)
-            | RouteTarget::Nat(_)
-            | RouteTarget::InternetGateway(_)
-            | RouteTarget::VpnGateway(_)
-            | RouteTarget::GatewayEndpoint(_)
-            | RouteTarget::Other(_)
-            | RouteTarget::Unfollowed(_)
-            | RouteTarget::Unread => false,
-        };
-        let mut routes = self
-            .before
-            .route_tables
-            .iter()
-            .flat_map(|table| &table.routes);
-        if routes.any(is_undescribed) {
+        if has_undescribed_gateway(self.before) {
             return self.classes.iter().map(|(id, _)| id).collect();
         }
         self.carriers(group)
@@ -305,6 +287,25 @@ fn probe(cell: Cell, flow: Flow) -> Probe {
         flow,
         ports: port.map(|port| PortRange::between(port, port)),
     }
+}
+
+/// Whether a route leads to a transit gateway that is not described: there every reference is unresolved (K.1 "TGW").
+pub(super) fn has_undescribed_gateway(snapshot: &Snapshot) -> bool {
+    let is_undescribed = |route: &Route| match &route.target {
+        RouteTarget::TransitGateway(id) => !snapshot.transit_gateways.contains_key(id),
+        RouteTarget::Local
+        | RouteTarget::Middlebox(_)
+        | RouteTarget::Peering(_)
+        | RouteTarget::Nat(_)
+        | RouteTarget::InternetGateway(_)
+        | RouteTarget::VpnGateway(_)
+        | RouteTarget::GatewayEndpoint(_)
+        | RouteTarget::Other(_)
+        | RouteTarget::Unfollowed(_)
+        | RouteTarget::Unread => false,
+    };
+    let tables = snapshot.route_tables.iter();
+    tables.flat_map(|table| &table.routes).any(is_undescribed)
 }
 
 /// Classes that carry a group, or may, themselves or as the node that translates them.
