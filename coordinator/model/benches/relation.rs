@@ -9,25 +9,21 @@
     reason = "a bench"
 )]
 
+mod measure;
 #[path = "../tests/second/mod.rs"]
 mod second;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::BTreeMap;
-use std::fs;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use criterion::measurement::{Measurement, ValueFormatter, WallTime};
+use criterion::measurement::WallTime;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use measure::ProcessorTime;
 use reachproof_model::coverage::relation_coverage;
-use reachproof_model::flow::Flow;
 use reachproof_model::matrix::Matrix;
 use reachproof_model::plan::{Depth, FLOWS_PER_RUN_MAX, FileState, Purpose, Scope, plan_rules};
-use reachproof_model::predict::verdict;
-use reachproof_model::prediction::{Gate, Verdict};
-use reachproof_model::repair::Workshop;
 use reachproof_model::snapshot::Snapshot;
 use second::cluster::{PROBED_PORTS, Shape, agents, cluster, flows};
 
@@ -56,44 +52,6 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-/// Processor time of this process, so that a busy machine does not count; the bench has one thread that works.
-struct ProcessorTime(WallTime);
-
-impl Measurement for ProcessorTime {
-    type Intermediate = Duration;
-    type Value = Duration;
-
-    fn start(&self) -> Duration {
-        spent()
-    }
-
-    fn end(&self, started: Duration) -> Duration {
-        spent().saturating_sub(started)
-    }
-
-    fn add(&self, one: &Duration, other: &Duration) -> Duration {
-        *one + *other
-    }
-
-    fn zero(&self) -> Duration {
-        Duration::ZERO
-    }
-
-    fn to_f64(&self, value: &Duration) -> f64 {
-        self.0.to_f64(value)
-    }
-
-    fn formatter(&self) -> &dyn ValueFormatter {
-        self.0.formatter()
-    }
-}
-
-/// Time on a processor so far.
-fn spent() -> Duration {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
-}
 
 /// Flows that are asked in turn: more than any cache holds.
 const FLOWS: usize = 1 << 20;
@@ -244,54 +202,9 @@ fn planning(criterion: &mut Criterion<ProcessorTime>) {
     group.finish();
 }
 
-/// The first flow of each gate that a repair opens.
-fn stopped<'f>(snapshot: &Snapshot, flows: &'f [Flow]) -> BTreeMap<Gate, &'f Flow> {
-    let mut found = BTreeMap::new();
-    for flow in flows.iter().take(STOPPED_AMONG) {
-        let Verdict::Deny(denial) = verdict(snapshot, flow) else {
-            continue;
-        };
-        let known = found.contains_key(&denial.gate());
-        let asked = std::slice::from_ref(flow);
-        if !known && Workshop::new(snapshot).repair(asked, &[]).is_ok() {
-            found.insert(denial.gate(), flow);
-        }
-    }
-    found
-}
-
-/// Flows among which one for each gate is looked for.
-const STOPPED_AMONG: usize = 2_000;
-
-fn repairing(criterion: &mut Criterion<ProcessorTime>) {
-    let files = cluster(1, Shape::FULL);
-    let snapshot = second::decode(&files);
-    drop(files);
-    let flows = flows(7, Shape::FULL, FLOWS);
-    let mut group = criterion.benchmark_group("repair");
-    group.sample_size(10);
-    group.bench_function("workshop", |bencher| {
-        bencher.iter_with_large_drop(|| Workshop::new(&snapshot));
-    });
-    let mut workshop = Workshop::new(&snapshot);
-    for (gate, flow) in stopped(&snapshot, &flows) {
-        let asked = std::slice::from_ref(flow);
-        let repair = workshop.repair(asked, &[]).unwrap();
-        println!(
-            "{gate}: {} changes open {flow} and {} pairs of classes besides",
-            repair.changes.len(),
-            repair.besides.len()
-        );
-        group.bench_function(gate.as_str(), |bencher| {
-            bencher.iter(|| black_box(workshop.repair(asked, &[])));
-        });
-    }
-    group.finish();
-}
-
 criterion_group! {
     name = benches;
     config = Criterion::default().with_measurement(ProcessorTime(WallTime));
-    targets = relation, planning, repairing
+    targets = relation, planning
 }
 criterion_main!(benches);
