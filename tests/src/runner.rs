@@ -105,6 +105,7 @@ pub async fn run(
         reviewer: None,
         connections_per_address: CONNECTIONS_PER_ADDRESS,
         order: Order {
+            name: None,
             expected: expected(stage, options),
             wait: options.wait,
             settle: Duration::ZERO,

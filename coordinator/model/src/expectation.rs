@@ -119,6 +119,9 @@ pub enum ExpectationState {
 }
 
 impl ExpectationState {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Met, Self::Predicted, Self::Unverified, Self::Broken];
+
     /// Returns the word in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -239,3 +239,14 @@ pub enum SourceKind {
     /// A pod's network namespace on an EC2 node.
     Pod,
 }
+
+impl SourceKind {
+    /// Returns the word in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Pod => "pod",
+        }
+    }
+}

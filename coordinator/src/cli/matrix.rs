@@ -416,11 +416,7 @@ fn record(matrix: &Matrix<'_>, listed: &ListedEntry, kind: SourceKind) -> String
         rule(&tuple.ingress),
         list(&tuple.entry_out),
         list(&tuple.entry_in),
-        match kind {
-            SourceKind::Host => "host",
-            SourceKind::Pod => "pod",
-        }
-        .to_owned(),
+        kind.as_str().to_owned(),
         listed.on_one_host.to_string(),
     ];
     fields.map(|field| quoted(&field)).join(",")

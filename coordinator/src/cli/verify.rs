@@ -211,6 +211,7 @@ async fn run(
         reviewer,
         connections_per_address: arguments.connections_per_address,
         order: Order {
+            name: None,
             expected: expected(arguments.expect.as_deref())?,
             wait: arguments.wait,
             settle: if arguments.source.is_saved() {

@@ -84,6 +84,8 @@ pub struct EntrySettings {
 
 /// What is asked of one run of a fleet.
 pub struct Order {
+    /// Names the run ([`crate::run::run_name`] draws one); absent: it is drawn.
+    pub name: Option<String>,
     /// Whom to wait for.
     pub expected: ExpectedAgents,
     /// Longest wait for them.

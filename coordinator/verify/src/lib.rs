@@ -5,7 +5,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`entry`], [`config`] | one run by itself: a fleet for as long as it takes |
+//! | [`entry`], [`config`] | the control server of a fleet; one run by itself |
 //! | [`mod@run`], [`progress`], [`error`] | the nine steps of a run, and what it tells |
 //! | [`status`] | how far a run is, in one line |
 //! | [`control_plane`] | API servers that are asked to connect |
@@ -48,6 +48,7 @@
 //!     reviewer: None,
 //!     connections_per_address: CONNECTIONS_PER_ADDRESS,
 //!     order: Order {
+//!         name: None,
 //!         expected: ExpectedAgents::Count(1),
 //!         settle: Duration::ZERO,
 //!         wait: Duration::from_millis(10),
@@ -105,9 +106,9 @@ pub mod source;
 pub mod status;
 pub mod yaml;
 
-pub use config::{ExpectedAgents, Order, RESUME_WAIT, RunConfig, SnapshotContent};
+pub use config::{EntrySettings, ExpectedAgents, Order, RESUME_WAIT, RunConfig, SnapshotContent};
 pub use credentials::Credentials;
-pub use entry::run;
+pub use entry::{Entry, run};
 pub use error::RunError;
 pub use identity::{Authenticated, Authenticator, Identity, IdentitySource, Refusal};
 pub use progress::Progress;

@@ -30,6 +30,15 @@ pub struct RefusedAgents {
     pub more: u64,
 }
 
+impl RefusedAgents {
+    /// How many refusals there were.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        let listed = self.listed.iter().map(|one| one.times);
+        listed.fold(self.more, u64::saturating_add)
+    }
+}
+
 /// Somebody who was not let in, and how often.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedTimes {

@@ -256,6 +256,13 @@ impl Registry {
         self.territory = Some(territory);
     }
 
+    /// Forgets every agent that has no live stream and was not heard since `since`: it left, and whoever comes in its place
+    /// is expected anew. Not for an instant at which a run is under way.
+    pub fn forget_gone(&mut self, since: Instant) {
+        self.members
+            .retain(|_, member| member.link.is_some() || member.heard >= since);
+    }
+
     /// Ends every stream.
     pub fn close(&mut self) {
         self.streams.clear();

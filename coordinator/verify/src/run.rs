@@ -25,6 +25,7 @@ use crate::fleet::Fleet;
 use crate::inbox::Inbox;
 use crate::inventory::{expected_count, missing};
 use crate::progress::Progress;
+use crate::random::{Random, RandomError};
 use crate::registry::Member;
 use crate::report::build::judged;
 use crate::report::{Agents, PresentAgent, REPORT_SCHEMA, Report, VoidAgent};
@@ -35,6 +36,7 @@ use record::{present, run_record, snapshot_record, void};
 use world::World;
 
 pub use probe::LISTEN_WAIT;
+pub use record::sha256;
 
 mod dial;
 mod gather;
@@ -152,7 +154,8 @@ impl<'a> Run<'a> {
         progress: &'a (dyn Fn(Progress) + Send + Sync),
         shutdown: impl Future<Output = ()> + Send + 'a,
     ) -> Result<Self, RunError> {
-        let name = run_name(order)?;
+        let name = order.name.clone();
+        let name = name.map_or_else(|| run_name(order.random.as_ref()), Ok)?;
         Ok(Self {
             inbox: Inbox::open(fleet, &name, shutdown),
             name,
@@ -233,8 +236,11 @@ fn predictions(snapshot: &Snapshot, plan: &ProbePlan) -> Vec<Prediction> {
 }
 
 /// Draws the name of a run.
-fn run_name(order: &Order) -> Result<String, RunError> {
+///
+/// # Errors
+/// [`RandomError`] where the system has no randomness.
+pub fn run_name(random: &dyn Random) -> Result<String, RandomError> {
     let mut bytes = [0; RUN_NAME_BYTES];
-    order.random.fill(&mut bytes)?;
+    random.fill(&mut bytes)?;
     Ok(format!("run-{}", hexadecimal(&bytes)))
 }

@@ -296,13 +296,9 @@ pub struct InvalidKind {
 /// # Errors
 /// [`InvalidKind`].
 pub fn kind(text: &str) -> Result<AgentKind, InvalidKind> {
-    let kinds = [
-        ("node", AgentKind::Node),
-        ("pod", AgentKind::Pod),
-        ("fargate", AgentKind::Fargate),
-    ];
-    let found = kinds.into_iter().find(|(word, _)| *word == text);
-    found.map(|(_, kind)| kind).ok_or_else(|| InvalidKind {
+    let mut kinds = AgentKind::ALL.into_iter();
+    let found = kinds.find(|kind| kind.as_str() == text);
+    found.ok_or_else(|| InvalidKind {
         text: text.to_owned(),
     })
 }

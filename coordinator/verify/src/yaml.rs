@@ -58,7 +58,7 @@ pub struct Fault {
 ///
 /// # Errors
 /// [`FileError`] for a file that cannot be read, and for the first thing in it that is wrong.
-pub(crate) fn opened<T>(
+pub fn opened<T>(
     path: &Path,
     parse: impl FnOnce(&str) -> Result<T, Fault>,
 ) -> Result<T, FileError> {
@@ -72,26 +72,29 @@ pub(crate) fn opened<T>(
 
 /// A part of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Node {
-    pub(crate) tree: Tree,
+pub struct Node {
+    /// What it is.
+    pub tree: Tree,
     /// From 1.
-    pub(crate) line: u64,
+    pub line: u64,
     /// In characters, from 1.
-    pub(crate) column: u64,
+    pub column: u64,
 }
 
 /// What a part is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Tree {
+pub enum Tree {
     /// A scalar, as text.
     Text(String, Kind),
+    /// Its items.
     List(Vec<Node>),
+    /// Keys and values, in the order of the file.
     Map(Vec<(Node, Node)>),
 }
 
 /// What a scalar was written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// Text or a whole number.
     Word,
     /// Nothing.
@@ -102,7 +105,10 @@ pub(crate) enum Kind {
 
 impl Node {
     /// Reads the text of a file.
-    pub(crate) fn parse(text: &str) -> Result<Self, Fault> {
+    ///
+    /// # Errors
+    /// [`Fault`] for what is no YAML.
+    pub fn parse(text: &str) -> Result<Self, Fault> {
         let tree: Spanned<Tree> = serde_saphyr::from_str(text).map_err(|error| {
             let place = error.location();
             let of = |number: Option<u64>| number.filter(|number| *number > 0).unwrap_or(1);
@@ -119,7 +125,10 @@ impl Node {
     }
 
     /// The scalar as text.
-    pub(crate) fn text(&self) -> Result<&str, Fault> {
+    ///
+    /// # Errors
+    /// [`Fault`] for anything else.
+    pub fn text(&self) -> Result<&str, Fault> {
         match &self.tree {
             Tree::Text(text, Kind::Word) => Ok(text),
             Tree::Text(_, Kind::Null) => Err(self.fault("nothing stands here".to_owned())),
@@ -134,7 +143,10 @@ impl Node {
     }
 
     /// The scalar as text, a truth value or a number with a point, too.
-    pub(crate) fn word(&self) -> Result<&str, Fault> {
+    ///
+    /// # Errors
+    /// [`Fault`] for anything else.
+    pub fn word(&self) -> Result<&str, Fault> {
         match &self.tree {
             Tree::Text(text, Kind::Other) => Ok(text),
             Tree::Text(_, Kind::Word | Kind::Null) | Tree::List(_) | Tree::Map(_) => self.text(),
@@ -142,7 +154,10 @@ impl Node {
     }
 
     /// One thing, or a list of some; of an empty list it is said that it `names` nothing.
-    pub(crate) fn each(&self, names: &str) -> Result<Vec<&Self>, Fault> {
+    ///
+    /// # Errors
+    /// [`Fault`] for the empty list.
+    pub fn each(&self, names: &str) -> Result<Vec<&Self>, Fault> {
         match &self.tree {
             Tree::List(items) if items.is_empty() => {
                 Err(self.fault(format!("an empty list names {names}")))
@@ -153,7 +168,10 @@ impl Node {
     }
 
     /// What a word stands for, out of a table.
-    pub(crate) fn one_of<T: Copy>(&self, name: &str, table: &[(&str, T)]) -> Result<T, Fault> {
+    ///
+    /// # Errors
+    /// [`Fault`] for a word that is not in it, with those that are.
+    pub fn one_of<T: Copy>(&self, name: &str, table: &[(&str, T)]) -> Result<T, Fault> {
         let word = self.word()?;
         let found = table.iter().find(|(known, _)| *known == word);
         found.map(|(_, value)| *value).ok_or_else(|| {
@@ -164,7 +182,7 @@ impl Node {
     }
 
     /// Says what is wrong here.
-    pub(crate) fn fault(&self, what: String) -> Fault {
+    pub fn fault(&self, what: String) -> Fault {
         Fault {
             line: self.line,
             column: self.column,
@@ -255,7 +273,7 @@ impl<'de> Visitor<'de> for Builder {
 }
 
 /// What somebody may have meant by a word that is none of `known`: what comes near it, else all of them.
-pub(crate) fn hint(word: &str, known: &[&str]) -> String {
+pub fn hint(word: &str, known: &[&str]) -> String {
     match near(word, known.iter().copied()).first() {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("there are {}", known.join(", ")),
@@ -263,13 +281,17 @@ pub(crate) fn hint(word: &str, known: &[&str]) -> String {
 }
 
 /// The keys of a mapping, all of them known.
-pub(crate) struct Fields<'n> {
+pub struct Fields<'n> {
     of: &'n Node,
     entries: &'n [(Node, Node)],
 }
 
 impl<'n> Fields<'n> {
-    pub(crate) fn of(node: &'n Node, known: &[&str], what: &str) -> Result<Self, Fault> {
+    /// Reads the mapping; `what` says what it is.
+    ///
+    /// # Errors
+    /// [`Fault`] for anything else, and for a key that is not `known`, with the nearest.
+    pub fn of(node: &'n Node, known: &[&str], what: &str) -> Result<Self, Fault> {
         let Tree::Map(entries) = &node.tree else {
             return Err(node.fault(format!("{what} is a mapping with {}", known.join(", "))));
         };
@@ -283,19 +305,28 @@ impl<'n> Fields<'n> {
         Ok(Self { of: node, entries })
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&'n Node> {
+    /// The value of a key.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&'n Node> {
         let mut entries = self.entries.iter();
         let found = entries.find(|(key, _)| key.text().ok() == Some(name));
         found.map(|(_, value)| value)
     }
 
-    pub(crate) fn needed(&self, name: &str) -> Result<&'n Node, Fault> {
+    /// The value of a key that must be there.
+    ///
+    /// # Errors
+    /// [`Fault`] where it is not.
+    pub fn needed(&self, name: &str) -> Result<&'n Node, Fault> {
         self.get(name)
             .ok_or_else(|| self.of.fault(format!("key `{name}` is missing")))
     }
 
     /// The items of a list; none where the key is absent.
-    pub(crate) fn list(&self, name: &str) -> Result<&'n [Node], Fault> {
+    ///
+    /// # Errors
+    /// [`Fault`] for anything but a list.
+    pub fn list(&self, name: &str) -> Result<&'n [Node], Fault> {
         match self.get(name) {
             None => Ok(&[]),
             Some(Node {
@@ -306,14 +337,21 @@ impl<'n> Fields<'n> {
         }
     }
 
-    pub(crate) fn text(&self, name: &str) -> Result<Option<String>, Fault> {
+    /// The text of a key.
+    ///
+    /// # Errors
+    /// [`Fault`] for anything but a scalar.
+    pub fn text(&self, name: &str) -> Result<Option<String>, Fault> {
         self.get(name)
             .map(|node| node.text().map(str::to_owned))
             .transpose()
     }
 
     /// Says what the file is: its version, and its kind where that is said.
-    pub(crate) fn is_kind(&self, kind: &str) -> Result<(), Fault> {
+    ///
+    /// # Errors
+    /// [`Fault`] for another version or kind.
+    pub fn is_kind(&self, kind: &str) -> Result<(), Fault> {
         let version = self.needed("apiVersion")?;
         if version.text()? != API_VERSION {
             return Err(version.fault(format!("`apiVersion` must be `{API_VERSION}`")));
@@ -328,7 +366,10 @@ impl<'n> Fields<'n> {
 }
 
 /// One port, or a list of some.
-pub(crate) fn packets(node: &Node) -> Result<Vec<FlowProtocol>, Fault> {
+///
+/// # Errors
+/// [`Fault`] for what names no port, and for a range of too many.
+pub fn packets(node: &Node) -> Result<Vec<FlowProtocol>, Fault> {
     let mut all = Vec::new();
     for node in node.each("no port")? {
         all.extend(ports(node)?);

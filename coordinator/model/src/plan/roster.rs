@@ -23,6 +23,19 @@ pub enum AgentKind {
 }
 
 impl AgentKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Node, Self::Pod, Self::Fargate];
+
+    /// Returns the word in arguments and in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Pod => "pod",
+            Self::Fargate => "fargate",
+        }
+    }
+
     /// Returns the kind of the flows that such an agent starts. A Fargate pod has no CNI source NAT (E.6).
     #[must_use]
     pub fn source_kind(self) -> SourceKind {

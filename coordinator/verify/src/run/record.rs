@@ -10,6 +10,7 @@ use reachproof_model::observation::{AgentRecord, Presence, RunEvidence};
 use reachproof_model::plan::{ATTEMPT_DEADLINE, ATTEMPT_INTERVAL, ATTEMPTS, Depth, Roster};
 use reachproof_model::snapshot::Snapshot;
 use ring::digest::{SHA256, digest};
+use serde_json::Value;
 
 use crate::config::{Order, SnapshotContent};
 use crate::credentials::hexadecimal;
@@ -130,12 +131,16 @@ pub(super) fn reading_record(reading: &WorldReading, took: Duration) -> ReadingR
 /// The world with its digest.
 pub(super) fn snapshot_record(described: &Described, content: SnapshotContent) -> SnapshotRecord {
     let world = described.to_json();
-    let sha256 = hexadecimal(digest(&SHA256, world.to_string().as_bytes()).as_ref());
     SnapshotRecord {
-        sha256,
+        sha256: sha256(&world),
         content: match content {
             SnapshotContent::Included => Some(world),
             SnapshotContent::LeftOut => None,
         },
     }
+}
+
+/// SHA-256 of a world as compact JSON, in hexadecimal.
+pub fn sha256(world: &Value) -> String {
+    hexadecimal(digest(&SHA256, world.to_string().as_bytes()).as_ref())
 }

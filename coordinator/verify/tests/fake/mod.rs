@@ -253,6 +253,7 @@ async fn start(
         reviewer: None,
         connections_per_address: CONNECTIONS_PER_ADDRESS,
         order: reachproof_verify::config::Order {
+            name: None,
             expected: ExpectedAgents::Count(agents),
             settle,
             wait,
