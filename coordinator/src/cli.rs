@@ -8,7 +8,7 @@ use std::process;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use reachproof_kube::ConnectError;
-use reachproof_model::describe::InvalidJson;
+use reachproof_model::describe::{Described, InvalidJson};
 use reachproof_model::flow::InvalidFlow;
 use reachproof_model::net::escaped_json;
 use reachproof_model::selector::{InvalidQuestion, SelectorError};
@@ -24,9 +24,13 @@ use thiserror::Error;
 
 use crate::console::{self, ConsoleArguments};
 use crate::history::KeepError;
+#[cfg(feature = "serve")]
+use crate::remote::RemoteError;
 use crate::source::{SourceArguments, WorldFailure};
 use exit_code::ExitCode;
 
+#[cfg(feature = "serve")]
+mod agents;
 mod browser;
 mod check;
 mod claims;
@@ -48,10 +52,13 @@ mod predict;
 mod rendering;
 mod report;
 mod report_file;
+#[cfg(feature = "serve")]
+mod serve;
 mod snapshot;
 mod table;
 mod token;
 mod verify;
+mod wiring;
 
 /// Where `verify`, `token` and `manifests` keep their keys, unless told otherwise: all must use the same.
 const CREDENTIALS_DIRECTORY: &str = "reachproof-credentials";
@@ -93,8 +100,14 @@ enum Command {
     Verify(Box<verify::VerifyArguments>),
     /// Shows a saved report, in any format; exit code as the run that wrote it.
     Report(report::Arguments),
-    /// Lists the reports that a cluster keeps (`verify --keep`), or shows one of them; exit code as the run that wrote it.
+    /// Lists the reports that a cluster (`verify --keep`) or a coordinator that stays keeps, or shows one of them; exit code as the run that wrote it.
     History(history::Arguments),
+    /// Keeps agents connected, does runs on a schedule, remembers them, and shows a page.
+    #[cfg(feature = "serve")]
+    Serve(serve::Arguments),
+    /// Lists the agents of a coordinator that stays, and those that it did not let in.
+    #[cfg(feature = "serve")]
+    Agents(agents::Arguments),
     /// Prints a token for one agent outside a cluster: name, kind and addresses are in it.
     Token(token::Arguments),
     /// Prints what one run needs on a cluster: agents with CA, token and policy, for `kubectl apply -f -`.
@@ -241,6 +254,9 @@ pub(crate) enum CliError {
         #[source]
         source: io::Error,
     },
+    /// Nobody says where agents are awaited.
+    #[error("pass --listen PORT, where agents are awaited")]
+    NoPlace,
     /// The credentials of the run cannot be had.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
@@ -315,6 +331,18 @@ pub(crate) enum CliError {
     /// Reports cannot be kept or had.
     #[error(transparent)]
     Keep(#[from] KeepError),
+    /// The service cannot start or go on.
+    #[cfg(feature = "serve")]
+    #[error(transparent)]
+    Serve(#[from] serve::ServeError),
+    /// A coordinator that stays did not do what it was asked.
+    #[cfg(feature = "serve")]
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// Nobody says which coordinator.
+    #[cfg(feature = "serve")]
+    #[error("pass --coordinator URL, the page of `reachproof serve`")]
+    NoCoordinator,
     /// A list of runs in a format of reports.
     #[error("a list is a table or JSON: name a run for its report as {format}")]
     ListOfRuns {
@@ -373,6 +401,10 @@ pub(crate) fn main() -> process::ExitCode {
         Command::Verify(arguments) => verify::verify(&arguments).map(ExitCode::Judged),
         Command::Report(arguments) => report::run(&arguments).map(ExitCode::Judged),
         Command::History(arguments) => history::run(&arguments).map(ExitCode::Judged),
+        #[cfg(feature = "serve")]
+        Command::Serve(arguments) => serve::run(&arguments),
+        #[cfg(feature = "serve")]
+        Command::Agents(arguments) => agents::run(&arguments),
         Command::Token(arguments) => token::run(&arguments),
         Command::Manifests(arguments) => manifests::run(&arguments),
         Command::Snapshot(arguments) => snapshot::run(&arguments),
@@ -409,10 +441,14 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 
 /// Reads a snapshot, with what it does not say.
 fn decoded(source: &SourceArguments) -> Result<Decoded, CliError> {
-    let described = source.described()?;
-    Snapshot::decode(&described).map_err(|error| CliError::Decode {
-        origin: source.to_string(),
-        source: error,
+    decode(&source.described()?, source)
+}
+
+/// Decodes what was read from `origin`.
+fn decode(described: &Described, origin: &impl ToString) -> Result<Decoded, CliError> {
+    Snapshot::decode(described).map_err(|source| CliError::Decode {
+        origin: origin.to_string(),
+        source,
     })
 }
 

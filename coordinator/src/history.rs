@@ -13,7 +13,12 @@ use reachproof_verify::report::Allowed;
 use reachproof_verify::report::document::DocumentError;
 use reachproof_verify::report::human::why;
 use serde::Serialize;
+#[cfg(feature = "serve")]
+use serde_json::Value;
 use thiserror::Error;
+
+#[cfg(feature = "serve")]
+use crate::remote::text;
 
 /// Verdict of a run that came to no report.
 const NO_REPORT: &str = "ERROR";
@@ -86,6 +91,28 @@ impl Entered {
             why: reasons.join(", "),
             flows: report.findings.len(),
             contradictions: report.contradictions().count(),
+            left_out: String::new(),
+        }
+    }
+
+    /// What a coordinator that stays says of a run.
+    #[cfg(feature = "serve")]
+    pub(crate) fn of_run(run: &Value) -> Self {
+        let number = |key: &str| run.get(key).and_then(Value::as_u64).unwrap_or_default();
+        let count = |key: &str| usize::try_from(number(key)).unwrap_or(usize::MAX);
+        let verdict = text(run, "verdict");
+        Self {
+            run: text(run, "id"),
+            started_at_unix_ms: number("started_at_unix_ms"),
+            verdict: if verdict.is_empty() {
+                text(run, "state")
+            } else {
+                verdict
+            },
+            exit: u8::try_from(number("exit_code")).unwrap_or(u8::MAX),
+            why: text(run, "why"),
+            flows: count("flows"),
+            contradictions: count("contradictions"),
             left_out: String::new(),
         }
     }

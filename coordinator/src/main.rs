@@ -7,6 +7,8 @@ mod cli;
 mod console;
 mod dial;
 mod history;
+#[cfg(feature = "serve")]
+mod remote;
 mod review;
 mod source;
 

@@ -16,13 +16,29 @@ use reachproof_model::describe::Described;
 use reachproof_verify::source::{Saved, SourceError, WorldError, WorldReading, WorldSource};
 use thiserror::Error;
 
+#[cfg(feature = "serve")]
+use crate::remote::{Remote, RemoteArguments, RemoteError};
+#[cfg(feature = "serve")]
+use reachproof_verify::Report;
+
+/// Arguments that name a world in place of a snapshot.
+pub(crate) const ELSEWHERE: &[&str] = &[
+    #[cfg(feature = "live")]
+    "cluster",
+    #[cfg(feature = "serve")]
+    "coordinator",
+];
+
 /// A snapshot, or the cluster to read.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct SourceArguments {
+pub(crate) struct NamedSource {
     /// Snapshot: a directory of answers (STEM.json), one JSON file with the stems as keys, or - for standard input
     #[arg(long, value_name = "PATH")]
-    #[cfg_attr(feature = "live", arg(required_unless_present = "cluster"))]
-    #[cfg_attr(not(feature = "live"), arg(required = true))]
+    #[cfg_attr(
+        any(feature = "live", feature = "serve"),
+        arg(required_unless_present_any = ELSEWHERE)
+    )]
+    #[cfg_attr(not(any(feature = "live", feature = "serve")), arg(required = true))]
     snapshot: Option<PathBuf>,
     /// Cluster to read, by its name; with --snapshot the one that is meant, where the snapshot has several
     #[cfg(feature = "live")]
@@ -41,6 +57,16 @@ pub(crate) struct SourceArguments {
     kubeconfig: Option<PathBuf>,
 }
 
+/// The same, or a coordinator that read the cluster.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SourceArguments {
+    #[command(flatten)]
+    named: NamedSource,
+    #[cfg(feature = "serve")]
+    #[command(flatten)]
+    remote: RemoteArguments,
+}
+
 /// The world could not be read.
 #[derive(Debug, Error)]
 pub(crate) enum WorldFailure {
@@ -51,6 +77,14 @@ pub(crate) enum WorldFailure {
     #[cfg(feature = "live")]
     #[error("cannot read the cluster")]
     Live(#[from] live::LiveError),
+    /// The coordinator does not tell its world.
+    #[cfg(feature = "serve")]
+    #[error("cannot read the world of the coordinator's last run")]
+    Remote(#[from] RemoteError),
+    /// The coordinator's last report has no world.
+    #[cfg(feature = "serve")]
+    #[error("the coordinator's last report has no world")]
+    RemoteWorld,
     /// A saved snapshot was named, and an API server that nobody asks for it.
     #[error("--kubeconfig beside --snapshot is for `verify`, which asks API servers to connect")]
     Unasked,
@@ -59,7 +93,7 @@ pub(crate) enum WorldFailure {
     Unnamed,
 }
 
-impl SourceArguments {
+impl NamedSource {
     /// The saved snapshot at `path`, of which one cluster may be meant.
     pub(crate) fn saved(path: &Path, cluster: Option<&str>) -> Self {
         Self {
@@ -153,6 +187,17 @@ impl SourceArguments {
     }
 }
 
+/// The world that a report was made from.
+///
+/// # Errors
+/// [`WorldFailure::RemoteWorld`] where it does not carry it.
+#[cfg(feature = "serve")]
+pub(crate) fn described_by(report: &Report) -> Result<Described, WorldFailure> {
+    let world = report.described_world();
+    let (described, _) = world.ok_or(WorldFailure::RemoteWorld)?;
+    Ok(described)
+}
+
 /// A world that can be read only once and is kept.
 struct Kept(Described);
 
@@ -162,7 +207,67 @@ impl WorldSource for Kept {
     }
 }
 
+impl SourceArguments {
+    /// The saved snapshot at `path`, of which one cluster may be meant.
+    pub(crate) fn saved(path: &Path, cluster: Option<&str>) -> Self {
+        Self {
+            named: NamedSource::saved(path, cluster),
+            #[cfg(feature = "serve")]
+            remote: RemoteArguments::default(),
+        }
+    }
+
+    /// Reads the world, as [`NamedSource::described`] does, or that of the coordinator's last run.
+    ///
+    /// # Errors
+    /// [`WorldFailure`] when there is no whole world to be had.
+    pub(crate) fn described(&self) -> Result<Described, WorldFailure> {
+        #[cfg(feature = "serve")]
+        if let Some(remote) = self.remote.remote()? {
+            return described_by(&remote.last_report()?);
+        }
+        self.named.described()
+    }
+
+    /// The world as a run reads it ([`NamedSource::world`]).
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn world(&self) -> Result<Arc<dyn WorldSource>, WorldFailure> {
+        self.named.world()
+    }
+
+    /// The API server that is read or named ([`NamedSource::api_server`]).
+    pub(crate) fn api_server(&self) -> Option<Entry> {
+        self.named.api_server()
+    }
+
+    /// Whether the world is a saved one, which does not change.
+    pub(crate) fn is_saved(&self) -> bool {
+        self.named.is_saved()
+    }
+
+    /// The coordinator that is named, if one is.
+    ///
+    /// # Errors
+    /// [`RemoteError`] for an address or a token that is none.
+    #[cfg(feature = "serve")]
+    pub(crate) fn coordinator(&self) -> Result<Option<Remote>, RemoteError> {
+        self.remote.remote()
+    }
+}
+
 impl fmt::Display for SourceArguments {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        #[cfg(feature = "serve")]
+        if self.remote.is_named() {
+            return formatter.write_str("the coordinator's last run");
+        }
+        self.named.fmt(formatter)
+    }
+}
+
+impl fmt::Display for NamedSource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(path) = &self.snapshot {
             return write!(formatter, "{}", path.display());

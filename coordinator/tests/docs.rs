@@ -16,8 +16,12 @@ use serde_json::Value;
 /// Most lines of README: who opens it shall read it to the end.
 const README_LINES_MAX: usize = 150;
 
-/// Commands and flags that a build without AWS and Kubernetes does not have.
-const LIVE: [&str; 6] = [
+/// Commands and flags that a build without AWS and without the service does not have.
+const LIVE: [&str; 10] = [
+    "serve",
+    "agents",
+    "--coordinator",
+    "--coordinator-token-file",
     "doctor",
     "--cluster",
     "--region",

@@ -8,10 +8,11 @@ use reachproof_start::cargo;
 use crate::error::BinariesError;
 
 /// Both binaries, each with the folders at the root of the workspace that it is built from.
-const BINARIES: [(&str, [&str; 2]); 2] = [
-    ("reachproof", ["coordinator", "proto"]),
-    ("reachproof-agent", ["agent", "proto"]),
-];
+const COORDINATOR: Binary = ("reachproof", ["coordinator", "proto"]);
+const AGENT: Binary = ("reachproof-agent", ["agent", "proto"]);
+
+/// The name of a binary, and what it is built from.
+type Binary = (&'static str, [&'static str; 2]);
 
 /// Builds `reachproof` and `reachproof-agent` beside the running program, without the AWS SDK: a saved snapshot is all
 /// that is read here.
@@ -22,20 +23,31 @@ const BINARIES: [(&str, [&str; 2]); 2] = [
 /// # Errors
 /// [`BinariesError`].
 pub fn build() -> Result<(), BinariesError> {
+    build_these(&[COORDINATOR, AGENT])
+}
+
+/// The same of `reachproof-agent` alone, for tests of a `reachproof` that has more than these.
+///
+/// # Errors
+/// [`BinariesError`].
+pub fn build_agent() -> Result<(), BinariesError> {
+    build_these(&[AGENT])
+}
+
+fn build_these(binaries: &[Binary]) -> Result<(), BinariesError> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     // Where the sources cannot be read, cargo says why.
-    let is_there =
-        |(name, folders): &(&str, [&str; 2])| match (binary(name), sources(&root, folders)) {
-            (Ok(binary), Ok(sources)) => is_current(&binary, &sources),
-            (Err(_), _) | (_, Err(_)) => false,
-        };
-    if BINARIES.iter().all(is_there) {
+    let is_there = |(name, folders): &Binary| match (binary(name), sources(&root, folders)) {
+        (Ok(binary), Ok(sources)) => is_current(&binary, &sources),
+        (Err(_), _) | (_, Err(_)) => false,
+    };
+    if binaries.iter().all(is_there) {
         return Ok(());
     }
     let status = cargo()
         .args(["build", "--quiet", "--no-default-features"])
         .args(
-            BINARIES
+            binaries
                 .iter()
                 .flat_map(|(name, _)| ["--package", name, "--bin", name]),
         )

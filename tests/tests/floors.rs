@@ -127,6 +127,15 @@ fn neither_side_of_the_wire_knows_the_other() {
 }
 
 #[test]
+fn a_single_run_brings_no_database_and_the_service_no_cloud() {
+    links_no("reachproof-verify", |name| name.starts_with("sqlx"));
+    links_no("reachproof-service", |name| {
+        is_cloud(name) || name == "reachproof-agent"
+    });
+    assert!(linked("reachproof-service").contains("sqlx"));
+}
+
+#[test]
 fn one_tls_provider_is_linked() {
     links_no("reachproof-tests", |name| {
         [

@@ -17,7 +17,7 @@ use reachproof_verify::report::markdown;
 use super::exit_code::ExitCode;
 use super::rendering::saved;
 use super::{CliError, write_json};
-use crate::source::SourceArguments;
+use crate::source::{ELSEWHERE, SourceArguments};
 
 /// Claims beside those of the catalogue.
 #[derive(Debug, Clone, Args)]
@@ -70,11 +70,7 @@ impl Args for Source {
                 .required(false)
                 .required_unless_present(Resettable::<clap::Id>::Reset)
                 .conflicts_with("report");
-            if cfg!(feature = "live") {
-                argument.required_unless_present_any(["cluster", "report"])
-            } else {
-                argument.required_unless_present("report")
-            }
+            argument.required_unless_present_any(ELSEWHERE.iter().copied().chain(["report"]))
         })
     }
 

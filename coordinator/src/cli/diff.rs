@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, Write};
+#[cfg(feature = "serve")]
+use std::path::Path;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -12,12 +14,18 @@ use reachproof_model::change::{
 };
 use reachproof_model::diagnosis::Conclusion;
 use reachproof_model::id::NetworkInterfaceId;
-use reachproof_model::snapshot::Snapshot;
+use reachproof_model::snapshot::{Decoded, Snapshot};
 use reachproof_model::words::counted;
 use serde_json::{Value, json};
 
+#[cfg(feature = "serve")]
+use crate::remote::RemoteArguments;
 use crate::source::SourceArguments;
+#[cfg(feature = "serve")]
+use crate::source::described_by;
 
+#[cfg(feature = "serve")]
+use super::decode;
 use super::diagnosis;
 use super::exit_code::ExitCode;
 use super::gaps::{self, GapArguments};
@@ -47,8 +55,29 @@ pub(crate) struct Arguments {
     /// List everything, also what is alike
     #[arg(long)]
     all: bool,
+    /// Coordinator that stays: BEFORE and AFTER are runs that it remembers
+    #[cfg(feature = "serve")]
+    #[command(flatten)]
+    remote: RemoteArguments,
     #[command(flatten)]
     gaps: GapArguments,
+}
+
+impl Arguments {
+    /// Both sides.
+    fn sides(&self) -> Result<[Decoded; 2], CliError> {
+        #[cfg(feature = "serve")]
+        if let Some(remote) = self.remote.remote()? {
+            let side = |run: &Path| {
+                let run = run.display().to_string();
+                let described = described_by(&remote.report(&run)?)?;
+                decode(&described, &run)
+            };
+            return Ok([side(&self.before)?, side(&self.after)?]);
+        }
+        let side = |path| decoded(&SourceArguments::saved(path, self.cluster.as_deref()));
+        Ok([side(&self.before)?, side(&self.after)?])
+    }
 }
 
 /// How much people are shown; JSON has all.
@@ -78,9 +107,7 @@ impl Extent {
 /// # Errors
 /// [`CliError`] for a snapshot that cannot be used and for an answer that cannot be written.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
-    let cluster = arguments.cluster.as_deref();
-    let before = decoded(&SourceArguments::saved(&arguments.before, cluster))?;
-    let after = decoded(&SourceArguments::saved(&arguments.after, cluster))?;
+    let [before, after] = arguments.sides()?;
     let [of_before, of_after] =
         [&before, &after].map(|side| arguments.gaps.of_relation(&side.gaps));
     gaps::tell(&of_before);

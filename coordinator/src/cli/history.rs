@@ -6,12 +6,15 @@ use std::path::PathBuf;
 use clap::Args;
 use reachproof_kube::Entry;
 use reachproof_model::net::Printable;
+use reachproof_verify::Report;
 use reachproof_verify::calendar::utc;
 
 use super::rendering::Rendering;
 use super::table::aligned;
 use super::{CliError, write_json};
 use crate::history::{self, Entered};
+#[cfg(feature = "serve")]
+use crate::remote::RemoteArguments;
 
 /// Most characters of a reason in the list.
 const WHY_MAX: usize = 60;
@@ -27,6 +30,9 @@ pub(crate) struct Arguments {
     /// Context of the kubeconfig [default: its current one]
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
+    #[cfg(feature = "serve")]
+    #[command(flatten)]
+    remote: RemoteArguments,
     #[command(flatten)]
     rendering: Rendering,
 }
@@ -45,6 +51,27 @@ impl Arguments {
     }
 }
 
+impl Arguments {
+    /// All that is kept, the latest first.
+    fn all(&self) -> Result<Vec<Entered>, CliError> {
+        #[cfg(feature = "serve")]
+        if let Some(remote) = self.remote.remote()? {
+            let runs = remote.runs()?;
+            return Ok(runs.iter().map(Entered::of_run).collect());
+        }
+        Ok(history::list(&self.entry())?)
+    }
+
+    /// The report of a run.
+    fn report(&self, run: &str) -> Result<Report, CliError> {
+        #[cfg(feature = "serve")]
+        if let Some(remote) = self.remote.remote()? {
+            return Ok(remote.report(run)?);
+        }
+        Ok(history::report(&self.entry(), run)?)
+    }
+}
+
 /// Lists the reports, or shows one; returns the exit code that the one shown stands for.
 ///
 /// # Errors
@@ -54,7 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8, CliError> {
         return list(arguments).map(|()| 0);
     };
     let prepared = arguments.rendering.prepare()?;
-    let mut report = history::report(&arguments.entry(), run)?;
+    let mut report = arguments.report(run)?;
     prepared.finish(&mut report)
 }
 
@@ -63,7 +90,7 @@ fn list(arguments: &Arguments) -> Result<(), CliError> {
     if !["table", "json"].contains(&format) {
         return Err(CliError::ListOfRuns { format });
     }
-    let all = history::list(&arguments.entry())?;
+    let all = arguments.all()?;
     let mut out = io::stdout().lock();
     if format == "json" {
         return all.iter().try_for_each(|one| write_json(&mut out, one));

@@ -39,8 +39,8 @@ use self::argument::{CoordinatorAddress, FargatePods, image};
 use self::namespace::Contents;
 use self::schedule::{Schedule, ScheduleArguments, service_address};
 use super::exit_code::ExitCode;
-use super::{CREDENTIALS_DIRECTORY, CliError, decoded, gaps};
-use crate::source::SourceArguments;
+use super::{CREDENTIALS_DIRECTORY, CliError, decode, gaps};
+use crate::source::NamedSource;
 
 /// What stands above the objects.
 const HEADER: &str = "\
@@ -56,7 +56,7 @@ const HEADER_SIGNED: &str = "\
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    source: SourceArguments,
+    source: NamedSource,
     /// Image of the agent, as the nodes pull it
     #[arg(long, value_name = "IMAGE", value_parser = image)]
     image: String,
@@ -163,7 +163,7 @@ pub(crate) enum ManifestsError {
 /// # Errors
 /// [`CliError`] when the world, the credentials or the answer cannot be had. Nothing is printed then.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
-    let Decoded { snapshot, gaps } = decoded(&arguments.source)?;
+    let Decoded { snapshot, gaps } = decode(&arguments.source.described()?, &arguments.source)?;
     gaps::tell(&folded(&gaps));
     let text = text(arguments, &snapshot, SystemTime::now())?;
     io::stdout().write_all(text.as_bytes())?;

@@ -4,38 +4,34 @@ use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, ValueEnum};
-use reachproof_kube::Entry;
 use reachproof_kube::history::REPORTS_MAX;
 use reachproof_model::claim::{Claim, Wire};
 use reachproof_model::plan::Depth;
 use reachproof_model::snapshot::Snapshot;
 use reachproof_verify::audience::{ACCOUNTS, Account};
-use reachproof_verify::control_plane::ControlPlane;
 use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, end_run};
 use reachproof_verify::door::CONNECTIONS_PER_ADDRESS;
 use reachproof_verify::expectations::InForce;
 use reachproof_verify::random::RandomError;
 use reachproof_verify::report::human::render_missing;
-use reachproof_verify::source::{WorldError, WorldReading, WorldSource, read_text};
+use reachproof_verify::source::{WorldReading, read_text};
 use reachproof_verify::{
-    Authenticator, Credentials, ExpectedAgents, Order, RESUME_WAIT, Random, Report, RunConfig,
-    RunError, SnapshotContent, SystemRandomness,
+    Credentials, ExpectedAgents, Order, RESUME_WAIT, Random, Report, RunConfig, RunError,
+    SnapshotContent, SystemRandomness,
 };
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::claims::all_claims;
 use super::expectations::{Own, OwnArguments};
 use super::rendering::{Rendering, file_terminal};
+use super::wiring::{Begun, control_plane, first_reading, interrupted, listen, reviewer};
 use super::{CREDENTIALS_DIRECTORY, CliError};
 use crate::console;
-use crate::dial;
 use crate::history::{self, KeepError};
-use crate::review;
 use crate::source::SourceArguments;
 
 /// Longest `--wait`: a day. Whoever waits longer has forgotten it.
@@ -48,7 +44,9 @@ pub(crate) struct VerifyArguments {
     source: SourceArguments,
     /// Address and port on which agents are awaited, like 10.0.1.5:7443; 7443 alone is that port of every address
     #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = super::listen::listen)]
-    listen: SocketAddr,
+    #[cfg_attr(feature = "serve", arg(required_unless_present = "coordinator"))]
+    #[cfg_attr(not(feature = "serve"), arg(required = true))]
+    listen: Option<SocketAddr>,
     /// Number of agents to wait for, or a file with one agent name a line [default: one on every node and Fargate pod]
     #[arg(long, value_name = "N|FILE")]
     expect: Option<String>,
@@ -166,6 +164,15 @@ fn verified(arguments: &VerifyArguments) -> Result<(Report, u8), CliError> {
     let prepared = arguments.rendering.prepare()?;
     let own = arguments.own.read()?;
     let claims = claims(arguments)?;
+    #[cfg(feature = "serve")]
+    if let Some(remote) = arguments.source.coordinator()? {
+        let scope = arguments.scope.map(|scope| Depth::from(scope).as_str());
+        let mut report =
+            remote.run(scope, |said| console::status().detail(&format!("{said}\n")))?;
+        report.judge(&claims);
+        let code = prepared.finish(&mut report)?;
+        return Ok((report, code));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -201,7 +208,13 @@ async fn run(
         () = interrupted() => return Err(RunError::Interrupted.into()),
     };
     let expectations = in_force(own, &first)?;
-    let reviewer = reviewer(arguments, &first).await?;
+    let review = arguments.review.as_deref();
+    let reviewer = reviewer(
+        (&arguments.source, review),
+        &arguments.agent_accounts,
+        &first,
+    )
+    .await?;
     // Made only for a world that is there.
     let credentials = Credentials::in_directory(&arguments.credentials, random.as_ref())?;
     let once = credentials.run.clone();
@@ -231,10 +244,10 @@ async fn run(
             },
             started_at: SystemTime::now(),
             random: random.clone(),
-            control_plane: control_plane(arguments).await?,
+            control_plane: control_plane(&arguments.source).await?,
         },
     };
-    let listener = listen(arguments.listen).await?;
+    let listener = listen(arguments.listen.ok_or(CliError::NoPlace)?).await?;
     hint(&listener, &arguments.credentials);
     let report = reachproof_verify::run(
         config,
@@ -252,12 +265,6 @@ async fn run(
         eprint!("{}", render_missing(missing, file_terminal()));
     }
     Ok(report?)
-}
-
-/// Opens the port for agents.
-async fn listen(address: SocketAddr) -> Result<TcpListener, CliError> {
-    let bound = TcpListener::bind(address).await;
-    bound.map_err(|source| CliError::Listen { address, source })
 }
 
 /// What somebody expects of the world that was read.
@@ -287,85 +294,6 @@ fn depth_of(report: &Report) -> Option<Depth> {
     let all = [Depth::Required, Depth::Rules, Depth::Mesh];
     all.into_iter()
         .find(|depth| depth.as_str() == report.run.scope)
-}
-
-/// Reads the world for the first time.
-async fn first_reading(world: &Arc<dyn WorldSource>) -> Result<WorldReading, RunError> {
-    let world = Arc::clone(world);
-    let read = tokio::task::spawn_blocking(move || world.read()).await;
-    match read {
-        Ok(reading) => Ok(reading?),
-        // The reading panicked or the runtime ends: either was told already.
-        Err(_) => Err(RunError::Interrupted),
-    }
-}
-
-/// The API server that reviews tokens, if there is one.
-async fn reviewer(
-    arguments: &VerifyArguments,
-    first: &WorldReading,
-) -> Result<Option<Arc<dyn Authenticator>>, CliError> {
-    let named = arguments.review.as_ref().map(|path| Entry::Kubeconfig {
-        path: Some(path.clone()),
-        context: None,
-    });
-    let Some(entry) = named.or_else(|| arguments.source.api_server()) else {
-        return Ok(None);
-    };
-    let decoded = Snapshot::decode(&first.described).map_err(RunError::from)?;
-    let cluster = decoded.snapshot.cluster().map(|cluster| &cluster.name);
-    let cluster = cluster
-        .filter(|name| !name.is_empty())
-        .ok_or(CliError::NamelessCluster)?;
-    let reviewer = review::reviewer(&entry, cluster, &arguments.agent_accounts).await;
-    Ok(Some(reviewer.map_err(CliError::Reviewer)?))
-}
-
-/// The API servers that connect when they are asked, if there is a way to them.
-async fn control_plane(
-    arguments: &VerifyArguments,
-) -> Result<Option<Arc<dyn ControlPlane>>, CliError> {
-    let Some(entry) = arguments.source.api_server() else {
-        return Ok(None);
-    };
-    let control_plane = dial::control_plane(&entry).await;
-    Ok(Some(control_plane.map_err(CliError::ControlPlane)?))
-}
-
-/// A world that was read once already: whoever reads it gets that reading first.
-struct Begun {
-    first: Mutex<Option<WorldReading>>,
-    world: Arc<dyn WorldSource>,
-}
-
-impl Begun {
-    fn new(first: WorldReading, world: Arc<dyn WorldSource>) -> Self {
-        Self {
-            first: Mutex::new(Some(first)),
-            world,
-        }
-    }
-}
-
-impl WorldSource for Begun {
-    fn read(&self) -> Result<WorldReading, WorldError> {
-        let first = self.first.lock();
-        let first = first.unwrap_or_else(PoisonError::into_inner).take();
-        first.map_or_else(|| self.world.read(), Ok)
-    }
-}
-
-/// Completes at Ctrl-C, or when a supervisor asks the process to end.
-async fn interrupted() {
-    let Ok(mut terminated) = signal(SignalKind::terminate()) else {
-        // Without a signal handler the process ends by itself.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        Ok(()) = tokio::signal::ctrl_c() => {}
-        Some(()) = terminated.recv() => {}
-        else => std::future::pending().await,
-    }
 }
 
 /// Reads `--expect`: a number, or a file with one name a line.

@@ -1,0 +1,151 @@
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use super::*;
+
+const HEAD: &str = "apiVersion: reachproof/v1\nkind: Service\n";
+
+fn parsed(text: &str) -> Result<Config, Fault> {
+    Config::parse(&format!("{HEAD}{text}"), Path::new("/etc/reachproof"))
+}
+
+#[test]
+fn little_is_enough_and_paths_are_of_the_files_folder() {
+    let config = parsed("world: {snapshot: world.json}\n").unwrap();
+    let world = vec![("snapshot", "/etc/reachproof/world.json".to_owned())];
+    assert_eq!(config.world, world);
+    assert_eq!(
+        config.store.path,
+        Path::new("/etc/reachproof/reachproof.db")
+    );
+    assert_eq!(config.web.listen.to_string(), "127.0.0.1:7080");
+    assert_eq!(config.agents.listen.to_string(), "0.0.0.0:7443");
+    assert_eq!(config.agents.accounts.len(), 2);
+    assert!(config.schedules.is_empty() && config.alert.is_none() && !config.claims);
+}
+
+#[test]
+fn everything_can_be_set() {
+    let config = parsed(
+        "world: {cluster: demo, region: eu-central-1, settle: 30s}
+agents: {listen: '10.0.1.5:7443', credentials: /keys, accounts: [a/b], connections-per-address: 64, expect: 7, wait: 2m}
+web: {listen: '0.0.0.0:7080', certificate: tls.crt, key: tls.key, read-token-file: read, start-token-file: start}
+store: {path: /data/store.db, keep-runs: 10, keep-days: 7}
+expectations: expected.yaml
+claims: true
+schedules:
+  - {name: smoke, cron: '*/30 * * * *', zone: Europe/Berlin, jitter: 1m, scope: required}
+  - {name: changes, when: snapshot-changed, every: 5m}
+alert: {url: 'https://hooks.example.com/x', form: slack}
+",
+    )
+    .unwrap();
+    assert_eq!(config.settle, Some(Duration::from_secs(30)));
+    assert_eq!(config.agents.wait, Duration::from_secs(120));
+    assert_eq!(
+        (config.agents.expect, config.agents.connections_per_address),
+        (Some(7), 64)
+    );
+    assert_eq!((config.store.keep_runs, config.store.keep_days), (10, 7));
+    let schedules: Vec<_> = config
+        .schedules
+        .iter()
+        .map(|one| (one.name.as_str(), one.scope))
+        .collect();
+    assert_eq!(
+        schedules,
+        [("smoke", Some(Depth::Required)), ("changes", None)]
+    );
+    assert_eq!(config.alert.unwrap().form, AlertForm::Slack);
+}
+
+/// Wrong files, and the line, column and words that say so; the world stands in line 3.
+const WRONG: [(&str, &str); 20] = [
+    (
+        "wold: {cluster: demo}\n",
+        "3:1: unknown key `wold`, did you mean `world`?",
+    ),
+    ("agents: {}\n", "1:1: key `world` is missing"),
+    (
+        "world: {region: eu}\n",
+        "3:8: `world` needs `cluster`, or `snapshot`",
+    ),
+    (
+        "world: {cluster: demo, setle: 1s}\n",
+        "3:24: unknown key `setle`, did you mean `settle`?",
+    ),
+    (
+        "world: {cluster: demo, settle: soon}\n",
+        "3:32: `soon` is no duration, write it like 90s or 5m",
+    ),
+    (
+        "world: {cluster: demo, settle: 169h}\n",
+        "3:32: `169h` is longer than 7 days",
+    ),
+    (
+        "world: {cluster: demo}\nagents: {listen: 7443}\n",
+        "4:18: `7443` is no address with a port, write it like 127.0.0.1:7080",
+    ),
+    (
+        "world: {cluster: demo}\nagents: {expect: 0}\n",
+        "4:18: at least 1",
+    ),
+    (
+        "world: {cluster: demo}\nagents: {accounts: [one]}\n",
+        "4:21: ",
+    ),
+    (
+        "world: {cluster: demo}\nweb: {listen: '0.0.0.0:7080'}\n",
+        "4:15: a page that others can reach needs",
+    ),
+    (
+        "world: {cluster: demo}\nweb: {certificate: a}\n",
+        "4:20: `certificate` needs `key` beside it",
+    ),
+    (
+        "world: {cluster: demo}\nstore: {keep-days: many}\n",
+        "4:20: `many` is no whole number",
+    ),
+    (
+        "world: {cluster: demo}\nclaims: yes\n",
+        "4:9: `claims` must be one of `true`, `false`, found `yes`",
+    ),
+    (
+        "world: {cluster: demo}\nschedules: {}\n",
+        "4:12: `schedules` must be a list",
+    ),
+    (
+        "world: {cluster: demo}\nschedules:\n  - {name: a, cron: '99 * * * *'}\n",
+        "5:21: `99 * * * *` is no cron pattern",
+    ),
+    (
+        "world: {cluster: demo}\nschedules:\n  - {name: a, cron: '0 2 * * *', zone: Mars/Base}\n",
+        "5:40: no time zone `Mars/Base`",
+    ),
+    (
+        "world: {cluster: demo}\nschedules:\n  - {name: a, when: snapshot-changed, every: 5s}\n",
+        "5:45: `every` is at least 60 s",
+    ),
+    (
+        "world: {cluster: demo}\nschedules:\n  - {name: a, cron: '0 2 * * *', scope: al}\n",
+        "5:41: `scope` must be one of `required`, `rules`, `mesh`, found `al`",
+    ),
+    (
+        "world: {cluster: demo}\nschedules:\n  - {name: a, cron: '0 2 * * *'}\n  - {name: a, cron: '0 3 * * *'}\n",
+        "6:5: `a` stands twice",
+    ),
+    (
+        "world: {cluster: demo}\nalert: {url: 'ftp://host/x'}\n",
+        "4:14: `ftp://host/x` is no URL",
+    ),
+];
+
+#[test]
+fn wrong_files_are_refused_at_the_right_place() {
+    for (text, expected) in WRONG {
+        let fault = parsed(text)
+            .err()
+            .map(|fault| fault.to_string())
+            .unwrap_or_default();
+        assert!(fault.starts_with(expected), "{text}: {fault}");
+    }
+}

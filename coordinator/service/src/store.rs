@@ -1,0 +1,634 @@
+//! What is remembered: runs with their reports, worlds, and since when each kind of flow has its verdict.
+//!
+//! One file of SQLite, written ahead and flushed with every transaction: what a call has returned from survives the loss of
+//! the process and of the machine's power. Nobody else may open the file meanwhile.
+
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use reachproof_verify::Report;
+use reachproof_verify::report::document::DocumentError;
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::any::{AnyPoolOptions, AnyRow};
+use sqlx::migrate::MigrateError;
+use sqlx::{Any, AnyPool, Executor, Row, Transaction};
+use thiserror::Error;
+
+use crate::flows::{FlowState, Flows};
+
+pub mod leader;
+mod schema;
+
+/// Longest wait for the database: it is this process's alone, so what takes longer is stuck.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What each connection is told. One writer with the whole file to itself, each transaction on the disk before it counts
+/// \[SQLite, Write-Ahead Logging; PRAGMA synchronous\].
+const PRAGMAS: &str =
+    "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;";
+
+/// Columns of a run without its report.
+const RUN_COLUMNS: &str = "id, started_at_unix_ms, ended_at_unix_ms, cause, scope, state, verdict, exit_code, why, flows, contradictions, world, changed";
+
+/// Most runs of one list.
+pub const LISTED_MAX: u32 = 1_000;
+
+/// The store does not do what is asked.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The folder of the file cannot be made.
+    #[error("cannot make the folder of the store `{}`", path.display())]
+    Folder {
+        /// The store.
+        path: PathBuf,
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The database cannot be opened.
+    #[error("cannot open the store `{}`", path.display())]
+    Open {
+        /// The store.
+        path: PathBuf,
+        /// Cause.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A newer version made it.
+    #[error("the store `{}` was made by a newer version (step {step}): start that one, or name another file", path.display())]
+    Newer {
+        /// The store.
+        path: PathBuf,
+        /// First step that is not known here.
+        step: i64,
+    },
+    /// Its tables cannot be brought up to date.
+    #[error("cannot bring the store `{}` up to date", path.display())]
+    Migrate {
+        /// The store.
+        path: PathBuf,
+        /// Cause.
+        #[source]
+        source: MigrateError,
+    },
+    /// A call failed: the disk is full or broken, or the file is.
+    #[error("the store does not take it")]
+    Call(#[from] sqlx::Error),
+    /// A report or a world cannot be packed or unpacked.
+    #[error("cannot pack or unpack what is stored")]
+    Packing(#[from] io::Error),
+    /// A world is no JSON.
+    #[error("a stored world is no JSON")]
+    World(#[from] serde_json::Error),
+    /// A report cannot be read.
+    #[error("a stored report cannot be read")]
+    Report(#[from] DocumentError),
+}
+
+/// What became of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// It goes on.
+    Running,
+    /// It has a report.
+    Done,
+    /// It could not be done.
+    Failed,
+    /// The process ended before the run did.
+    Interrupted,
+}
+
+impl RunState {
+    const ALL: [Self; 4] = [Self::Running, Self::Done, Self::Failed, Self::Interrupted];
+
+    /// Returns the word in JSON and in the store.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    /// The state of this word; a newer one that is not known is no state of ours.
+    fn of(word: &str) -> Self {
+        let mut all = Self::ALL.into_iter();
+        all.find(|state| state.as_str() == word)
+            .unwrap_or(Self::Interrupted)
+    }
+}
+
+/// A run without its report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RunRow {
+    /// Names it.
+    pub id: String,
+    /// When it began, milliseconds since 1970.
+    pub started_at_unix_ms: u64,
+    /// When it ended; absent while it goes on, and where the process ended before.
+    pub ended_at_unix_ms: Option<u64>,
+    /// What asked for it: the name of a schedule, `by hand`, or `after a restart`.
+    pub cause: String,
+    /// How much is tried: `required`, `rules`, `mesh`, or empty for as much as fits the fleet.
+    pub scope: String,
+    /// What became of it.
+    pub state: RunState,
+    /// `PASS`, `FAIL`, `UNSURE`; `ERROR` where it could not be done, empty before its end.
+    pub verdict: String,
+    /// Exit code that `verify` would have had.
+    pub exit_code: u8,
+    /// Why it has this verdict; raw text.
+    pub why: String,
+    /// Flows of its report.
+    pub flows: u64,
+    /// Contradictions of its report.
+    pub contradictions: u64,
+    /// SHA-256 of the world that it was made from; empty where it has no report.
+    pub world: String,
+    /// Rules, entries, routes and settings that are not as in the run before, `+` or `-` before each; raw text.
+    pub changed: Vec<String>,
+}
+
+impl RunRow {
+    /// A run that begins.
+    #[must_use]
+    pub fn beginning(id: String, started_at_unix_ms: u64, cause: String, scope: String) -> Self {
+        Self {
+            id,
+            started_at_unix_ms,
+            ended_at_unix_ms: None,
+            cause,
+            scope,
+            state: RunState::Running,
+            verdict: String::new(),
+            exit_code: 0,
+            why: String::new(),
+            flows: 0,
+            contradictions: 0,
+            world: String::new(),
+            changed: Vec::new(),
+        }
+    }
+}
+
+/// A verdict of a kind of flow, from the first run that said so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FlowRow {
+    /// Which kind of flow: class keys of both ends, and what is sent.
+    pub flow: String,
+    /// Class of the source; raw text.
+    pub source: String,
+    /// Class of the destination; raw text.
+    pub destination: String,
+    /// Protocol and port.
+    pub packets: String,
+    /// The finding.
+    pub kind: String,
+    /// When the first run that said so began, milliseconds since 1970.
+    pub since_unix_ms: u64,
+    /// That run.
+    pub first_run: String,
+    /// The last run that said so.
+    pub last_run: String,
+    /// Whether it is the last verdict of this kind of flow.
+    pub is_current: bool,
+}
+
+/// How long runs are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// So many at most.
+    pub runs: u32,
+    /// None that began before, milliseconds since 1970.
+    pub since_unix_ms: u64,
+}
+
+/// A database that this process has to itself. Cheap to clone: each clone is the same store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pool: AnyPool,
+}
+
+impl Store {
+    /// Opens the store at `path`, or makes it.
+    ///
+    /// # Errors
+    /// [`StoreError::Folder`], [`StoreError::Open`], [`StoreError::Newer`], [`StoreError::Migrate`].
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|source| StoreError::Folder {
+                path: path.to_owned(),
+                source,
+            })?;
+        }
+        sqlx::any::install_default_drivers();
+        // One connection: it holds the file, and its order is the order of the store.
+        let pool = AnyPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(PATIENCE)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .after_connect(|connection, _| {
+                Box::pin(async move { connection.execute(PRAGMAS).await.map(drop) })
+            })
+            .connect(&url(path))
+            .await
+            .map_err(|source| StoreError::Open {
+                path: path.to_owned(),
+                source,
+            })?;
+        schema::migrator()
+            .run(&pool)
+            .await
+            .map_err(|source| match source {
+                MigrateError::VersionMissing(step) => StoreError::Newer {
+                    path: path.to_owned(),
+                    step,
+                },
+                source => StoreError::Migrate {
+                    path: path.to_owned(),
+                    source,
+                },
+            })?;
+        Ok(Self { pool })
+    }
+
+    /// Closes the file.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// Takes note that runs which were under way when the last process ended came to nothing; returns them.
+    ///
+    /// # Errors
+    /// [`StoreError::Call`].
+    pub async fn interrupt(&self) -> Result<Vec<RunRow>, StoreError> {
+        let found = sqlx::query(concat_run_query(
+            "WHERE state = $1 ORDER BY started_at_unix_ms",
+        ))
+        .bind(RunState::Running.as_str())
+        .fetch_all(&self.pool)
+        .await?;
+        let runs = found.iter().map(run_row).collect::<Result<Vec<_>, _>>()?;
+        sqlx::query("UPDATE runs SET state = $1 WHERE state = $2")
+            .bind(RunState::Interrupted.as_str())
+            .bind(RunState::Running.as_str())
+            .execute(&self.pool)
+            .await?;
+        Ok(runs)
+    }
+
+    /// Takes note of a run that begins.
+    ///
+    /// # Errors
+    /// [`StoreError::Call`].
+    pub async fn begin(&self, run: &RunRow) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO runs (id, started_at_unix_ms, cause, scope, state, verdict, exit_code, why, flows, contradictions, world, changed) VALUES ($1, $2, $3, $4, $5, '', 0, '', 0, 0, '', '[]')")
+            .bind(run.id.as_str())
+            .bind(signed(run.started_at_unix_ms))
+            .bind(run.cause.as_str())
+            .bind(run.scope.as_str())
+            .bind(run.state.as_str())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Takes note that a run ended without a report.
+    ///
+    /// # Errors
+    /// [`StoreError::Call`].
+    pub async fn end(&self, run: &RunRow) -> Result<(), StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        update(&mut transaction, run, None).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Takes note of a run's report: the run, its world and what it says of each kind of flow, all or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Call`], [`StoreError::Packing`].
+    pub async fn finish(
+        &self,
+        run: &RunRow,
+        mut report: Report,
+        flows: &Flows,
+    ) -> Result<(), StoreError> {
+        let content = report.snapshot.content.take();
+        let (report, world) = tokio::task::spawn_blocking(move || {
+            let report = report.packed(usize::MAX)?.bytes.unwrap_or_default();
+            let world = content.map(|content| packed(&content)).transpose()?;
+            Ok::<_, io::Error>((report, world))
+        })
+        .await
+        .map_err(io::Error::other)??;
+        let mut transaction = self.pool.begin().await?;
+        update(&mut transaction, run, Some(report)).await?;
+        if let Some(world) = world {
+            sqlx::query(
+                "INSERT INTO worlds (sha256, content) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            )
+            .bind(run.world.as_str())
+            .bind(world)
+            .execute(&mut *transaction)
+            .await?;
+        }
+        note_flows(&mut transaction, run, flows).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Forgets runs that are too old or too many, worlds that no run was made from, and verdicts that ended before the first
+    /// run that is left.
+    ///
+    /// # Errors
+    /// [`StoreError::Call`].
+    pub async fn forget(&self, retention: Retention) -> Result<(), StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        sqlx::query("DELETE FROM runs WHERE started_at_unix_ms < $1 OR id NOT IN (SELECT id FROM runs ORDER BY started_at_unix_ms DESC LIMIT $2)")
+            .bind(signed(retention.since_unix_ms))
+            .bind(i64::from(retention.runs))
+            .execute(&mut *transaction)
+            .await?;
+        for sql in [
+            "DELETE FROM worlds WHERE sha256 NOT IN (SELECT world FROM runs)",
+            "DELETE FROM flows WHERE is_current = 0 AND last_run NOT IN (SELECT id FROM runs)",
+        ] {
+            sqlx::query(sql).execute(&mut *transaction).await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    /// The last runs, the latest first, at most [`LISTED_MAX`].
+    ///
+    /// # Errors
+    /// [`StoreError::Call`].
+    pub async fn runs(&self, most: u32) -> Result<Vec<RunRow>, StoreError> {
+        let found = sqlx::query(concat_run_query(
+            "ORDER BY started_at_unix_ms DESC, id LIMIT $1",
+        ))
+        .bind(i64::from(most.min(LISTED_MAX)))
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(found.iter().map(run_row).collect::<Result<_, _>>()?)
+    }
+
+    /// One run.
+    ///
+    /// # Errors
+    /// [`StoreError::Call`].
+    pub async fn run(&self, id: &str) -> Result<Option<RunRow>, StoreError> {
+        let found = sqlx::query(concat_run_query("WHERE id = $1"))
+            .bind(id)
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(found.as_ref().map(run_row).transpose()?)
+    }
+
+    /// The last run that came to a report.
+    ///
+    /// # Errors
+    /// [`StoreError::Call`].
+    pub async fn last_done(&self) -> Result<Option<RunRow>, StoreError> {
+        let found = sqlx::query(concat_run_query(
+            "WHERE state = $1 ORDER BY started_at_unix_ms DESC LIMIT 1",
+        ))
+        .bind(RunState::Done.as_str())
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(found.as_ref().map(run_row).transpose()?)
+    }
+
+    /// The last run that ended with a verdict, be it that it could not be done.
+    ///
+    /// # Errors
+    /// [`StoreError::Call`].
+    pub async fn last_verdict(&self) -> Result<Option<RunRow>, StoreError> {
+        let found = sqlx::query(concat_run_query(
+            "WHERE verdict <> '' ORDER BY started_at_unix_ms DESC LIMIT 1",
+        ))
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(found.as_ref().map(run_row).transpose()?)
+    }
+
+    /// The report of a run with its world; absent where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn report(&self, id: &str) -> Result<Option<Report>, StoreError> {
+        let found = sqlx::query(
+            "SELECT report, content FROM runs LEFT JOIN worlds ON sha256 = world WHERE id = $1",
+        )
+        .bind(id)
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(row) = found else { return Ok(None) };
+        let report: Option<Vec<u8>> = row.try_get("report")?;
+        let content: Option<Vec<u8>> = row.try_get("content")?;
+        let Some(report) = report else {
+            return Ok(None);
+        };
+        let read = tokio::task::spawn_blocking(move || {
+            let mut report = Report::from_bytes(report)?;
+            report.snapshot.content = content.as_deref().map(unpacked).transpose()?;
+            Ok::<_, StoreError>(report)
+        });
+        Ok(Some(read.await.map_err(io::Error::other)??))
+    }
+
+    /// The last verdict of each kind of flow, or with `flow` all that are known of this one, the latest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Call`].
+    pub async fn flows(&self, flow: Option<&str>) -> Result<Vec<FlowRow>, StoreError> {
+        let query = match flow {
+            Some(flow) => {
+                sqlx::query("SELECT * FROM flows WHERE flow = $1 ORDER BY since_unix_ms DESC")
+                    .bind(flow)
+            }
+            None => sqlx::query(
+                "SELECT * FROM flows WHERE is_current = 1 ORDER BY since_unix_ms DESC, flow",
+            ),
+        };
+        let found = query.fetch_all(&self.pool).await?;
+        Ok(found.iter().map(flow_row).collect::<Result<_, _>>()?)
+    }
+
+    /// Says whether the file is whole, in SQLite's words: `ok` if it is.
+    ///
+    /// # Errors
+    /// [`StoreError::Call`].
+    pub async fn integrity(&self) -> Result<String, StoreError> {
+        let row = sqlx::query("PRAGMA integrity_check")
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(row.try_get(0)?)
+    }
+}
+
+/// A query for runs without their reports.
+fn concat_run_query(rest: &'static str) -> sqlx::AssertSqlSafe<String> {
+    sqlx::AssertSqlSafe(format!("SELECT {RUN_COLUMNS} FROM runs {rest}"))
+}
+
+/// The URL of a file, which may have any name.
+fn url(path: &Path) -> String {
+    let mut url = String::from("sqlite://");
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                url.push(char::from(*byte))
+            }
+            other => url.push_str(&format!("%{other:02X}")),
+        }
+    }
+    url.push_str("?mode=rwc");
+    url
+}
+
+async fn update(
+    transaction: &mut Transaction<'_, Any>,
+    run: &RunRow,
+    report: Option<Vec<u8>>,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE runs SET ended_at_unix_ms = $2, state = $3, verdict = $4, exit_code = $5, why = $6, flows = $7, contradictions = $8, world = $9, changed = $10, report = $11 WHERE id = $1")
+        .bind(run.id.as_str())
+        .bind(run.ended_at_unix_ms.map(signed))
+        .bind(run.state.as_str())
+        .bind(run.verdict.as_str())
+        .bind(i64::from(run.exit_code))
+        .bind(run.why.as_str())
+        .bind(signed(run.flows))
+        .bind(signed(run.contradictions))
+        .bind(run.world.as_str())
+        .bind(serde_json::to_string(&run.changed)?)
+        .bind(report)
+        .execute(&mut **transaction)
+        .await?;
+    Ok(())
+}
+
+/// Notes what a run says of each kind of flow: where it is what the last one said, that goes on.
+async fn note_flows(
+    transaction: &mut Transaction<'_, Any>,
+    run: &RunRow,
+    flows: &Flows,
+) -> Result<(), StoreError> {
+    let found = sqlx::query("SELECT flow, kind FROM flows WHERE is_current = 1")
+        .fetch_all(&mut **transaction)
+        .await?;
+    let mut current = std::collections::BTreeMap::new();
+    for row in &found {
+        current.insert(
+            row.try_get::<String, _>("flow")?,
+            row.try_get::<String, _>("kind")?,
+        );
+    }
+    for (flow, state) in flows {
+        let known = current.get(flow).map(String::as_str);
+        // What decides nothing ends no verdict.
+        if known == Some(state.kind.as_str()) || (known.is_some() && !state.is_decided()) {
+            sqlx::query(
+                "UPDATE flows SET last_run = $2 WHERE flow = $1 AND is_current = 1 AND kind = $3",
+            )
+            .bind(flow.as_str())
+            .bind(run.id.as_str())
+            .bind(state.kind.as_str())
+            .execute(&mut **transaction)
+            .await?;
+        } else {
+            begin_verdict(transaction, run, (flow, state)).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn begin_verdict(
+    transaction: &mut Transaction<'_, Any>,
+    run: &RunRow,
+    (flow, state): (&str, &FlowState),
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE flows SET is_current = 0 WHERE flow = $1")
+        .bind(flow)
+        .execute(&mut **transaction)
+        .await?;
+    sqlx::query("INSERT INTO flows (flow, since_unix_ms, source, destination, packets, kind, first_run, last_run, is_current) VALUES ($1, $2, $3, $4, $5, $6, $7, $7, 1)")
+        .bind(flow)
+        .bind(signed(run.started_at_unix_ms))
+        .bind(state.source.as_str())
+        .bind(state.destination.as_str())
+        .bind(state.packets.as_str())
+        .bind(state.kind.as_str())
+        .bind(run.id.as_str())
+        .execute(&mut **transaction)
+        .await?;
+    Ok(())
+}
+
+fn run_row(row: &AnyRow) -> Result<RunRow, sqlx::Error> {
+    let count = |name: &str| Ok::<_, sqlx::Error>(unsigned(row.try_get(name)?));
+    let ended: Option<i64> = row.try_get("ended_at_unix_ms")?;
+    let changed: String = row.try_get("changed")?;
+    let state: String = row.try_get("state")?;
+    Ok(RunRow {
+        id: row.try_get("id")?,
+        started_at_unix_ms: count("started_at_unix_ms")?,
+        ended_at_unix_ms: ended.map(unsigned),
+        cause: row.try_get("cause")?,
+        scope: row.try_get("scope")?,
+        state: RunState::of(&state),
+        verdict: row.try_get("verdict")?,
+        exit_code: u8::try_from(count("exit_code")?).unwrap_or(u8::MAX),
+        why: row.try_get("why")?,
+        flows: count("flows")?,
+        contradictions: count("contradictions")?,
+        world: row.try_get("world")?,
+        changed: serde_json::from_str(&changed).unwrap_or_default(),
+    })
+}
+
+fn flow_row(row: &AnyRow) -> Result<FlowRow, sqlx::Error> {
+    Ok(FlowRow {
+        flow: row.try_get("flow")?,
+        source: row.try_get("source")?,
+        destination: row.try_get("destination")?,
+        packets: row.try_get("packets")?,
+        kind: row.try_get("kind")?,
+        since_unix_ms: unsigned(row.try_get("since_unix_ms")?),
+        first_run: row.try_get("first_run")?,
+        last_run: row.try_get("last_run")?,
+        is_current: row.try_get::<i64, _>("is_current")? == 1,
+    })
+}
+
+/// A number as databases have them; none of ours is near the edge.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or_default()
+}
+
+fn packed(content: &Value) -> io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(content.to_string().as_bytes())?;
+    encoder.finish()
+}
+
+fn unpacked(bytes: &[u8]) -> Result<Value, StoreError> {
+    let mut text = String::new();
+    GzDecoder::new(bytes).read_to_string(&mut text)?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+#[cfg(test)]
+mod tests;
