@@ -177,7 +177,7 @@ async fn serve(config: &Config, source: &SourceArguments, lab: bool) -> Result<(
         connections_per_address: config.agents.connections_per_address,
         clock: Clock::starting(SystemTime::now()),
     };
-    let say = |text: &str| console::status().say(&format!("{text}\n"));
+    let say = |text: &str| console::status().say(text);
     let served = reachproof_service::serve(config, (parts, entry), interrupted(), say).await;
     // However it ended, tokens for it alone are over.
     if let Err(error) = end_run(directory, &once, random.as_ref()) {

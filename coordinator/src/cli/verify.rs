@@ -167,8 +167,7 @@ fn verified(arguments: &VerifyArguments) -> Result<(Report, u8), CliError> {
     #[cfg(feature = "serve")]
     if let Some(remote) = arguments.source.coordinator()? {
         let scope = arguments.scope.map(|scope| Depth::from(scope).as_str());
-        let mut report =
-            remote.run(scope, |said| console::status().detail(&format!("{said}\n")))?;
+        let mut report = remote.run(scope, |said| console::status().detail(said))?;
         report.judge(&claims);
         let code = prepared.finish(&mut report)?;
         return Ok((report, code));
