@@ -16,7 +16,7 @@ use reachproof_lab::world::World;
 use reachproof_tests::binaries::{binary, build};
 
 /// Beginnings of commands that need a cluster, an account or a registry of somebody's, and where they are run instead.
-const ELSEWHERE: [(&str, &str); 8] = [
+const ELSEWHERE: [(&str, &str); 9] = [
     ("cargo test", "this test is a part of it"),
     (
         "aws ec2 authorize-security-group-ingress",
@@ -30,6 +30,7 @@ const ELSEWHERE: [(&str, &str); 8] = [
         "cargo install --path",
         "takes minutes; the packages are built for every other test",
     ),
+    ("reachproof serve", "serve"),
     ("reachproof verify", "cluster, worlds"),
 ];
 

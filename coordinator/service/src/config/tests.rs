@@ -106,8 +106,8 @@ const WRONG: [(&str, &str); 20] = [
         "4:20: `many` is no whole number",
     ),
     (
-        "world: {cluster: demo}\nclaims: yes\n",
-        "4:9: `claims` must be one of `true`, `false`, found `yes`",
+        "world: {cluster: demo}\nclaims: maybe\n",
+        "4:9: `claims` must be one of `true`, `false`, found `maybe`",
     ),
     (
         "world: {cluster: demo}\nschedules: {}\n",
