@@ -38,7 +38,7 @@ pub enum ClientError {
     #[error("cannot ask {uri}")]
     Request {
         /// The address.
-        uri: Uri,
+        uri: String,
         /// Cause.
         #[source]
         source: http::Error,
@@ -47,7 +47,7 @@ pub enum ClientError {
     #[error("no answer from {uri}")]
     Exchange {
         /// The address.
-        uri: Uri,
+        uri: String,
         /// Cause.
         #[source]
         source: hyper_util::client::legacy::Error,
@@ -56,7 +56,7 @@ pub enum ClientError {
     #[error("the answer of {uri} did not come to its end")]
     Body {
         /// The address.
-        uri: Uri,
+        uri: String,
         /// Cause.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -65,13 +65,13 @@ pub enum ClientError {
     #[error("no answer from {uri} within {} s", PATIENCE.as_secs())]
     Late {
         /// The address.
-        uri: Uri,
+        uri: String,
     },
     /// The other side does not do it.
     #[error("{uri} answers {status}: {said}")]
     Refused {
         /// The address.
-        uri: Uri,
+        uri: String,
         /// What it answers.
         status: StatusCode,
         /// In words; at most a line, raw text.
@@ -149,7 +149,9 @@ impl Client {
         let exchange = self.exchange_at_leisure(method, uri.clone(), body);
         timeout(PATIENCE, exchange)
             .await
-            .unwrap_or(Err(ClientError::Late { uri }))
+            .unwrap_or(Err(ClientError::Late {
+                uri: uri.to_string(),
+            }))
     }
 
     async fn exchange_at_leisure(
@@ -167,12 +169,12 @@ impl Client {
         }
         let request = request.body(Full::from(body));
         let request = request.map_err(|source| ClientError::Request {
-            uri: uri.clone(),
+            uri: uri.to_string(),
             source,
         })?;
         let answer = self.pool.request(request).await;
         let answer = answer.map_err(|source| ClientError::Exchange {
-            uri: uri.clone(),
+            uri: uri.to_string(),
             source,
         })?;
         let status = answer.status();
@@ -180,7 +182,7 @@ impl Client {
             .collect()
             .await;
         let body = body.map_err(|source| ClientError::Body {
-            uri: uri.clone(),
+            uri: uri.to_string(),
             source,
         })?;
         let body = body.to_bytes().to_vec();
@@ -189,7 +191,7 @@ impl Client {
         }
         let text = String::from_utf8_lossy(&body);
         Err(ClientError::Refused {
-            uri,
+            uri: uri.to_string(),
             status,
             said: text
                 .lines()

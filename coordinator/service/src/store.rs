@@ -248,16 +248,7 @@ impl Store {
         schema::migrator()
             .run(&pool)
             .await
-            .map_err(|source| match source {
-                MigrateError::VersionMissing(step) => StoreError::Newer {
-                    path: path.to_owned(),
-                    step,
-                },
-                source => StoreError::Migrate {
-                    path: path.to_owned(),
-                    source,
-                },
-            })?;
+            .map_err(|source| not_migrated(path, source))?;
         Ok(Self { pool })
     }
 
@@ -472,6 +463,15 @@ impl Store {
             .await?;
         Ok(row.try_get(0)?)
     }
+}
+
+/// Why a database could not be brought up to date.
+fn not_migrated(path: &Path, source: MigrateError) -> StoreError {
+    let path = path.to_owned();
+    if let MigrateError::VersionMissing(step) = source {
+        return StoreError::Newer { path, step };
+    }
+    StoreError::Migrate { path, source }
 }
 
 /// A query for runs without their reports.

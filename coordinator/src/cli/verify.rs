@@ -226,11 +226,7 @@ async fn run(
             name: None,
             expected: expected(arguments.expect.as_deref())?,
             wait: arguments.wait,
-            settle: if arguments.source.is_saved() {
-                Duration::ZERO
-            } else {
-                arguments.settle
-            },
+            settle: settle(arguments),
             resume_wait: RESUME_WAIT,
             depth: depth(arguments, earlier),
             seed: seed(arguments, earlier, random.as_ref())?,
@@ -270,6 +266,15 @@ async fn run(
 fn in_force(own: &Own, first: &WorldReading) -> Result<InForce, CliError> {
     let decoded = Snapshot::decode(&first.described).map_err(RunError::from)?;
     Ok(own.in_force(&decoded.snapshot)?)
+}
+
+/// How long the world must have stood still: a saved one does not change.
+fn settle(arguments: &VerifyArguments) -> Duration {
+    if arguments.source.is_saved() {
+        Duration::ZERO
+    } else {
+        arguments.settle
+    }
 }
 
 /// How much is tried: what the arguments say, else as much as an earlier run.

@@ -66,7 +66,7 @@ async fn a_report_comes_back_as_it_was_with_its_world_also_by_another_process() 
         .unwrap();
     store.close().await;
     let store = Store::open(&path).await.unwrap();
-    assert_eq!(store.runs(5).await.unwrap(), [run.clone()]);
+    assert_eq!(store.runs(5).await.unwrap(), std::slice::from_ref(&run));
     assert_eq!(store.last_done().await.unwrap(), Some(run));
     let found = store.report("run-1").await.unwrap().unwrap();
     let json = |report: &Report| serde_json::to_value(report).unwrap();

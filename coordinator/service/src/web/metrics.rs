@@ -83,11 +83,19 @@ impl Metrics {
     /// Nothing counted yet.
     #[must_use]
     pub fn new(version: &'static str) -> Self {
-        let mut registry = Registry::with_prefix("reachproof");
+        let metrics = Self::unregistered();
+        let mut registry = metrics.registered();
         let build = Info::new(vec![("version".to_owned(), version.to_owned())]);
         registry.register("build", "Version of the program", build);
+        Self {
+            registry: Mutex::new(registry),
+            ..metrics
+        }
+    }
+
+    fn unregistered() -> Self {
         let duration: fn() -> Histogram = run_seconds;
-        let metrics = Self {
+        Self {
             registry: Mutex::default(),
             agents: Family::default(),
             refused: Gauge::default(),
@@ -100,68 +108,70 @@ impl Metrics {
             missing: Gauge::default(),
             alerts_lost: Counter::default(),
             store_fault: Gauge::default(),
-        };
+        }
+    }
+
+    /// Every metric by its name.
+    fn registered(&self) -> Registry {
+        let mut registry = Registry::with_prefix("reachproof");
         registry.register(
             "agents",
             "Agents by where they run and whether their stream is open",
-            metrics.agents.clone(),
+            self.agents.clone(),
         );
         registry.register(
             "agents_refused",
             "Agents that were not let in since the start",
-            metrics.refused.clone(),
+            self.refused.clone(),
         );
         registry.register(
             "runs",
             "Runs that ended, by what asked for them and their verdict",
-            metrics.runs.clone(),
+            self.runs.clone(),
         );
         registry.register_with_unit(
             "run_duration",
             "How long runs took",
             Unit::Seconds,
-            metrics.duration.clone(),
+            self.duration.clone(),
         );
         registry.register_with_unit(
             "last_run_timestamp",
             "When the last run ended that has a report",
             Unit::Seconds,
-            metrics.last.clone(),
+            self.last.clone(),
         );
         registry.register(
             "findings",
             "Findings of the last run",
-            metrics.findings.clone(),
+            self.findings.clone(),
         );
         registry.register(
             "contradictions",
             "Contradictions of the last run",
-            metrics.contradictions.clone(),
+            self.contradictions.clone(),
         );
         registry.register(
             "expectations",
             "Expectations of the last run, by their state",
-            metrics.expectations.clone(),
+            self.expectations.clone(),
         );
         registry.register(
             "agents_missing",
             "Agents that the last run expected and that did not come",
-            metrics.missing.clone(),
+            self.missing.clone(),
         );
         registry.register(
             "alerts_lost",
             "Alerts that nobody took",
-            metrics.alerts_lost.clone(),
+            self.alerts_lost.clone(),
         );
         registry.register(
             "store_fault",
             "1 while the store does not take what is to be kept",
-            metrics.store_fault.clone(),
+            self.store_fault.clone(),
         );
-        Self {
-            registry: Mutex::new(registry),
-            ..metrics
-        }
+        registry
     }
 
     /// Counts a run that ended.
