@@ -123,7 +123,7 @@ const WRONG: [(&str, &str); 20] = [
     ),
     (
         "world: {cluster: demo}\nschedules:\n  - {name: a, when: snapshot-changed, every: 5s}\n",
-        "5:45: `every` is at least 60 s",
+        "5:46: `every` is at least 60 s",
     ),
     (
         "world: {cluster: demo}\nschedules:\n  - {name: a, cron: '0 2 * * *', scope: al}\n",
