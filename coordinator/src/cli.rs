@@ -1,6 +1,5 @@
 //! Arguments and what they start.
 
-use std::error::Error;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,6 +12,7 @@ use reachproof_model::flow::InvalidFlow;
 use reachproof_model::net::escaped_json;
 use reachproof_model::selector::{InvalidQuestion, SelectorError};
 use reachproof_model::snapshot::{DecodeError, Decoded, Snapshot};
+use reachproof_model::words::chain;
 use reachproof_verify::RunError;
 use reachproof_verify::credentials::CredentialsError;
 use reachproof_verify::random::RandomError;
@@ -425,18 +425,6 @@ pub(crate) fn main() -> process::ExitCode {
             ExitCode::Failed.into()
         }
     }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Reads a snapshot, with what it does not say.

@@ -7,12 +7,11 @@ use reachproof_start::cargo;
 
 use crate::error::BinariesError;
 
-/// Both binaries, each with the folders at the root of the workspace that it is built from.
+/// The name of a binary, and the folders at the root of the workspace that it is built from.
+type Binary = (&'static str, [&'static str; 2]);
+
 const COORDINATOR: Binary = ("reachproof", ["coordinator", "proto"]);
 const AGENT: Binary = ("reachproof-agent", ["agent", "proto"]);
-
-/// The name of a binary, and what it is built from.
-type Binary = (&'static str, [&'static str; 2]);
 
 /// Builds `reachproof` and `reachproof-agent` beside the running program, without the AWS SDK: a saved snapshot is all
 /// that is read here.

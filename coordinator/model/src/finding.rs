@@ -78,6 +78,11 @@ impl FindingKind {
         )
     }
 
+    /// Returns whether the network was seen to say anything.
+    pub fn is_decided(self) -> bool {
+        self.is_confirmed() || self.is_contradiction() || self == Self::Bypass
+    }
+
     /// Returns whether model and network say the opposite of each other.
     pub fn is_contradiction(self) -> bool {
         matches!(self, Self::ContradictionOpen | Self::ContradictionClosed)

@@ -72,7 +72,7 @@ fn body(form: AlertForm, run: &RunRow, known: Option<&str>, cluster: Option<&str
                 run.why,
                 changed.collect::<String>()
             );
-            // What these three stand for is markup there.
+            // What these three stand for is markup there [Slack, Formatting text for app surfaces].
             let text = text
                 .replace('&', "&amp;")
                 .replace('<', "&lt;")

@@ -319,18 +319,12 @@ fn schedules(fields: &Fields<'_>) -> Result<Vec<Schedule>, Fault> {
     Ok(all)
 }
 
-/// Words of `scope`.
-const SCOPES: [(&str, Depth); 3] = [
-    ("required", Depth::Required),
-    ("rules", Depth::Rules),
-    ("mesh", Depth::Mesh),
-];
-
 fn schedule(node: &Node) -> Result<Schedule, Fault> {
     let fields = Fields::of(node, &SCHEDULE_KEYS, "a schedule")?;
+    let scopes = Depth::ALL.map(|depth| (depth.as_str(), depth));
     let scope = fields.get("scope");
     let scope = scope
-        .map(|node| node.one_of("scope", &SCOPES))
+        .map(|node| node.one_of("scope", &scopes))
         .transpose()?;
     let trigger = match (fields.get("cron"), fields.get("when")) {
         (Some(cron), None) => {

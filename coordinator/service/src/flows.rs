@@ -21,14 +21,6 @@ pub struct FlowState {
     pub kind: FindingKind,
 }
 
-impl FlowState {
-    /// Whether the run says anything about the network.
-    #[must_use]
-    pub fn is_decided(&self) -> bool {
-        self.kind.is_confirmed() || self.kind.is_contradiction() || self.kind == FindingKind::Bypass
-    }
-}
-
 /// What `report` says of each kind of flow.
 ///
 /// Keys are made of ids, subnets and ports, not of addresses: a node that took the place of another is the same kind of
@@ -72,9 +64,6 @@ fn flow_of(report: &Report, finding: &Finding) -> (String, FlowState) {
 
 /// Of two findings the one that needs attention first; one that decides nothing counts less than one that does.
 fn worse(one: FindingKind, other: FindingKind) -> FindingKind {
-    let rank = |kind: FindingKind| {
-        let decides = kind.is_contradiction() || kind.is_confirmed() || kind == FindingKind::Bypass;
-        (!kind.is_contradiction(), !decides, kind)
-    };
+    let rank = |kind: FindingKind| (!kind.is_contradiction(), !kind.is_decided(), kind);
     if rank(other) < rank(one) { other } else { one }
 }

@@ -26,6 +26,7 @@ pub mod schedule;
 pub mod service;
 pub mod status;
 pub mod store;
+mod timetable;
 pub mod web;
 
 pub use config::Config;

@@ -8,10 +8,12 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use reachproof_model::claim::{Claim, Wire};
 use reachproof_model::plan::Depth;
+use reachproof_model::words::chain;
+use reachproof_verify::calendar::{unix_ms, whole_ms};
 use reachproof_verify::control_plane::ControlPlane;
 use reachproof_verify::expectations::{ExpectationFile, day_of};
 use reachproof_verify::fleet::Fleet;
-use reachproof_verify::random::RandomError;
+use reachproof_verify::random::{RandomError, drawn_seed};
 use reachproof_verify::report::human::why;
 use reachproof_verify::report::{Allowed, Baseline};
 use reachproof_verify::run::{run, run_name, sha256};
@@ -29,10 +31,11 @@ use crate::alert::Alert;
 use crate::config::Config;
 use crate::error::ServiceError;
 use crate::flows::flows_of;
-use crate::schedule::{Due, Schedule, Trigger};
-use crate::status::{NextRun, Running, Status};
+use crate::schedule::{Schedule, Trigger};
+use crate::status::{Running, Status};
 use crate::store::leader::{Attempt, Lead, try_lead};
 use crate::store::{Retention, RunRow, RunState, Store, StoreError};
+use crate::timetable::Timetable;
 use crate::web;
 use crate::web::metrics::Metrics;
 
@@ -222,62 +225,6 @@ fn listening(config: &Config) -> String {
     )
 }
 
-/// The next occurrence of each schedule.
-struct Timetable<'c> {
-    lines: Vec<(&'c Schedule, Option<Due>)>,
-}
-
-impl<'c> Timetable<'c> {
-    fn new(schedules: &'c [Schedule]) -> Self {
-        Self {
-            lines: schedules.iter().map(|schedule| (schedule, None)).collect(),
-        }
-    }
-
-    /// Sets what is not set: nothing that was missed is done later.
-    fn set(
-        &mut self,
-        now: Timestamp,
-        mut share: impl FnMut() -> Result<f64, RandomError>,
-    ) -> Result<(), RandomError> {
-        for (schedule, due) in &mut self.lines {
-            if due.is_none() {
-                *due = schedule.after(now, share()?);
-            }
-        }
-        Ok(())
-    }
-
-    /// All that is set, the first one first.
-    fn next(&self) -> Vec<NextRun> {
-        let mut all: Vec<NextRun> = self
-            .lines
-            .iter()
-            .filter_map(|(schedule, due)| {
-                Some(NextRun {
-                    at: due.as_ref()?.at,
-                    schedule: schedule.name.clone(),
-                })
-            })
-            .collect();
-        all.sort();
-        all
-    }
-
-    /// Takes the schedules that are due.
-    fn take(&mut self, now: Timestamp) -> Vec<&'c Schedule> {
-        let due = self
-            .lines
-            .iter_mut()
-            .filter(|(_, due)| due.is_some_and(|due| due.at <= now));
-        due.map(|(schedule, due)| {
-            *due = None;
-            *schedule
-        })
-        .collect()
-    }
-}
-
 /// The service at work.
 struct Service<'c> {
     config: &'c Config,
@@ -303,7 +250,7 @@ impl Service<'_> {
                 run = last.id,
                 "the process ended in the middle of a run: it is done anew"
             );
-            let asked = self.asked(AFTER_RESTART, scope_of(&last.scope))?;
+            let asked = self.asked(AFTER_RESTART, Depth::named(&last.scope))?;
             self.one(asked).await?;
         }
         while let Some(asked) = self.next().await? {
@@ -316,8 +263,7 @@ impl Service<'_> {
     async fn next(&mut self) -> Result<Option<Asked>, ServiceError> {
         loop {
             let now = Timestamp::now();
-            let random = Arc::clone(&self.parts.random);
-            self.timetable.set(now, || share(random.as_ref()))?;
+            self.timetable.set(now, self.parts.random.as_ref())?;
             let next = self.timetable.next();
             let wait = next.first().map_or(SLEEP_MAX, |next| until(now, next.at));
             self.status.send_modify(|status| {
@@ -450,7 +396,7 @@ impl Service<'_> {
             resume_wait: RESUME_WAIT,
             depth: asked.scope,
             // Another seed each time: members of a class take turns.
-            seed: drawn(self.parts.random.as_ref())?,
+            seed: drawn_seed(self.parts.random.as_ref())?,
             expectations: self.parts.expectations.on(day_of(started_at)),
             earlier: Vec::new(),
             content: SnapshotContent::Included,
@@ -494,7 +440,7 @@ impl Service<'_> {
             let days = Duration::from_secs(u64::from(self.config.store.keep_days) * 24 * 60 * 60);
             let retention = Retention {
                 runs: self.config.store.keep_runs,
-                since_unix_ms: row.started_at_unix_ms.saturating_sub(millis(days)),
+                since_unix_ms: row.started_at_unix_ms.saturating_sub(whole_ms(days)),
             };
             self.stored(async |store| store.forget(retention).await)
                 .await;
@@ -573,50 +519,6 @@ pub(crate) async fn ending(stopped: &mut watch::Receiver<bool>) {
     drop(stopped.wait_for(|stop| *stop).await);
 }
 
-/// How much a stored run tried.
-fn scope_of(word: &str) -> Option<Depth> {
-    let all = [Depth::Required, Depth::Rules, Depth::Mesh];
-    all.into_iter().find(|depth| depth.as_str() == word)
-}
-
-/// Draws a number.
-fn drawn(random: &dyn Random) -> Result<u64, RandomError> {
-    let mut bytes = [0; 8];
-    random.fill(&mut bytes)?;
-    Ok(u64::from_be_bytes(bytes))
-}
-
-/// Draws a share from 0 to 1.
-fn share(random: &dyn Random) -> Result<f64, RandomError> {
-    let mut bytes = [0; 4];
-    random.fill(&mut bytes)?;
-    Ok(f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX))
-}
-
 fn until(now: Timestamp, then: Timestamp) -> Duration {
     Duration::try_from(then.duration_since(now)).unwrap_or_default()
-}
-
-/// A time in milliseconds since 1970.
-fn unix_ms(time: SystemTime) -> u64 {
-    millis(
-        time.duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default(),
-    )
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// An error with all its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

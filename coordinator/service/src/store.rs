@@ -535,7 +535,7 @@ async fn note_flows(
     for (flow, state) in flows {
         let known = current.get(flow).map(String::as_str);
         // What decides nothing ends no verdict.
-        if known == Some(state.kind.as_str()) || (known.is_some() && !state.is_decided()) {
+        if known == Some(state.kind.as_str()) || (known.is_some() && !state.kind.is_decided()) {
             sqlx::query(
                 "UPDATE flows SET last_run = $2 WHERE flow = $1 AND is_current = 1 AND kind = $3",
             )

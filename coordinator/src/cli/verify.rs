@@ -12,11 +12,13 @@ use reachproof_kube::history::REPORTS_MAX;
 use reachproof_model::claim::{Claim, Wire};
 use reachproof_model::plan::Depth;
 use reachproof_model::snapshot::Snapshot;
+use reachproof_model::words::chain;
 use reachproof_verify::audience::{ACCOUNTS, Account};
+use reachproof_verify::calendar::unix_ms;
 use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, end_run};
 use reachproof_verify::door::CONNECTIONS_PER_ADDRESS;
 use reachproof_verify::expectations::InForce;
-use reachproof_verify::random::RandomError;
+use reachproof_verify::random::{RandomError, drawn_seed};
 use reachproof_verify::report::human::render_missing;
 use reachproof_verify::source::{WorldReading, read_text};
 use reachproof_verify::{
@@ -143,20 +145,14 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> Result<u8, CliError> {
             Ok(code)
         }
         Err(error) => {
-            let failed = (unix_ms(began), super::chain(&error));
+            let failed = (unix_ms(began), chain(&error));
             if let Err(other) = history::keep_failure(entry, most, failed) {
                 // The run's own error comes last.
-                eprintln!("error: {}", super::chain(&other));
+                eprintln!("error: {}", chain(&other));
             }
             Err(error)
         }
     }
-}
-
-/// A time in milliseconds since 1970.
-fn unix_ms(time: SystemTime) -> u64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH);
-    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or_default()
 }
 
 /// Does one run and writes its report; the report and its exit code.
@@ -280,7 +276,8 @@ fn settle(arguments: &VerifyArguments) -> Duration {
 /// How much is tried: what the arguments say, else as much as an earlier run.
 fn depth(arguments: &VerifyArguments, earlier: Option<&Report>) -> Option<Depth> {
     let asked = arguments.scope.map(Depth::from);
-    asked.or_else(|| earlier.and_then(depth_of))
+    // The same flows are compared then.
+    asked.or_else(|| Depth::named(&earlier?.run.scope))
 }
 
 /// The seed that the arguments name, else that of an earlier run, else a new one.
@@ -291,13 +288,6 @@ fn seed(
 ) -> Result<u64, RandomError> {
     let known = arguments.seed.or(earlier.map(|report| report.run.seed));
     known.map_or_else(|| drawn_seed(random), Ok)
-}
-
-/// How much an earlier run tried: the same flows are compared then.
-fn depth_of(report: &Report) -> Option<Depth> {
-    let all = [Depth::Required, Depth::Rules, Depth::Mesh];
-    all.into_iter()
-        .find(|depth| depth.as_str() == report.run.scope)
 }
 
 /// Reads `--expect`: a number, or a file with one name a line.
@@ -327,13 +317,6 @@ fn expected(text: Option<&str>) -> Result<ExpectedAgents, CliError> {
         });
     }
     Ok(ExpectedAgents::Names(names))
-}
-
-/// Draws a seed.
-fn drawn_seed(random: &dyn Random) -> Result<u64, RandomError> {
-    let mut bytes = [0; 8];
-    random.fill(&mut bytes)?;
-    Ok(u64::from_be_bytes(bytes))
 }
 
 /// Reads a duration like `500ms`, `60s` or `5m`.

@@ -1,5 +1,7 @@
 //! Times as people and other programs read them.
 
+use std::time::{Duration, SystemTime};
+
 use jiff::Timestamp;
 
 /// A time in milliseconds since 1970 as RFC 3339 writes it, in UTC and whole seconds; the beginning of 1970 for one beyond the
@@ -10,6 +12,19 @@ pub fn utc(unix_ms: u64) -> String {
     Timestamp::from_second(seconds)
         .unwrap_or_default()
         .to_string()
+}
+
+/// A time in milliseconds since 1970; 0 for a clock before that.
+#[must_use]
+pub fn unix_ms(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    whole_ms(since.unwrap_or_default())
+}
+
+/// A duration in milliseconds, as many as fit.
+#[must_use]
+pub fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use ring::digest;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use thiserror::Error;
 
-use crate::random::{Random, RandomError};
+use crate::random::{Random, RandomError, drawn};
 use crate::token::{Claims, KEY_BYTES, TokenError, TokenKey, unix_s};
 
 /// Name in the server certificate; agents check it unless they are told another.
@@ -232,8 +232,7 @@ fn name_run(directory: &Path, random: &dyn Random) -> Result<(), CredentialsErro
 }
 
 fn drawn_name(random: &dyn Random) -> Result<String, RandomError> {
-    let mut name = [0; INSTALLATION_BYTES];
-    random.fill(&mut name)?;
+    let name = drawn::<INSTALLATION_BYTES>(random)?;
     Ok(hexadecimal(&name))
 }
 
@@ -290,8 +289,7 @@ fn make(directory: &Path, random: &dyn Random) -> Result<(), CredentialsError> {
     };
     let key = KeyPair::generate().map_err(failed)?;
     let certificate = ca_parameters().self_signed(&key).map_err(failed)?;
-    let mut token_key = [0; KEY_BYTES];
-    random.fill(&mut token_key)?;
+    let token_key = drawn::<KEY_BYTES>(random)?;
 
     DirBuilder::new()
         .recursive(true)

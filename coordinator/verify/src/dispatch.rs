@@ -25,7 +25,7 @@ use pulse::{CALLS_MAX, Pulses};
 
 use crate::certificate::CertificateJudge;
 use crate::clock::Clock;
-use crate::random::{Random, RandomError};
+use crate::random::{Random, RandomError, drawn};
 use crate::registry::{Member, Registry};
 use crate::wire::assignment::makes_all;
 
@@ -478,11 +478,4 @@ fn holders(registry: &Registry) -> BTreeMap<IpAddr, AgentName> {
 /// Attempts that an agent starts per second at most.
 fn rate(member: &Member) -> u32 {
     member.greeting.attempts_per_second_max
-}
-
-/// Draws bytes.
-fn drawn<const N: usize>(random: &dyn Random) -> Result<[u8; N], RandomError> {
-    let mut bytes = [0; N];
-    random.fill(&mut bytes)?;
-    Ok(bytes)
 }

@@ -17,6 +17,24 @@ pub trait Random: Send + Sync {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomError>;
 }
 
+/// Draws `N` bytes.
+///
+/// # Errors
+/// [`RandomError`] when there are none.
+pub fn drawn<const N: usize>(random: &dyn Random) -> Result<[u8; N], RandomError> {
+    let mut bytes = [0; N];
+    random.fill(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Draws the seed of a plan.
+///
+/// # Errors
+/// [`RandomError`] when there are no bytes.
+pub fn drawn_seed(random: &dyn Random) -> Result<u64, RandomError> {
+    Ok(u64::from_be_bytes(drawn(random)?))
+}
+
 /// The operating system's randomness.
 #[derive(Debug, Clone)]
 pub struct SystemRandomness(SystemRandom);

@@ -25,7 +25,7 @@ use crate::fleet::Fleet;
 use crate::inbox::Inbox;
 use crate::inventory::{expected_count, missing};
 use crate::progress::Progress;
-use crate::random::{Random, RandomError};
+use crate::random::{Random, RandomError, drawn};
 use crate::registry::Member;
 use crate::report::build::judged;
 use crate::report::{Agents, PresentAgent, REPORT_SCHEMA, Report, VoidAgent};
@@ -240,7 +240,8 @@ fn predictions(snapshot: &Snapshot, plan: &ProbePlan) -> Vec<Prediction> {
 /// # Errors
 /// [`RandomError`] where the system has no randomness.
 pub fn run_name(random: &dyn Random) -> Result<String, RandomError> {
-    let mut bytes = [0; RUN_NAME_BYTES];
-    random.fill(&mut bytes)?;
-    Ok(format!("run-{}", hexadecimal(&bytes)))
+    Ok(format!(
+        "run-{}",
+        hexadecimal(&drawn::<RUN_NAME_BYTES>(random)?)
+    ))
 }

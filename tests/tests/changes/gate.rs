@@ -5,7 +5,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use reachproof_tests::agents::{AgentProgram, Agents, Dial};
 use reachproof_tests::binaries::binary;
 use reachproof_tests::coordinator::Coordinator;
 use reachproof_tests::harness::CaseResult;
@@ -13,7 +12,7 @@ use reachproof_tests::play::WAIT;
 use reachproof_tests::stage::Stage;
 use serde_json::Value;
 
-use super::{hold, table::CHANGES, world};
+use super::{hold, staged, table::CHANGES, world};
 
 /// The change: a rule that the cluster needs is removed.
 const CHANGE: usize = 1;
@@ -50,15 +49,7 @@ fn arguments(stage: &Stage) -> Result<Vec<String>, Box<dyn Error>> {
 
 pub(crate) fn play() -> CaseResult {
     let mut world = world()?;
-    let stage = Stage::up(&world)?;
-    let dial = Dial::with_tokens(&stage)?;
-    let agent = binary("reachproof-agent")?;
-    let agents = Agents::start(
-        &stage,
-        AgentProgram::Agent(&agent),
-        &dial,
-        &stage.expanded.agents,
-    )?;
+    let (stage, agents) = staged(&world)?;
     let (folder, arguments) = (stage.log("gate"), arguments(&stage)?);
     let ended = |output: &Output| {
         (

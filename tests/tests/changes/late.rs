@@ -5,14 +5,12 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
-use reachproof_tests::agents::{AgentProgram, Agents, Dial};
-use reachproof_tests::binaries::binary;
 use reachproof_tests::harness::CaseResult;
 use reachproof_tests::play::firewall;
 use reachproof_tests::stage::Stage;
 use serde_json::Value;
 
-use super::{begin, hold, table::CHANGES, verify, world};
+use super::{begin, hold, report_before, staged, table::CHANGES, world};
 
 /// The changes: a rule is added, and another is removed.
 const BOTH: [usize; 2] = [0, 1];
@@ -39,15 +37,8 @@ const COUNT: &str = "add table inet begun\nadd chain inet begun i { type filter 
 
 pub(crate) fn play() -> CaseResult {
     let mut world = world()?;
-    let stage = Stage::up(&world)?;
-    let dial = Dial::with_tokens(&stage)?;
-    let program = binary("reachproof-agent")?;
-    let places = &stage.expanded.agents;
-    let agents = Agents::start(&stage, AgentProgram::Agent(&program), &dial, places)?;
-    let (exit, before) = verify(&stage, &[])?;
-    hold("exit code before the change", &exit, &0)?;
-    let file = stage.log("before");
-    fs::write(&file, before.to_string())?;
+    let (stage, agents) = staged(&world)?;
+    let file = report_before(&stage)?;
 
     let mut changed = world.expand()?;
     for place in BOTH {
@@ -55,7 +46,7 @@ pub(crate) fn play() -> CaseResult {
     }
     stage.describe(&changed)?;
     firewall(&stage, COUNTED_AT, COUNT)?;
-    let second = begin(&stage, &["--baseline", &file.to_string_lossy()])?;
+    let second = begin(&stage, &["--baseline", &file])?;
     await_first_packet(&stage)?;
     std::thread::sleep(LAG);
     stage.follow(&changed)?;

@@ -81,19 +81,30 @@ fn begin(stage: &Stage, arguments: &[&str]) -> Result<Coordinator, Box<dyn Error
     Ok(coordinator)
 }
 
-/// Does `change` to a world that runs, and holds what is said of it.
-pub(crate) fn play(change: &Change) -> CaseResult {
-    let mut world = world()?;
-    let stage = Stage::up(&world)?;
+/// A stage of `world` with an agent at each of its places.
+fn staged(world: &World) -> Result<(Stage, Agents), Box<dyn Error>> {
+    let stage = Stage::up(world)?;
     let dial = Dial::with_tokens(&stage)?;
     let program = binary("reachproof-agent")?;
     let places = &stage.expanded.agents;
     let agents = Agents::start(&stage, AgentProgram::Agent(&program), &dial, places)?;
-    let (exit, before) = verify(&stage, &[])?;
+    Ok((stage, agents))
+}
+
+/// Runs `verify` before a change, and keeps its report in the file that is returned.
+fn report_before(stage: &Stage) -> Result<String, Box<dyn Error>> {
+    let (exit, before) = verify(stage, &[])?;
     hold("exit code before the change", &exit, &0)?;
     let file = stage.log("before");
     fs::write(&file, before.to_string())?;
-    let file = file.to_string_lossy();
+    Ok(file.to_string_lossy().into_owned())
+}
+
+/// Does `change` to a world that runs, and holds what is said of it.
+pub(crate) fn play(change: &Change) -> CaseResult {
+    let mut world = world()?;
+    let (stage, agents) = staged(&world)?;
+    let file = report_before(&stage)?;
     stage.change(&(change.does)(&mut world)?)?;
     let (exit, after) = verify(&stage, &["--baseline", &file, "--fail-on", "new"])?;
     drop(agents);

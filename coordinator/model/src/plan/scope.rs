@@ -1,5 +1,7 @@
 //! How much a plan holds.
 
+use crate::words::named;
+
 /// Most flows that one agent tries: at 20 attempts a second (security.md, "Limits of probing") silence on all of them
 /// takes 5 minutes.
 pub const FLOWS_PER_AGENT_MAX: usize = 2_000;
@@ -46,6 +48,15 @@ pub enum Depth {
 pub const WHOLE_MESH_MAX: usize = 32;
 
 impl Depth {
+    /// Every one, the least first.
+    pub const ALL: [Self; 3] = [Self::Required, Self::Rules, Self::Mesh];
+
+    /// Returns the one that `word` names.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        named(&Self::ALL, |depth| depth.as_str(), word)
+    }
+
     /// Returns how much is tried with so many agents when nobody says it: the rules, and in a small fleet every pair,
     /// since that is cheap and shows more.
     #[must_use]

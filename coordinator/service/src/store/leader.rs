@@ -1,5 +1,5 @@
 //! One process leads a store: who holds the lock of the file beside it. The kernel gives the lock back when the process ends,
-//! however it does.
+//! however it does \[flock(2)\].
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};

@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use reachproof_model::describe::Described;
 use reachproof_model::net::Printable;
 use reachproof_model::snapshot::{Decoded, Snapshot};
+use reachproof_model::words::chain;
 use reachproof_verify::inventory::{Explanation, MissingAgent, Ways, ways};
 
-use super::super::chain;
 use super::{Line, State};
 use crate::source::live::{Access, read_both};
 

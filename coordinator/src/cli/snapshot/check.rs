@@ -8,11 +8,12 @@ use std::path::Path;
 use reachproof_model::describe::{ANSWERS, Answer, Need, Piece, merge};
 use reachproof_model::net::Printable;
 use reachproof_model::snapshot::Snapshot;
+use reachproof_model::words::chain;
 use reachproof_model::words::counted;
 use reachproof_verify::source::{LookedAt, look};
 
 use crate::cli::exit_code::ExitCode;
-use crate::cli::{CliError, chain, table};
+use crate::cli::{CliError, table};
 use crate::source::WorldFailure;
 
 /// Prints one screen about a snapshot. Exit code 0 if it can be used, 2 if not.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use reachproof_kube::{ApiServer, Change, Entry, Limits, Reading, follow};
 use reachproof_model::describe::Described;
 use reachproof_model::stability::Passing;
+use reachproof_model::words::chain;
 use reachproof_verify::source::{WorldError, WorldReading, WorldSource};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -176,7 +177,7 @@ impl Drop for Following {
 async fn watch(entry: &Entry, reading: &Reading, seen: &Mutex<Seen>) -> Option<String> {
     let server = match ApiServer::connect(entry, Limits::default()).await {
         Ok(server) => server,
-        Err(error) => return Some(crate::cli::chain(&error)),
+        Err(error) => return Some(chain(&error)),
     };
     let (sender, mut changes) = mpsc::channel(CHANGES_WAITING_MAX);
     let take = async {
@@ -190,7 +191,7 @@ async fn watch(entry: &Entry, reading: &Reading, seen: &Mutex<Seen>) -> Option<S
         None
     };
     tokio::select! {
-        ended = follow(&server, reading, sender) => ended.err().map(|error| crate::cli::chain(&error)),
+        ended = follow(&server, reading, sender) => ended.err().map(|error| chain(&error)),
         full = take => full,
     }
 }

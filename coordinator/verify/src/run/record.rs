@@ -1,7 +1,7 @@
 //! What a report says of the run itself.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use reachproof_model::claim::Wire;
 use reachproof_model::cluster_endpoint::endpoint_path;
@@ -12,6 +12,7 @@ use reachproof_model::snapshot::Snapshot;
 use ring::digest::{SHA256, digest};
 use serde_json::Value;
 
+use crate::calendar::{unix_ms, whole_ms};
 use crate::config::{Order, SnapshotContent};
 use crate::credentials::hexadecimal;
 use crate::registry::Registry;
@@ -91,8 +92,8 @@ pub(super) fn run_record(
         id,
         cluster: cluster_name(snapshot),
         wire: Wire::Network,
-        started_at_unix_ms: unix_milliseconds(order.started_at),
-        duration_ms: whole_milliseconds(took),
+        started_at_unix_ms: unix_ms(order.started_at),
+        duration_ms: whole_ms(took),
         readings,
         version: env!("CARGO_PKG_VERSION").into(),
         scope: depth.as_str().into(),
@@ -109,22 +110,12 @@ fn cluster_name(snapshot: &Snapshot) -> Option<String> {
     name.filter(|name| !name.is_empty())
 }
 
-/// Milliseconds since 1970; 0 for a clock before that.
-fn unix_milliseconds(time: SystemTime) -> u64 {
-    whole_milliseconds(time.duration_since(UNIX_EPOCH).unwrap_or_default())
-}
-
-/// Milliseconds, as many as fit.
-fn whole_milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// What a reading cost.
 pub(super) fn reading_record(reading: &WorldReading, took: Duration) -> ReadingRecord {
     ReadingRecord {
         calls: reading.calls,
         pages: reading.pages,
-        duration_ms: whole_milliseconds(took),
+        duration_ms: whole_ms(took),
     }
 }
 
