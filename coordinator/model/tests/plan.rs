@@ -533,6 +533,28 @@ fn every_end_of_a_denied_flow_is_called_or_calls_while_the_model_allows_anybody(
 }
 
 #[test]
+fn a_peer_tells_the_address_of_every_source_also_where_only_what_is_required_is_tried() {
+    let snapshot = with_authority("F01");
+    let scope = Scope {
+        depth: Depth::Required,
+        ..SCOPE
+    };
+    let agents = [
+        agent("n1", AgentKind::Node, &["10.0.1.20"]),
+        agent("n2", AgentKind::Node, &["10.0.2.20"]),
+        agent("n3", AgentKind::Node, &["10.0.1.40"]),
+    ];
+    let plan = plan(&snapshot, &Roster::new(agents), &scope);
+    let flows = plan.flows.iter();
+    let sources: BTreeSet<IpAddr> = flows.map(|planned| planned.flow.source).collect();
+    let pulses = plan.pulses.iter();
+    let told = pulses.filter(|pulse| pulse.kind == ProbeKind::Identify);
+    let told: BTreeSet<IpAddr> = told.map(|pulse| pulse.source).collect();
+    assert_eq!(sources.len(), 3);
+    assert_eq!(told, sources);
+}
+
+#[test]
 fn a_port_that_the_network_closes_silences_nobody_who_has_another() {
     let snapshot = with_authority("A01");
     let plan = plan(&snapshot, &roster(), &SCOPE);

@@ -260,7 +260,7 @@ fn tell_the_story() -> CaseResult {
     let stage = Stage::up(&world)?;
     let hook = Hook::start()?;
     let more = format!(
-        "schedules:\n  - {{name: smoke, cron: '* * * * *', scope: rules}}\nalert: {{url: '{}'}}\n",
+        "schedules:\n  - {{name: smoke, cron: '* * * * *', scope: required}}\nalert: {{url: '{}'}}\n",
         hook.url()
     );
     let mut service = Service::start(&stage, "serve", &more)?;
@@ -426,7 +426,7 @@ fn commands(stage: &Stage, [first, failed, mended]: [&Value; 3]) -> CaseResult {
     let verified = Command::new(env!("CARGO_BIN_EXE_reachproof"))
         .arg("verify")
         .args(COORDINATOR)
-        .args(["--scope", "rules", "-o", "json"])
+        .args(["--scope", "required", "-o", "json"])
         .output()?;
     let report: Value = serde_json::from_slice(&verified.stdout)?;
     let run = runs()

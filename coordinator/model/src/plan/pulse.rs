@@ -1,6 +1,6 @@
 //! Pulses: who calls whom while a run probes, so that every silence has somebody who was heard around it (F.2 "Pulses").
 //!
-//! Every target of a TCP flow is called by two sources, and every source calls somebody, as far as the model allows. What
+//! Every target of a TCP flow is called by two sources, and every source calls somebody who tells from where, as far as the model allows. What
 //! is called is a flow that the plan has, else one that the rules between the two ends name. Two calls of one end are at two
 //! ports, where there are two: otherwise the port that the network closes against the model would silence its own control.
 
@@ -89,6 +89,8 @@ struct Chosen {
     /// Ports that a source calls.
     sources: BTreeMap<IpAddr, BTreeSet<u16>>,
     targets: BTreeSet<SocketAddr>,
+    /// Sources of which a peer tells the address that it saw.
+    told: BTreeSet<IpAddr>,
 }
 
 impl Chosen {
@@ -101,6 +103,9 @@ impl Chosen {
             let ports = self.sources.entry(call.source).or_default();
             ports.insert(call.target.port());
             self.targets.insert(call.target);
+            if call.kind == ProbeKind::Identify {
+                self.told.insert(call.source);
+            }
             self.calls.push(call);
         }
     }
@@ -142,18 +147,23 @@ pub(super) fn pulses(
     for call in &calls {
         by_source.entry(call.source).or_default().push(call);
     }
+    let own_of = |source: &IpAddr| by_source.get(source).into_iter().flatten();
     for source in &ends.sources {
         let ports = chosen.ports_of(*source);
         if ports.len() >= PORTS_PER_SOURCE {
             continue;
         }
-        let own = by_source.get(source).into_iter().flatten();
-        let others = own.filter(|call| !ports.contains(&call.target.port()));
-        let mut call = least_called(&chosen, others.copied().cloned().collect());
-        if call.is_none() && ports.is_empty() {
-            call = least_called(&chosen, calls_from(drafts, *source, sequence));
+        let others = own_of(source).filter(|call| !ports.contains(&call.target.port()));
+        let mut calls: Vec<Call> = least_called(&chosen, others.copied().cloned().collect())
+            .into_iter()
+            .collect();
+        // Of a handshake with an API server nobody tells from which address it came.
+        let is_told = chosen.told.contains(source)
+            || own_of(source).any(|call| call.kind == ProbeKind::Identify);
+        if !is_told {
+            calls.extend(least_called(&chosen, calls_from(drafts, *source, sequence)));
         }
-        call.into_iter().for_each(|call| chosen.add(call));
+        calls.into_iter().for_each(|call| chosen.add(call));
     }
     (first..)
         .zip(chosen.calls)
