@@ -11,6 +11,8 @@ mod history;
 mod remote;
 mod review;
 mod source;
+#[cfg(feature = "serve")]
+mod stored;
 
 use std::process::ExitCode;
 

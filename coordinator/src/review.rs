@@ -13,20 +13,21 @@ use reachproof_kube::{ApiServer, ConnectError, Entry, Limits};
 use reachproof_model::id::NodeName;
 use reachproof_model::observation::AgentName;
 use reachproof_model::plan::AgentKind;
-use reachproof_verify::audience::{Account, Audience, INSTANCE_LABEL, RELEASE};
+use reachproof_verify::audience::{Account, Audience, INSTANCE_LABEL, Installation};
 use reachproof_verify::{Authenticated, Authenticator, Identity, IdentitySource, Refusal};
 
 /// How long an API server may be away before an agent hears to come back: an agent waits 10 s for its welcome.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// Connects to the API server that reviews the tokens of agents in `cluster`, which have one of `accounts`.
+/// Connects to the API server that reviews the tokens of agents in `cluster`, which belong to an installation and have one of
+/// `accounts`.
 ///
 /// # Errors
 /// [`ConnectError`] when it cannot be reached.
 pub(crate) async fn reviewer(
     entry: &Entry,
     cluster: &str,
-    accounts: &[Account],
+    (installation, accounts): (&Installation, &[Account]),
 ) -> Result<Arc<dyn Authenticator>, ConnectError> {
     // The Kubernetes client takes the process's provider; a second installation changes nothing.
     let _installed = rustls::crypto::ring::default_provider().install_default();
@@ -39,11 +40,11 @@ pub(crate) async fn reviewer(
     let server = ApiServer::connect(entry, limits).await?;
     let accounts = accounts.iter();
     let rules = AgentRules {
-        audience: Audience::of_cluster(cluster).to_string(),
+        audience: Audience::of(cluster, installation).to_string(),
         accounts: accounts
             .map(|account| (account.namespace.clone(), account.name.clone()))
             .collect(),
-        label: (INSTANCE_LABEL.to_owned(), RELEASE.to_owned()),
+        label: (INSTANCE_LABEL.to_owned(), installation.release.clone()),
     };
     let mut reviewer = TokenReviewer::new(server, rules);
     reviewer.learn_issuer().await;

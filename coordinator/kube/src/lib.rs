@@ -2,8 +2,8 @@
 //!
 //! The only crate with a Kubernetes client. It decides nothing: what it returns is a map from the stem of a snapshot's
 //! file (`pods`) to the answer, as if somebody had laid the files by hand. It never writes to the cluster but for
-//! access reviews, which change nothing, and for reports that somebody wants kept; it never asks for Secrets or `exec`, nor for
-//! ConfigMaps but those reports.
+//! access reviews, which change nothing, for reports that somebody wants kept, and for the coordinator's own credentials; it
+//! never asks for `exec`, nor for Secrets and ConfigMaps but those.
 //!
 //! * [`connect`]: kubeconfig or the pod's own account to an [`ApiServer`]
 //! * [`resource`]: which objects are read, and which of their fields are kept
@@ -13,6 +13,7 @@
 //! * [`token`]: who an agent is, by its service-account token
 //! * [`dial`]: API servers that are asked to connect to pods, one exchange each
 //! * [`history`]: reports that are kept in the cluster, and Events about them
+//! * [`storage`]: the one Secret with the coordinator's own credentials, and the ConfigMaps that tell agents its CA
 //! * `request`, `list`, `watch`: one answer with patience; all pages of a list; a stream of events
 //! * `proxy`: what the environment keeps from the proxy
 //! * `shape`: an object reduced to its allowed fields
@@ -51,6 +52,7 @@ pub mod reader;
 mod request;
 pub mod resource;
 mod shape;
+pub mod storage;
 pub mod token;
 mod watch;
 

@@ -70,6 +70,15 @@ impl Question {
         Self::review(path, body)
     }
 
+    /// Replaces the object at `path` by `body`, which names the version that it replaces: the server says 409 where somebody
+    /// else was first.
+    pub(crate) fn update(path: impl Into<String>, body: Value) -> Self {
+        Self {
+            method: Method::PUT,
+            ..Self::review(path, body)
+        }
+    }
+
     pub(crate) fn request(&self) -> Result<Request<Body>, http::Error> {
         let request = Request::builder()
             .method(self.method.clone())

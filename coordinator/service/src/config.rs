@@ -11,7 +11,8 @@ use http::Uri;
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use reachproof_model::plan::Depth;
-use reachproof_verify::audience::{ACCOUNTS, Account, InvalidAccount};
+use reachproof_verify::audience::{ACCOUNTS, Account, Installation, InvalidAccount};
+use reachproof_verify::credentials::{PAGE_CERTIFICATE_FILE, PAGE_KEY_FILE};
 use reachproof_verify::door::CONNECTIONS_PER_ADDRESS;
 use reachproof_verify::yaml::{Fault, Fields, FileError, Node, opened};
 
@@ -43,16 +44,20 @@ pub const WORLD_KEYS: [&str; 7] = [
     "context",
     "settle",
 ];
-const AGENT_KEYS: [&str; 6] = [
+const AGENT_KEYS: [&str; 9] = [
     "listen",
     "credentials",
+    "secret",
+    "publish",
+    "installation",
     "accounts",
     "connections-per-address",
     "expect",
     "wait",
 ];
-const WEB_KEYS: [&str; 5] = [
+const WEB_KEYS: [&str; 6] = [
     "listen",
+    "names",
     "certificate",
     "key",
     "read-token-file",
@@ -108,6 +113,12 @@ pub struct AgentSettings {
     pub listen: SocketAddr,
     /// Directory of CA and keys.
     pub credentials: PathBuf,
+    /// Secret of the cluster in which they are kept, by namespace and name.
+    pub secret: Option<(String, String)>,
+    /// ConfigMaps of the cluster in which agents find the CA, by namespace and name.
+    pub publish: Vec<(String, String)>,
+    /// Which installation the agents belong to.
+    pub installation: Installation,
     /// Service accounts that agents in the cluster have.
     pub accounts: Vec<Account>,
     /// Connections that one peer address may have at once.
@@ -123,7 +134,9 @@ pub struct AgentSettings {
 pub struct WebSettings {
     /// Where they are served.
     pub listen: SocketAddr,
-    /// Certificate chain and key, both PEM; TLS where they are given.
+    /// Names for which the CA of the agents signs a certificate at each start; empty: none does.
+    pub names: Vec<String>,
+    /// Certificate chain and key, both PEM; TLS where they are given. With [`Self::names`] they are made there.
     pub tls: Option<(PathBuf, PathBuf)>,
     /// File with the token of whoever may read.
     pub read_token: Option<PathBuf>,
@@ -179,11 +192,12 @@ impl Config {
         let fields = Fields::of(&root, &FILE_KEYS, "a file of settings")?;
         fields.is_kind(KIND)?;
         let (world, settle) = world(fields.needed("world")?, folder)?;
+        let agents = agents(fields.get("agents"), folder)?;
         Ok(Self {
             world,
             settle,
-            agents: agents(fields.get("agents"), folder)?,
-            web: web(fields.get("web"), folder)?,
+            web: web(fields.get("web"), folder, &agents.credentials)?,
+            agents,
             store: store(fields.get("store"), folder)?,
             expectations: file(fields.get("expectations"), folder)?,
             claims: truth(fields.get("claims"))?.unwrap_or(false),
@@ -224,12 +238,44 @@ fn agents(node: Option<&Node>, folder: &Path) -> Result<AgentSettings, Fault> {
         listen: address(get("listen"))?.unwrap_or(AGENTS_LISTEN),
         credentials: file(get("credentials"), folder)?
             .unwrap_or_else(|| folder.join("reachproof-credentials")),
+        secret: get("secret").map(pair).transpose()?,
+        publish: pairs(get("publish"))?,
+        installation: get("installation")
+            .map(installation)
+            .transpose()?
+            .unwrap_or_default(),
         accounts: accounts(get("accounts"))?,
         connections_per_address: count(get("connections-per-address"))?
             .unwrap_or(CONNECTIONS_PER_ADDRESS),
         expect: count(get("expect"))?,
         wait: interval(get("wait"))?.unwrap_or(Duration::from_secs(60)),
     })
+}
+
+fn installation(node: &Node) -> Result<Installation, Fault> {
+    let (namespace, release) = pair(node)?;
+    Ok(Installation { namespace, release })
+}
+
+/// `NAMESPACE/NAME`, or a list of some.
+fn pairs(node: Option<&Node>) -> Result<Vec<(String, String)>, Fault> {
+    let Some(node) = node else {
+        return Ok(Vec::new());
+    };
+    let nodes = node.each("no ConfigMap")?;
+    nodes.into_iter().map(pair).collect()
+}
+
+/// `NAMESPACE/NAME`.
+fn pair(node: &Node) -> Result<(String, String), Fault> {
+    let text = node.text()?;
+    // The names of objects are those of accounts.
+    match text.parse::<Account>() {
+        Ok(Account { namespace, name }) => Ok((namespace, name)),
+        Err(_) => Err(node.fault(format!(
+            "`{text}` is no namespace with a name in it, write it like reachproof/reachproof-ca"
+        ))),
+    }
 }
 
 /// `NAMESPACE/NAME`, or a list of some; those of the printed manifests where none is named.
@@ -252,24 +298,26 @@ fn accounts(node: Option<&Node>) -> Result<Vec<Account>, Fault> {
     }
 }
 
-fn web(node: Option<&Node>, folder: &Path) -> Result<WebSettings, Fault> {
+fn web(node: Option<&Node>, folder: &Path, credentials: &Path) -> Result<WebSettings, Fault> {
     let fields = node.map(|node| Fields::of(node, &WEB_KEYS, "`web`"));
     let fields = fields.transpose()?;
     let get = |name| fields.as_ref().and_then(|fields| fields.get(name));
-    let tls = match (get("certificate"), get("key")) {
-        (None, None) => None,
-        (Some(certificate), Some(key)) => {
-            Some((folder.join(certificate.text()?), folder.join(key.text()?)))
-        }
-        (Some(one), None) => {
-            return Err(one.fault("`certificate` needs `key` beside it".to_owned()));
-        }
-        (None, Some(one)) => {
-            return Err(one.fault("`key` needs `certificate` beside it".to_owned()));
+    let names = names(get("names"))?;
+    let given = certificate(get("certificate"), get("key"), folder)?;
+    let tls = match (get("names"), given) {
+        (None, given) => given,
+        (Some(_), None) => Some((
+            credentials.join(PAGE_CERTIFICATE_FILE),
+            credentials.join(PAGE_KEY_FILE),
+        )),
+        (Some(one), Some(_)) => {
+            let what = "`names` are for a certificate of the agents' CA: give either them or `certificate` and `key`";
+            return Err(one.fault(what.to_owned()));
         }
     };
     let settings = WebSettings {
         listen: address(get("listen"))?.unwrap_or(WEB_LISTEN),
+        names,
         tls,
         read_token: file(get("read-token-file"), folder)?,
         start_token: file(get("start-token-file"), folder)?,
@@ -279,6 +327,39 @@ fn web(node: Option<&Node>, folder: &Path) -> Result<WebSettings, Fault> {
         return Err(node.fault(what.to_owned()));
     }
     Ok(settings)
+}
+
+/// The files of a certificate of somebody else's CA.
+fn certificate(
+    certificate: Option<&Node>,
+    key: Option<&Node>,
+    folder: &Path,
+) -> Result<Option<(PathBuf, PathBuf)>, Fault> {
+    match (certificate, key) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => Ok(Some((
+            folder.join(certificate.text()?),
+            folder.join(key.text()?),
+        ))),
+        (Some(one), None) => Err(one.fault("`certificate` needs `key` beside it".to_owned())),
+        (None, Some(one)) => Err(one.fault("`key` needs `certificate` beside it".to_owned())),
+    }
+}
+
+/// Names of hosts, or addresses; at least one where they are given.
+fn names(node: Option<&Node>) -> Result<Vec<String>, Fault> {
+    let Some(node) = node else {
+        return Ok(Vec::new());
+    };
+    let read = |node: &Node| {
+        let text = node.text()?;
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-:".contains(&byte);
+        if text.is_empty() || !text.bytes().all(fits) {
+            return Err(node.fault(format!("`{text}` is no name of a host, nor an address")));
+        }
+        Ok(text.to_owned())
+    };
+    node.each("no name")?.into_iter().map(read).collect()
 }
 
 impl WebSettings {

@@ -16,10 +16,16 @@ use crate::remote::{RemoteArguments, text};
 pub(crate) struct Arguments {
     #[command(flatten)]
     remote: RemoteArguments,
+    /// How many must be connected: with fewer the exit code is 3
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    at_least: usize,
     /// How to write the answer
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
 }
+
+/// Exit code where fewer agents are connected than must be, as a run says it.
+const TOO_FEW: u8 = 3;
 
 /// Lists the agents, and those that were not let in.
 ///
@@ -29,9 +35,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     let remote = arguments.remote.remote()?.ok_or(CliError::NoCoordinator)?;
     let list = remote.agents()?;
     let mut out = io::stdout().lock();
+    let ended = judged(&list, arguments.at_least);
     if arguments.output == Format::Json {
         write_json(&mut out, &list)?;
-        return Ok(ExitCode::Answered);
+        return Ok(ended);
     }
     let header = ["name", "kind", "addresses", "node", "version", "state"];
     let agents = items(&list, "/agents");
@@ -46,7 +53,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
             Printable(&format!("{name} {from}: {reason}"))
         )?;
     }
-    Ok(ExitCode::Answered)
+    Ok(ended)
+}
+
+/// Whether as many are connected as must be.
+fn judged(list: &Value, at_least: usize) -> ExitCode {
+    let agents = items(list, "/agents");
+    let is_connected = |agent: &&Value| agent.get("is_connected") == Some(&Value::Bool(true));
+    if agents.iter().filter(is_connected).count() < at_least {
+        return ExitCode::Judged(TOO_FEW);
+    }
+    ExitCode::Answered
 }
 
 fn items(list: &Value, pointer: &str) -> Vec<Value> {
@@ -72,4 +89,19 @@ fn row(agent: &Value) -> [String; 6] {
         Printable(&text(agent, "version")).to_string(),
         state,
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn who_is_away_does_not_count() {
+        let list = json!({"agents": [{"is_connected": true}, {"is_connected": false}]});
+        assert_eq!(judged(&list, 1), ExitCode::Answered);
+        assert_eq!(judged(&list, 2), ExitCode::Judged(TOO_FEW));
+        assert_eq!(judged(&json!({}), 0), ExitCode::Answered);
+    }
 }

@@ -9,7 +9,7 @@ use clap::{Args, Parser};
 use reachproof_model::claim::Wire;
 use reachproof_model::snapshot::Snapshot;
 use reachproof_service::{Config, Parts, ServiceError};
-use reachproof_verify::credentials::end_run;
+use reachproof_verify::credentials::{certify_page, end_run};
 use reachproof_verify::expectations::{ExpectationFile, day_of};
 use reachproof_verify::token::Clock;
 use reachproof_verify::yaml::FileError;
@@ -22,6 +22,7 @@ use super::exit_code::ExitCode;
 use super::wiring::{control_plane, first_reading, interrupted, reviewer};
 use crate::console;
 use crate::source::SourceArguments;
+use crate::stored::{self, StoredError};
 
 /// How long the world must have stood still unless the file says otherwise, as `verify` does it.
 const SETTLE: Duration = Duration::from_secs(60);
@@ -71,6 +72,9 @@ pub(crate) enum ServeError {
         /// Where it would listen.
         address: SocketAddr,
     },
+    /// Credentials that are kept in the cluster.
+    #[error(transparent)]
+    Stored(#[from] StoredError),
     /// The service itself.
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -147,9 +151,10 @@ async fn serve(config: &Config, source: &SourceArguments, lab: bool) -> Result<(
         .cluster()
         .map(|cluster| cluster.name.clone());
     let expectations = expectations(config, &decoded.snapshot)?;
-    let reviewer = reviewer((source, None), &config.agents.accounts, &first).await?;
+    let agents = (&config.agents.installation, &*config.agents.accounts);
+    let reviewer = reviewer((source, None), agents, &first).await?;
     let directory = &config.agents.credentials;
-    let credentials = Credentials::in_directory(directory, random.as_ref())?;
+    let credentials = credentials(config, source, random.as_ref()).await?;
     let once = credentials.run.clone();
     let settle = if source.is_saved() {
         Duration::ZERO
@@ -184,6 +189,30 @@ async fn serve(config: &Config, source: &SourceArguments, lab: bool) -> Result<(
         eprintln!("tokens for this run alone stay good for the next: {error}");
     }
     Ok(served.map_err(ServeError::from)?)
+}
+
+/// CA and keys, from the cluster where they are kept there; agents and the page get theirs.
+async fn credentials(
+    config: &Config,
+    source: &SourceArguments,
+    random: &SystemRandomness,
+) -> Result<Credentials, CliError> {
+    let directory = &config.agents.credentials;
+    let storage = stored::storage(&config.agents, source).await;
+    let storage = storage.map_err(ServeError::from)?;
+    if let (Some(storage), Some(secret)) = (&storage, &config.agents.secret) {
+        let completed = stored::complete(storage, secret, directory, random).await;
+        completed.map_err(ServeError::from)?;
+    }
+    let credentials = Credentials::in_directory(directory, random)?;
+    if let Some(storage) = &storage {
+        let published = stored::publish(storage, &config.agents.publish, &credentials).await;
+        published.map_err(ServeError::from)?;
+    }
+    if !config.web.names.is_empty() {
+        certify_page(directory, &config.web.names)?;
+    }
+    Ok(credentials)
 }
 
 /// What users expect, once every end of it was found in the world.

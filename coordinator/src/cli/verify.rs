@@ -13,7 +13,7 @@ use reachproof_model::claim::{Claim, Wire};
 use reachproof_model::plan::Depth;
 use reachproof_model::snapshot::Snapshot;
 use reachproof_model::words::chain;
-use reachproof_verify::audience::{ACCOUNTS, Account};
+use reachproof_verify::audience::{ACCOUNTS, Account, Installation};
 use reachproof_verify::calendar::unix_ms;
 use reachproof_verify::credentials::{CA_CERTIFICATE_FILE, end_run};
 use reachproof_verify::door::CONNECTIONS_PER_ADDRESS;
@@ -206,7 +206,7 @@ async fn run(
     let review = arguments.review.as_deref();
     let reviewer = reviewer(
         (&arguments.source, review),
-        &arguments.agent_accounts,
+        (&Installation::default(), &arguments.agent_accounts),
         &first,
     )
     .await?;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use reachproof_kube::Entry;
 use reachproof_model::snapshot::Snapshot;
-use reachproof_verify::audience::Account;
+use reachproof_verify::audience::{Account, Installation};
 use reachproof_verify::control_plane::ControlPlane;
 use reachproof_verify::source::{WorldError, WorldReading, WorldSource};
 use reachproof_verify::{Authenticator, RunError};
@@ -38,7 +38,7 @@ pub(super) async fn first_reading(world: &Arc<dyn WorldSource>) -> Result<WorldR
 /// The API server that reviews tokens, if there is one.
 pub(super) async fn reviewer(
     (source, kubeconfig): (&SourceArguments, Option<&Path>),
-    accounts: &[Account],
+    agents: (&Installation, &[Account]),
     first: &WorldReading,
 ) -> Result<Option<Arc<dyn Authenticator>>, CliError> {
     let named = kubeconfig.map(|path| Entry::Kubeconfig {
@@ -53,7 +53,7 @@ pub(super) async fn reviewer(
     let cluster = cluster
         .filter(|name| !name.is_empty())
         .ok_or(CliError::NamelessCluster)?;
-    let reviewer = review::reviewer(&entry, cluster, accounts).await;
+    let reviewer = review::reviewer(&entry, cluster, agents).await;
     Ok(Some(reviewer.map_err(CliError::Reviewer)?))
 }
 

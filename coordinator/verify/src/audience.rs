@@ -6,10 +6,10 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-/// Namespace of an installation.
+/// Namespace of an installation unless somebody says otherwise.
 pub const NAMESPACE: &str = "reachproof";
 
-/// Name of an installation.
+/// Name of an installation unless somebody says otherwise.
 pub const RELEASE: &str = "reachproof";
 
 /// Label whose value is the name of the installation that a pod belongs to.
@@ -27,9 +27,14 @@ pub const ACCOUNTS: [&str; 2] = [
 pub struct Audience(String);
 
 impl Audience {
-    /// The audience of the installation in the cluster `name`.
+    /// The audience of the installation of the printed manifests in the cluster `name`.
     pub fn of_cluster(name: &str) -> Self {
-        Self(format!("reachproof/{name}/{NAMESPACE}/{RELEASE}"))
+        Self::of(name, &Installation::default())
+    }
+
+    /// The audience of an installation in the cluster `name`.
+    pub fn of(name: &str, installation: &Installation) -> Self {
+        Self(format!("reachproof/{name}/{installation}"))
     }
 
     /// The audience as text.
@@ -41,6 +46,31 @@ impl Audience {
 impl fmt::Display for Audience {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
+    }
+}
+
+/// Which of several installations in a cluster: `NAMESPACE/RELEASE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installation {
+    /// Namespace of its coordinator.
+    pub namespace: String,
+    /// Its name, which its agents have as [`INSTANCE_LABEL`].
+    pub release: String,
+}
+
+impl Default for Installation {
+    /// That of the printed manifests.
+    fn default() -> Self {
+        Self {
+            namespace: NAMESPACE.to_owned(),
+            release: RELEASE.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Installation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.namespace, self.release)
     }
 }
 
@@ -99,6 +129,14 @@ mod tests {
         assert_eq!(
             Audience::of_cluster("demo").as_str(),
             "reachproof/demo/reachproof/reachproof"
+        );
+        let installation = Installation {
+            namespace: "network".to_owned(),
+            release: "probes".to_owned(),
+        };
+        assert_eq!(
+            Audience::of("demo", &installation).as_str(),
+            "reachproof/demo/network/probes"
         );
     }
 

@@ -22,6 +22,12 @@ use thiserror::Error;
 use crate::random::{Random, RandomError, drawn};
 use crate::token::{Claims, KEY_BYTES, TokenError, TokenKey, unix_s};
 
+pub use kept::{KEPT_FILES, KeptFiles, READ_TOKEN_FILE, START_TOKEN_FILE, complete};
+pub use page::{PAGE_CERTIFICATE_FILE, PAGE_KEY_FILE, certify_page};
+
+mod kept;
+mod page;
+
 /// Name in the server certificate; agents check it unless they are told another.
 pub const SERVER_NAME: &str = "reachproof-coordinator";
 

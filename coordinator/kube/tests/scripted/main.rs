@@ -9,5 +9,6 @@
 mod changes;
 mod doctor;
 mod faults;
+mod storage;
 mod support;
 mod tokens;

@@ -27,7 +27,7 @@ fn little_is_enough_and_paths_are_of_the_files_folder() {
 fn everything_can_be_set() {
     let config = parsed(
         "world: {cluster: demo, region: eu-central-1, settle: 30s}
-agents: {listen: '10.0.1.5:7443', credentials: /keys, accounts: [a/b], connections-per-address: 64, expect: 7, wait: 2m}
+agents: {listen: '10.0.1.5:7443', credentials: /keys, secret: a/keys, publish: [a/ca, b/ca], installation: a/two, accounts: [a/b], connections-per-address: 64, expect: 7, wait: 2m}
 web: {listen: '0.0.0.0:7080', certificate: tls.crt, key: tls.key, read-token-file: read, start-token-file: start}
 store: {path: /data/store.db, keep-runs: 10, keep-days: 7}
 expectations: expected.yaml
@@ -46,6 +46,12 @@ alert: {url: 'https://hooks.example.com/x', form: slack}
         (Some(7), 64)
     );
     assert_eq!((config.store.keep_runs, config.store.keep_days), (10, 7));
+    assert_eq!(
+        config.agents.secret,
+        Some(("a".to_owned(), "keys".to_owned()))
+    );
+    assert_eq!(config.agents.publish.len(), 2);
+    assert_eq!(config.agents.installation.to_string(), "a/two");
     let schedules: Vec<_> = config
         .schedules
         .iter()
@@ -58,8 +64,28 @@ alert: {url: 'https://hooks.example.com/x', form: slack}
     assert_eq!(config.alert.unwrap().form, AlertForm::Slack);
 }
 
+#[test]
+fn a_page_with_names_has_a_certificate_beside_the_credentials() {
+    let config = parsed(
+        "world: {cluster: demo}
+agents: {credentials: /run/keys}
+web: {listen: '0.0.0.0:7080', names: [reachproof.example.com, 10.0.0.1], start-token-file: start}
+",
+    )
+    .unwrap();
+    assert_eq!(config.web.names, ["reachproof.example.com", "10.0.0.1"]);
+    let (certificate, key) = config.web.tls.unwrap();
+    assert_eq!(
+        (certificate.as_path(), key.as_path()),
+        (
+            Path::new("/run/keys/page.crt"),
+            Path::new("/run/keys/page.key")
+        )
+    );
+}
+
 /// Wrong files, and the line, column and words that say so; the world stands in line 3.
-const WRONG: [(&str, &str); 20] = [
+const WRONG: [(&str, &str); 24] = [
     (
         "wold: {cluster: demo}\n",
         "3:1: unknown key `wold`, did you mean `world`?",
@@ -100,6 +126,22 @@ const WRONG: [(&str, &str); 20] = [
     (
         "world: {cluster: demo}\nweb: {certificate: a}\n",
         "4:20: `certificate` needs `key` beside it",
+    ),
+    (
+        "world: {cluster: demo}\nagents: {secret: keys}\n",
+        "4:18: `keys` is no namespace with a name in it",
+    ),
+    (
+        "world: {cluster: demo}\nagents: {installation: a/b/c}\n",
+        "4:24: `a/b/c` is no namespace with a name in it",
+    ),
+    (
+        "world: {cluster: demo}\nweb: {names: ['*/x']}\n",
+        "4:15: `*/x` is no name of a host",
+    ),
+    (
+        "world: {cluster: demo}\nweb: {names: [a], certificate: a, key: b}\n",
+        "4:14: `names` are for a certificate of the agents' CA",
     ),
     (
         "world: {cluster: demo}\nstore: {keep-days: many}\n",
