@@ -9,6 +9,7 @@
 //!   processes in it; [`error`]: what can go wrong
 //! * [`kubelet`]: nodes that start what is scheduled to them; [`pod`]: what a pod asks of its node; [`fargate`]: what EKS
 //!   does about Fargate; [`deployment`]: agents that come by manifest; [`job`]: the pod of a Job, from start to exit code
+//! * [`helm`]: Helm, and the chart as it renders it
 //! * [`dialling`]: runs in which API servers connect; [`counters`]: what the kernel counted of that
 //! * [`play`]: a run through the binaries in which somebody has a hand; [`truth`]: what the wire does, whatever a report
 //!   says; [`decoy`]: who answers in a target's place
@@ -29,6 +30,7 @@ pub mod dialling;
 pub mod error;
 pub mod fargate;
 pub mod harness;
+pub mod helm;
 pub mod job;
 pub mod judge;
 pub mod kubelet;

@@ -94,9 +94,7 @@ impl Container {
         Ok(Self {
             command,
             environment: environment(container, facts)?,
-            mounts: each(container.get("volumeMounts"))
-                .map(|mount| mounted(pod, mount))
-                .collect::<Result<_, _>>()?,
+            mounts: mounts(pod, container)?,
             readiness: probe("readinessProbe", "readinessProbe.exec.command")?,
             liveness: probe("livenessProbe", "livenessProbe.exec.command")?,
         })
@@ -158,15 +156,28 @@ fn variable(variable: &Value, facts: &Facts) -> Result<(String, String), PodErro
     Ok((name, value))
 }
 
-fn mounted(pod: &Value, mount: &Value) -> Result<Mount, PodError> {
-    let wanted = text("volumeMounts.name", mount, "name")?;
-    let volume = each(pod.pointer("/spec/volumes"))
-        .find(|volume| volume.get("name").and_then(Value::as_str) == Some(&wanted))
-        .ok_or_else(|| missing("volumes", mount))?;
-    if let Some(projected) = volume.get("projected") {
-        let path = text("volumeMounts.mountPath", mount, "mountPath")?;
-        return token(projected, path);
+/// What is mounted into a container; a projected volume once for each of its sources.
+fn mounts(pod: &Value, container: &Value) -> Result<Vec<Mount>, PodError> {
+    let mut all = Vec::new();
+    for mount in each(container.get("volumeMounts")) {
+        let wanted = text("volumeMounts.name", mount, "name")?;
+        let volume = each(pod.pointer("/spec/volumes"))
+            .find(|volume| volume.get("name").and_then(Value::as_str) == Some(&wanted))
+            .ok_or_else(|| missing("volumes", mount))?;
+        match volume.get("projected") {
+            None => all.push(mounted(volume, mount)?),
+            Some(projected) => {
+                let path = text("volumeMounts.mountPath", mount, "mountPath")?;
+                for source in each(projected.get("sources")) {
+                    all.push(projection(projected, source, path.clone())?);
+                }
+            }
+        }
     }
+    Ok(all)
+}
+
+fn mounted(volume: &Value, mount: &Value) -> Result<Mount, PodError> {
     let (kind, source, name) = match (volume.get("configMap"), volume.get("secret")) {
         (Some(source), None) => (Stored::ConfigMap, source, "name"),
         (None, Some(source)) => (Stored::Secret, source, "secretName"),
@@ -180,13 +191,21 @@ fn mounted(pod: &Value, mount: &Value) -> Result<Mount, PodError> {
     })
 }
 
-/// A projected volume whose only source is a token.
-fn token(projected: &Value, path: String) -> Result<Mount, PodError> {
-    let sources = projected.get("sources").and_then(Value::as_array);
-    let source = match sources.map(Vec::as_slice) {
-        Some([source]) => source.get("serviceAccountToken"),
-        Some(_) | None => None,
-    };
+/// One source of a projected volume: a token, or a whole ConfigMap.
+fn projection(projected: &Value, source: &Value, path: String) -> Result<Mount, PodError> {
+    let mode = mode(projected);
+    if let Some(map) = source.get("configMap") {
+        if map.get("items").is_some() {
+            return Err(missing("volumes.projected", source));
+        }
+        return Ok(Mount {
+            path,
+            kind: Stored::ConfigMap,
+            name: text("volumes.projected", map, "name")?,
+            mode,
+        });
+    }
+    let source = source.get("serviceAccountToken");
     let source = source.ok_or_else(|| missing("volumes.projected", projected))?;
     let seconds = source.get("expirationSeconds").and_then(Value::as_u64);
     Ok(Mount {
@@ -197,7 +216,7 @@ fn token(projected: &Value, path: String) -> Result<Mount, PodError> {
             seconds: seconds.ok_or_else(|| missing("expirationSeconds", source))?,
         },
         name: String::new(),
-        mode: mode(projected),
+        mode,
     })
 }
 
@@ -282,6 +301,17 @@ mod tests {
             seconds: 600,
         };
         assert_eq!(container.mounts.first().unwrap().kind, token);
+    }
+
+    #[test]
+    fn a_projected_volume_may_have_several_sources() {
+        let mut pod = pod();
+        let sources = json!([{"configMap": {"name": "a"}}, {"configMap": {"name": "b"}}]);
+        pod["spec"]["volumes"][0] = json!({"name": "s", "projected": {"sources": sources}});
+        let mounts = Container::of(&pod, &facts()).unwrap().mounts;
+        let names: Vec<_> = mounts.iter().map(|mount| mount.name.as_str()).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert!(mounts.iter().all(|mount| mount.path == "/etc/s"));
     }
 
     #[test]
