@@ -17,7 +17,7 @@ use reachproof_verify::random::{RandomError, drawn_seed};
 use reachproof_verify::report::human::why;
 use reachproof_verify::report::{Allowed, Baseline};
 use reachproof_verify::run::{run, run_name, sha256};
-use reachproof_verify::source::WorldSource;
+use reachproof_verify::source::{WorldSource, anew};
 use reachproof_verify::{
     Entry, EntrySettings, ExpectedAgents, Order, RESUME_WAIT, Random, Report, RunError,
     SnapshotContent,
@@ -288,7 +288,7 @@ impl Service<'_> {
         match schedule.trigger {
             Trigger::Clock { .. } => true,
             Trigger::SnapshotChanged { .. } => {
-                let world = Arc::clone(&self.parts.world);
+                let world = anew(&self.parts.world);
                 let read = tokio::task::spawn_blocking(move || {
                     world
                         .read()
@@ -383,7 +383,8 @@ impl Service<'_> {
         };
         let mut stopped = self.stopped.clone();
         let stop = async move { ending(&mut stopped).await };
-        Ok(run(&self.parts.world, &self.fleet, &order, &progress, stop).await)
+        let world = anew(&self.parts.world);
+        Ok(run(&world, &self.fleet, &order, &progress, stop).await)
     }
 
     fn order(&self, asked: &Asked, started_at: SystemTime) -> Result<Order, ServiceError> {

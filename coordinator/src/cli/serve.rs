@@ -11,6 +11,7 @@ use reachproof_model::snapshot::Snapshot;
 use reachproof_service::{Config, Parts, ServiceError};
 use reachproof_verify::credentials::{certify_page, end_run};
 use reachproof_verify::expectations::{ExpectationFile, day_of};
+use reachproof_verify::source::anew;
 use reachproof_verify::token::Clock;
 use reachproof_verify::yaml::FileError;
 use reachproof_verify::{Credentials, EntrySettings, RunError, SystemRandomness};
@@ -141,8 +142,9 @@ fn source(path: &Path, config: &Config) -> Result<SourceArguments, CliError> {
 async fn serve(config: &Config, source: &SourceArguments, lab: bool) -> Result<(), CliError> {
     let random = Arc::new(SystemRandomness::default());
     let world = source.world()?;
+    let alone = anew(&world);
     let first = tokio::select! {
-        first = first_reading(&world) => first?,
+        first = first_reading(&alone) => first?,
         () = interrupted() => return Ok(()),
     };
     let decoded = Snapshot::decode(&first.described).map_err(RunError::from)?;

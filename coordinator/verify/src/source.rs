@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use reachproof_model::describe::{
     Candidacy, Described, HeldTwice, Piece, Refusal, STDIN, UnknownCluster, candidacy, documents,
@@ -29,6 +30,18 @@ pub trait WorldSource: Send + Sync {
     /// # Errors
     /// [`WorldError`] when there is no whole world to be had.
     fn read(&self) -> Result<WorldReading, WorldError>;
+
+    /// The same world for another run, if this one remembers what went on since its first reading; what passed before a run is
+    /// none of its business.
+    fn anew(&self) -> Option<Arc<dyn WorldSource>> {
+        None
+    }
+}
+
+/// The world for one run.
+#[must_use]
+pub fn anew(world: &Arc<dyn WorldSource>) -> Arc<dyn WorldSource> {
+    world.anew().unwrap_or_else(|| Arc::clone(world))
 }
 
 /// A world as its source told it, with what the telling cost.

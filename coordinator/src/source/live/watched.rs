@@ -46,6 +46,11 @@ impl Watched {
         }
     }
 
+    /// The same cluster, of which nothing is known yet.
+    fn again(&self) -> Self {
+        Self::new(self.cluster.clone(), self.access.clone())
+    }
+
     fn reading(&self) -> Result<WorldReading, LiveError> {
         let LiveReading {
             answers,
@@ -78,6 +83,10 @@ impl WorldSource for Watched {
     fn read(&self) -> Result<WorldReading, WorldError> {
         self.reading()
             .map_err(|error| WorldError::from(Box::from(crate::source::WorldFailure::from(error))))
+    }
+
+    fn anew(&self) -> Option<Arc<dyn WorldSource>> {
+        Some(Arc::new(self.again()))
     }
 }
 
@@ -213,6 +222,17 @@ mod tests {
             kind,
             object: json!({ "at": at }),
         }
+    }
+
+    #[test]
+    fn a_run_knows_nothing_of_what_passed_before_it() {
+        let watched = Watched::new("demo".to_owned(), Access::default());
+        *watched.following.lock().unwrap() = Some(Following {
+            seen: Arc::default(),
+            stop: None,
+            thread: None,
+        });
+        assert!(watched.again().following.lock().unwrap().is_none());
     }
 
     #[test]
