@@ -1,12 +1,16 @@
-//! The pod of a Job: started where the caller says, with what its manifest mounts, and its exit code reported, as a kubelet
-//! does it. The Job itself is the controllers'.
+//! Pods with the coordinator's program: started where the caller says, with what their manifests mount, and their exit codes
+//! reported, as a kubelet does it. Jobs and Deployments themselves are the controllers'.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::net::IpAddr;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 use std::{error::Error, ffi::OsStr};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use reachproof_lab::kubernetes::ControlPlane;
 use serde_json::{Value, json};
@@ -26,7 +30,10 @@ const AUTHORITIES: &str = "etc/ssl/certs/ca-certificates.crt";
 const FILES: &str = "..1";
 const LINK: &str = "..data";
 
-/// Where the pods of Jobs run.
+/// Longest wait for a process after SIGTERM.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Where these pods run.
 #[derive(Debug)]
 pub struct JobNode<'a> {
     /// The network.
@@ -39,6 +46,98 @@ pub struct JobNode<'a> {
     pub program: PathBuf,
     /// Variables that a webhook of EKS would add.
     pub environment: Vec<(String, String)>,
+    /// Names that resolve there, as lines of a hosts file.
+    pub hosts: String,
+}
+
+/// A pod that stays; its process ends when this is dropped.
+#[derive(Debug)]
+pub struct Service {
+    pod: Value,
+    process: Child,
+    log: PathBuf,
+}
+
+impl Service {
+    /// Name of the pod.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let name = self.pod.pointer("/metadata/name").and_then(Value::as_str);
+        name.unwrap_or_default()
+    }
+
+    /// What it said so far.
+    #[must_use]
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Whether it ended by itself.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn has_ended(&mut self) -> Result<bool, Box<dyn Error>> {
+        Ok(self.process.try_wait()?.is_some())
+    }
+
+    /// Says that its probes are good.
+    ///
+    /// # Errors
+    /// What the control plane refuses.
+    pub fn report_ready(&self, node: &JobNode<'_>) -> Result<(), Box<dyn Error>> {
+        let container = self.pod.pointer("/spec/containers/0");
+        let container = container.ok_or("no container")?;
+        let conditions: Value = ["PodScheduled", "Initialized", "ContainersReady", "Ready"]
+            .iter()
+            .map(|kind| json!({"type": kind, "status": "True"}))
+            .collect();
+        let ready = json!({
+            "phase": "Running",
+            "conditions": conditions,
+            "containerStatuses": [status(container, true, &json!({"running": {}}))],
+        });
+        Ok(node.report(&self.pod, &ready)?)
+    }
+
+    /// Ends it by SIGTERM, as a node does.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub fn end(&mut self) -> Result<ExitStatus, Box<dyn Error>> {
+        kill(
+            Pid::from_raw(i32::try_from(self.process.id())?),
+            Signal::SIGTERM,
+        )?;
+        let end = Instant::now() + GRACE;
+        loop {
+            if let Some(status) = self.process.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() > end {
+                return Err(format!("it goes on after SIGTERM: {}", self.said()).into());
+            }
+            std::thread::sleep(STEP);
+        }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // One that ended by itself cannot be killed; there is nobody to tell.
+        let _already_ended = self.process.kill();
+        let _status = self.process.wait();
+    }
+}
+
+/// What became of a container.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its exit code.
+    pub exit: Option<i32>,
+    /// What it printed.
+    pub printed: String,
+    /// What it said beside that.
+    pub said: String,
 }
 
 /// What became of a Job.
@@ -102,6 +201,56 @@ impl JobNode<'_> {
         Ok(self.plane.run_kubectl(of.iter().chain(words))?)
     }
 
+    /// Starts the only container of a pod that stays.
+    ///
+    /// # Errors
+    /// What the control plane refuses, and what a pod cannot be started for.
+    pub fn serve(&self, pod: &Value) -> Result<Service, Box<dyn Error>> {
+        let container = pod.pointer("/spec/containers/0").ok_or("no container")?;
+        let mut command = self.furnished(pod, container)?;
+        let log = self.stage.log(&text(pod, "/metadata/name"));
+        self.report_running(pod, container)?;
+        let process = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log)?)
+            .spawn()?;
+        Ok(Service {
+            pod: pod.clone(),
+            process,
+            log,
+        })
+    }
+
+    /// Runs the containers of a pod one after the other, those first that come before the others, until one fails.
+    ///
+    /// # Errors
+    /// As [`Self::serve`].
+    pub fn complete(
+        &self,
+        pod: &Value,
+        kubelets: &mut Kubelets<'_>,
+    ) -> Result<Vec<Finished>, Box<dyn Error>> {
+        let list = |path: &str| {
+            let list = pod.pointer(path).and_then(Value::as_array);
+            list.cloned().unwrap_or_default()
+        };
+        let containers = [list("/spec/initContainers"), list("/spec/containers")].concat();
+        let mut all = Vec::new();
+        for container in &containers {
+            let finished = self.finish(pod, container, kubelets)?;
+            let is_good = finished.exit == Some(0);
+            all.push(finished);
+            if !is_good {
+                break;
+            }
+        }
+        let last = containers.last().ok_or("no container")?;
+        let exit = all.last().and_then(|one| one.exit);
+        self.report_ended(pod, last, exit)?;
+        Ok(all)
+    }
+
     /// Runs the container to its end: exit code, output and log.
     fn start(
         &self,
@@ -109,41 +258,28 @@ impl JobNode<'_> {
         kubelets: &mut Kubelets<'_>,
     ) -> Result<(Option<i32>, String, String), Box<dyn Error>> {
         let container = pod.pointer("/spec/containers/0").ok_or("no container")?;
-        let words = ["command", "args"].map(|field| container.get(field));
-        let words = words.into_iter().flatten().filter_map(Value::as_array);
-        let words: Vec<&str> = words.flatten().filter_map(Value::as_str).collect();
-        let name = text(pod, "/metadata/name");
-        let root = self.stage.pod_directory(&text(pod, "/metadata/uid"));
-        furnish(&root, &self.program, words.first().ok_or("no command")?)?;
-        // The image of the coordinator has the authorities that vouch for AWS.
-        let authorities = root.join(AUTHORITIES);
-        DirBuilder::new()
-            .recursive(true)
-            .create(authorities.parent().ok_or("no folder")?)?;
-        fs::copy(Path::new("/").join(AUTHORITIES), authorities)?;
-        self.mount_account(&root, pod)?;
-        self.mount_secrets(&root, pod, container)?;
-        let (place, address) = self.place;
-        let front = self.plane.fronts().first().ok_or("no API server")?;
-        let mut command = self.stage.lab.command(place, OsStr::new("chroot"))?;
-        command.arg(&root).args(&words).env_clear();
-        command.env("PATH", SEARCH_PATH);
-        command.env("KUBERNETES_SERVICE_HOST", front.address.to_string());
-        command.env("KUBERNETES_SERVICE_PORT", front.port.to_string());
-        command.envs(self.environment.iter().cloned());
+        let finished = self.finish(pod, container, kubelets)?;
+        self.report_ended(pod, container, finished.exit)?;
+        Ok((finished.exit, finished.printed, finished.said))
+    }
+
+    fn finish(
+        &self,
+        pod: &Value,
+        container: &Value,
+        kubelets: &mut Kubelets<'_>,
+    ) -> Result<Finished, Box<dyn Error>> {
+        let mut command = self.furnished(pod, container)?;
+        let name = format!(
+            "{}-{}",
+            text(pod, "/metadata/name"),
+            text(container, "/name")
+        );
         let (out, log) = (
             self.stage.log(&format!("{name}.out")),
             self.stage.log(&name),
         );
-        // The pod is at the address of its node here, so that its coming touches what the node sends: it is reported before
-        // the program reads anything.
-        let running = json!({
-            "phase": "Running",
-            "podIP": address,
-            "podIPs": [{"ip": address}],
-            "containerStatuses": [status(container, true, &json!({"running": {}}))],
-        });
-        self.report(pod, &running)?;
+        self.report_running(pod, container)?;
         let mut process = command
             .stdin(Stdio::null())
             .stdout(File::create(&out)?)
@@ -156,19 +292,79 @@ impl JobNode<'_> {
             kubelets.turn()?;
             std::thread::sleep(STEP);
         };
-        let state = json!({"terminated": {"exitCode": ended.code(), "reason": "Ended"}});
-        let phase = if ended.success() {
+        Ok(Finished {
+            exit: ended.code(),
+            printed: fs::read_to_string(out)?,
+            said: fs::read_to_string(log)?,
+        })
+    }
+
+    /// The file system of a container, and the command that runs it.
+    fn furnished(&self, pod: &Value, container: &Value) -> Result<Command, Box<dyn Error>> {
+        let words = ["command", "args"].map(|field| container.get(field));
+        let words = words.into_iter().flatten().filter_map(Value::as_array);
+        let words: Vec<&str> = words.flatten().filter_map(Value::as_str).collect();
+        let place = format!(
+            "{}-{}",
+            text(pod, "/metadata/uid"),
+            text(container, "/name")
+        );
+        let root = self.stage.pod_directory(&place);
+        furnish(&root, &self.program, words.first().ok_or("no command")?)?;
+        // The image of the coordinator has the authorities that vouch for AWS.
+        let authorities = root.join(AUTHORITIES);
+        DirBuilder::new()
+            .recursive(true)
+            .create(authorities.parent().ok_or("no folder")?)?;
+        fs::copy(Path::new("/").join(AUTHORITIES), authorities)?;
+        fs::write(root.join("etc/hosts"), &self.hosts)?;
+        fs::write(root.join("etc/nsswitch.conf"), "hosts: files\n")?;
+        self.mount_account(&root, pod)?;
+        self.mount_volumes(&root, pod, container)?;
+        let front = self.plane.fronts().first().ok_or("no API server")?;
+        let mut command = self.stage.lab.command(self.place.0, OsStr::new("chroot"))?;
+        command.arg(&root).args(&words).env_clear();
+        command.env("PATH", SEARCH_PATH);
+        command.env("KUBERNETES_SERVICE_HOST", front.address.to_string());
+        command.env("KUBERNETES_SERVICE_PORT", front.port.to_string());
+        let variables = container.get("env").and_then(Value::as_array);
+        for variable in variables.into_iter().flatten() {
+            command.env(text(variable, "/name"), text(variable, "/value"));
+        }
+        command.envs(self.environment.iter().cloned());
+        Ok(command)
+    }
+
+    /// The pod is at the address of its node here, so that its coming touches what the node sends: it is reported before the
+    /// program reads anything.
+    fn report_running(&self, pod: &Value, container: &Value) -> Result<(), RunnerError> {
+        let address = self.place.1;
+        let running = json!({
+            "phase": "Running",
+            "podIP": address,
+            "podIPs": [{"ip": address}],
+            "containerStatuses": [status(container, true, &json!({"running": {}}))],
+        });
+        self.report(pod, &running)
+    }
+
+    fn report_ended(
+        &self,
+        pod: &Value,
+        container: &Value,
+        exit: Option<i32>,
+    ) -> Result<(), RunnerError> {
+        let state = json!({"terminated": {"exitCode": exit, "reason": "Ended"}});
+        let phase = if exit == Some(0) {
             "Succeeded"
         } else {
             "Failed"
         };
-        let ended_status = json!({
+        let ended = json!({
             "phase": phase,
             "containerStatuses": [status(container, false, &state)],
         });
-        self.report(pod, &ended_status)?;
-        let (printed, said) = (fs::read_to_string(out)?, fs::read_to_string(log)?);
-        Ok((ended.code(), printed, said))
+        self.report(pod, &ended)
     }
 
     fn report(&self, pod: &Value, status: &Value) -> Result<(), RunnerError> {
@@ -194,6 +390,9 @@ impl JobNode<'_> {
 
     /// The token of the pod's account, as the API server's admission asks for it.
     fn mount_account(&self, root: &Path, pod: &Value) -> Result<(), Box<dyn Error>> {
+        if pod.pointer("/spec/automountServiceAccountToken") == Some(&Value::Bool(false)) {
+            return Ok(());
+        }
         let volumes = pod.pointer("/spec/volumes").and_then(Value::as_array);
         let mut volumes = volumes.into_iter().flatten();
         if !volumes.any(|volume| text(volume, "/name").starts_with("kube-api-access-")) {
@@ -222,44 +421,72 @@ impl JobNode<'_> {
         Ok(())
     }
 
-    /// Every Secret, with the links that a kubelet makes in its volume.
-    fn mount_secrets(
+    /// Every volume that the container mounts: ConfigMaps, Secrets, and empty ones.
+    fn mount_volumes(
         &self,
         root: &Path,
         pod: &Value,
         container: &Value,
     ) -> Result<(), Box<dyn Error>> {
-        let list =
-            |list: Option<&Value>| list.and_then(Value::as_array).cloned().unwrap_or_default();
-        for volume in list(pod.pointer("/spec/volumes")) {
-            let secret = text(&volume, "/secret/secretName");
-            let mounts = list(container.get("volumeMounts"));
-            let name = volume.get("name");
-            let mount = mounts.iter().find(|mount| mount.get("name") == name);
-            let (Some(mount), false) = (mount, secret.is_empty()) else {
-                continue;
+        let list = |of: &Value, path: &str| {
+            let list = of.pointer(path).and_then(Value::as_array);
+            list.cloned().unwrap_or_default()
+        };
+        let volumes = list(pod, "/spec/volumes");
+        let namespace = text(pod, "/metadata/namespace");
+        for mount in list(container, "/volumeMounts") {
+            let named = |volume: &&Value| volume.get("name") == mount.get("name");
+            let volume = volumes.iter().find(named).ok_or("no such volume")?;
+            let folder = root.join(text(&mount, "/mountPath").trim_start_matches('/'));
+            let (kind, name) = match (volume.get("secret"), volume.get("configMap")) {
+                (Some(_), _) => ("secret", text(volume, "/secret/secretName")),
+                (None, Some(_)) => ("configmap", text(volume, "/configMap/name")),
+                (None, None) => {
+                    // A token of the account is mounted already; what else is here is empty.
+                    DirBuilder::new().recursive(true).create(&folder)?;
+                    continue;
+                }
             };
-            let folder = root.join(text(mount, "/mountPath").trim_start_matches('/'));
-            DirBuilder::new()
-                .recursive(true)
-                .create(folder.join(FILES))?;
-            symlink(FILES, folder.join(LINK))?;
-            fs::set_permissions(&folder, Permissions::from_mode(0o1777))?;
-            let of = ["--namespace".to_owned(), text(pod, "/metadata/namespace")];
-            let get = |form: &str| {
-                let words = ["get", "secret", &secret, "--output", form].map(str::to_owned);
-                self.plane.run_kubectl(of.iter().chain(&words))
+            let items = list(volume, &format!("/{kind}/items"));
+            let is_wanted =
+                |key: &str| items.is_empty() || items.iter().any(|it| text(it, "/key") == key);
+            self.mount(&folder, (&namespace, kind, &name), is_wanted)?;
+        }
+        Ok(())
+    }
+
+    /// The files of an object, with the links that a kubelet makes in its volume.
+    fn mount(
+        &self,
+        folder: &Path,
+        (namespace, kind, name): (&str, &str, &str),
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Result<(), Box<dyn Error>> {
+        DirBuilder::new()
+            .recursive(true)
+            .create(folder.join(FILES))?;
+        symlink(FILES, folder.join(LINK))?;
+        fs::set_permissions(folder, Permissions::from_mode(0o1777))?;
+        let get = |form: &str| {
+            let of = ["--namespace", namespace];
+            self.kubectl(&of, &["get", kind, name, "--output", form])
+        };
+        let object: Value = serde_json::from_str(&get("json")?)?;
+        let data = object.get("data").and_then(Value::as_object);
+        let data = data.into_iter().flatten();
+        for (key, value) in data.filter(|(key, _)| is_wanted(key)) {
+            let content = if kind == "secret" {
+                get(&format!(
+                    "go-template={{{{index .data {key:?} | base64decode}}}}"
+                ))?
+            } else {
+                value.as_str().unwrap_or_default().to_owned()
             };
-            let object: Value = serde_json::from_str(&get("json")?)?;
-            let data = object.get("data").and_then(Value::as_object);
-            for key in data.into_iter().flat_map(|data| data.keys()) {
-                let form = format!("go-template={{{{index .data {key:?} | base64decode}}}}");
-                let file = folder.join(FILES).join(key);
-                fs::write(&file, get(&form)?)?;
-                // The group of the pod reads it.
-                fs::set_permissions(&file, Permissions::from_mode(0o440))?;
-                symlink(Path::new(LINK).join(key), folder.join(key))?;
-            }
+            let file = folder.join(FILES).join(key);
+            fs::write(&file, content)?;
+            // The group of the pod reads it.
+            fs::set_permissions(&file, Permissions::from_mode(0o440))?;
+            symlink(Path::new(LINK).join(key), folder.join(key))?;
         }
         Ok(())
     }

@@ -37,8 +37,8 @@ pub(crate) const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/
 /// Folders that a program of this machine needs beside itself.
 const LIBRARIES: [&str; 3] = ["/lib", "/lib64", "/usr"];
 
-/// Where a pod names its Job: such pods are started by [`crate::job`].
-const JOB_LABEL: &str = "/metadata/labels/batch.kubernetes.io~1job-name";
+/// What an agent's pod has; others are started by [`crate::job`].
+const AGENTS_LABEL: &str = "/metadata/labels/reachproof~1agents";
 
 /// Longest wait for a process after SIGTERM; a kubelet then kills it.
 const GRACE: Duration = Duration::from_secs(10);
@@ -102,8 +102,8 @@ impl<'a> Kubelets<'a> {
             let is_started = self.running.contains_key(&text(pod, "/metadata/uid"));
             let is_ending = pod.pointer("/metadata/deletionTimestamp").is_some();
             let is_pending = text(pod, "/status/phase") == "Pending";
-            let is_job = pod.pointer(JOB_LABEL).is_some();
-            let is_scheduled = !text(pod, "/spec/nodeName").is_empty() && !is_job;
+            let is_agent = pod.pointer(AGENTS_LABEL).is_some();
+            let is_scheduled = !text(pod, "/spec/nodeName").is_empty() && is_agent;
             let result = if is_started && is_ending {
                 self.end(pod)
             } else if !is_started && !is_ending && is_pending && is_scheduled {

@@ -9,6 +9,7 @@
     reason = "test code, part of which belongs to the reader's own tests"
 )]
 
+mod chart;
 #[path = "../../aws/tests/support/replay.rs"]
 mod replay;
 mod schedule;
@@ -33,6 +34,7 @@ use reachproof_tests::agents::{AGENT_ARGUMENT, AgentProgram, Agents};
 use reachproof_tests::binaries;
 use reachproof_tests::coordinator::Coordinator;
 use reachproof_tests::harness::{Case, CaseResult, run_cases};
+use reachproof_tests::helm::Helm;
 use reachproof_tests::judge::differences;
 use reachproof_tests::stage::{Pods, Stage};
 use replay::{Fault, Replay};
@@ -42,7 +44,7 @@ use world::World;
 
 const NEEDS_GO: Option<&str> = Some("needs Go to build a control plane");
 
-/// Leaves the runs on a schedule out, which take minutes.
+/// Leaves the runs on a schedule and the chart out, which take minutes.
 const WITHOUT: &str = "REACHPROOF_WITHOUT_SCHEDULE";
 
 /// Where the coordinator runs: a node, from which the API servers and all agents are reached through the VPC.
@@ -97,6 +99,11 @@ fn main() -> ExitCode {
             ignored: NEEDS_GO,
             run: schedule::a_schedule_tells_of_a_revoked_rule_by_history_event_and_job,
         });
+        cases.push(Case {
+            name: "the_chart_is_installed_asked_upgraded_tested_and_taken_away",
+            ignored: NEEDS_GO,
+            run: chart::the_chart_is_installed_asked_upgraded_tested_and_taken_away,
+        });
     }
     run_cases(build, &cases)
 }
@@ -104,6 +111,7 @@ fn main() -> ExitCode {
 /// Outside the lab, from which Go could not fetch modules.
 fn build() -> CaseResult {
     Program::build(|text| println!("{text}"))?;
+    Helm::get()?;
     // Agents by manifest are the binary.
     Ok(binaries::build()?)
 }

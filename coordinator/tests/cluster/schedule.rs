@@ -20,7 +20,7 @@ use super::{HOST, Live, Outcome, reachproof};
 use crate::world::World;
 
 /// What the cluster needs, rule by rule, so that one can be revoked.
-const RULES: [&str; 6] = [
+pub const RULES: [&str; 6] = [
     "tcp 443 from cluster",
     "tcp 10250 from cluster",
     "tcp 53 from cluster",
@@ -39,7 +39,7 @@ const SCHEDULE: (&str, &str) = ("reachproof", "reachproof-verify");
 const KEPT: &str = "2";
 
 /// The default world with `rules` for the cluster group.
-fn lab_world(rules: &[&str]) -> Outcome<LabWorld> {
+pub fn lab_world(rules: &[&str]) -> Outcome<LabWorld> {
     let mut world = LabWorld::builtin("default")?;
     world.coordinator = Some(HOST.to_owned());
     let cluster = world.security_groups.get_mut("cluster");
@@ -75,14 +75,7 @@ pub fn a_schedule_tells_of_a_revoked_rule_by_history_event_and_job() -> CaseResu
     ];
     plane.run_kubectl(secret.into_iter().chain(files.iter().map(String::as_str)))?;
     rights_are_narrow(plane)?;
-    // Admission marks a new node as not ready; the controller that takes this back needs kubelets that report.
-    let ready = [
-        "taint",
-        "nodes",
-        "--selector=eks.amazonaws.com/compute-type=ec2",
-        "node.kubernetes.io/not-ready:NoSchedule-",
-    ];
-    plane.run_kubectl(ready)?;
+    take_new_nodes(plane)?;
 
     let node = JobNode {
         stage: &live.stage,
@@ -90,6 +83,7 @@ pub fn a_schedule_tells_of_a_revoked_rule_by_history_event_and_job() -> CaseResu
         place: (HOST, address),
         program: reachproof().to_owned(),
         environment: aws(&live),
+        hosts: String::new(),
     };
     let mut run = |name: &str| node.run((SCHEDULE.0, SCHEDULE.1, name), &mut kubelets);
     let first = run("first")?;
@@ -139,6 +133,18 @@ pub fn a_schedule_tells_of_a_revoked_rule_by_history_event_and_job() -> CaseResu
     Ok(())
 }
 
+/// Admission marks a new node as not ready; the controller that takes this back needs kubelets that report.
+pub fn take_new_nodes(plane: &ControlPlane) -> CaseResult {
+    let ready = [
+        "taint",
+        "nodes",
+        "--selector=eks.amazonaws.com/compute-type=ec2",
+        "node.kubernetes.io/not-ready:NoSchedule-",
+    ];
+    plane.run_kubectl(ready)?;
+    Ok(())
+}
+
 /// Writes what the command prints for the cluster to a file.
 fn manifests(live: &Live) -> Outcome<PathBuf> {
     let mut command = live.command("manifests")?;
@@ -168,7 +174,7 @@ fn manifests(live: &Live) -> Outcome<PathBuf> {
     Ok(path)
 }
 
-fn is_fargate(place: &AgentPlace) -> bool {
+pub fn is_fargate(place: &AgentPlace) -> bool {
     place.kind == reachproof_lab::EndpointKind::Fargate
 }
 
@@ -177,7 +183,7 @@ fn said(output: &Output) -> String {
 }
 
 /// What EKS Pod Identity gives to a pod, as far as the SDK needs it to reach the replay server.
-fn aws(live: &Live) -> Vec<(String, String)> {
+pub fn aws(live: &Live) -> Vec<(String, String)> {
     let url = format!("http://{}", live.replay.address());
     [
         ("AWS_ENDPOINT_URL", url.as_str()),
@@ -198,7 +204,7 @@ fn change(live: &Live, rules: &[&str]) -> CaseResult {
     Ok(())
 }
 
-fn ended(ended: &Ended, exit: i32, (kind, message): (&str, &str)) -> CaseResult {
+pub fn ended(ended: &Ended, exit: i32, (kind, message): (&str, &str)) -> CaseResult {
     let job = &ended.condition;
     if ended.exit == Some(exit) && job.0 == kind && job.1.contains(message) {
         return Ok(());

@@ -156,6 +156,17 @@ impl ControlPlane {
         Ok(self.kubectl_at(front))
     }
 
+    /// The command that runs another program with the administrator's kubeconfig, in the namespace of the first API server.
+    ///
+    /// # Errors
+    /// [`KubernetesError::NoFront`].
+    pub fn command(&self, program: &Path) -> Result<Command, KubernetesError> {
+        let front = self.fronts.first().ok_or(KubernetesError::NoFront)?;
+        let mut command = front.command(program);
+        command.env("KUBECONFIG", self.kubeconfig_path(&front.name));
+        Ok(command)
+    }
+
     /// Runs `kubectl` with `arguments` and returns what it printed.
     ///
     /// # Errors
