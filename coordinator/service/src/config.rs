@@ -17,6 +17,7 @@ use reachproof_verify::door::CONNECTIONS_PER_ADDRESS;
 use reachproof_verify::yaml::{Fault, Fields, FileError, Node, opened};
 
 use crate::schedule::{Schedule, Trigger};
+use crate::store::Place;
 
 /// What the file says that it is.
 pub const KIND: &str = "Service";
@@ -63,7 +64,7 @@ const WEB_KEYS: [&str; 6] = [
     "read-token-file",
     "start-token-file",
 ];
-const STORE_KEYS: [&str; 3] = ["path", "keep-runs", "keep-days"];
+const STORE_KEYS: [&str; 4] = ["path", "url", "keep-runs", "keep-days"];
 const SCHEDULE_KEYS: [&str; 7] = ["name", "cron", "zone", "jitter", "when", "every", "scope"];
 const ALERT_KEYS: [&str; 2] = ["url", "form"];
 
@@ -147,8 +148,8 @@ pub struct WebSettings {
 /// Where everything is remembered, and how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreSettings {
-    /// File of the database.
-    pub path: PathBuf,
+    /// The database.
+    pub place: Place,
     /// Runs that are kept at most, without limit of age.
     pub keep_runs: u32,
     /// Days that a run is kept at most.
@@ -375,10 +376,29 @@ fn store(node: Option<&Node>, folder: &Path) -> Result<StoreSettings, Fault> {
     let fields = fields.transpose()?;
     let get = |name| fields.as_ref().and_then(|fields| fields.get(name));
     Ok(StoreSettings {
-        path: file(get("path"), folder)?.unwrap_or_else(|| folder.join("reachproof.db")),
+        place: place(get("path"), get("url"), folder)?,
         keep_runs: positive(get("keep-runs"))?.unwrap_or(1_000),
         keep_days: positive(get("keep-days"))?.unwrap_or(90),
     })
+}
+
+fn place(path: Option<&Node>, url: Option<&Node>, folder: &Path) -> Result<Place, Fault> {
+    let Some(node) = url else {
+        let path = file(path, folder)?;
+        return Ok(Place::File(
+            path.unwrap_or_else(|| folder.join("reachproof.db")),
+        ));
+    };
+    if path.is_some() {
+        return Err(node.fault("a store has either `path` or `url`".to_owned()));
+    }
+    match Place::of(node.text()?, folder) {
+        Place::File(_) => {
+            let what = "`url` begins with postgres://; a file is a `path`";
+            Err(node.fault(what.to_owned()))
+        }
+        server @ Place::Server(_) => Ok(server),
+    }
 }
 
 fn schedules(fields: &Fields<'_>) -> Result<Vec<Schedule>, Fault> {

@@ -9,6 +9,7 @@ use reachproof_verify::random::RandomError;
 use thiserror::Error;
 
 use crate::store::StoreError;
+use crate::store::leader::LeadError;
 
 /// The service cannot start or go on.
 #[derive(Debug, Error)]
@@ -17,14 +18,8 @@ pub enum ServiceError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Nobody can tell who leads the store.
-    #[error("cannot lock `{}.leader`", path.display())]
-    Lead {
-        /// The store.
-        path: PathBuf,
-        /// Cause.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Lead(#[from] LeadError),
     /// Nobody can be heard at the address.
     #[error("cannot listen on {address}")]
     Listen {

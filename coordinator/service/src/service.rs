@@ -1,7 +1,6 @@
 //! The task that owns the fleet and does one run after another.
 
 use std::future::Future;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -24,7 +23,7 @@ use reachproof_verify::{
 };
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::alert::Alert;
@@ -33,8 +32,8 @@ use crate::error::ServiceError;
 use crate::flows::flows_of;
 use crate::schedule::{Schedule, Trigger};
 use crate::status::{Running, Status};
-use crate::store::leader::{Attempt, Lead, try_lead};
-use crate::store::{Retention, RunRow, RunState, Store, StoreError};
+use crate::store::leader::{Attempt, Lead};
+use crate::store::{Place, Retention, RunRow, RunState, Store, StoreError};
 use crate::timetable::Timetable;
 use crate::web;
 use crate::web::metrics::Metrics;
@@ -44,6 +43,9 @@ const LEAD_EVERY: Duration = Duration::from_millis(500);
 
 /// Time between two attempts to write what the store did not take: a disk that was full may have room again.
 const STORE_EVERY: Duration = Duration::from_secs(5);
+
+/// Longest time for one call of the store: a server that stands still answers nothing.
+const STORE_WAIT: Duration = Duration::from_secs(60);
 
 /// Longest sleep at once: the clock of the machine may be set meanwhile.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
@@ -128,10 +130,11 @@ async fn lead_and_serve(
     mut stopped: watch::Receiver<bool>,
     say: &(impl Fn(&str) + Send + Sync),
 ) -> Result<(), ServiceError> {
-    let Some(lead) = lead(&config.store.path, &mut stopped, say).await? else {
+    let place = &config.store.place;
+    let Some(mut lead) = lead(place, &mut stopped, say).await? else {
         return Ok(());
     };
-    let store = Store::open(&config.store.path).await?;
+    let store = Store::open(place).await?;
     let interrupted = store.interrupt().await?;
     let web_listener = bind(config.web.listen).await?;
     let agents_listener = bind(config.agents.listen).await?;
@@ -155,9 +158,9 @@ async fn lead_and_serve(
         fleet: entry.fleet().clone(),
         timetable: Timetable::new(&config.schedules),
         parts,
-        store,
+        store: store.clone(),
         requests,
-        status,
+        status: status.clone(),
         metrics,
         alert: config.alert.clone().map(Alert::new),
         stopped,
@@ -166,46 +169,89 @@ async fn lead_and_serve(
     let ended = tokio::select! {
         ended = service.work(&interrupted) => ended,
         () = entry.ended() => Err(RunError::ServerEnded.into()),
+        lost = keep(&mut lead, &store, &status) => Err(lost.into()),
     };
     entry.close().await;
     // It hears of the end as the service does; a stream that does not end keeps nobody.
     drop(tokio::time::timeout(WEB_END_WAIT, web).await);
-    service.store.close().await;
+    store.close().await;
     drop(lead);
     ended
 }
 
-/// Waits until this process leads the store at `path`; absent if it is stopped before.
+/// Waits until this process leads the store at `place`; absent if it is stopped before.
 async fn lead(
-    path: &Path,
+    place: &Place,
     stopped: &mut watch::Receiver<bool>,
     say: &(impl Fn(&str) + Send + Sync),
 ) -> Result<Option<Lead>, ServiceError> {
     // Pods count their processes from 1: the host tells them apart.
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let words = format!("process {} on {}", std::process::id(), host.trim());
-    let mut told = String::new();
+    let mut lead = Lead::over(place, words);
+    let (mut told, mut is_known) = (String::new(), false);
     loop {
-        let attempt = try_lead(path, &words).map_err(|source| ServiceError::Lead {
-            path: path.to_owned(),
-            source,
-        })?;
-        match attempt {
-            Attempt::Leads(lead) => return Ok(Some(lead)),
-            Attempt::Waits(leader) if leader != told => {
-                say(&format!(
-                    "waiting: {leader} leads the store {}",
-                    path.display()
-                ));
-                told = leader;
+        let said = match lead.attempt().await {
+            Ok(Attempt::Leads) => return Ok(Some(lead)),
+            Ok(Attempt::Waits(leader)) => {
+                is_known = true;
+                format!("waiting: {leader} leads the store {place}")
             }
-            Attempt::Waits(_) => {}
+            // A server that answered once comes back.
+            Err(failure) if is_known => format!("waiting: {}", chain(&failure)),
+            Err(failure) => return Err(failure.into()),
+        };
+        if said != told {
+            say(&said);
+            told = said;
         }
         tokio::select! {
             () = sleep(LEAD_EVERY) => {}
             () = ending(stopped) => return Ok(None),
         }
     }
+}
+
+/// Completes when another process leads the store. While its server is away the status says so.
+async fn keep(lead: &mut Lead, store: &Store, status: &watch::Sender<Status>) -> StoreError {
+    let mut is_away = false;
+    while lead.can_be_lost() {
+        sleep(LEAD_EVERY).await;
+        let failure = match lead.attempt().await {
+            Ok(Attempt::Leads) if !is_away => continue,
+            // Another one may have led, and ended, meanwhile.
+            Ok(Attempt::Leads) => match store.leads().await {
+                Ok(true) => {
+                    info!("the server of the store is back");
+                    is_away = false;
+                    status.send_modify(|status| status.fault = None);
+                    continue;
+                }
+                Ok(false) => return StoreError::Deposed,
+                Err(failure) => chain(&failure),
+            },
+            Ok(Attempt::Waits(leader)) if lead.is_own(&leader) || leader.is_empty() => {
+                "the server of the store holds a session of this process that broke".to_owned()
+            }
+            Ok(Attempt::Waits(_)) => return StoreError::Deposed,
+            Err(failure) => chain(&failure),
+        };
+        is_away = true;
+        fault(status, failure);
+    }
+    std::future::pending().await
+}
+
+/// Says why nothing goes on.
+fn fault(status: &watch::Sender<Status>, failure: String) {
+    status.send_if_modified(|status| {
+        let is_new = status.fault.as_ref() != Some(&failure);
+        if is_new {
+            error!(failure, "the store does not take what is to be kept");
+            status.fault = Some(failure);
+        }
+        is_new
+    });
 }
 
 async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, ServiceError> {
@@ -328,12 +374,14 @@ impl Service<'_> {
                 progress: "begins".to_owned(),
             });
         });
-        let begun = self.stored(async |store| store.begin(&row).await).await;
-        if !begun {
+        let begun = self.stored(async |store| {
+            store.begin(&row).await?;
+            Ok((store.last_done().await?, store.last_verdict().await?))
+        });
+        let Some((before, known)) = begun.await? else {
             return Ok(());
-        }
-        let before = self.store.last_done().await?;
-        let known = self.store.last_verdict().await?.map(|run| run.verdict);
+        };
+        let known = known.map(|run| run.verdict);
         info!(run = row.id, cause = row.cause, "run begins");
         let report = self.run(&asked, started).await?;
         row.ended_at_unix_ms = Some(unix_ms(SystemTime::now()));
@@ -341,7 +389,7 @@ impl Service<'_> {
             Ok(report) => self.remember(&mut row, report, before.as_ref()).await?,
             Err(RunError::Interrupted) => {
                 row.state = RunState::Interrupted;
-                self.stored(async |store| store.end(&row).await).await;
+                self.stored(async |store| store.end(&row).await).await?;
             }
             Err(failure) => {
                 row.state = RunState::Failed;
@@ -349,7 +397,7 @@ impl Service<'_> {
                 row.exit_code = 2;
                 row.why = chain(&failure);
                 error!(run = row.id, why = row.why, "the run could not be done");
-                self.stored(async |store| store.end(&row).await).await;
+                self.stored(async |store| store.end(&row).await).await?;
             }
         }
         self.tell(&row, known.as_deref()).await;
@@ -436,15 +484,15 @@ impl Service<'_> {
         let flows = flows_of(&report);
         let stored = self
             .stored(async |store| store.finish(row, report.clone(), &flows).await)
-            .await;
-        if stored {
+            .await?;
+        if stored.is_some() {
             let days = Duration::from_secs(u64::from(self.config.store.keep_days) * 24 * 60 * 60);
             let retention = Retention {
                 runs: self.config.store.keep_runs,
                 since_unix_ms: row.started_at_unix_ms.saturating_sub(whole_ms(days)),
             };
             self.stored(async |store| store.forget(retention).await)
-                .await;
+                .await?;
         }
         Ok(())
     }
@@ -490,21 +538,29 @@ impl Service<'_> {
         }
     }
 
-    /// Writes to the store, again and again until it takes it; false when somebody stops before.
-    async fn stored(&self, write: impl AsyncFn(Store) -> Result<(), StoreError>) -> bool {
+    /// Asks the store, again and again until it takes it; absent when somebody stops before.
+    ///
+    /// # Errors
+    /// [`StoreError::Deposed`]: nothing of this process is taken any more.
+    async fn stored<T>(
+        &self,
+        call: impl AsyncFn(Store) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, ServiceError> {
         let mut stopped = self.stopped.clone();
         loop {
-            let Err(failure) = write(self.store.clone()).await else {
-                self.status
-                    .send_if_modified(|status| status.fault.take().is_some());
-                return true;
+            let failure = match timeout(STORE_WAIT, call(self.store.clone())).await {
+                Ok(Ok(taken)) => {
+                    self.status
+                        .send_if_modified(|status| status.fault.take().is_some());
+                    return Ok(Some(taken));
+                }
+                Ok(Err(StoreError::Deposed)) => return Err(StoreError::Deposed.into()),
+                Ok(Err(failure)) => chain(&failure),
+                Err(_) => format!("the store does not answer for {} s", STORE_WAIT.as_secs()),
             };
-            let failure = chain(&failure);
-            error!(failure, "the store does not take what is to be kept");
-            self.status
-                .send_modify(|status| status.fault = Some(failure));
+            fault(&self.status, failure);
             if *stopped.borrow() {
-                return false;
+                return Ok(None);
             }
             tokio::select! {
                 () = sleep(STORE_EVERY) => {}

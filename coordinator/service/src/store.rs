@@ -1,7 +1,8 @@
 //! What is remembered: runs with their reports, worlds, and since when each kind of flow has its verdict.
 //!
-//! One file of SQLite, written ahead and flushed with every transaction: what a call has returned from survives the loss of
-//! the process and of the machine's power. Nobody else may open the file meanwhile.
+//! One file of SQLite, written ahead and flushed with every transaction, or a database of PostgreSQL: what a call has returned
+//! from survives the loss of the process and of the machine's power. Nobody else may open the file meanwhile; in a database
+//! every write fails once another process has taken the lead. One SQL text serves both (`schema.rs` has the differences).
 
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -20,20 +21,33 @@ use crate::flows::{FlowState, Flows};
 
 mod error;
 pub mod leader;
+pub mod place;
 mod row;
 mod schema;
 
 pub use error::StoreError;
+pub use place::Place;
 pub use row::{FlowRow, RunRow, RunState};
 use row::{flow_row, run_row, signed};
+use schema::Dialect;
 
 /// Longest wait for the database: it is this process's alone, so what takes longer is stuck.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Longest wait for a connection to a server: whoever looks at the page hears soon that it is away.
+const SERVER_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Connections to a server: who reads does not wait for who writes.
+const SERVER_CONNECTIONS: u32 = 4;
 
 /// What each connection is told. One writer with the whole file to itself, each transaction on the disk before it counts
 /// \[SQLite, Write-Ahead Logging; PRAGMA synchronous\].
 const PRAGMAS: &str =
     "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;";
+
+/// What a server is told at the begin of each connection: to give up soon what a process held that is gone, when it hears nothing
+/// of it any more \[PostgreSQL, 20.3.2 TCP Settings; 20.11.1 Statement Behavior\].
+const SESSION: &str = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; SET idle_in_transaction_session_timeout = '10s'";
 
 /// Columns of a run without its report.
 const RUN_COLUMNS: &str = "id, started_at_unix_ms, ended_at_unix_ms, cause, scope, state, verdict, exit_code, why, flows, contradictions, world, changed";
@@ -50,48 +64,76 @@ pub struct Retention {
     pub since_unix_ms: u64,
 }
 
-/// A database that this process has to itself. Cheap to clone: each clone is the same store.
+/// A database that this process leads. Cheap to clone: each clone is the same store.
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: AnyPool,
+    /// That of this process's lead.
+    epoch: i64,
 }
 
 impl Store {
-    /// Opens the store at `path`, or makes it.
+    /// Opens the store at `place`, or makes its tables, and begins an epoch: what another process still writes fails.
     ///
     /// # Errors
-    /// [`StoreError::Folder`], [`StoreError::Open`], [`StoreError::Newer`], [`StoreError::Migrate`].
-    pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|source| StoreError::Folder {
-                path: path.to_owned(),
-                source,
-            })?;
-        }
-        sqlx::any::install_default_drivers();
-        // One connection: it holds the file, and its order is the order of the store.
-        let pool = AnyPoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(PATIENCE)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .after_connect(|connection, _| {
-                Box::pin(async move { connection.execute(PRAGMAS).await.map(drop) })
-            })
-            .connect(&url(path))
-            .await
-            .map_err(|source| StoreError::Open {
-                path: path.to_owned(),
-                source,
-            })?;
-        schema::migrator()
+    /// [`StoreError::Folder`], [`StoreError::Open`], [`StoreError::Newer`], [`StoreError::Migrate`], [`StoreError::Call`].
+    pub async fn open(place: &Place) -> Result<Self, StoreError> {
+        let pool = match place {
+            Place::File(path) => of_file(place, path).await?,
+            Place::Server(server) => {
+                let pool = options(SERVER_CONNECTIONS, SERVER_PATIENCE);
+                let pool = pool.after_connect(|connection, _| {
+                    Box::pin(async move { connection.execute(SESSION).await.map(drop) })
+                });
+                opened(place, pool.connect(&server.dialled()).await)?
+            }
+        };
+        let dialect = match place {
+            Place::File(_) => Dialect::Sqlite,
+            Place::Server(_) => Dialect::Postgresql,
+        };
+        schema::migrator(dialect)
             .run(&pool)
             .await
-            .map_err(|source| not_migrated(path, source))?;
-        Ok(Self { pool })
+            .map_err(|source| not_migrated(place, source))?;
+        let mut transaction = pool.begin().await?;
+        sqlx::query("UPDATE lead SET epoch = epoch + 1")
+            .execute(&mut *transaction)
+            .await?;
+        let row = sqlx::query("SELECT epoch FROM lead")
+            .fetch_one(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        let epoch = row.try_get("epoch")?;
+        Ok(Self { pool, epoch })
     }
 
-    /// Closes the file.
+    /// Begins a transaction that ends before another process can take the lead, or fails if one has.
+    async fn write(&self) -> Result<Transaction<'static, Any>, StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        // The row is locked until the transaction ends: whoever begins an epoch waits for it.
+        let held = sqlx::query("UPDATE lead SET epoch = epoch WHERE epoch = $1")
+            .bind(self.epoch)
+            .execute(&mut *transaction)
+            .await?;
+        if held.rows_affected() == 0 {
+            return Err(StoreError::Deposed);
+        }
+        Ok(transaction)
+    }
+
+    /// Says whether this process still leads the store.
+    ///
+    /// # Errors
+    /// [`StoreError::Call`].
+    pub async fn leads(&self) -> Result<bool, StoreError> {
+        let row = sqlx::query("SELECT epoch FROM lead")
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(row.try_get::<i64, _>("epoch")? == self.epoch)
+    }
+
+    /// Closes the file, or the connections to the server.
     pub async fn close(&self) {
         self.pool.close().await;
     }
@@ -101,35 +143,39 @@ impl Store {
     /// # Errors
     /// [`StoreError::Call`].
     pub async fn interrupt(&self) -> Result<Vec<RunRow>, StoreError> {
+        let mut transaction = self.write().await?;
         let found = sqlx::query(concat_run_query(
             "WHERE state = $1 ORDER BY started_at_unix_ms",
         ))
         .bind(RunState::Running.as_str())
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *transaction)
         .await?;
         let runs = found.iter().map(run_row).collect::<Result<Vec<_>, _>>()?;
         sqlx::query("UPDATE runs SET state = $1 WHERE state = $2")
             .bind(RunState::Interrupted.as_str())
             .bind(RunState::Running.as_str())
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
+        transaction.commit().await?;
         Ok(runs)
     }
 
-    /// Takes note of a run that begins.
+    /// Takes note of a run that begins. As all that writes it may be asked again: of a connection that broke nobody knows
+    /// whether the last transaction counts.
     ///
     /// # Errors
     /// [`StoreError::Call`].
     pub async fn begin(&self, run: &RunRow) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO runs (id, started_at_unix_ms, cause, scope, state, verdict, exit_code, why, flows, contradictions, world, changed) VALUES ($1, $2, $3, $4, $5, '', 0, '', 0, 0, '', '[]')")
+        let mut transaction = self.write().await?;
+        sqlx::query("INSERT INTO runs (id, started_at_unix_ms, cause, scope, state, verdict, exit_code, why, flows, contradictions, world, changed) VALUES ($1, $2, $3, $4, $5, '', 0, '', 0, 0, '', '[]') ON CONFLICT DO NOTHING")
             .bind(run.id.as_str())
             .bind(signed(run.started_at_unix_ms))
             .bind(run.cause.as_str())
             .bind(run.scope.as_str())
             .bind(run.state.as_str())
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
-        Ok(())
+        Ok(transaction.commit().await?)
     }
 
     /// Takes note that a run ended without a report.
@@ -137,7 +183,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Call`].
     pub async fn end(&self, run: &RunRow) -> Result<(), StoreError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.write().await?;
         update(&mut transaction, run, None).await?;
         Ok(transaction.commit().await?)
     }
@@ -160,7 +206,7 @@ impl Store {
         })
         .await
         .map_err(io::Error::other)??;
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.write().await?;
         update(&mut transaction, run, Some(report)).await?;
         if let Some(world) = world {
             sqlx::query(
@@ -181,7 +227,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Call`].
     pub async fn forget(&self, retention: Retention) -> Result<(), StoreError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.write().await?;
         sqlx::query("DELETE FROM runs WHERE started_at_unix_ms < $1 OR id NOT IN (SELECT id FROM runs ORDER BY started_at_unix_ms DESC LIMIT $2)")
             .bind(signed(retention.since_unix_ms))
             .bind(i64::from(retention.runs))
@@ -282,7 +328,7 @@ impl Store {
         let query = match flow {
             Some(flow) => {
                 sqlx::query("SELECT * FROM flows WHERE flow = $1 ORDER BY since_unix_ms DESC")
-                    .bind(flow)
+                    .bind(text(flow))
             }
             None => sqlx::query(
                 "SELECT * FROM flows WHERE is_current = 1 ORDER BY since_unix_ms DESC, flow",
@@ -292,7 +338,7 @@ impl Store {
         Ok(found.iter().map(flow_row).collect::<Result<_, _>>()?)
     }
 
-    /// Says whether the file is whole, in SQLite's words: `ok` if it is.
+    /// Says whether a file is whole, in SQLite's words: `ok` if it is. Servers look after theirs.
     ///
     /// # Errors
     /// [`StoreError::Call`].
@@ -304,13 +350,49 @@ impl Store {
     }
 }
 
-/// Why a database could not be brought up to date.
-fn not_migrated(path: &Path, source: MigrateError) -> StoreError {
-    let path = path.to_owned();
-    if let MigrateError::VersionMissing(step) = source {
-        return StoreError::Newer { path, step };
+/// The file at `path`, by one connection: it holds the file, and its order is the order of the store.
+async fn of_file(place: &Place, path: &Path) -> Result<AnyPool, StoreError> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|source| StoreError::Folder {
+            path: path.to_owned(),
+            source,
+        })?;
     }
-    StoreError::Migrate { path, source }
+    let pool = options(1, PATIENCE)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .after_connect(|connection, _| {
+            Box::pin(async move { connection.execute(PRAGMAS).await.map(drop) })
+        });
+    opened(place, pool.connect(&url(path)).await)
+}
+
+fn options(connections: u32, patience: Duration) -> AnyPoolOptions {
+    sqlx::any::install_default_drivers();
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(patience)
+}
+
+fn opened(place: &Place, pool: Result<AnyPool, sqlx::Error>) -> Result<AnyPool, StoreError> {
+    pool.map_err(|source| StoreError::Open {
+        place: place.clone(),
+        source,
+    })
+}
+
+/// Why a database could not be brought up to date.
+fn not_migrated(place: &Place, source: MigrateError) -> StoreError {
+    let place = place.clone();
+    if let MigrateError::VersionMissing(step) = source {
+        return StoreError::Newer { place, step };
+    }
+    StoreError::Migrate { place, source }
+}
+
+/// A text as databases take it: PostgreSQL has no NUL \[PostgreSQL, 8.3 Character Types\].
+fn text(words: &str) -> String {
+    words.replace('\0', "\u{fffd}")
 }
 
 /// A query for runs without their reports.
@@ -344,7 +426,7 @@ async fn update(
         .bind(run.state.as_str())
         .bind(run.verdict.as_str())
         .bind(i64::from(run.exit_code))
-        .bind(run.why.as_str())
+        .bind(text(&run.why))
         .bind(signed(run.flows))
         .bind(signed(run.contradictions))
         .bind(run.world.as_str())
@@ -372,7 +454,8 @@ async fn note_flows(
         );
     }
     for (flow, state) in flows {
-        let known = current.get(flow).map(String::as_str);
+        let flow = text(flow);
+        let known = current.get(&flow).map(String::as_str);
         // What decides nothing ends no verdict.
         if known == Some(state.kind.as_str()) || (known.is_some() && !state.kind.is_decided()) {
             sqlx::query(
@@ -384,7 +467,7 @@ async fn note_flows(
             .execute(&mut **transaction)
             .await?;
         } else {
-            begin_verdict(transaction, run, (flow, state)).await?;
+            begin_verdict(transaction, run, (&flow, state)).await?;
         }
     }
     Ok(())
@@ -402,9 +485,9 @@ async fn begin_verdict(
     sqlx::query("INSERT INTO flows (flow, since_unix_ms, source, destination, packets, kind, first_run, last_run, is_current) VALUES ($1, $2, $3, $4, $5, $6, $7, $7, 1)")
         .bind(flow)
         .bind(signed(run.started_at_unix_ms))
-        .bind(state.source.as_str())
-        .bind(state.destination.as_str())
-        .bind(state.packets.as_str())
+        .bind(text(&state.source))
+        .bind(text(&state.destination))
+        .bind(text(&state.packets))
         .bind(state.kind.as_str())
         .bind(run.id.as_str())
         .execute(&mut **transaction)

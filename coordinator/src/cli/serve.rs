@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use clap::{Args, Parser};
 use reachproof_model::claim::Wire;
 use reachproof_model::snapshot::Snapshot;
+use reachproof_service::store::Place;
 use reachproof_service::{Config, Parts, ServiceError};
 use reachproof_verify::credentials::{certify_page, end_run};
 use reachproof_verify::expectations::{ExpectationFile, day_of};
@@ -40,9 +41,14 @@ pub(crate) struct Arguments {
     /// Where page, API and metrics are served, in place of `web.listen`
     #[arg(long, value_name = "ADDRESS:PORT", env = "REACHPROOF_WEB")]
     web: Option<SocketAddr>,
-    /// File of the store, in place of `store.path`
-    #[arg(long, value_name = "FILE", env = "REACHPROOF_STORE")]
-    store: Option<PathBuf>,
+    /// The store, in place of `store.path` and `store.url`
+    #[arg(
+        long,
+        value_name = "FILE|URL",
+        env = "REACHPROOF_STORE",
+        hide_env_values = true
+    )]
+    store: Option<String>,
     /// Says whether the file of settings can be used, and ends
     #[arg(long)]
     check: bool,
@@ -116,7 +122,7 @@ fn config(arguments: &Arguments) -> Result<Config, CliError> {
         config.agents.listen = listen;
     }
     if let Some(store) = &arguments.store {
-        config.store.path.clone_from(store);
+        config.store.place = Place::of(store, Path::new(""));
     }
     if let Some(address) = arguments.web {
         config.web.listen = address;

@@ -14,8 +14,8 @@ fn little_is_enough_and_paths_are_of_the_files_folder() {
     let world = vec![("snapshot", "/etc/reachproof/world.json".to_owned())];
     assert_eq!(config.world, world);
     assert_eq!(
-        config.store.path,
-        Path::new("/etc/reachproof/reachproof.db")
+        config.store.place.to_string(),
+        "/etc/reachproof/reachproof.db"
     );
     assert_eq!(config.web.listen.to_string(), "127.0.0.1:7080");
     assert_eq!(config.agents.listen.to_string(), "0.0.0.0:7443");
@@ -45,6 +45,10 @@ alert: {url: 'https://hooks.example.com/x', form: slack}
         (config.agents.expect, config.agents.connections_per_address),
         (Some(7), 64)
     );
+    assert_eq!(config.store.place, Place::File("/data/store.db".into()));
+    let elsewhere = "world: {cluster: demo}\nstore: {url: 'postgres://me:secret@db/runs'}\n";
+    let elsewhere = parsed(elsewhere).unwrap().store.place.to_string();
+    assert_eq!(elsewhere, "postgres://db/runs");
     assert_eq!((config.store.keep_runs, config.store.keep_days), (10, 7));
     assert_eq!(
         config.agents.secret,
@@ -85,7 +89,7 @@ web: {listen: '0.0.0.0:7080', names: [reachproof.example.com, 10.0.0.1], start-t
 }
 
 /// Wrong files, and the line, column and words that say so; the world stands in line 3.
-const WRONG: [(&str, &str); 24] = [
+const WRONG: [(&str, &str); 26] = [
     (
         "wold: {cluster: demo}\n",
         "3:1: unknown key `wold`, did you mean `world`?",
@@ -146,6 +150,14 @@ const WRONG: [(&str, &str); 24] = [
     (
         "world: {cluster: demo}\nstore: {keep-days: many}\n",
         "4:20: `many` is no whole number",
+    ),
+    (
+        "world: {cluster: demo}\nstore: {url: 'mysql://db/runs'}\n",
+        "4:14: `url` begins with postgres://; a file is a `path`",
+    ),
+    (
+        "world: {cluster: demo}\nstore: {path: runs.db, url: 'postgres://db/runs'}\n",
+        "4:29: a store has either `path` or `url`",
     ),
     (
         "world: {cluster: demo}\nclaims: maybe\n",

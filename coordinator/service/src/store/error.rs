@@ -7,6 +7,8 @@ use reachproof_verify::report::document::DocumentError;
 use sqlx::migrate::MigrateError;
 use thiserror::Error;
 
+use super::place::Place;
+
 /// The store does not do what is asked.
 #[derive(Debug, Error)]
 pub enum StoreError {
@@ -20,27 +22,29 @@ pub enum StoreError {
         source: io::Error,
     },
     /// The database cannot be opened.
-    #[error("cannot open the store `{}`", path.display())]
+    #[error("cannot open the store `{place}`")]
     Open {
         /// The store.
-        path: PathBuf,
+        place: Place,
         /// Cause.
         #[source]
         source: sqlx::Error,
     },
     /// A newer version made it.
-    #[error("the store `{}` was made by a newer version (step {step}): start that one, or name another file", path.display())]
+    #[error(
+        "the store `{place}` was made by a newer version (step {step}): start that one, or name another store"
+    )]
     Newer {
         /// The store.
-        path: PathBuf,
+        place: Place,
         /// First step that is not known here.
         step: i64,
     },
     /// Its tables cannot be brought up to date.
-    #[error("cannot bring the store `{}` up to date", path.display())]
+    #[error("cannot bring the store `{place}` up to date")]
     Migrate {
         /// The store.
-        path: PathBuf,
+        place: Place,
         /// Cause.
         #[source]
         source: MigrateError,
@@ -48,6 +52,9 @@ pub enum StoreError {
     /// A call failed: the disk is full or broken, or the file is.
     #[error("the store does not take it")]
     Call(#[from] sqlx::Error),
+    /// Another process has taken the lead since: what this one writes does not count.
+    #[error("another process leads the store since: start this one again, and it waits")]
+    Deposed,
     /// A report or a world cannot be packed or unpacked.
     #[error("cannot pack or unpack what is stored")]
     Packing(#[from] io::Error),

@@ -1,10 +1,10 @@
 //! The tables, one step after another. A step that was published is never changed: another one follows it.
 
-use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 /// The steps, in their order: number, what it does, how.
-const STEPS: [(i64, &str, &str); 1] = [(1, "runs, worlds and flows", RUNS)];
+const STEPS: [(i64, &str, &str); 2] = [(1, "runs, worlds and flows", RUNS), (2, "who leads", LEAD)];
 
 /// `runs`: one for each run that began. `worlds`: each content once. `flows`: a verdict of a kind of flow, from the first run
 /// that said so to the last.
@@ -45,16 +45,46 @@ CREATE TABLE flows (
 CREATE INDEX flows_now ON flows (is_current);
 ";
 
+/// `lead`: one row. `epoch` counts the processes that led the store: whoever knows an older one leads no more.
+const LEAD: &str = "
+CREATE TABLE lead (
+    id BIGINT NOT NULL PRIMARY KEY,
+    epoch BIGINT NOT NULL
+);
+INSERT INTO lead (id, epoch) VALUES (1, 0);
+";
+
+/// Where PostgreSQL needs other words than SQLite: bytes have another name, and what an ordered index holds is a third of a
+/// page at most, which the key of a flow may exceed \[PostgreSQL, 11.2 Index Types; 8.4 Binary Data Types\].
+const ON_POSTGRESQL: [(&str, &str); 2] = [
+    ("BLOB", "BYTEA"),
+    (
+        ",\n    PRIMARY KEY (flow, since_unix_ms)\n);",
+        "\n);\nCREATE INDEX flows_by_flow ON flows USING hash (flow);",
+    ),
+];
+
+/// Which words a database understands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// Those of SQLite.
+    Sqlite,
+    /// Those of PostgreSQL.
+    Postgresql,
+}
+
 /// Brings a database to the last step.
-pub(super) fn migrator() -> Migrator {
+pub(super) fn migrator(dialect: Dialect) -> Migrator {
     let steps = STEPS.map(|(number, about, sql)| {
-        Migration::new(
-            number,
-            about.into(),
-            MigrationType::Simple,
-            sql.into_sql_str(),
-            false,
-        )
+        let sql = match dialect {
+            Dialect::Sqlite => sql.into_sql_str(),
+            Dialect::Postgresql => {
+                let words = ON_POSTGRESQL.iter();
+                let sql = words.fold(sql.to_owned(), |sql, (from, to)| sql.replace(from, to));
+                AssertSqlSafe(sql).into_sql_str()
+            }
+        };
+        Migration::new(number, about.into(), MigrationType::Simple, sql, false)
     });
     Migrator::with_migrations(steps.into())
 }

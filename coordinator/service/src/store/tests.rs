@@ -54,7 +54,7 @@ async fn keep(store: &Store, run: &RunRow, kind: FindingKind) {
 async fn a_report_comes_back_as_it_was_with_its_world_also_by_another_process() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("folder of its own/a store?.db");
-    let store = Store::open(&path).await.unwrap();
+    let store = Store::open(&Place::File(path.clone())).await.unwrap();
     let report = Report::open(Path::new(REPORT)).unwrap();
     let run = done("run-1", 10, "PASS");
     store.begin(&row("run-1", 10)).await.unwrap();
@@ -65,7 +65,7 @@ async fn a_report_comes_back_as_it_was_with_its_world_also_by_another_process() 
         .await
         .unwrap();
     store.close().await;
-    let store = Store::open(&path).await.unwrap();
+    let store = Store::open(&Place::File(path.clone())).await.unwrap();
     assert_eq!(store.runs(5).await.unwrap(), std::slice::from_ref(&run));
     assert_eq!(store.last_done().await.unwrap(), Some(run));
     let found = store.report("run-1").await.unwrap().unwrap();
@@ -83,10 +83,10 @@ async fn a_report_comes_back_as_it_was_with_its_world_also_by_another_process() 
 async fn what_was_under_way_is_interrupted_and_has_no_verdict() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
-    let store = Store::open(&path).await.unwrap();
+    let store = Store::open(&Place::File(path.clone())).await.unwrap();
     store.begin(&row("run-1", 10)).await.unwrap();
     store.close().await;
-    let store = Store::open(&path).await.unwrap();
+    let store = Store::open(&Place::File(path.clone())).await.unwrap();
     let found = store.interrupt().await.unwrap();
     assert_eq!(found.len(), 1);
     let run = store.run("run-1").await.unwrap().unwrap();
@@ -110,7 +110,9 @@ async fn what_was_under_way_is_interrupted_and_has_no_verdict() {
 #[tokio::test]
 async fn a_verdict_goes_on_until_another_is_seen_and_doubt_ends_none() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&folder.path().join("store.db")).await.unwrap();
+    let store = Store::open(&Place::File(folder.path().join("store.db")))
+        .await
+        .unwrap();
     for (id, at, kind) in [
         ("run-1", 10, FindingKind::ConfirmedAllow),
         ("run-2", 20, FindingKind::ConfirmedAllow),
@@ -154,7 +156,9 @@ async fn a_verdict_goes_on_until_another_is_seen_and_doubt_ends_none() {
 #[tokio::test]
 async fn what_is_too_old_or_too_many_is_forgotten_with_worlds_that_nobody_needs() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&folder.path().join("store.db")).await.unwrap();
+    let store = Store::open(&Place::File(folder.path().join("store.db")))
+        .await
+        .unwrap();
     for at in 1..=5_u64 {
         let mut run = done(&format!("run-{at}"), at, "PASS");
         run.world = format!("world-{at}");
@@ -185,13 +189,13 @@ async fn what_is_too_old_or_too_many_is_forgotten_with_worlds_that_nobody_needs(
 async fn a_store_of_a_newer_version_is_refused_and_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
-    let store = Store::open(&path).await.unwrap();
+    let store = Store::open(&Place::File(path.clone())).await.unwrap();
     sqlx::query("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (99, 'of the future', true, x'00', 0)")
         .execute(&store.pool)
         .await
         .unwrap();
     store.close().await;
-    match Store::open(&path).await {
+    match Store::open(&Place::File(path.clone())).await {
         Err(StoreError::Newer { step: 99, .. }) => {}
         other => panic!("{other:?}"),
     }
@@ -201,7 +205,7 @@ async fn a_store_of_a_newer_version_is_refused_and_left_as_it_is() {
 async fn nobody_else_opens_the_file_meanwhile() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
-    let store = Store::open(&path).await.unwrap();
+    let store = Store::open(&Place::File(path.clone())).await.unwrap();
     store.begin(&row("run-1", 10)).await.unwrap();
     let other = sqlx::any::AnyPoolOptions::new()
         .max_connections(1)
