@@ -132,6 +132,11 @@ pub const RESOURCES: [Resource; 24] = [
             // ENIConfig of the node, where custom networking goes by annotation [E.1, EKS-CN].
             &["metadata", "annotations", "k8s.amazonaws.com/eniConfig"],
             &["spec", "providerID"],
+            // Whether it is about to go.
+            &["metadata", "deletionTimestamp"],
+            &["spec", "unschedulable"],
+            &["spec", "taints", "effect"],
+            &["spec", "taints", "key"],
             &["status", "addresses"],
             // Whether its kubelet is heard (control-plane.md, "Free evidence").
             &["status", "conditions", "reason"],

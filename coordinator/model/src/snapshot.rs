@@ -30,8 +30,8 @@ pub use network_interface::{
     Reading, SourceDestCheck,
 };
 pub use pod::{
-    LabelSelector, NetworkPolicy, Node, Platform, Pod, PodNetwork, PodPhase, PolicySubject,
-    SelectorTerm,
+    LabelSelector, Leaving, NetworkPolicy, Node, Platform, Pod, PodNetwork, PodPhase,
+    PolicySubject, SelectorTerm,
 };
 pub use policy::Policing;
 pub use prefix_list::PrefixList;
@@ -72,6 +72,9 @@ mod security_group;
 mod service;
 mod traffic;
 mod vpc;
+
+/// Life cycle words of an EC2 instance that does not run any more \[EC2 API, "InstanceState"\].
+const INSTANCE_ENDS: [&str; 4] = ["shutting-down", "terminated", "stopping", "stopped"];
 
 /// Answer of three values: what was not read is neither a match nor a miss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -289,6 +292,28 @@ impl Snapshot {
     #[must_use]
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
+    }
+
+    /// Returns what says that the node at one of `addresses` is about to go, or the node of a pod there; absent where nothing
+    /// does.
+    #[must_use]
+    pub fn leaving(&self, addresses: &[IpAddr]) -> Option<Leaving> {
+        let node_of = |address: &IpAddr| {
+            let of_pod = || {
+                let mut pods = self.pods_at(*address);
+                pods.find_map(|pod| self.node(pod.node.as_ref()?))
+            };
+            self.node_at(*address).or_else(of_pod)
+        };
+        let node = addresses.iter().find_map(node_of)?;
+        node.leaving.clone().or_else(|| {
+            let state = &self.instance(node.instance.as_ref()?)?.state;
+            INSTANCE_ENDS
+                .contains(&state.as_str())
+                .then(|| Leaving::InstanceEnds {
+                    state: state.clone(),
+                })
+        })
     }
 
     /// Returns a Kubernetes node by its name.

@@ -203,6 +203,29 @@ fn what_the_cluster_says_itself_is_named_and_decides_nothing() {
 }
 
 #[test]
+fn what_nobody_tried_from_a_node_that_goes_is_predicted_and_broken_where_the_model_denies() {
+    let node = |spec: Value| {
+        let mut world = described("A01");
+        let node = json!({"kind": "Node", "apiVersion": "v1", "metadata": {"name": "n1"},
+            "spec": spec,
+            "status": {"addresses": [{"type": "InternalIP", "address": "10.0.1.20"}]}});
+        world.insert("nodes", list(json!([node])));
+        decoded(&world)
+    };
+    let alone = Some(FindingReason::NoVantagePoint);
+    let untried = finding(443, allow(), FindingKind::NotObserved, alone.clone());
+    let denied = finding(443, deny(), FindingKind::NotObserved, alone);
+    let state = |spec: Value, finding: &Finding| {
+        let name = ExpectationName::NodeToControlPlane;
+        judged_in(&node(spec), name, std::slice::from_ref(finding)).state
+    };
+    let cordoned = || json!({"unschedulable": true});
+    assert_eq!(state(json!({}), &untried), ExpectationState::Unverified);
+    assert_eq!(state(cordoned(), &untried), ExpectationState::Predicted);
+    assert_eq!(state(cordoned(), &denied), ExpectationState::Broken);
+}
+
+#[test]
 fn each_finding_of_a_wished_flow_gives_the_state_of_f_3() {
     use ExpectationState::{Broken, Met, Unverified};
     use FindingKind::{

@@ -9,7 +9,7 @@ use reachproof_model::flow::Flow;
 use reachproof_model::plan::{Roster, RosterAgent};
 use reachproof_model::predict::predict;
 use reachproof_model::prediction::{Prediction, Verdict};
-use reachproof_model::snapshot::{Owner, Snapshot};
+use reachproof_model::snapshot::{Leaving, Owner, Snapshot};
 use serde::{Deserialize, Serialize};
 
 use crate::config::ExpectedAgents;
@@ -45,31 +45,79 @@ pub enum Explanation {
     NotInSnapshot,
 }
 
+/// A node without an agent that is about to go: nobody is missed there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoneAgent {
+    /// Name of the agent, node or pod; raw text of snapshot or file.
+    pub name: String,
+    /// Where it would run.
+    pub addresses: Vec<IpAddr>,
+    /// What says that its node goes.
+    #[serde(flatten)]
+    pub leaving: Leaving,
+}
+
 /// Whether everybody who is expected has come.
 pub fn is_complete(expected: &ExpectedAgents, snapshot: &Snapshot, agents: &[RosterAgent]) -> bool {
     match expected {
         ExpectedAgents::Count(count) => agents.len() >= *count,
-        ExpectedAgents::Names(names) => names
-            .iter()
-            .all(|name| agents.iter().any(|agent| agent.name.as_str() == name)),
+        ExpectedAgents::Names(names) => {
+            let roster = Roster::new(agents.iter().cloned());
+            missing_names(names, snapshot, &roster)
+                .all(|(_, addresses)| snapshot.leaving(&addresses).is_some())
+        }
         ExpectedAgents::Inventory => {
             let roster = Roster::new(agents.iter().cloned());
             let expected = inventory(snapshot);
-            !expected.is_empty() && absent(snapshot, &roster, expected).is_empty()
+            !expected.is_empty() && absent(snapshot, &roster, expected).next().is_none()
         }
     }
 }
 
-/// How many agents are expected.
+/// How many agents are expected: none on nodes that are about to go, unless somebody said how many in all.
 pub fn expected_count(expected: &ExpectedAgents, snapshot: &Snapshot) -> usize {
     match expected {
         ExpectedAgents::Count(count) => *count,
-        ExpectedAgents::Names(names) => names.len(),
-        ExpectedAgents::Inventory => inventory(snapshot).len(),
+        ExpectedAgents::Names(names) => {
+            let nobody = Roster::default();
+            missing_names(names, snapshot, &nobody)
+                .filter(|(_, addresses)| snapshot.leaving(addresses).is_none())
+                .count()
+        }
+        ExpectedAgents::Inventory => inventory(snapshot)
+            .iter()
+            .filter(|member| snapshot.leaving(&member.addresses).is_none())
+            .count(),
     }
 }
 
-/// Those who are expected and have not come, each explained.
+/// Nodes that are about to go, as the snapshot says, and that have no agent.
+///
+/// With a list of names those of it.
+pub fn gone(expected: &ExpectedAgents, snapshot: &Snapshot, roster: &Roster) -> Vec<GoneAgent> {
+    let named: Vec<(String, Vec<IpAddr>)> = match expected {
+        ExpectedAgents::Names(names) => missing_names(names, snapshot, roster).collect(),
+        ExpectedAgents::Count(_) | ExpectedAgents::Inventory => {
+            let all = inventory(snapshot).into_iter();
+            all.filter(|member| agent_of(snapshot, roster, member).is_none())
+                .map(|member| (member.name, member.addresses))
+                .collect()
+        }
+    };
+    named
+        .into_iter()
+        .filter_map(|(name, addresses)| {
+            let leaving = snapshot.leaving(&addresses)?;
+            Some(GoneAgent {
+                name,
+                addresses,
+                leaving,
+            })
+        })
+        .collect()
+}
+
+/// Those who are expected and have not come, each explained; without those that are [`gone`].
 ///
 /// A bare count says how many, not who: then nodes and Fargate pods without an agent are listed as long as agents are
 /// missing.
@@ -86,15 +134,14 @@ pub fn missing(
     };
     match expected {
         ExpectedAgents::Inventory => absent(snapshot, roster, inventory(snapshot))
-            .into_iter()
             .map(explain)
             .collect(),
         ExpectedAgents::Count(count) => absent(snapshot, roster, inventory(snapshot))
-            .into_iter()
             .take(count.saturating_sub(roster.len()))
             .map(explain)
             .collect(),
         ExpectedAgents::Names(names) => missing_names(names, snapshot, roster)
+            .filter(|(_, addresses)| snapshot.leaving(addresses).is_none())
             .map(|(name, addresses)| MissingAgent {
                 name,
                 explanation: explanation(snapshot, &addresses, coordinator),
@@ -175,16 +222,16 @@ fn inventory(snapshot: &Snapshot) -> Vec<ClusterMember> {
     members.nodes.into_iter().chain(members.fargate).collect()
 }
 
-/// Those of `expected` at which no agent runs.
+/// Those of `expected` at which no agent runs, though nothing says that they are about to go.
 fn absent(
     snapshot: &Snapshot,
     roster: &Roster,
     expected: Vec<ClusterMember>,
-) -> Vec<ClusterMember> {
-    expected
-        .into_iter()
-        .filter(|member| agent_of(snapshot, roster, member).is_none())
-        .collect()
+) -> impl Iterator<Item = ClusterMember> {
+    expected.into_iter().filter(|member| {
+        agent_of(snapshot, roster, member).is_none()
+            && snapshot.leaving(&member.addresses).is_none()
+    })
 }
 
 /// What the model says about the way from `addresses` to the coordinator.
@@ -216,12 +263,17 @@ mod tests {
     use reachproof_model::flow::EPHEMERAL_PORTS_DEFAULT;
     use reachproof_model::observation::AgentName;
     use reachproof_model::plan::AgentKind;
-    use serde_json::Value;
+    use serde_json::{Map, Value, json};
 
     use super::*;
 
     /// The base world of SEMANTICS J: instances with 10.0.1.20, 10.0.2.20 and 10.0.1.40 in the cluster's VPC.
     fn snapshot() -> Snapshot {
+        Snapshot::decode(&answers().into()).unwrap().snapshot
+    }
+
+    /// The answers of that world.
+    fn answers() -> Map<String, Value> {
         let vector = include_str!("../../../tests/vectors/A01.json");
         let Value::Object(mut vector) = parse(vector).unwrap() else {
             unreachable!("a vector is an object");
@@ -229,6 +281,25 @@ mod tests {
         let Some(Value::Object(answers)) = vector.remove("snapshot") else {
             unreachable!("a vector has a snapshot");
         };
+        answers
+    }
+
+    /// That world with three nodes, of which n3 has this `spec` and this `metadata` beside its name.
+    fn with_nodes(spec: &Value, metadata: &Value) -> Snapshot {
+        let node = |name: &str, address: &str| {
+            json!({
+                "metadata": {"name": name},
+                "status": {"addresses": [{"type": "InternalIP", "address": address}]},
+            })
+        };
+        let mut last = node("n3", "10.0.1.40");
+        last["spec"] = spec.clone();
+        let more = metadata.as_object().unwrap().clone();
+        last["metadata"].as_object_mut().unwrap().extend(more);
+        let nodes = [node("n1", "10.0.1.20"), node("n2", "10.0.2.20"), last];
+        let list = json!({"apiVersion": "v1", "kind": "NodeList", "items": nodes});
+        let mut answers = answers();
+        answers.insert("nodes".to_owned(), list);
         Snapshot::decode(&answers.into()).unwrap().snapshot
     }
 
@@ -327,5 +398,76 @@ mod tests {
         let names = ExpectedAgents::Names(["n1", "n3"].map(str::to_owned).into());
         assert!(is_complete(&names, &snapshot, &all));
         assert!(!is_complete(&names, &snapshot, two));
+    }
+
+    #[test]
+    fn a_node_that_is_about_to_go_is_gone_and_nobody_waits_for_it() {
+        let taint = |key: &str| json!({"taints": [{"key": key, "effect": "NoSchedule"}]});
+        let (nothing, there) = (
+            json!({}),
+            [agent("n1", "10.0.1.20"), agent("n2", "10.0.2.20")],
+        );
+        for (spec, metadata, sign) in [
+            (
+                json!({"unschedulable": true}),
+                nothing.clone(),
+                Some("it is cordoned"),
+            ),
+            (
+                nothing.clone(),
+                json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}),
+                Some("it is being deleted"),
+            ),
+            (
+                taint("karpenter.sh/disrupted"),
+                nothing.clone(),
+                Some("it has the taint karpenter.sh/disrupted"),
+            ),
+            (
+                taint("aws-node-termination-handler/spot-itn"),
+                nothing.clone(),
+                Some("it has the taint aws-node-termination-handler/spot-itn"),
+            ),
+            // Trouble is no farewell, nor is a taint of the user's own.
+            (taint("node.kubernetes.io/not-ready"), nothing.clone(), None),
+            (taint("karpenter.sh/disrupted-not"), nothing.clone(), None),
+            (
+                json!({"unschedulable": false}),
+                json!({"deletionTimestamp": null}),
+                None,
+            ),
+        ] {
+            let snapshot = with_nodes(&spec, &metadata);
+            let expected = [
+                ExpectedAgents::Inventory,
+                ExpectedAgents::Names(["n1", "n2", "n3"].map(str::to_owned).into()),
+            ];
+            for expected in &expected {
+                let roster = Roster::new(there.iter().cloned());
+                let coordinator = "192.0.2.1:7443".parse().unwrap();
+                let missed = missing(expected, &snapshot, &roster, coordinator);
+                let gone = gone(expected, &snapshot, &roster);
+                let told: Vec<String> = gone.iter().map(|node| node.leaving.to_string()).collect();
+                assert_eq!(
+                    told,
+                    sign.map(str::to_owned).into_iter().collect::<Vec<_>>()
+                );
+                assert_eq!(
+                    missed.len(),
+                    usize::from(sign.is_none()),
+                    "{spec} {metadata}"
+                );
+                assert_eq!(is_complete(expected, &snapshot, &there), sign.is_some());
+                let count = expected_count(expected, &snapshot);
+                assert_eq!(count, if sign.is_some() { 2 } else { 3 });
+            }
+        }
+    }
+
+    #[test]
+    fn an_agent_on_a_node_that_is_about_to_go_is_there_like_any_other() {
+        let snapshot = with_nodes(&json!({"unschedulable": true}), &json!({}));
+        let roster = Roster::new([agent("n3", "10.0.1.40")]);
+        assert!(gone(&ExpectedAgents::Inventory, &snapshot, &roster).is_empty());
     }
 }

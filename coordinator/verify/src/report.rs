@@ -18,7 +18,7 @@ use reachproof_model::stability::{Stability, StabilityState};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::inventory::MissingAgent;
+use crate::inventory::{GoneAgent, MissingAgent};
 use crate::refused::RefusedAgents;
 
 pub use baseline::{Baseline, SinceState};
@@ -177,6 +177,9 @@ pub struct Agents {
     pub void: Vec<VoidAgent>,
     /// Those that were expected and never came.
     pub missing: Vec<MissingAgent>,
+    /// Nodes without an agent that are about to go: nobody is missed there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<GoneAgent>,
     /// Those that were left out, because another one claims their address.
     pub conflicts: Vec<AddressConflict>,
     /// Those that were not let in.

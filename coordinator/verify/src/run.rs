@@ -23,7 +23,7 @@ use crate::credentials::hexadecimal;
 use crate::error::RunError;
 use crate::fleet::Fleet;
 use crate::inbox::Inbox;
-use crate::inventory::{expected_count, missing};
+use crate::inventory::{expected_count, gone, missing};
 use crate::progress::Progress;
 use crate::random::{Random, RandomError, drawn};
 use crate::registry::Member;
@@ -130,6 +130,7 @@ fn agents(
         present,
         void,
         missing: missing(&order.expected, snapshot, roster, fleet.address()),
+        gone: gone(&order.expected, snapshot, roster),
         conflicts: roster.conflicts().to_vec(),
         refused: fleet.refused().so_far(),
     }

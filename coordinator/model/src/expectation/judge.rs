@@ -146,7 +146,15 @@ impl<'a> Judge<'a> {
         }
         match (&finding.prediction.verdict, requirement.wanted) {
             (Verdict::Allow { .. } | Verdict::Bypass(_) | Verdict::Exempt(_), Wanted::Open)
-            | (Verdict::Deny(_), Wanted::Closed) => untried(&requirement.name),
+            | (Verdict::Deny(_), Wanted::Closed) => {
+                // Nobody is missed on a node that is about to go.
+                let leaves = self.snapshot.leaving(&[finding.flow.source]).is_some();
+                if leaves {
+                    FlowState::Predicted
+                } else {
+                    untried(&requirement.name)
+                }
+            }
             (Verdict::Allow { .. } | Verdict::Bypass(_) | Verdict::Exempt(_), Wanted::Closed)
             | (Verdict::Deny(_), Wanted::Open)
             | (Verdict::Partial { .. } | Verdict::Unknown(_), _) => FlowState::NotObserved,

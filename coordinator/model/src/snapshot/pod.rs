@@ -1,10 +1,14 @@
 //! Kubernetes objects: nodes, pods, network policies.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
 
 use super::{NodeLease, StatusCondition};
 use crate::id::{InstanceId, NodeName};
+use crate::net::Printable;
 
 /// A Kubernetes node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +25,41 @@ pub struct Node {
     pub ready: Option<StatusCondition>,
     /// Its lease; absent where the snapshot has none.
     pub lease: Option<NodeLease>,
+    /// What says that it is about to go; absent where nothing does.
+    pub leaving: Option<Leaving>,
+}
+
+/// What says that a node is about to go: an agent that is not there is not missed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "because", rename_all = "snake_case")]
+pub enum Leaving {
+    /// The object is being deleted (`metadata.deletionTimestamp`).
+    Deleted,
+    /// No pod is put there any more (`spec.unschedulable`), as `kubectl cordon` and `kubectl drain` begin.
+    Cordoned,
+    /// Somebody who removes nodes has marked it.
+    Tainted {
+        /// Key of the taint; raw text.
+        taint: String,
+    },
+    /// Its EC2 instance does not run any more.
+    InstanceEnds {
+        /// Life cycle word of the API; raw text.
+        state: String,
+    },
+}
+
+impl fmt::Display for Leaving {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Deleted => formatter.write_str("it is being deleted"),
+            Self::Cordoned => formatter.write_str("it is cordoned"),
+            Self::Tainted { taint } => write!(formatter, "it has the taint {}", Printable(taint)),
+            Self::InstanceEnds { state } => {
+                write!(formatter, "its instance is {}", Printable(state))
+            }
+        }
+    }
 }
 
 /// What a node or pod runs on.

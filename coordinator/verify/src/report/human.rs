@@ -16,7 +16,7 @@ use reachproof_model::observation::Implausible;
 use reachproof_model::snapshot::{Consequence, folded};
 use reachproof_model::words::counted;
 
-use crate::inventory::{Explanation, MissingAgent};
+use crate::inventory::{Explanation, GoneAgent, MissingAgent};
 use crate::refused::{RefusedAgents, RefusedTimes};
 use crate::report::{Allowed, Report, VoidAgent};
 
@@ -348,6 +348,7 @@ fn agents(report: &Report, page: &mut Page) {
     let agents = &report.agents;
     void_agents(&agents.void, page);
     refused_agents(&agents.refused, page);
+    gone_agents(&agents.gone, LISTED_MAX, page);
     if agents.absent() == 0 && agents.conflicts.is_empty() {
         return;
     }
@@ -365,6 +366,18 @@ fn agents(report: &Report, page: &mut Page) {
         let line = format!("{out}: left out, {kept} claims {address} as well");
         page.text(2, &line);
     }
+}
+
+/// Nodes without an agent that are about to go.
+fn gone_agents(gone: &[GoneAgent], listed_max: usize, page: &mut Page) {
+    if gone.is_empty() {
+        return;
+    }
+    page.heading("Nodes that are about to go, and have no agent");
+    for node in gone.iter().take(listed_max) {
+        page.text(2, &format!("{}: {}", Printable(&node.name), node.leaving));
+    }
+    more(gone.len(), listed_max, page);
 }
 
 /// A time in milliseconds.

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use serde_json::Value;
+
 use super::Decoder;
 use super::health::condition;
 use crate::describe::{Fault, Node};
 use crate::id::{InstanceId, NodeName};
 use crate::snapshot::{
-    Completeness, Consequence, LabelSelector, Node as KubernetesNode, Platform, Pod, PodNetwork,
-    PodPhase, SelectorTerm,
+    Completeness, Consequence, LabelSelector, Leaving, Node as KubernetesNode, Platform, Pod,
+    PodNetwork, PodPhase, SelectorTerm,
 };
 
 /// Label of a node and its value on Fargate [E.6].
@@ -27,6 +29,24 @@ const RELAYS: [&str; 5] = [
     "consul-dataplane",
     "kuma-sidecar",
     "envoy",
+];
+
+/// Keys of taints that say that a node is about to go, or their beginnings.
+///
+/// | whose | source |
+/// |---|---|
+/// | Karpenter, v1 and before | Karpenter, "Disruption" |
+/// | Cluster Autoscaler | Cluster Autoscaler, "FAQ" |
+/// | AWS Node Termination Handler | its README |
+/// | Kubernetes | Kubernetes, "Well-Known Labels, Annotations and Taints" |
+const LEAVING_TAINTS: [&str; 7] = [
+    "karpenter.sh/disrupted",
+    "karpenter.sh/disruption",
+    "ToBeDeletedByClusterAutoscaler",
+    "aws-node-termination-handler/",
+    "node.cloudprovider.kubernetes.io/shutdown",
+    "node.kubernetes.io/out-of-service",
+    "node.kubernetes.io/unschedulable",
 ];
 
 impl<'a> Decoder<'a> {
@@ -186,8 +206,35 @@ fn node(object: &Node<'_>) -> Result<(KubernetesNode, Vec<Fault>), Fault> {
         },
         ready: condition(object, "Ready"),
         lease: None,
+        leaving: leaving(object),
     };
     Ok((node, faults))
+}
+
+/// What says that a node is about to go; what cannot be read says nothing.
+fn leaving(object: &Node<'_>) -> Option<Leaving> {
+    let at = |pointer| object.value().pointer(pointer);
+    if at("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null()) {
+        return Some(Leaving::Deleted);
+    }
+    if at("/spec/unschedulable").and_then(Value::as_bool) == Some(true) {
+        return Some(Leaving::Cordoned);
+    }
+    let taints = at("/spec/taints").and_then(Value::as_array);
+    let mut keys = taints
+        .into_iter()
+        .flatten()
+        .filter_map(|taint| taint.get("key").and_then(Value::as_str));
+    let taint = keys.find(|key| {
+        let is_it = |known: &&str| match known.strip_suffix('/') {
+            Some(_) => key.starts_with(*known),
+            None => key == known,
+        };
+        LEAVING_TAINTS.iter().any(is_it)
+    })?;
+    Some(Leaving::Tainted {
+        taint: taint.to_owned(),
+    })
 }
 
 /// The address of an item of `status.addresses` that is an internal one.

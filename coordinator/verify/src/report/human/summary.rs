@@ -12,7 +12,7 @@ use super::finding::{admitted, dropped, dropped_by, line, met_as, silence};
 use super::page::Page;
 use super::verdict::flows;
 use super::{BrokenFlows, by_reason, expectations};
-use super::{absent, cluster_endpoint, control_plane, refused_agents, void_agents};
+use super::{absent, cluster_endpoint, control_plane, gone_agents, refused_agents, void_agents};
 use crate::report::Report;
 
 /// Most groups of one heading; the rest is counted.
@@ -193,6 +193,7 @@ fn agents(report: &Report, page: &mut Page) {
     let agents = &report.agents;
     void_agents(&agents.void, page);
     refused_agents(&agents.refused, page);
+    gone_agents(&agents.gone, GROUPS_MAX, page);
     if agents.absent() == 0 && agents.conflicts.is_empty() {
         return;
     }
