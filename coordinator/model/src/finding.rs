@@ -70,6 +70,12 @@ impl FindingKind {
         }
     }
 
+    /// Returns the kind of a word in JSON.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+
     /// Returns whether model and network were seen to agree.
     pub fn is_confirmed(self) -> bool {
         matches!(

@@ -1,6 +1,7 @@
 //! The file of settings (`reachproof serve --config FILE`).
 //!
-//! Every error says where: line and column, and the nearest key. Paths in the file are relative to its folder.
+//! Every error says where: line and column, and the nearest key. Paths in the file are relative to its folder, those of
+//! variables of the environment, too. `deploy/schemas/settings.json` describes the file for editors.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -15,9 +16,14 @@ use reachproof_verify::audience::{ACCOUNTS, Account, Installation, InvalidAccoun
 use reachproof_verify::credentials::{PAGE_CERTIFICATE_FILE, PAGE_KEY_FILE};
 use reachproof_verify::door::CONNECTIONS_PER_ADDRESS;
 use reachproof_verify::yaml::{Fault, Fields, FileError, Node, opened};
+use thiserror::Error;
 
 use crate::schedule::{Schedule, Trigger};
 use crate::store::Place;
+
+pub use variables::Variables;
+
+mod variables;
 
 /// What the file says that it is.
 pub const KIND: &str = "Service";
@@ -83,6 +89,22 @@ const WEB_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LO
 /// Default of `agents.listen` (ARCHITECTURE, "Agents and ports").
 const AGENTS_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7443);
+
+/// Settings cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file is wrong, or cannot be read.
+    #[error(transparent)]
+    File(FileError),
+    /// A variable of the environment is wrong.
+    #[error("{name}: {what}")]
+    Variable {
+        /// The variable.
+        name: String,
+        /// What is wrong, and what would be right.
+        what: String,
+    },
+}
 
 /// All settings.
 #[derive(Debug, Clone)]
@@ -175,21 +197,30 @@ pub enum AlertForm {
 }
 
 impl Config {
-    /// Reads the file.
+    /// Reads the file; what `variables` say goes before it.
     ///
     /// # Errors
-    /// [`FileError`] for a file that cannot be read, and for the first thing in it that is wrong.
-    pub fn open(path: &Path) -> Result<Self, FileError> {
+    /// [`ConfigError`] for a file that cannot be read, and for the first thing that is wrong.
+    pub fn open(path: &Path, variables: &Variables) -> Result<Self, ConfigError> {
         let folder = path.parent().unwrap_or(Path::new(""));
-        opened(path, |text| Self::parse(text, folder))
+        opened(path, |text| Self::parse(text, folder, variables)).map_err(|error| match error {
+            FileError::Fault { fault, .. } if variables.of(&fault).is_some() => {
+                ConfigError::Variable {
+                    name: variables.of(&fault).unwrap_or_default().to_owned(),
+                    what: fault.what,
+                }
+            }
+            error => ConfigError::File(error),
+        })
     }
 
     /// Reads the text of a file in `folder`.
     ///
     /// # Errors
     /// [`Fault`] for the first thing that is wrong.
-    pub fn parse(text: &str, folder: &Path) -> Result<Self, Fault> {
-        let root = Node::parse(text)?;
+    pub fn parse(text: &str, folder: &Path, variables: &Variables) -> Result<Self, Fault> {
+        let mut root = Node::parse(text)?;
+        variables.lay_over(&mut root);
         let fields = Fields::of(&root, &FILE_KEYS, "a file of settings")?;
         fields.is_kind(KIND)?;
         let (world, settle) = world(fields.needed("world")?, folder)?;

@@ -29,6 +29,6 @@ pub mod store;
 mod timetable;
 pub mod web;
 
-pub use config::Config;
+pub use config::{Config, ConfigError, Variables};
 pub use error::ServiceError;
 pub use service::{Parts, serve};

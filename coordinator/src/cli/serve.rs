@@ -9,7 +9,7 @@ use clap::{Args, Parser};
 use reachproof_model::claim::Wire;
 use reachproof_model::snapshot::Snapshot;
 use reachproof_service::store::Place;
-use reachproof_service::{Config, Parts, ServiceError};
+use reachproof_service::{Config, ConfigError, Parts, ServiceError, Variables};
 use reachproof_verify::credentials::{certify_page, end_run};
 use reachproof_verify::expectations::{ExpectationFile, day_of};
 use reachproof_verify::source::anew;
@@ -62,7 +62,7 @@ pub(crate) struct Arguments {
 pub(crate) enum ServeError {
     /// The file of settings cannot be used.
     #[error(transparent)]
-    Config(FileError),
+    Config(ConfigError),
     /// `world` names none.
     #[error("`{}` names no world: {reason}", path.display())]
     World {
@@ -115,9 +115,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
     served.map(|()| ExitCode::Answered)
 }
 
-/// The settings: what the arguments say goes before what the file does.
+/// The settings: arguments go before variables of the environment, and those before the file.
 fn config(arguments: &Arguments) -> Result<Config, CliError> {
-    let mut config = Config::open(&arguments.config).map_err(ServeError::Config)?;
+    let variables = Variables::read(|name| std::env::var(name).ok());
+    let mut config = Config::open(&arguments.config, &variables).map_err(ServeError::Config)?;
     if let Some(listen) = arguments.listen {
         config.agents.listen = listen;
     }

@@ -22,6 +22,7 @@ use reachproof_tests::agents::{AGENT_ARGUMENT, AgentProgram, Agents, Dial};
 use reachproof_tests::binaries::{binary, build_agent};
 use reachproof_tests::harness::{Case, CaseResult, run_cases_together};
 use reachproof_tests::stage::Stage;
+use reachproof_verify::RESUME_WAIT;
 use serde_json::Value;
 
 use self::http::{Hook, get, post};
@@ -88,11 +89,10 @@ impl Service {
     fn start(stage: &Stage, name: &str, more: &str) -> Result<Self, Box<dyn Error>> {
         let (config, log) = (stage.log("serve.yaml"), stage.log(name));
         let text = format!(
-            "apiVersion: reachproof/v1\nkind: Service\nworld: {{snapshot: {}}}\nagents: {{listen: '{}', credentials: {}, expect: {}}}\nstore: {{path: {}}}\n{more}",
+            "apiVersion: reachproof/v1\nkind: Service\nworld: {{snapshot: {}}}\nagents: {{listen: '{}', credentials: {}}}\nstore: {{path: {}}}\n{more}",
             stage.snapshot().display(),
             stage.control_address()?,
             stage.credentials().display(),
-            stage.expanded.agents.len(),
             stage.log("store.db").display(),
         );
         fs::write(&config, text)?;
@@ -260,11 +260,11 @@ fn tell_the_story() -> CaseResult {
     let stage = Stage::up(&world)?;
     let hook = Hook::start()?;
     let more = format!(
-        "schedules:\n  - {{name: smoke, cron: '* * * * *', scope: required}}\nalert: {{url: '{}'}}\n",
+        "claims: true\nschedules:\n  - {{name: smoke, cron: '* * * * *', scope: required}}\nalert: {{url: '{}'}}\n",
         hook.url()
     );
     let mut service = Service::start(&stage, "serve", &more)?;
-    let agents = agents(&stage)?;
+    let mut agents = agents(&stage)?;
     // The first run is one of the schedule.
     let first = until("a run on the schedule", &service, || {
         runs().into_iter().find(|run| run["state"] == "done")
@@ -312,6 +312,20 @@ fn tell_the_story() -> CaseResult {
         &expected.map(|(a, b)| (a.to_owned(), b.to_owned())).to_vec(),
     )?;
     commands(&stage, [&first, &failed, &mended])?;
+    drain(&stage, &world, &mut agents)?;
+    until("an agent that left is forgotten", &service, || {
+        let list = get(WEB, "/api/v1/agents").ok()?.json();
+        let agents = list["agents"].as_array()?;
+        let left = agents.iter().find(|agent| agent["name"] == "node-2")?;
+        (left["heard_s_ago"].as_u64()? > RESUME_WAIT.as_secs()).then_some(())
+    })?;
+    let drained = run_by_hand(&service)?;
+    verdict(&drained, "PASS")?;
+    let report = get(WEB, &format!("/api/v1/runs/{}/report", id(&drained)))?.json();
+    let gone = serde_json::json!([{
+        "name": "ip-10-0-2-20.ec2.internal", "addresses": ["10.0.2.20"], "because": "cordoned",
+    }]);
+    hold("who is gone", &report["agents"]["gone"], &gone)?;
     drop(agents);
 
     let begun = Instant::now();
@@ -321,11 +335,25 @@ fn tell_the_story() -> CaseResult {
     hold("a stop takes little", &(begun.elapsed() < STOP_MAX), &true)
 }
 
+/// Takes a node out of service, as `kubectl drain` does: no pod is put there any more, and its agent ends.
+fn drain(stage: &Stage, world: &World, agents: &mut Agents) -> CaseResult {
+    let mut expanded = world.expand()?;
+    let nodes = expanded.plan.snapshot.get_mut("nodes").ok_or("no nodes")?;
+    let items = nodes["items"].as_array_mut().ok_or("no list")?;
+    let name = |node: &Value| node["metadata"]["name"] == "ip-10-0-2-20.ec2.internal";
+    let node = items.iter_mut().find(|node| name(node)).ok_or("no node")?;
+    node["spec"]["unschedulable"] = true.into();
+    stage.describe(&expanded)?;
+    Ok(agents.kill("node-2")?)
+}
+
 /// Chromium shows the page, and complains about nothing: neither its script nor its content policy.
 fn in_a_browser(stage: &Stage) -> CaseResult {
     for (path, words) in [
         ("/", "authorize-security-group-ingress"),
         ("/flows", "confirmed deny"),
+        ("/matrix", "confirmed allow tcp/443"),
+        ("/claims", "There are three kinds of security groups"),
         ("/agents", "connected"),
     ] {
         let shown = Command::new("chromium")
@@ -365,7 +393,11 @@ fn in_a_browser(stage: &Stage) -> CaseResult {
 /// Every metric that the rules of `deploy/alerts` and the page about it name is there.
 fn names() -> CaseResult {
     let metrics = get(WEB, "/metrics")?.text();
-    for file in ["deploy/alerts/rules.yaml", "docs/service.md"] {
+    for file in [
+        "deploy/alerts/rules.yaml",
+        "deploy/alerts/dashboard.json",
+        "docs/service.md",
+    ] {
         let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file))?;
         let is_of_name = |character: char| character.is_ascii_lowercase() || character == '_';
         let named = text.match_indices("reachproof_").map(|(at, _)| {
@@ -499,6 +531,8 @@ fn keep_out() -> CaseResult {
     for path in [
         "/",
         "/flows",
+        "/matrix",
+        "/claims",
         "/agents",
         "/page.css",
         "/metrics",

@@ -5,7 +5,12 @@ use super::*;
 const HEAD: &str = "apiVersion: reachproof/v1\nkind: Service\n";
 
 fn parsed(text: &str) -> Result<Config, Fault> {
-    Config::parse(&format!("{HEAD}{text}"), Path::new("/etc/reachproof"))
+    parsed_with(text, &Variables::default())
+}
+
+fn parsed_with(text: &str, variables: &Variables) -> Result<Config, Fault> {
+    let folder = Path::new("/etc/reachproof");
+    Config::parse(&format!("{HEAD}{text}"), folder, variables)
 }
 
 #[test]
@@ -23,10 +28,7 @@ fn little_is_enough_and_paths_are_of_the_files_folder() {
     assert!(config.schedules.is_empty() && config.alert.is_none() && !config.claims);
 }
 
-#[test]
-fn everything_can_be_set() {
-    let config = parsed(
-        "world: {cluster: demo, region: eu-central-1, settle: 30s}
+const EVERYTHING: &str = "world: {cluster: demo, region: eu-central-1, settle: 30s}
 agents: {listen: '10.0.1.5:7443', credentials: /keys, secret: a/keys, publish: [a/ca, b/ca], installation: a/two, accounts: [a/b], connections-per-address: 64, expect: 7, wait: 2m}
 web: {listen: '0.0.0.0:7080', certificate: tls.crt, key: tls.key, read-token-file: read, start-token-file: start}
 store: {path: /data/store.db, keep-runs: 10, keep-days: 7}
@@ -36,9 +38,11 @@ schedules:
   - {name: smoke, cron: '*/30 * * * *', zone: Europe/Berlin, jitter: 1m, scope: required}
   - {name: changes, when: snapshot-changed, every: 5m}
 alert: {url: 'https://hooks.example.com/x', form: slack}
-",
-    )
-    .unwrap();
+";
+
+#[test]
+fn everything_can_be_set() {
+    let config = parsed(EVERYTHING).unwrap();
     assert_eq!(config.settle, Some(Duration::from_secs(30)));
     assert_eq!(config.agents.wait, Duration::from_secs(120));
     assert_eq!(
@@ -202,4 +206,65 @@ fn wrong_files_are_refused_at_the_right_place() {
             .unwrap_or_default();
         assert!(fault.starts_with(expected), "{text}: {fault}");
     }
+}
+
+/// Those of the wrong files that only a reader finds: cron, time zone, names that stand twice, a time that is too short or long.
+const BEYOND_SCHEMAS: [&str; 5] = ["99 *", "Mars/Base", "0 3 * * *", "every: 5s", "169h"];
+
+#[test]
+fn the_published_schema_takes_and_refuses_the_same_files() {
+    let schema = include_str!("../../../../deploy/schemas/settings.json");
+    let schema = jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap();
+    let is_valid = |text: &str| {
+        let text = format!("{HEAD}{text}");
+        let file: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+        schema.is_valid(&file)
+    };
+    assert!(is_valid("world: {snapshot: world.json}\n"));
+    assert!(is_valid(EVERYTHING));
+    for (text, _) in WRONG {
+        let is_beyond = BEYOND_SCHEMAS.iter().any(|part| text.contains(part));
+        assert_eq!(is_valid(text), is_beyond, "{text}");
+    }
+}
+
+#[test]
+fn variables_go_before_the_file_and_are_named_where_they_are_wrong() {
+    let variables = |set: &[(&str, &str)]| {
+        let set: Vec<(String, String)> = set
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        Variables::read(|name| {
+            let found = set.iter().find(|(known, _)| known == name);
+            found.map(|(_, value)| value.clone())
+        })
+    };
+    let set = variables(&[
+        ("REACHPROOF_WORLD_CLUSTER", "other"),
+        ("REACHPROOF_WORLD_REGION", ""),
+        ("REACHPROOF_AGENTS_CONNECTIONS_PER_ADDRESS", "9"),
+        ("REACHPROOF_STORE_KEEP_DAYS", "3"),
+        ("REACHPROOF_CLAIMS", "true"),
+        // As Kubernetes sets it for a Service `reachproof-agents`.
+        ("REACHPROOF_AGENTS_PORT", "tcp://172.20.0.7:7443"),
+    ]);
+    let config = parsed_with("world: {cluster: demo, region: eu}\n", &set).unwrap();
+    let world = [("cluster", "other"), ("region", "eu")];
+    assert_eq!(
+        config.world,
+        world.map(|(key, value)| (key, value.to_owned()))
+    );
+    assert_eq!(config.agents.connections_per_address, 9);
+    assert_eq!((config.store.keep_days, config.claims), (3, true));
+
+    let set = variables(&[
+        ("REACHPROOF_WORLD_CLUSTER", "other"),
+        ("REACHPROOF_STORE_KEEP_DAYS", "many"),
+    ]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("{HEAD}world: {{cluster: demo}}\n")).unwrap();
+    let error = Config::open(file.path(), &set).unwrap_err();
+    let expected = "REACHPROOF_STORE_KEEP_DAYS: `many` is no whole number";
+    assert_eq!(error.to_string(), expected);
 }

@@ -24,13 +24,18 @@ const RUNS_SHOWN: u32 = 30;
 /// Flows of a table; the API has all.
 const FLOWS_SHOWN: usize = 200;
 
+mod claims;
+mod matrix;
+
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.mjs");
 
 pub(super) fn routes() -> Router<View> {
     Router::new()
         .route("/", get(now))
+        .route("/matrix", get(matrix::matrix))
         .route("/flows", get(flows))
+        .route("/claims", get(claims::claims))
         .route("/agents", get(agents))
         .route("/runs/{id}", get(run))
         .route(
@@ -210,12 +215,39 @@ async fn causes(view: &View, id: &str) -> Result<Vec<CauseLine>, Refusal> {
 struct FlowsQuery {
     /// Words that a row must have, each of them.
     words: Option<String>,
+    /// Class of the source, whole.
+    source: Option<String>,
+    /// Class of the destination, whole.
+    destination: Option<String>,
+}
+
+impl FlowsQuery {
+    /// Whether a kind of flow is between the classes that are asked for.
+    fn is_between(&self, row: &FlowRow) -> bool {
+        let is = |asked: &Option<String>, class: &String| {
+            asked.as_ref().is_none_or(|asked| asked == class)
+        };
+        is(&self.source, &row.source) && is(&self.destination, &row.destination)
+    }
+
+    /// The ends in words, where they are asked for.
+    fn ends(&self) -> String {
+        let end = |asked: &Option<String>| match asked {
+            Some(class) => Printable(class).to_string(),
+            None => "anything".to_owned(),
+        };
+        if self.source.is_none() && self.destination.is_none() {
+            return String::new();
+        }
+        format!("{} to {}", end(&self.source), end(&self.destination))
+    }
 }
 
 #[derive(Template)]
 #[template(path = "flows.html")]
 struct FlowsPage {
     cluster: String,
+    ends: String,
     words: String,
     shown: String,
     flows: Vec<FlowLine>,
@@ -225,14 +257,16 @@ async fn flows(
     State(view): State<View>,
     Query(query): Query<FlowsQuery>,
 ) -> Result<Response, Refusal> {
-    let words = query.words.unwrap_or_default();
+    let words = query.words.clone().unwrap_or_default();
     let runs = view.store.runs(crate::store::LISTED_MAX).await?;
     let rows = view.store.flows(None).await?;
-    let lines = rows.iter().map(|row| FlowLine::of(row, &runs));
+    let rows = rows.iter().filter(|row| query.is_between(row));
+    let lines = rows.map(|row| FlowLine::of(row, &runs));
     let found: Vec<FlowLine> = lines.filter(|line| line.has(&words)).collect();
     let shown_count = found.len().min(FLOWS_SHOWN);
     let page = FlowsPage {
         cluster: cluster(&view),
+        ends: query.ends(),
         words,
         shown: format!(
             "{shown_count} of {}",
