@@ -210,7 +210,7 @@ impl Config {
                     what: fault.what,
                 }
             }
-            error => ConfigError::File(error),
+            error @ (FileError::Fault { .. } | FileError::Read { .. }) => ConfigError::File(error),
         })
     }
 

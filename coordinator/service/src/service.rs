@@ -171,6 +171,10 @@ async fn lead_and_serve(
         () = entry.ended() => Err(RunError::ServerEnded.into()),
         lost = keep(&mut lead, &store, &status) => Err(lost.into()),
     };
+    if ended.is_err() {
+        // Whoever leads now is to be asked, and nobody else.
+        web.abort();
+    }
     entry.close().await;
     // It hears of the end as the service does; a stream that does not end keeps nobody.
     drop(tokio::time::timeout(WEB_END_WAIT, web).await);
