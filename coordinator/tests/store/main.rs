@@ -283,7 +283,8 @@ fn outlive() -> Result<(), Box<dyn Error>> {
         _ => (1, 0),
     };
     // It may find out a little later, and never says that it is ready meanwhile.
-    pair[leader].until("the other to say nothing more", || {
+    let leading = pair.get(leader).ok_or("nobody leads")?;
+    leading.until("the other to say nothing more", || {
         let said = pair.get(other).and_then(Service::ready);
         assert_ne!(said, Some(200), "two lead");
         said.is_none().then_some(())
