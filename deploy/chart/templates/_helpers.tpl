@@ -118,7 +118,8 @@ capabilities: {drop: [ALL]}
   "names" (concat (list (include "reachproof.host" .) (printf "%s.cluster.local" (include "reachproof.host" .)) $service "localhost") .Values.coordinator.webNames)
   "read-token-file" "/run/reachproof/credentials/read-token"
   "start-token-file" "/run/reachproof/credentials/start-token" -}}
-{{- $store := dict "path" "/var/lib/reachproof/reachproof.db" "keep-runs" .Values.coordinator.keepRuns "keep-days" .Values.coordinator.keepDays -}}
+{{- $store := dict "keep-runs" .Values.coordinator.keepRuns "keep-days" .Values.coordinator.keepDays -}}
+{{- if not .Values.coordinator.database.existingSecret }}{{ $_ := set $store "path" "/var/lib/reachproof/reachproof.db" }}{{ end -}}
 {{- $settings := dict "apiVersion" "reachproof/v1" "kind" "Service" "world" $world "agents" $agents "web" $web "store" $store
   "claims" .Values.coordinator.claims "schedules" .Values.schedules -}}
 {{- if .Values.expectations }}{{ $_ := set $settings "expectations" "expectations.yaml" }}{{ end -}}
@@ -126,17 +127,22 @@ capabilities: {drop: [ALL]}
 {{- toYaml $settings -}}
 {{- end -}}
 
+{{/* Whether history is in a file on a volume: "true", or nothing. */}}
+{{- define "reachproof.hasVolume" -}}
+{{- if and .Values.coordinator.persistence.enabled (not .Values.coordinator.database.existingSecret) -}}true{{- end -}}
+{{- end -}}
+
 {{/* What cannot work is refused with what to do about it. */}}
 {{- define "reachproof.check" -}}
 {{- if or (not .Values.cluster.name) (not .Values.vpcCidrs) -}}
 {{- fail "cluster.name and vpcCidrs are required: --set cluster.name=NAME --set 'vpcCidrs={10.0.0.0/16}'" -}}
 {{- end -}}
-{{- if and .Values.coordinator.persistence.enabled (regexMatch "(?i)efs" .Values.coordinator.persistence.storageClass) -}}
-{{- fail (printf "coordinator.persistence.storageClass: `%s` is EFS, whose locks SQLite cannot rely on: name a class of EBS, or set coordinator.persistence.enabled=false" .Values.coordinator.persistence.storageClass) -}}
+{{- if and (include "reachproof.hasVolume" .) (regexMatch "(?i)efs" .Values.coordinator.persistence.storageClass) -}}
+{{- fail (printf "coordinator.persistence.storageClass: `%s` is EFS, whose locks SQLite cannot rely on: name a class of EBS, a database in coordinator.database.existingSecret, or set coordinator.persistence.enabled=false" .Values.coordinator.persistence.storageClass) -}}
 {{- end -}}
 {{- if .Values.cluster.fargateOnly -}}
-{{- if .Values.coordinator.persistence.enabled -}}
-{{- fail "cluster.fargateOnly: Fargate mounts no EBS volume, and SQLite cannot be on EFS: set coordinator.persistence.enabled=false (history then ends with the pod)" -}}
+{{- if include "reachproof.hasVolume" . -}}
+{{- fail "cluster.fargateOnly: Fargate mounts no EBS volume, and SQLite cannot be on EFS: name a database in coordinator.database.existingSecret, or set coordinator.persistence.enabled=false (history then ends with the pod)" -}}
 {{- end -}}
 {{- if not .Values.agent.fargate -}}
 {{- fail "cluster.fargateOnly: Fargate runs no DaemonSet: list a pod for each profile and subnet in agent.fargate" -}}

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{LEAST, RELEASE, helm, nothing, objects};
 
 /// Sets of values that make a chart of each kind: name, and what stands beside what must be given.
-pub(crate) const GOOD: [(&str, &str); 12] = [
+pub(crate) const GOOD: [(&str, &str); 13] = [
     ("the least", ""),
     (
         "agents in the host network",
@@ -42,8 +42,12 @@ pub(crate) const GOOD: [(&str, &str); 12] = [
         "coordinator: {existingSecret: mine, persistence: {existingClaim: mine, storageClass: gp3}}\n",
     ),
     (
+        "a database, on Fargate alone",
+        "cluster: {name: demo, fargateOnly: true}\ncoordinator: {database: {existingSecret: runs}}\nagent: {fargate: [{name: a, namespace: fargate, labels: {subnet: a}}]}\n",
+    ),
+    (
         "what watches it",
-        "metrics: {serviceMonitor: {enabled: true, labels: {release: prometheus}}, prometheusRule: {enabled: true}}\nalert: {url: 'https://hooks.example.com/x', form: slack}\n",
+        "metrics: {dashboard: {enabled: true}, serviceMonitor: {enabled: true, labels: {release: prometheus}}, prometheusRule: {enabled: true}}\nalert: {url: 'https://hooks.example.com/x', form: slack}\n",
     ),
     (
         "a policy and a budget",
@@ -60,7 +64,7 @@ pub(crate) const GOOD: [(&str, &str); 12] = [
 ];
 
 /// Values that are refused, each whole, and a word of what is said.
-const WRONG: [(&str, &str); 22] = [
+const WRONG: [(&str, &str); 23] = [
     ("{}", "cluster.name and vpcCidrs are required"),
     (
         "cluster: {name: demo}",
@@ -82,6 +86,7 @@ const WRONG: [(&str, &str); 22] = [
     ("coordinator: {keepRuns: 0}", "coordinator/keepRuns"),
     ("coordinator: {wait: soon}", "coordinator/wait"),
     ("coordinator: {replicas: 2}", "replicas"),
+    ("coordinator: {database: {url: 'postgres://db/runs'}}", "url"),
     ("agent: {resources: {limits: {cpu: 1}}}", "cpu"),
     ("agent: {fargate: [{name: a, namespace: b}]}", "labels"),
     (
