@@ -11,6 +11,7 @@ mod http;
 
 use std::error::Error;
 use std::fs::{self, File};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -32,6 +33,18 @@ const WEB: &str = "127.0.0.1:7080";
 
 /// The same for the command.
 const COORDINATOR: [&str; 2] = ["--coordinator", "http://127.0.0.1:7080"];
+
+/// Files that a process may have open, where that is not what is tried.
+const FILES: usize = 1024;
+
+/// Files of a process that is to run out of them.
+const FEW_FILES: usize = 64;
+
+/// Connections that are dialled at once then.
+const DIALS: usize = 500;
+
+/// Longest time until it answers again.
+const RECOVERS_MAX: Duration = Duration::from_secs(5);
 
 /// Longest wait for anything: a run with silence takes some 20 s.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -63,6 +76,16 @@ fn main() -> ExitCode {
                 run: survive,
             },
             Case {
+                name: "a_node_that_is_drained_is_gone_and_nobody_is_missed",
+                ignored: Some("a run after an agent was forgotten: a minute and a half"),
+                run: miss_nobody,
+            },
+            Case {
+                name: "a_service_that_ran_out_of_files_answers_again",
+                ignored: Some("a thousand connections in a world: twenty seconds"),
+                run: run_out_of_files,
+            },
+            Case {
                 name: "strangers_are_kept_out_where_others_reach_the_page",
                 ignored: None,
                 run: keep_out,
@@ -87,6 +110,16 @@ struct Service {
 impl Service {
     /// Starts the service over the stage's snapshot with `more` in its file of settings; what it says goes to `name`.
     fn start(stage: &Stage, name: &str, more: &str) -> Result<Self, Box<dyn Error>> {
+        Self::start_with(stage, name, more, FILES)
+    }
+
+    /// The same as a process that may have so many files open.
+    fn start_with(
+        stage: &Stage,
+        name: &str,
+        more: &str,
+        files_max: usize,
+    ) -> Result<Self, Box<dyn Error>> {
         let (config, log) = (stage.log("serve.yaml"), stage.log(name));
         let text = format!(
             "apiVersion: reachproof/v1\nkind: Service\nworld: {{snapshot: {}}}\nagents: {{listen: '{}', credentials: {}}}\nstore: {{path: {}}}\n{more}",
@@ -96,7 +129,10 @@ impl Service {
             stage.log("store.db").display(),
         );
         fs::write(&config, text)?;
-        let process = Command::new(env!("CARGO_BIN_EXE_reachproof"))
+        let process = Command::new("sh")
+            .args(["-c", "ulimit -n \"$1\"; shift; exec \"$@\"", "sh"])
+            .arg(files_max.to_string())
+            .arg(env!("CARGO_BIN_EXE_reachproof"))
             .args(["serve", "--lab", "--config"])
             .arg(config)
             .stdin(Stdio::null())
@@ -264,7 +300,7 @@ fn tell_the_story() -> CaseResult {
         hook.url()
     );
     let mut service = Service::start(&stage, "serve", &more)?;
-    let mut agents = agents(&stage)?;
+    let agents = agents(&stage)?;
     // The first run is one of the schedule.
     let first = until("a run on the schedule", &service, || {
         runs().into_iter().find(|run| run["state"] == "done")
@@ -312,6 +348,25 @@ fn tell_the_story() -> CaseResult {
         &expected.map(|(a, b)| (a.to_owned(), b.to_owned())).to_vec(),
     )?;
     commands(&stage, [&first, &failed, &mended])?;
+    drop(agents);
+
+    let begun = Instant::now();
+    service.signal(Signal::SIGTERM)?;
+    let status = service.process.wait()?;
+    hold("exit code after a stop", &status.code(), &Some(0))?;
+    hold("a stop takes little", &(begun.elapsed() < STOP_MAX), &true)
+}
+
+/// A node that is drained is gone, and everything is in order without it.
+fn miss_nobody() -> CaseResult {
+    let world = world()?;
+    let stage = Stage::up(&world)?;
+    let service = Service::start(&stage, "drained", "")?;
+    until_ready(&service)?;
+    let mut agents = agents(&stage)?;
+    until("agents to come in", &service, || {
+        agents_known(&stage).then_some(())
+    })?;
     drain(&stage, &world, &mut agents)?;
     until("an agent that left is forgotten", &service, || {
         let list = get(WEB, "/api/v1/agents").ok()?.json();
@@ -325,14 +380,16 @@ fn tell_the_story() -> CaseResult {
     let gone = serde_json::json!([{
         "name": "ip-10-0-2-20.ec2.internal", "addresses": ["10.0.2.20"], "because": "cordoned",
     }]);
-    hold("who is gone", &report["agents"]["gone"], &gone)?;
-    drop(agents);
+    hold("who is gone", &report["agents"]["gone"], &gone)
+}
 
-    let begun = Instant::now();
-    service.signal(Signal::SIGTERM)?;
-    let status = service.process.wait()?;
-    hold("exit code after a stop", &status.code(), &Some(0))?;
-    hold("a stop takes little", &(begun.elapsed() < STOP_MAX), &true)
+/// Whether every agent of the world is connected.
+fn agents_known(stage: &Stage) -> bool {
+    let list = get(WEB, "/api/v1/agents").map(|answer| answer.json());
+    let known = list
+        .ok()
+        .and_then(|list| Some(list["agents"].as_array()?.len()));
+    known == Some(stage.expanded.agents.len())
 }
 
 /// Takes a node out of service, as `kubectl drain` does: no pod is put there any more, and its agent ends.
@@ -518,6 +575,32 @@ fn survive() -> CaseResult {
     hold("its verdict", &interrupted["verdict"], &"".into())?;
     drop((agents, service));
     Ok(())
+}
+
+/// More connections than the service may have files: neither of its ports is deaf for longer than they last.
+fn run_out_of_files() -> CaseResult {
+    let stage = Stage::up(&world()?)?;
+    let service = Service::start_with(&stage, "files", "", FEW_FILES)?;
+    until_ready(&service)?;
+    let control = stage.control_address()?.to_string();
+    for address in [WEB, control.as_str()] {
+        let address: SocketAddr = address.parse()?;
+        let dials: Vec<TcpStream> = (0..DIALS)
+            .filter_map(|_| TcpStream::connect_timeout(&address, LOOK).ok())
+            .collect();
+        hold("dials", &(dials.len() > FEW_FILES), &true)?;
+        std::thread::sleep(LOOK);
+        drop(dials);
+        let begun = Instant::now();
+        until_ready(&service)?;
+        let took = begun.elapsed();
+        println!("  {address} answers {took:.1?} after {DIALS} dials");
+        hold("it recovers", &(took < RECOVERS_MAX), &true)?;
+    }
+    let _agents = agents(&stage)?;
+    until("agents to come in", &service, || {
+        agents_known(&stage).then_some(())
+    })
 }
 
 fn keep_out() -> CaseResult {

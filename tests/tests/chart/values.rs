@@ -86,7 +86,10 @@ const WRONG: [(&str, &str); 23] = [
     ("coordinator: {keepRuns: 0}", "coordinator/keepRuns"),
     ("coordinator: {wait: soon}", "coordinator/wait"),
     ("coordinator: {replicas: 2}", "replicas"),
-    ("coordinator: {database: {url: 'postgres://db/runs'}}", "url"),
+    (
+        "coordinator: {database: {url: 'postgres://db/runs'}}",
+        "url",
+    ),
     ("agent: {resources: {limits: {cpu: 1}}}", "cpu"),
     ("agent: {fargate: [{name: a, namespace: b}]}", "labels"),
     (
