@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::deployment::{self, STEP};
 use crate::error::RunnerError;
-use crate::kubelet::{Kubelets, SEARCH_PATH, furnish, text};
+use crate::kubelet::{Kubelets, SEARCH_PATH, furnish, stored, text};
 use crate::stage::Stage;
 
 /// Where a pod finds the token of its account \[Kubernetes, Service Accounts\].
@@ -467,21 +467,8 @@ impl JobNode<'_> {
             .create(folder.join(FILES))?;
         symlink(FILES, folder.join(LINK))?;
         fs::set_permissions(folder, Permissions::from_mode(0o1777))?;
-        let get = |form: &str| {
-            let of = ["--namespace", namespace];
-            self.kubectl(&of, &["get", kind, name, "--output", form])
-        };
-        let object: Value = serde_json::from_str(&get("json")?)?;
-        let data = object.get("data").and_then(Value::as_object);
-        let data = data.into_iter().flatten();
-        for (key, value) in data.filter(|(key, _)| is_wanted(key)) {
-            let content = if kind == "secret" {
-                get(&format!(
-                    "go-template={{{{index .data {key:?} | base64decode}}}}"
-                ))?
-            } else {
-                value.as_str().unwrap_or_default().to_owned()
-            };
+        let files = stored(self.plane, (namespace, kind, name))?;
+        for (key, content) in files.iter().filter(|(key, _)| is_wanted(key)) {
             let file = folder.join(FILES).join(key);
             fs::write(&file, content)?;
             // The group of the pod reads it.

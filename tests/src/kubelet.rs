@@ -242,9 +242,11 @@ impl<'a> Kubelets<'a> {
     fn fill(&self, root: &Path, pod: &Value, mount: &Mount) -> Result<(), Box<dyn Error>> {
         let folder = root.join(mount.path.trim_start_matches('/'));
         DirBuilder::new().recursive(true).create(&folder)?;
+        let namespace = text(pod, "/metadata/namespace");
+        let of_object = |kind| stored(self.plane, (&namespace, kind, &mount.name));
         let files = match &mount.kind {
-            Stored::ConfigMap => self.stored(pod, "configmap", mount)?,
-            Stored::Secret => self.stored(pod, "secret", mount)?,
+            Stored::ConfigMap => of_object("configmap")?,
+            Stored::Secret => of_object("secret")?,
             Stored::Token {
                 file,
                 audience,
@@ -279,39 +281,6 @@ impl<'a> Kubelets<'a> {
             &of("/metadata/uid"),
         ])?;
         Ok(said.trim().to_owned())
-    }
-
-    /// The files of a ConfigMap or Secret.
-    fn stored(
-        &self,
-        pod: &Value,
-        kind: &str,
-        mount: &Mount,
-    ) -> Result<Vec<(String, String)>, Box<dyn Error>> {
-        let namespace = &text(pod, "/metadata/namespace");
-        let of = [
-            "--namespace",
-            namespace,
-            "get",
-            kind,
-            &mount.name,
-            "--output",
-        ];
-        let get = |form: &str| self.plane.run_kubectl(of.iter().chain([&form]));
-        let object: Value = serde_json::from_str(&get("json")?)?;
-        let data = object.get("data").and_then(Value::as_object);
-        let mut files = Vec::new();
-        for (key, value) in data.into_iter().flatten() {
-            let content = if kind == "secret" {
-                get(&format!(
-                    "go-template={{{{index .data {key:?} | base64decode}}}}"
-                ))?
-            } else {
-                value.as_str().unwrap_or_default().to_owned()
-            };
-            files.push((key.clone(), content));
-        }
-        Ok(files)
     }
 
     /// Writes the status of a pod; its addresses only once.
@@ -423,6 +392,32 @@ impl Drop for Kubelets<'_> {
 pub(crate) fn text(object: &Value, path: &str) -> String {
     let text = object.pointer(path).and_then(Value::as_str);
     text.unwrap_or_default().to_owned()
+}
+
+/// The files of a ConfigMap (`configmap`) or Secret (`secret`), by name.
+///
+/// # Errors
+/// What the control plane refuses.
+pub(crate) fn stored(
+    plane: &ControlPlane,
+    (namespace, kind, name): (&str, &str, &str),
+) -> Result<Vec<(String, String)>, Box<dyn Error>> {
+    let of = ["--namespace", namespace, "get", kind, name, "--output"];
+    let get = |form: &str| plane.run_kubectl(of.iter().chain([&form]));
+    let object: Value = serde_json::from_str(&get("json")?)?;
+    let data = object.get("data").and_then(Value::as_object);
+    let mut files = Vec::new();
+    for (key, value) in data.into_iter().flatten() {
+        let content = if kind == "secret" {
+            get(&format!(
+                "go-template={{{{index .data {key:?} | base64decode}}}}"
+            ))?
+        } else {
+            value.as_str().unwrap_or_default().to_owned()
+        };
+        files.push((key.clone(), content));
+    }
+    Ok(files)
 }
 
 /// Makes the file system of a pod: its program where the manifest wants it, and what the program needs of this machine.

@@ -1,7 +1,7 @@
 //! What the store promises, with processes that are killed and servers that crash: what a call has returned from is there, once
 //! and whole; one process leads.
 //!
-//! `REACHPROOF_KILLS=N` kills so often (12 by default), at instants that `REACHPROOF_SEED` repeats.
+//! `REACHPROOF_KILLS=N` kills so often (20 by default), at instants that `REACHPROOF_SEED` repeats.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
@@ -30,7 +30,7 @@ use self::service::Service;
 const WRITES_TO: &str = "REACHPROOF_STORE_OF_WRITER";
 
 /// How many times a writer is killed unless `REACHPROOF_KILLS` says so.
-const KILLS: u64 = 12;
+const KILLS: u64 = 20;
 
 /// Longest time that a writer lives.
 const LIFE_MAX_MS: u64 = 400;
@@ -145,7 +145,7 @@ async fn kill_writers(
 }
 
 #[tokio::test]
-#[ignore = "kills a dozen processes: ten seconds"]
+#[ignore = "kills twenty processes: twenty seconds"]
 async fn what_a_killed_process_stored_in_a_file_is_there_once_and_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db").display().to_string();
@@ -153,7 +153,7 @@ async fn what_a_killed_process_stored_in_a_file_is_there_once_and_whole() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL, and kills a dozen processes: twenty seconds"]
+#[ignore = "needs PostgreSQL, and kills twenty processes: half a minute"]
 async fn what_a_killed_process_stored_in_a_server_that_crashes_is_there_once_and_whole() {
     let mut server = Server::start().unwrap();
     let url = server.url();
@@ -310,7 +310,7 @@ fn outlive() -> Result<(), Box<dyn Error>> {
 }
 
 #[test]
-#[ignore = "kills a dozen services: half a minute"]
+#[ignore = "kills twenty services: a minute"]
 fn what_a_killed_service_told_is_told_by_the_next_one() {
     kill_services().unwrap();
 }
