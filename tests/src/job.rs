@@ -208,7 +208,9 @@ impl JobNode<'_> {
     pub fn serve(&self, pod: &Value) -> Result<Service, Box<dyn Error>> {
         let container = pod.pointer("/spec/containers/0").ok_or("no container")?;
         let mut command = self.furnished(pod, container)?;
-        let log = self.stage.log(&text(pod, "/metadata/name"));
+        let name = text(pod, "/metadata/name");
+        let log = self.stage.log(&name);
+        self.stage.tell_place(&name, self.place.0)?;
         self.report_running(pod, container)?;
         let process = command
             .stdin(Stdio::null())

@@ -283,6 +283,16 @@ impl Stage {
         self.directory.path().join(format!("{agent}.log"))
     }
 
+    /// Lets kubelets know in the network of which endpoint a pod is, so that its ports can be asked for.
+    ///
+    /// # Errors
+    /// [`RunnerError::Write`].
+    pub(crate) fn tell_place(&self, pod: &str, endpoint: &str) -> Result<(), RunnerError> {
+        let path = self.directory.path().join(format!("{pod}.place"));
+        let written = fs::write(&path, endpoint);
+        written.map_err(|source| RunnerError::Write { path, source })
+    }
+
     /// Host at which the coordinator listens; absent: in the lab's root namespace.
     pub(crate) fn coordinator_host(&self) -> Option<&str> {
         self.coordinator.as_deref()

@@ -275,7 +275,7 @@ fn refused(name: &str) -> impl FnOnce(rcgen::Error) -> AuthorityError + use<> {
 }
 
 /// Base64 with padding (RFC 4648, section 4): a kubeconfig's only encoding of a certificate.
-fn base64(bytes: &[u8]) -> String {
+pub(crate) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3).saturating_mul(4));
     for group in bytes.chunks(3) {

@@ -1,4 +1,5 @@
-//! What a kubelet serves on 10250, as far as API servers ask it: TLS, and the logs of pods to whoever shows a certificate.
+//! What a kubelet serves on 10250, as far as API servers ask it: TLS, and logs and ports of pods to whoever shows a
+//! certificate.
 //!
 //! Go's words are kept where somebody reads them: the 400 to plain HTTP, the 401 without a certificate.
 
@@ -9,6 +10,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::{ServerConfig, ServerConnection};
+
+use forward::Asked;
+
+pub(crate) mod forward;
 
 /// The port of kubelets (D.4).
 pub(crate) const PORT: u16 = 10_250;
@@ -31,8 +36,10 @@ const REQUEST_END: &[u8] = b"\r\n\r\n";
 pub(crate) struct Kubelets {
     /// Shows their certificate, and asks for one.
     pub(crate) config: Arc<ServerConfig>,
-    /// Holds the log of each pod as `NAME.log`.
+    /// Holds the log of each pod as `NAME.log`, and as `NAME.place` the name of the place in whose network it is.
     pub(crate) logs: PathBuf,
+    /// What comes before the name of a place in that of its network namespace.
+    pub(crate) prefix: String,
 }
 
 /// What a connection that was made to a kubelet speaks.
@@ -67,7 +74,8 @@ impl Kubelets {
         Ok(Spoken::Tls(Box::new(tls)))
     }
 
-    /// Reads a request from `tls` and answers it once it is whole; `pending` is what came of it so far.
+    /// Reads a request from `tls` and answers it once it is whole; `pending` is what came of it so far. A request for a
+    /// port of a pod is handed back: it is answered by who carries the bytes.
     ///
     /// # Errors
     /// What TLS says; a request that is too long.
@@ -75,7 +83,7 @@ impl Kubelets {
         &self,
         tls: &mut ServerConnection,
         pending: &mut Vec<u8>,
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<(Asked, String)>> {
         match tls.reader().read_to_end(pending) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -85,15 +93,30 @@ impl Kubelets {
             return Err(io::Error::other("the request is too long"));
         }
         if !pending.ends_with(REQUEST_END) {
-            return Ok(());
+            return Ok(None);
         }
         let request = std::mem::take(pending);
         let caller = match tls.peer_certificates() {
             Some(_) => Caller::Known,
             None => Caller::Anonymous,
         };
+        if let Some(found) = self.port(&request, caller) {
+            return Ok(Some(found));
+        }
         tls.set_buffer_limit(None);
-        tls.writer().write_all(&self.answer(&request, caller))
+        tls.writer().write_all(&self.answer(&request, caller))?;
+        Ok(None)
+    }
+
+    /// The port that is asked for, and the network namespace of its pod.
+    fn port(&self, request: &[u8], caller: Caller) -> Option<(Asked, String)> {
+        let asked = Asked::of(&String::from_utf8_lossy(request))?;
+        if caller == Caller::Anonymous || !is_name(&asked.pod.1) {
+            return None;
+        }
+        let place = fs::read_to_string(self.logs.join(format!("{}.place", asked.pod.1))).ok()?;
+        let namespace = format!("{}{place}", self.prefix);
+        Some((asked, namespace))
     }
 
     /// What is answered to a request.
@@ -126,12 +149,14 @@ impl Kubelets {
         let [_namespace, pod, _container] = words.as_slice() else {
             return None;
         };
-        let is_name = |text: &str| {
-            let known = |letter: char| letter.is_ascii_alphanumeric() || ".-".contains(letter);
-            text.starts_with(|first: char| first.is_ascii_alphanumeric()) && text.chars().all(known)
-        };
         is_name(pod).then(|| self.logs.join(format!("{pod}.log")))
     }
+}
+
+/// Whether `text` is a name, and no way out of a folder.
+fn is_name(text: &str) -> bool {
+    let known = |letter: char| letter.is_ascii_alphanumeric() || ".-".contains(letter);
+    text.starts_with(|first: char| first.is_ascii_alphanumeric()) && text.chars().all(known)
 }
 
 /// Who asks.
@@ -182,6 +207,7 @@ mod tests {
         Kubelets {
             config: authority.kubelets(&[HERE]).unwrap(),
             logs,
+            prefix: String::new(),
         }
     }
 

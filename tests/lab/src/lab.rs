@@ -191,7 +191,8 @@ impl Lab {
     }
 
     /// Lets kubelets listen on 10250 at the first address of each of `endpoints`, by name: with certificates of `authority`,
-    /// whose API servers may read the log of each pod, `NAME.log` in the folder `logs`.
+    /// whose API servers may read the log of each pod, `NAME.log` in the folder `logs`, and ask for its ports, where
+    /// `NAME.place` says in which endpoint's network it is.
     ///
     /// # Errors
     /// [`LabError::UnknownEndpoint`], [`LabError::Authority`], and what the kernel refuses.
@@ -215,6 +216,7 @@ impl Lab {
         let kubelets = Kubelets {
             config: authority.kubelets(&addresses)?,
             logs: logs.to_owned(),
+            prefix: self.prefix.clone(),
         };
         let service = Service::Kubelets(Arc::new(kubelets));
         self.kubelets = Some(Listeners::serve(listeners, service)?);

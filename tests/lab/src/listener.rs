@@ -16,6 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustls::{ServerConfig, ServerConnection};
 
 use crate::error::LabError;
+use crate::kubelet::forward::{Asked, Tunnel};
 use crate::kubelet::{Kubelets, Spoken};
 use crate::namespace::within;
 
@@ -97,11 +98,12 @@ impl Listeners {
             listeners,
             service,
             handshakes: Arc::clone(&handshakes),
+            stop: Arc::clone(&stop),
+            tunnels: Vec::new(),
         };
-        let seen = Arc::clone(&stop);
         let thread = thread::Builder::new()
             .name("control-plane".to_owned())
-            .spawn(move || server.run(&seen))
+            .spawn(move || server.run())
             .map_err(|_| LabError::Thread {
                 name: "root".to_owned(),
             })?;
@@ -140,6 +142,9 @@ struct Server {
     listeners: Vec<Listener>,
     service: Service,
     handshakes: Handshakes,
+    stop: Arc<AtomicBool>,
+    /// Ports of pods, each on a thread of its own.
+    tunnels: Vec<JoinHandle<()>>,
 }
 
 /// A connection that was accepted.
@@ -151,6 +156,8 @@ struct Connection {
     kubelets: Option<Arc<Kubelets>>,
     /// A request to them that is not whole.
     pending: Vec<u8>,
+    /// The port of a pod that was asked for, and the network namespace of the pod.
+    forward: Option<(Asked, String)>,
     counted: bool,
 }
 
@@ -162,14 +169,18 @@ enum State {
 }
 
 impl Server {
-    fn run(self, stop: &AtomicBool) {
+    fn run(mut self) {
         let mut open: Vec<Connection> = Vec::new();
-        while !stop.load(Ordering::Relaxed) {
+        while !self.stop.load(Ordering::Relaxed) {
             self.wait(&open);
             self.accept(&mut open);
             open.retain_mut(|connection| self.serve(connection) == State::Open);
             let excess = open.len().saturating_sub(CONNECTIONS_MAX);
             open.drain(..excess);
+        }
+        for tunnel in self.tunnels {
+            // It only fails if the thread panicked, and then it is gone as well.
+            let _ = tunnel.join();
         }
     }
 
@@ -206,6 +217,7 @@ impl Server {
                         tls,
                         kubelets,
                         pending: Vec::new(),
+                        forward: None,
                         counted: false,
                     });
                 }
@@ -214,8 +226,17 @@ impl Server {
     }
 
     /// Reads what came, answers it, and counts a handshake that is complete.
-    fn serve(&self, connection: &mut Connection) -> State {
+    fn serve(&mut self, connection: &mut Connection) -> State {
         let state = connection.turn().unwrap_or(State::Over);
+        if let Some((tunnel, place)) = connection.tunnel() {
+            let stop = Arc::clone(&self.stop);
+            self.tunnels.retain(|tunnel| !tunnel.is_finished());
+            self.tunnels.push(thread::spawn(move || {
+                // Both sides learn by the end of their connections that it is over.
+                let _ended = tunnel.carry(&place, &stop);
+            }));
+            return State::Over;
+        }
         if connection.is_complete() && !connection.counted {
             connection.counted = true;
             self.count(&connection.endpoint);
@@ -242,6 +263,13 @@ impl Connection {
         self.tls.as_ref().is_some_and(|tls| !tls.is_handshaking())
     }
 
+    /// What carries the port that was asked for, with the network namespace of its pod.
+    fn tunnel(&mut self) -> Option<(Tunnel, String)> {
+        let (asked, place) = self.forward.take()?;
+        let stream = self.stream.try_clone().ok()?;
+        Some((Tunnel::new(asked, self.tls.take()?, stream), place))
+    }
+
     /// Takes what the peer sent and gives what is due, without waiting.
     fn turn(&mut self) -> io::Result<State> {
         if let (None, Some(kubelets)) = (&self.tls, &self.kubelets) {
@@ -259,7 +287,10 @@ impl Connection {
         while state == State::Open && tls.wants_read() {
             match tls.read_tls(&mut self.stream) {
                 Ok(0) => state = State::Over,
-                Ok(_) => state = take(tls, self.kubelets.as_deref(), &mut self.pending),
+                Ok(_) => {
+                    let kubelets = self.kubelets.as_deref();
+                    state = take(tls, kubelets, &mut self.pending, &mut self.forward);
+                }
                 Err(error) if is_early(&error) => break,
                 Err(error) => return Err(error),
             }
@@ -276,14 +307,22 @@ impl Connection {
 }
 
 /// Works on what was read. A peer that breaks the protocol, or that says goodbye, gets the last word and is left.
-fn take(tls: &mut ServerConnection, kubelets: Option<&Kubelets>, pending: &mut Vec<u8>) -> State {
+fn take(
+    tls: &mut ServerConnection,
+    kubelets: Option<&Kubelets>,
+    pending: &mut Vec<u8>,
+    forward: &mut Option<(Asked, String)>,
+) -> State {
     match tls.process_new_packets() {
         Ok(read) if read.peer_has_closed() => {
             tls.send_close_notify();
             State::Over
         }
         Ok(_) => match kubelets.map(|kubelets| kubelets.serve(tls, pending)) {
-            Some(Ok(())) => State::Open,
+            Some(Ok(asked)) => {
+                *forward = asked;
+                State::Open
+            }
             Some(Err(_)) => State::Over,
             // Requests are read, so that they do not stand in the way, and left unanswered.
             None => match drain(&mut tls.reader()) {
