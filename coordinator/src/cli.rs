@@ -34,6 +34,8 @@ mod agents;
 mod browser;
 mod check;
 mod claims;
+#[cfg(feature = "serve")]
+mod closed_way;
 mod completions;
 mod diagnosis;
 mod diff;
@@ -341,7 +343,9 @@ pub(crate) enum CliError {
     Remote(#[from] RemoteError),
     /// Nobody says which coordinator.
     #[cfg(feature = "serve")]
-    #[error("pass --coordinator URL, the page of `reachproof serve`")]
+    #[error(
+        "pass --coordinator URL, the page of `reachproof serve`, or --kubernetes for the one of the cluster"
+    )]
     NoCoordinator,
     /// A list of runs in a format of reports.
     #[error("a list is a table or JSON: name a run for its report as {format}")]

@@ -6,7 +6,10 @@
 mod cli;
 mod console;
 mod dial;
+mod entry;
 mod history;
+#[cfg(feature = "serve")]
+mod installed;
 #[cfg(feature = "serve")]
 mod remote;
 mod review;

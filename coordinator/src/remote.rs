@@ -9,27 +9,45 @@ use std::time::Duration;
 use clap::Args;
 use http::Method;
 use http::uri::{InvalidUri, Uri};
+use reachproof_kube::Entry;
+use reachproof_kube::forward::{ForwardError, beneath};
 use reachproof_service::client::{Client, ClientError};
 use reachproof_verify::Report;
 use reachproof_verify::report::document::DocumentError;
+use reachproof_verify::report::kept::Kept;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use thiserror::Error;
+use tokio::runtime::Runtime;
+
+use crate::installed::{InstalledError, Purpose, Reached};
 
 /// Time between two looks at a run that goes on.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The arguments that name a coordinator.
+const WHICH: &str = "which-coordinator";
 
 /// Which coordinator is asked, and how.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct RemoteArguments {
     /// Coordinator that stays (`reachproof serve`), as https://HOST:7080
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", group = WHICH)]
     coordinator: Option<String>,
+    /// The coordinator that Helm installed in the cluster of the kubeconfig, by a port-forward
+    #[arg(long, group = WHICH)]
+    kubernetes: bool,
+    /// Namespace of that coordinator [default: whichever has one]
+    #[arg(short, long, value_name = "NAMESPACE", requires = "kubernetes")]
+    namespace: Option<String>,
+    /// Release of Helm that it belongs to, where a namespace has several
+    #[arg(long, value_name = "NAME", requires = "kubernetes")]
+    release: Option<String>,
     /// Certificate of the CA that signed its certificate [default: the CAs of the public web]
     #[arg(long, value_name = "FILE", requires = "coordinator")]
     coordinator_ca: Option<PathBuf>,
-    /// File with the token for it
-    #[arg(long, value_name = "FILE", requires = "coordinator")]
+    /// File with the token for it [with --kubernetes: that of the cluster's Secret]
+    #[arg(long, value_name = "FILE", requires = WHICH)]
     coordinator_token_file: Option<PathBuf>,
 }
 
@@ -54,6 +72,9 @@ pub(crate) enum RemoteError {
         #[source]
         source: io::Error,
     },
+    /// It cannot be found in the cluster, or not be asked.
+    #[error("cannot ask the coordinator in the cluster")]
+    Installed(#[source] Box<InstalledError>),
     /// It was not reached, or refuses.
     #[error("the coordinator does not do it")]
     Client(#[from] ClientError),
@@ -87,20 +108,37 @@ pub(crate) enum RemoteError {
     Runtime(#[from] io::Error),
 }
 
+impl From<InstalledError> for RemoteError {
+    fn from(error: InstalledError) -> Self {
+        Self::Installed(Box::new(error))
+    }
+}
+
+impl RemoteError {
+    /// The closed way in the cluster that is the cause, if one is.
+    pub(crate) fn closed_way(&self) -> Option<&ForwardError> {
+        beneath(self).filter(|way| way.advice().is_some())
+    }
+}
+
 impl RemoteArguments {
     /// Whether a coordinator is named.
     pub(crate) fn is_named(&self) -> bool {
-        self.coordinator.is_some()
+        self.coordinator.is_some() || self.kubernetes
     }
 
-    /// The coordinator that is named, if one is.
+    /// The coordinator that is named, if one is; `entry` leads to the cluster in which one is to be found.
     ///
     /// # Errors
-    /// [`RemoteError::Address`], [`RemoteError::Token`], [`RemoteError::Client`].
-    pub(crate) fn remote(&self) -> Result<Option<Remote>, RemoteError> {
-        let Some(url) = &self.coordinator else {
+    /// [`RemoteError::Address`], [`RemoteError::Token`], [`RemoteError::Installed`], [`RemoteError::Client`].
+    pub(crate) fn remote(
+        &self,
+        entry: &Entry,
+        purpose: Purpose,
+    ) -> Result<Option<Remote>, RemoteError> {
+        if !self.is_named() {
             return Ok(None);
-        };
+        }
         let token = self.coordinator_token_file.as_ref().map(|path| {
             let text = fs::read_to_string(path).map_err(|source| RemoteError::Token {
                 path: path.clone(),
@@ -109,9 +147,28 @@ impl RemoteArguments {
             text.map(|text| text.trim().to_owned())
         });
         let token = token.transpose()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let Some(url) = &self.coordinator else {
+            let which = (self.namespace.as_deref(), self.release.as_deref());
+            let (reached, client) = runtime.block_on(async {
+                let reached = Reached::find(entry, which).await?;
+                let client = reached.client(token, purpose).await?;
+                Ok::<_, InstalledError>((reached, client))
+            })?;
+            return Ok(Some(Remote {
+                base: reached.base(),
+                client,
+                runtime,
+                reached: Some(reached),
+            }));
+        };
         Ok(Some(Remote {
             base: url.trim_end_matches('/').to_owned(),
             client: Client::new(self.coordinator_ca.as_deref(), token.as_deref())?,
+            runtime,
+            reached: None,
         }))
     }
 }
@@ -121,9 +178,22 @@ impl RemoteArguments {
 pub(crate) struct Remote {
     base: String,
     client: Client,
+    /// Connections live in it.
+    runtime: Runtime,
+    /// Where it is installed, if it was found there.
+    reached: Option<Reached>,
 }
 
 impl Remote {
+    /// What it keeps in its cluster of its last run; absent before that.
+    ///
+    /// # Errors
+    /// [`InstalledError`].
+    pub(crate) fn kept(&self) -> Result<Option<Kept>, InstalledError> {
+        let kept = self.reached.as_ref().map(Reached::kept);
+        kept.map_or(Ok(None), |kept| self.runtime.block_on(kept))
+    }
+
     /// The last runs, the latest first.
     ///
     /// # Errors
@@ -210,10 +280,8 @@ impl Remote {
             url: self.base.clone(),
             source,
         })?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        Ok(runtime.block_on(self.client.exchange(method, uri, body))?)
+        let exchange = self.client.exchange(method, uri, body);
+        Ok(self.runtime.block_on(exchange)?)
     }
 }
 

@@ -16,6 +16,10 @@ use reachproof_model::describe::Described;
 use reachproof_verify::source::{Saved, SourceError, WorldError, WorldReading, WorldSource};
 use thiserror::Error;
 
+#[cfg(all(feature = "serve", not(feature = "live")))]
+use crate::entry;
+#[cfg(feature = "serve")]
+use crate::installed::Purpose;
 #[cfg(feature = "serve")]
 use crate::remote::{Remote, RemoteArguments, RemoteError};
 #[cfg(feature = "serve")]
@@ -27,6 +31,8 @@ pub(crate) const ELSEWHERE: &[&str] = &[
     "cluster",
     #[cfg(feature = "serve")]
     "coordinator",
+    #[cfg(feature = "serve")]
+    "kubernetes",
 ];
 
 /// A snapshot, or the cluster to read.
@@ -34,11 +40,8 @@ pub(crate) const ELSEWHERE: &[&str] = &[
 pub(crate) struct NamedSource {
     /// Snapshot: a directory of answers (STEM.json), one JSON file with the stems as keys, or - for standard input
     #[arg(long, value_name = "PATH")]
-    #[cfg_attr(
-        any(feature = "live", feature = "serve"),
-        arg(required_unless_present_any = ELSEWHERE)
-    )]
-    #[cfg_attr(not(any(feature = "live", feature = "serve")), arg(required = true))]
+    #[cfg_attr(feature = "live", arg(required_unless_present = "cluster"))]
+    #[cfg_attr(not(feature = "live"), arg(required = true))]
     snapshot: Option<PathBuf>,
     /// Cluster to read, by its name; with --snapshot the one that is meant, where the snapshot has several
     #[cfg(feature = "live")]
@@ -59,6 +62,9 @@ pub(crate) struct NamedSource {
 
 /// The same, or a coordinator that read the cluster.
 #[derive(Debug, Clone, Args)]
+#[command(mut_arg("snapshot", |argument| argument
+    .required(ELSEWHERE.is_empty())
+    .required_unless_present_any(ELSEWHERE)))]
 pub(crate) struct SourceArguments {
     #[command(flatten)]
     named: NamedSource,
@@ -181,6 +187,15 @@ impl NamedSource {
         })
     }
 
+    /// The API server that leads to an installed coordinator: that of the kubeconfig that is named, or that there is.
+    #[cfg(feature = "serve")]
+    fn entry(&self) -> Entry {
+        #[cfg(feature = "live")]
+        return self.access.any();
+        #[cfg(not(feature = "live"))]
+        entry::entry(self.kubeconfig.as_ref(), None)
+    }
+
     /// Whether the world is a saved one, which does not change.
     pub(crate) fn is_saved(&self) -> bool {
         self.snapshot.is_some()
@@ -223,7 +238,7 @@ impl SourceArguments {
     /// [`WorldFailure`] when there is no whole world to be had.
     pub(crate) fn described(&self) -> Result<Described, WorldFailure> {
         #[cfg(feature = "serve")]
-        if let Some(remote) = self.remote.remote()? {
+        if let Some(remote) = self.remote.remote(&self.named.entry(), Purpose::Read)? {
             return described_by(&remote.last_report()?);
         }
         self.named.described()
@@ -247,13 +262,13 @@ impl SourceArguments {
         self.named.is_saved()
     }
 
-    /// The coordinator that is named, if one is.
+    /// The coordinator that is named, if one is, to start a run there.
     ///
     /// # Errors
     /// [`RemoteError`] for an address or a token that is none.
     #[cfg(feature = "serve")]
     pub(crate) fn coordinator(&self) -> Result<Option<Remote>, RemoteError> {
-        self.remote.remote()
+        self.remote.remote(&self.named.entry(), Purpose::Start)
     }
 }
 

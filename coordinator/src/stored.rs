@@ -4,13 +4,15 @@ use std::path::Path;
 
 use reachproof_kube::storage::{ObjectName, Storage, StorageError, Written};
 use reachproof_kube::{ApiServer, ConnectError, Limits};
-use reachproof_service::config::AgentSettings;
+use reachproof_service::Config;
+use reachproof_service::keeper::{Keeper, Keeping};
 use reachproof_verify::credentials::{
     CA_CERTIFICATE_FILE, CredentialsError, complete as completed,
 };
 use reachproof_verify::{Credentials, Random};
 use thiserror::Error;
 
+use crate::installed::KEPT_ENTRY;
 use crate::source::SourceArguments;
 
 /// How often it is tried again when somebody else wrote meanwhile. Who comes second finds everything there.
@@ -20,7 +22,9 @@ const TRIES: u8 = 5;
 #[derive(Debug, Error)]
 pub(crate) enum StoredError {
     /// There is no cluster.
-    #[error("`secret` and `publish` of `agents` are objects of a cluster: name it under `world`")]
+    #[error(
+        "`secret` and `publish` of `agents` and `report` of `web` are objects of a cluster: name it under `world`"
+    )]
     NoCluster,
     /// The API server cannot be reached.
     #[error("cannot reach the API server that keeps the credentials")]
@@ -50,10 +54,11 @@ pub(crate) enum StoredError {
 /// # Errors
 /// [`StoredError::NoCluster`], [`StoredError::Connect`].
 pub(crate) async fn storage(
-    settings: &AgentSettings,
+    config: &Config,
     source: &SourceArguments,
 ) -> Result<Option<Storage>, StoredError> {
-    if settings.secret.is_none() && settings.publish.is_empty() {
+    let (agents, web) = (&config.agents, &config.web);
+    if agents.secret.is_none() && agents.publish.is_empty() && web.report.is_none() {
         return Ok(None);
     }
     let entry = source.api_server().ok_or(StoredError::NoCluster)?;
@@ -114,16 +119,42 @@ pub(crate) async fn publish(
             name: name.clone(),
         };
         let entry = (CA_CERTIFICATE_FILE, credentials.ca_certificate.as_str());
-        let mut written = Written::Conflict;
-        for _ in 0..TRIES {
-            written = storage.publish(&name, entry).await?;
-            if written == Written::Done {
-                break;
-            }
-        }
-        if written == Written::Conflict {
-            return Err(StoredError::Contested { name });
-        }
+        lay(storage, name, entry).await?;
     }
     Ok(())
+}
+
+/// Lets an entry of a ConfigMap be as given, whoever writes there meanwhile.
+async fn lay(storage: &Storage, name: ObjectName, entry: (&str, &str)) -> Result<(), StoredError> {
+    for _ in 0..TRIES {
+        if storage.publish(&name, entry).await? == Written::Done {
+            return Ok(());
+        }
+    }
+    Err(StoredError::Contested { name })
+}
+
+/// A ConfigMap with what is kept of the last run.
+pub(crate) struct KeptIn {
+    storage: Storage,
+    name: ObjectName,
+}
+
+impl KeptIn {
+    pub(crate) fn new(storage: Storage, (namespace, name): &(String, String)) -> Self {
+        let (namespace, name) = (namespace.clone(), name.clone());
+        Self {
+            storage,
+            name: ObjectName { namespace, name },
+        }
+    }
+}
+
+impl Keeper for KeptIn {
+    fn keep<'a>(&'a self, text: &'a str) -> Keeping<'a> {
+        Box::pin(async move {
+            let entry = (KEPT_ENTRY, text);
+            Ok(lay(&self.storage, self.name.clone(), entry).await?)
+        })
+    }
 }

@@ -17,11 +17,13 @@ use serde_json::Value;
 const README_LINES_MAX: usize = 150;
 
 /// Commands and flags that a build without AWS and without the service does not have.
-const LIVE: [&str; 10] = [
+const LIVE: [&str; 12] = [
     "serve",
     "agents",
     "--coordinator",
     "--coordinator-token-file",
+    "--kubernetes",
+    "--release",
     "doctor",
     "--cluster",
     "--region",

@@ -3,7 +3,7 @@
 //! The only crate with a Kubernetes client. It decides nothing: what it returns is a map from the stem of a snapshot's
 //! file (`pods`) to the answer, as if somebody had laid the files by hand. It never writes to the cluster but for
 //! access reviews, which change nothing, for reports that somebody wants kept, and for the coordinator's own credentials; it
-//! never asks for `exec`, nor for Secrets and ConfigMaps but those.
+//! never asks for `exec`, nor for Secrets and ConfigMaps but those. Somebody who asks a coordinator in the cluster reads the same.
 //!
 //! * [`connect`]: kubeconfig or the pod's own account to an [`ApiServer`]
 //! * [`resource`]: which objects are read, and which of their fields are kept
@@ -14,6 +14,7 @@
 //! * [`dial`]: API servers that are asked to connect to pods, one exchange each
 //! * [`history`]: reports that are kept in the cluster, and Events about them
 //! * [`storage`]: the one Secret with the coordinator's own credentials, and the ConfigMaps that tell agents its CA
+//! * [`installed`]: the coordinator that a chart installed, and [`forward`]: the way to it through the API server
 //! * `request`, `list`, `watch`: one answer with patience; all pages of a list; a stream of events
 //! * `proxy`: what the environment keeps from the proxy
 //! * `shape`: an object reduced to its allowed fields
@@ -44,7 +45,9 @@ pub mod connect;
 pub mod dial;
 pub mod doctor;
 mod error;
+pub mod forward;
 pub mod history;
+pub mod installed;
 mod limits;
 mod list;
 mod proxy;

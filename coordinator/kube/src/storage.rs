@@ -176,6 +176,21 @@ impl Storage {
         self.write((Kind::Secret, name), secret.object, data).await
     }
 
+    /// Reads the texts of a ConfigMap, by key.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn config_map(
+        &self,
+        name: &ObjectName,
+    ) -> Result<BTreeMap<String, String>, StorageError> {
+        let object = self.read(Kind::ConfigMap, name).await?;
+        let data = object.get("data").and_then(Value::as_object);
+        let texts = data.into_iter().flatten();
+        let texts = texts.filter_map(|(key, text)| Some((key.clone(), text.as_str()?.to_owned())));
+        Ok(texts.collect())
+    }
+
     /// Lets an entry of a ConfigMap be `text`; the others stay.
     ///
     /// # Errors

@@ -16,6 +16,10 @@ use rustls_pki_types::pem::PemObject;
 use thiserror::Error;
 use tokio::time::timeout;
 
+use way::{Connector, Way};
+
+pub mod way;
+
 /// Largest answer that is read, in bytes: a report of 30,000 flows has about 100 MB.
 pub const ANSWER_BYTES_MAX: usize = 512 * 1024 * 1024;
 
@@ -82,7 +86,7 @@ pub enum ClientError {
 /// Speaks HTTP/1.1, over TLS where the address says so. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Client {
-    pool: Pool<HttpsConnector<HttpConnector>, Full<bytes::Bytes>>,
+    pool: Pool<HttpsConnector<Connector>, Full<bytes::Bytes>>,
     /// Goes with every request.
     token: Option<Arc<str>>,
 }
@@ -92,7 +96,7 @@ impl Client {
     #[must_use]
     pub fn public() -> Self {
         let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
-        Self::trusting(roots, None)
+        Self::trusting(roots, None, by_address())
     }
 
     /// A client with a token, which trusts the CAs in the file `ca` alone where one is given.
@@ -111,15 +115,33 @@ impl Client {
             file: ca.display().to_string(),
             source,
         };
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_file_iter(ca).map_err(wrong)? {
-            // One that is no certificate trusts nobody.
-            let _unusable = roots.add(certificate.map_err(wrong)?);
-        }
-        Ok(Self::trusting(roots, token))
+        let certificates = CertificateDer::pem_file_iter(ca).map_err(wrong)?;
+        let roots = roots(certificates).map_err(wrong)?;
+        Ok(Self::trusting(roots, token, by_address()))
     }
 
-    fn trusting(roots: RootCertStore, token: Option<Arc<str>>) -> Self {
+    /// A client with a token, which trusts the CAs in the PEM text `ca` alone and comes to every address by `way`.
+    ///
+    /// # Errors
+    /// [`ClientError::Ca`], which names `origin`.
+    pub fn through(
+        way: Arc<dyn Way>,
+        (origin, ca): (&str, &str),
+        token: &str,
+    ) -> Result<Self, ClientError> {
+        let certificates = CertificateDer::pem_slice_iter(ca.as_bytes());
+        let roots = roots(certificates).map_err(|source| ClientError::Ca {
+            file: origin.to_owned(),
+            source,
+        })?;
+        Ok(Self::trusting(
+            roots,
+            Some(Arc::from(token)),
+            Connector::Way(way),
+        ))
+    }
+
+    fn trusting(roots: RootCertStore, token: Option<Arc<str>>, connector: Connector) -> Self {
         // The first provider of the process counts; a second installation changes nothing.
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let tls = rustls::ClientConfig::builder()
@@ -129,7 +151,7 @@ impl Client {
             .with_tls_config(tls)
             .https_or_http()
             .enable_http1()
-            .build();
+            .wrap_connector(connector);
         Self {
             pool: Pool::builder(TokioExecutor::new()).build(connector),
             token,
@@ -202,4 +224,23 @@ impl Client {
                 .collect(),
         })
     }
+}
+
+/// To wherever an address leads.
+fn by_address() -> Connector {
+    let mut connector = HttpConnector::new();
+    // What speaks TLS is behind it.
+    connector.enforce_http(false);
+    Connector::Address(connector)
+}
+
+/// Trusts `certificates`; one that is no certificate trusts nobody.
+fn roots(
+    certificates: impl Iterator<Item = Result<CertificateDer<'static>, rustls_pki_types::pem::Error>>,
+) -> Result<RootCertStore, rustls_pki_types::pem::Error> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        let _unusable = roots.add(certificate?);
+    }
+    Ok(roots)
 }

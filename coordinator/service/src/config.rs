@@ -62,9 +62,10 @@ const AGENT_KEYS: [&str; 9] = [
     "expect",
     "wait",
 ];
-const WEB_KEYS: [&str; 6] = [
+const WEB_KEYS: [&str; 7] = [
     "listen",
     "names",
+    "report",
     "certificate",
     "key",
     "read-token-file",
@@ -159,6 +160,8 @@ pub struct WebSettings {
     pub listen: SocketAddr,
     /// Names for which the CA of the agents signs a certificate at each start; empty: none does.
     pub names: Vec<String>,
+    /// ConfigMap of the cluster in which the last run is kept for whoever cannot reach the page, by namespace and name.
+    pub report: Option<(String, String)>,
     /// Certificate chain and key, both PEM; TLS where they are given. With [`Self::names`] they are made there.
     pub tls: Option<(PathBuf, PathBuf)>,
     /// File with the token of whoever may read.
@@ -350,6 +353,7 @@ fn web(node: Option<&Node>, folder: &Path, credentials: &Path) -> Result<WebSett
     let settings = WebSettings {
         listen: address(get("listen"))?.unwrap_or(WEB_LISTEN),
         names,
+        report: get("report").map(pair).transpose()?,
         tls,
         read_token: file(get("read-token-file"), folder)?,
         start_token: file(get("start-token-file"), folder)?,

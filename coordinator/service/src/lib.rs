@@ -10,6 +10,7 @@
 //! | [`store`] | runs, worlds and verdicts of flows, in a database |
 //! | [`flows`] | what a report says of each kind of flow |
 //! | [`web`] | API, page and metrics |
+//! | [`keeper`] | where the last run is kept for whoever cannot reach this process |
 //! | [`client`], [`alert`] | HTTP to another coordinator, and to whoever wants to hear of a new verdict |
 //!
 //! **Invariant.** A run is in the store before it begins, and its verdict comes there in one transaction with its report: after
@@ -22,6 +23,7 @@ pub mod client;
 pub mod config;
 pub mod error;
 pub mod flows;
+pub mod keeper;
 pub mod schedule;
 pub mod service;
 pub mod status;

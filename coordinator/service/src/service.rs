@@ -14,6 +14,7 @@ use reachproof_verify::expectations::{ExpectationFile, day_of};
 use reachproof_verify::fleet::Fleet;
 use reachproof_verify::random::{RandomError, drawn_seed};
 use reachproof_verify::report::human::why;
+use reachproof_verify::report::kept::Kept;
 use reachproof_verify::report::{Allowed, Baseline};
 use reachproof_verify::run::{run, run_name, sha256};
 use reachproof_verify::source::{WorldSource, anew};
@@ -30,6 +31,7 @@ use crate::alert::Alert;
 use crate::config::Config;
 use crate::error::ServiceError;
 use crate::flows::flows_of;
+use crate::keeper::{Keeper, keep as keep_result};
 use crate::schedule::{Schedule, Trigger};
 use crate::status::{Running, Status};
 use crate::store::leader::{Attempt, Lead};
@@ -84,6 +86,8 @@ pub struct Parts {
     pub claims: Vec<Claim>,
     /// Where the network is: what is seen in a lab is no evidence about AWS.
     pub wire: Wire,
+    /// Where the last run is kept beside the store.
+    pub keeper: Option<Arc<dyn Keeper>>,
     /// Keys, nonces and seeds.
     pub random: Arc<dyn Random>,
     /// Version of the program.
@@ -389,11 +393,12 @@ impl Service<'_> {
         info!(run = row.id, cause = row.cause, "run begins");
         let report = self.run(&asked, started).await?;
         row.ended_at_unix_ms = Some(unix_ms(SystemTime::now()));
-        match report {
-            Ok(report) => self.remember(&mut row, report, before.as_ref()).await?,
+        let kept = match report {
+            Ok(report) => Some(self.remember(&mut row, report, before.as_ref()).await?),
             Err(RunError::Interrupted) => {
                 row.state = RunState::Interrupted;
                 self.stored(async |store| store.end(&row).await).await?;
+                None
             }
             Err(failure) => {
                 row.state = RunState::Failed;
@@ -402,7 +407,12 @@ impl Service<'_> {
                 row.why = chain(&failure);
                 error!(run = row.id, why = row.why, "the run could not be done");
                 self.stored(async |store| store.end(&row).await).await?;
+                let began = row.started_at_unix_ms;
+                Some(Kept::failed(&row.id, began, &row.verdict, &row.why))
             }
+        };
+        if let (Some(keeper), Some(kept)) = (&self.parts.keeper, kept) {
+            keep_result(keeper.as_ref(), kept).await;
         }
         self.tell(&row, known.as_deref()).await;
         self.metrics.ended(&row);
@@ -459,15 +469,16 @@ impl Service<'_> {
         })
     }
 
-    /// Judges a report and writes it down, with what changed since the run before.
+    /// Judges a report and writes it down, with what changed since the run before; what is kept of it elsewhere.
     async fn remember(
         &mut self,
         row: &mut RunRow,
         mut report: Report,
         before: Option<&RunRow>,
-    ) -> Result<(), ServiceError> {
+    ) -> Result<Kept, ServiceError> {
         report.run.wire = self.parts.wire;
         report.judge(&self.parts.claims);
+        let kept = Kept::of(&report);
         let (conclusion, reasons) = why(&report, Allowed::default());
         row.state = RunState::Done;
         row.verdict = conclusion.as_str().to_owned();
@@ -498,7 +509,7 @@ impl Service<'_> {
             self.stored(async |store| store.forget(retention).await)
                 .await?;
         }
-        Ok(())
+        Ok(kept)
     }
 
     /// What is written differently in the world than in the run before; nothing where its report cannot be had.

@@ -9,6 +9,8 @@ use serde_json::Value;
 use super::exit_code::ExitCode;
 use super::table::aligned;
 use super::{CliError, Format, write_json};
+use crate::entry::KubeconfigArguments;
+use crate::installed::Purpose;
 use crate::remote::{RemoteArguments, text};
 
 /// What `agents` is told.
@@ -16,6 +18,8 @@ use crate::remote::{RemoteArguments, text};
 pub(crate) struct Arguments {
     #[command(flatten)]
     remote: RemoteArguments,
+    #[command(flatten)]
+    kubeconfig: KubeconfigArguments,
     /// How many must be connected: with fewer the exit code is 3
     #[arg(long, value_name = "N", default_value_t = 0)]
     at_least: usize,
@@ -32,7 +36,9 @@ const TOO_FEW: u8 = 3;
 /// # Errors
 /// When they cannot be had or written.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
-    let remote = arguments.remote.remote()?.ok_or(CliError::NoCoordinator)?;
+    let entry = arguments.kubeconfig.entry();
+    let remote = arguments.remote.remote(&entry, Purpose::Read)?;
+    let remote = remote.ok_or(CliError::NoCoordinator)?;
     let list = remote.agents()?;
     let mut out = io::stdout().lock();
     let ended = judged(&list, arguments.at_least);

@@ -19,6 +19,10 @@ use reachproof_model::words::counted;
 use serde_json::{Value, json};
 
 #[cfg(feature = "serve")]
+use crate::entry::KubeconfigArguments;
+#[cfg(feature = "serve")]
+use crate::installed::Purpose;
+#[cfg(feature = "serve")]
 use crate::remote::RemoteArguments;
 use crate::source::SourceArguments;
 #[cfg(feature = "serve")]
@@ -59,6 +63,9 @@ pub(crate) struct Arguments {
     #[cfg(feature = "serve")]
     #[command(flatten)]
     remote: RemoteArguments,
+    #[cfg(feature = "serve")]
+    #[command(flatten)]
+    kubeconfig: KubeconfigArguments,
     #[command(flatten)]
     gaps: GapArguments,
 }
@@ -67,7 +74,10 @@ impl Arguments {
     /// Both sides.
     fn sides(&self) -> Result<[Decoded; 2], CliError> {
         #[cfg(feature = "serve")]
-        if let Some(remote) = self.remote.remote()? {
+        if let Some(remote) = self
+            .remote
+            .remote(&self.kubeconfig.entry(), Purpose::Read)?
+        {
             let side = |run: &Path| {
                 let run = run.display().to_string();
                 let described = described_by(&remote.report(&run)?)?;

@@ -1,10 +1,8 @@
 //! `reachproof history`: the reports that a cluster keeps.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use clap::Args;
-use reachproof_kube::Entry;
 use reachproof_model::net::Printable;
 use reachproof_verify::Report;
 use reachproof_verify::calendar::utc;
@@ -12,7 +10,10 @@ use reachproof_verify::calendar::utc;
 use super::rendering::Rendering;
 use super::table::aligned;
 use super::{CliError, write_json};
+use crate::entry::KubeconfigArguments;
 use crate::history::{self, Entered};
+#[cfg(feature = "serve")]
+use crate::installed::Purpose;
 #[cfg(feature = "serve")]
 use crate::remote::RemoteArguments;
 
@@ -24,12 +25,8 @@ const WHY_MAX: usize = 60;
 pub(crate) struct Arguments {
     /// Run whose report is shown, in any format; without it all are listed, as table or JSON
     run: Option<String>,
-    /// Kubeconfig that leads to the cluster [default: KUBECONFIG, the pod's own account, or ~/.kube/config]
-    #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig [default: its current one]
-    #[arg(long, value_name = "NAME")]
-    context: Option<String>,
+    #[command(flatten)]
+    kubeconfig: KubeconfigArguments,
     #[cfg(feature = "serve")]
     #[command(flatten)]
     remote: RemoteArguments,
@@ -38,37 +35,29 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    fn entry(&self) -> Entry {
-        let is_set = |name: &str| std::env::var_os(name).is_some();
-        let is_named = self.kubeconfig.is_some() || self.context.is_some() || is_set("KUBECONFIG");
-        if is_set("KUBERNETES_SERVICE_HOST") && !is_named {
-            return Entry::Pod;
-        }
-        Entry::Kubeconfig {
-            path: self.kubeconfig.clone(),
-            context: self.context.clone(),
-        }
-    }
-}
-
-impl Arguments {
     /// All that is kept, the latest first.
     fn all(&self) -> Result<Vec<Entered>, CliError> {
         #[cfg(feature = "serve")]
-        if let Some(remote) = self.remote.remote()? {
+        if let Some(remote) = self
+            .remote
+            .remote(&self.kubeconfig.entry(), Purpose::Read)?
+        {
             let runs = remote.runs()?;
             return Ok(runs.iter().map(Entered::of_run).collect());
         }
-        Ok(history::list(&self.entry())?)
+        Ok(history::list(&self.kubeconfig.entry())?)
     }
 
     /// The report of a run.
     fn report(&self, run: &str) -> Result<Report, CliError> {
         #[cfg(feature = "serve")]
-        if let Some(remote) = self.remote.remote()? {
+        if let Some(remote) = self
+            .remote
+            .remote(&self.kubeconfig.entry(), Purpose::Read)?
+        {
             return Ok(remote.report(run)?);
         }
-        Ok(history::report(&self.entry(), run)?)
+        Ok(history::report(&self.kubeconfig.entry(), run)?)
     }
 }
 

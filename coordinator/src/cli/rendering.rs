@@ -105,6 +105,11 @@ impl Rendering {
         self.output.name
     }
 
+    /// The exit code in the place of `code`.
+    pub(super) const fn code(&self, code: u8) -> u8 {
+        if self.exit_zero { 0 } else { code }
+    }
+
     /// What the exit code depends on.
     pub(super) fn allowed(&self) -> Allowed {
         Allowed {
@@ -154,11 +159,7 @@ impl Prepared<'_> {
         if self.rendering.open {
             browser::open(report, &view)?;
         }
-        Ok(if self.rendering.exit_zero {
-            0
-        } else {
-            report.exit_code(allowed)
-        })
+        Ok(self.rendering.code(report.exit_code(allowed)))
     }
 }
 

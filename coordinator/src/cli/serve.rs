@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Parser};
+use reachproof_kube::storage::Storage;
 use reachproof_model::claim::Wire;
 use reachproof_model::snapshot::Snapshot;
+use reachproof_service::keeper::Keeper;
 use reachproof_service::store::Place;
 use reachproof_service::{Config, ConfigError, Parts, ServiceError, Variables};
 use reachproof_verify::credentials::{certify_page, end_run};
@@ -24,7 +26,7 @@ use super::exit_code::ExitCode;
 use super::wiring::{control_plane, first_reading, interrupted, reviewer};
 use crate::console;
 use crate::source::SourceArguments;
-use crate::stored::{self, StoredError};
+use crate::stored::{self, KeptIn, StoredError};
 
 /// How long the world must have stood still unless the file says otherwise, as `verify` does it.
 const SETTLE: Duration = Duration::from_secs(60);
@@ -163,7 +165,12 @@ async fn serve(config: &Config, source: &SourceArguments, lab: bool) -> Result<(
     let agents = (&config.agents.installation, &*config.agents.accounts);
     let reviewer = reviewer((source, None), agents, &first).await?;
     let directory = &config.agents.credentials;
-    let credentials = credentials(config, source, random.as_ref()).await?;
+    let storage = stored::storage(config, source).await;
+    let storage = storage.map_err(ServeError::from)?;
+    let credentials = credentials(config, storage.as_ref(), random.as_ref()).await?;
+    let keeper = storage.zip(config.web.report.as_ref());
+    let keeper =
+        keeper.map(|(storage, name)| -> Arc<dyn Keeper> { Arc::new(KeptIn::new(storage, name)) });
     let once = credentials.run.clone();
     let settle = if source.is_saved() {
         Duration::ZERO
@@ -182,6 +189,7 @@ async fn serve(config: &Config, source: &SourceArguments, lab: bool) -> Result<(
             Vec::new()
         },
         wire: if lab { Wire::Lab } else { Wire::Network },
+        keeper,
         random: random.clone(),
         version: env!("REACHPROOF_VERSION"),
     };
@@ -203,18 +211,16 @@ async fn serve(config: &Config, source: &SourceArguments, lab: bool) -> Result<(
 /// CA and keys, from the cluster where they are kept there; agents and the page get theirs.
 async fn credentials(
     config: &Config,
-    source: &SourceArguments,
+    storage: Option<&Storage>,
     random: &SystemRandomness,
 ) -> Result<Credentials, CliError> {
     let directory = &config.agents.credentials;
-    let storage = stored::storage(&config.agents, source).await;
-    let storage = storage.map_err(ServeError::from)?;
-    if let (Some(storage), Some(secret)) = (&storage, &config.agents.secret) {
+    if let (Some(storage), Some(secret)) = (storage, &config.agents.secret) {
         let completed = stored::complete(storage, secret, directory, random).await;
         completed.map_err(ServeError::from)?;
     }
     let credentials = Credentials::in_directory(directory, random)?;
-    if let Some(storage) = &storage {
+    if let Some(storage) = storage {
         let published = stored::publish(storage, &config.agents.publish, &credentials).await;
         published.map_err(ServeError::from)?;
     }

@@ -28,12 +28,16 @@ use reachproof_verify::{
 use tokio::net::TcpListener;
 
 use super::claims::all_claims;
+#[cfg(feature = "serve")]
+use super::closed_way::ClosedWay;
 use super::expectations::{Own, OwnArguments};
 use super::rendering::{Rendering, file_terminal};
 use super::wiring::{Begun, control_plane, first_reading, interrupted, listen, reviewer};
 use super::{CREDENTIALS_DIRECTORY, CliError};
 use crate::console;
 use crate::history::{self, KeepError};
+#[cfg(feature = "serve")]
+use crate::remote::{Remote, RemoteError};
 use crate::source::SourceArguments;
 
 /// Longest `--wait`: a day. Whoever waits longer has forgotten it.
@@ -46,7 +50,7 @@ pub(crate) struct VerifyArguments {
     source: SourceArguments,
     /// Address and port on which agents are awaited, like 10.0.1.5:7443; 7443 alone is that port of every address
     #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = super::listen::listen)]
-    #[cfg_attr(feature = "serve", arg(required_unless_present = "coordinator"))]
+    #[cfg_attr(feature = "serve", arg(required_unless_present_any = ["coordinator", "kubernetes"]))]
     #[cfg_attr(not(feature = "serve"), arg(required = true))]
     listen: Option<SocketAddr>,
     /// Number of agents to wait for, or a file with one agent name a line [default: one on every node and Fargate pod]
@@ -132,16 +136,18 @@ impl From<ScopeArgument> for Depth {
 /// When the run could not be done; the exit code is then 2.
 pub(crate) fn verify(arguments: &VerifyArguments) -> Result<u8, CliError> {
     let Some(most) = arguments.keep.map(usize::from) else {
-        return Ok(verified(arguments)?.1);
+        return Ok(verified(arguments)?.code());
     };
     let (entry, began) = (arguments.source.api_server(), SystemTime::now());
     if entry.is_none() {
         return Err(KeepError::NoApiServer.into());
     }
     match verified(arguments) {
-        Ok((report, code)) => {
+        #[cfg(feature = "serve")]
+        Ok(Verified::Closed(code)) => Ok(code),
+        Ok(Verified::Report(report, code)) => {
             let allowed = arguments.rendering.allowed();
-            history::keep(entry, most, (report, allowed, code))?;
+            history::keep(entry, most, (*report, allowed, code))?;
             Ok(code)
         }
         Err(error) => {
@@ -155,18 +161,40 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> Result<u8, CliError> {
     }
 }
 
-/// Does one run and writes its report; the report and its exit code.
-fn verified(arguments: &VerifyArguments) -> Result<(Report, u8), CliError> {
+/// What came of it, with the exit code.
+enum Verified {
+    /// A report, which was written.
+    Report(Box<Report>, u8),
+    /// The way to the coordinator is closed, and that was told.
+    #[cfg(feature = "serve")]
+    Closed(u8),
+}
+
+impl Verified {
+    const fn code(&self) -> u8 {
+        match self {
+            Self::Report(_, code) => *code,
+            #[cfg(feature = "serve")]
+            Self::Closed(code) => *code,
+        }
+    }
+}
+
+/// Does one run and writes its report.
+fn verified(arguments: &VerifyArguments) -> Result<Verified, CliError> {
     let prepared = arguments.rendering.prepare()?;
     let own = arguments.own.read()?;
     let claims = claims(arguments)?;
     #[cfg(feature = "serve")]
     if let Some(remote) = arguments.source.coordinator()? {
         let scope = arguments.scope.map(|scope| Depth::from(scope).as_str());
-        let mut report = remote.run(scope, |said| console::status().detail(said))?;
+        let mut report = match remote.run(scope, |said| console::status().detail(said)) {
+            Ok(report) => report,
+            Err(error) => return closed(arguments, &remote, error),
+        };
         report.judge(&claims);
         let code = prepared.finish(&mut report)?;
-        return Ok((report, code));
+        return Ok(Verified::Report(Box::new(report), code));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -181,7 +209,25 @@ fn verified(arguments: &VerifyArguments) -> Result<(Report, u8), CliError> {
     }
     report.judge(&claims);
     let code = prepared.finish(&mut report)?;
-    Ok((report, code))
+    Ok(Verified::Report(Box::new(report), code))
+}
+
+/// Tells that the way to the coordinator is closed, if that is what `error` is, and shows what it keeps in the cluster.
+#[cfg(feature = "serve")]
+fn closed(
+    arguments: &VerifyArguments,
+    remote: &Remote,
+    error: RemoteError,
+) -> Result<Verified, CliError> {
+    let Some(way) = error.closed_way() else {
+        return Err(error.into());
+    };
+    console::status().end();
+    let closed = ClosedWay::new(way, remote.kept());
+    closed.write(arguments.rendering.format())?;
+    Ok(Verified::Closed(
+        arguments.rendering.code(closed.exit_code()),
+    ))
 }
 
 /// The claims that the arguments ask for.

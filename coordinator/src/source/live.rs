@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::console;
+use crate::entry::entry;
 
 pub(crate) use watched::Watched;
 
@@ -120,18 +121,12 @@ impl Access {
         if self.no_kubernetes {
             return None;
         }
-        let named = self.kubeconfig.is_some()
-            || self.context.is_some()
-            || std::env::var_os("KUBECONFIG").is_some();
-        let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
-        Some(if in_pod && !named {
-            Entry::Pod
-        } else {
-            Entry::Kubeconfig {
-                path: self.kubeconfig.clone(),
-                context: self.context.clone(),
-            }
-        })
+        Some(self.any())
+    }
+
+    /// Where the API server is to be found, whether Kubernetes is read or not.
+    pub(crate) fn any(&self) -> Entry {
+        entry(self.kubeconfig.as_ref(), self.context.as_ref())
     }
 }
 

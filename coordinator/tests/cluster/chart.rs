@@ -16,7 +16,7 @@ use reachproof_tests::kubelet::Kubelets;
 use reachproof_tests::stage::Pods;
 use serde_json::{Value, json};
 
-use super::schedule::{RULES, aws, ended, is_fargate, lab_world};
+use super::schedule::{RULES, aws, change, ended, is_fargate, lab_world};
 use super::{HOST, Live, Outcome, reachproof};
 
 /// Name and namespace of the release: others than those of printed manifests, whose account the lab has already.
@@ -24,6 +24,9 @@ const RELEASE: (&str, &str) = ("probes", "network");
 
 /// What its objects' names begin with.
 const NAME: &str = "probes-reachproof";
+
+/// The rule that lets the control plane through to kubelets.
+const KUBELETS: &str = "tcp 10250 from cluster";
 
 /// Kinds of which nothing may be left.
 const KINDS: &str = "namespaces,daemonsets,deployments,pods,services,secrets,configmaps,serviceaccounts,roles,rolebindings,\
@@ -69,6 +72,19 @@ pub fn the_chart_is_installed_asked_upgraded_tested_and_taken_away() -> CaseResu
         begun.elapsed().as_secs()
     );
 
+    let (exit, printed, said) = outside(&live, &mut kubelets, &[])?;
+    assert_eq!(exit, Some(0), "{printed}\n{said}\n{}", service.said());
+    assert!(
+        printed.contains("PASS") && said.contains("is asked for"),
+        "{printed}\n{said}"
+    );
+    println!("  asked from outside after {} s", begun.elapsed().as_secs());
+    closed_way(&live, &node, &mut kubelets).map_err(|error| told(&live, &service, &error))?;
+    println!(
+        "  told of a closed 10250 after {} s",
+        begun.elapsed().as_secs()
+    );
+
     let more = [
         "upgrade",
         RELEASE.0,
@@ -101,6 +117,68 @@ pub fn the_chart_is_installed_asked_upgraded_tested_and_taken_away() -> CaseResu
         begun.elapsed().as_secs()
     );
     Ok(())
+}
+
+/// What is said from outside while the control plane does not come through to kubelets: first beside a run that passed, then
+/// beside one that failed for just that.
+fn closed_way(live: &Live, node: &JobNode<'_>, kubelets: &mut Kubelets<'_>) -> CaseResult {
+    let without: Vec<&str> = RULES.into_iter().filter(|rule| *rule != KUBELETS).collect();
+    change(live, &without)?;
+    let (exit, printed, said) = outside(live, kubelets, &[])?;
+    assert_eq!(exit, Some(3), "{printed}\n{said}");
+    for words in [
+        "UNSURE   control plane to kubelet of ",
+        " tcp/10250: the port-forward failed: ",
+        "i/o timeout",
+        "the last run that the coordinator keeps in the cluster\n\nPASS ",
+    ] {
+        assert!(printed.contains(words), "{words}: {printed}\n{said}");
+    }
+    let job = (RELEASE.1, "probes-reachproof-verify", "closed");
+    let failed = node.run(job, kubelets)?;
+    ended(&failed, 1, ("Failed", ""))?;
+    let (exit, printed, said) = outside(live, kubelets, &["-o", "json"])?;
+    assert_eq!(exit, Some(1), "{printed}\n{said}");
+    let told: Value = serde_json::from_str(&printed)?;
+    let kept = &told["kept"];
+    assert_eq!(
+        (&kept["verdict"], &kept["exit_code"]),
+        (&json!("FAIL"), &json!(1))
+    );
+    let repair = kept["causes"][0]["aws_cli"].to_string();
+    assert!(repair.contains("--port 10250"), "{kept}");
+    change(live, &RULES)
+}
+
+/// `verify --kubernetes` with the administrator's kubeconfig where the API server is, from where no security group lets
+/// anybody to the coordinator's page: exit code, what it printed and what it said beside that.
+fn outside(
+    live: &Live,
+    kubelets: &mut Kubelets<'_>,
+    words: &[&str],
+) -> Outcome<(Option<i32>, String, String)> {
+    let plane = live.stage.kubernetes().ok_or("no control plane")?;
+    let (out, log) = (live.stage.log("outside.out"), live.stage.log("outside"));
+    let mut asking = plane
+        .command(reachproof())?
+        .args(["verify", "--kubernetes", "-v"])
+        .args(words)
+        .stdin(Stdio::null())
+        .stdout(File::create(&out)?)
+        .stderr(File::create(&log)?)
+        .spawn()?;
+    let ended = loop {
+        if let Some(ended) = asking.try_wait()? {
+            break ended;
+        }
+        kubelets.turn().inspect_err(|_| drop(asking.kill()))?;
+        std::thread::sleep(deployment::STEP);
+    };
+    Ok((
+        ended.code(),
+        fs::read_to_string(out)?,
+        fs::read_to_string(log)?,
+    ))
 }
 
 /// What coordinator and agents said, beside what went wrong.

@@ -112,8 +112,8 @@ fn main() -> ExitCode {
 fn build() -> CaseResult {
     Program::build(|text| println!("{text}"))?;
     Helm::get()?;
-    // Agents by manifest are the binary.
-    Ok(binaries::build()?)
+    // Agents by manifest are the binary; the program under test has more than one that is built here.
+    Ok(binaries::build_agent()?)
 }
 
 type Outcome<T> = Result<T, Box<dyn Error>>;

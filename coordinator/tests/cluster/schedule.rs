@@ -195,7 +195,7 @@ pub fn aws(live: &Live) -> Vec<(String, String)> {
 }
 
 /// Changes what the wire does and what AWS answers.
-fn change(live: &Live, rules: &[&str]) -> CaseResult {
+pub fn change(live: &Live, rules: &[&str]) -> CaseResult {
     let stage: &Stage = &live.stage;
     stage.change(&lab_world(rules)?.expand()?)?;
     let snapshot: Value = serde_json::from_str(&fs::read_to_string(stage.snapshot())?)?;

@@ -43,6 +43,7 @@ mod html;
 pub mod human;
 pub mod json;
 mod junit;
+pub mod kept;
 pub mod markdown;
 mod ndjson;
 pub mod packed;

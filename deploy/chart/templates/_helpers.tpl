@@ -15,6 +15,7 @@
 {{- define "reachproof.coordinator" -}}{{ include "reachproof.fullname" . }}-coordinator{{- end -}}
 {{- define "reachproof.agent" -}}{{ include "reachproof.fullname" . }}-agent{{- end -}}
 {{- define "reachproof.ca" -}}{{ include "reachproof.fullname" . }}-ca{{- end -}}
+{{- define "reachproof.report" -}}{{ include "reachproof.fullname" . }}-report{{- end -}}
 {{- define "reachproof.secret" -}}
 {{- default (printf "%s-credentials" (include "reachproof.fullname" .)) .Values.coordinator.existingSecret -}}
 {{- end -}}
@@ -116,6 +117,7 @@ capabilities: {drop: [ALL]}
 {{- $web := dict
   "listen" (printf "%s:7080" $any)
   "names" (concat (list (include "reachproof.host" .) (printf "%s.cluster.local" (include "reachproof.host" .)) $service "localhost") .Values.coordinator.webNames)
+  "report" (printf "%s/%s" .Release.Namespace (include "reachproof.report" .))
   "read-token-file" "/run/reachproof/credentials/read-token"
   "start-token-file" "/run/reachproof/credentials/start-token" -}}
 {{- $store := dict "keep-runs" .Values.coordinator.keepRuns "keep-days" .Values.coordinator.keepDays -}}

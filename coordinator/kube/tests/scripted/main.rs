@@ -9,6 +9,7 @@
 mod changes;
 mod doctor;
 mod faults;
+mod forward;
 mod storage;
 mod support;
 mod tokens;

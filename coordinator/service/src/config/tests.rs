@@ -30,7 +30,7 @@ fn little_is_enough_and_paths_are_of_the_files_folder() {
 
 const EVERYTHING: &str = "world: {cluster: demo, region: eu-central-1, settle: 30s}
 agents: {listen: '10.0.1.5:7443', credentials: /keys, secret: a/keys, publish: [a/ca, b/ca], installation: a/two, accounts: [a/b], connections-per-address: 64, expect: 7, wait: 2m}
-web: {listen: '0.0.0.0:7080', certificate: tls.crt, key: tls.key, read-token-file: read, start-token-file: start}
+web: {listen: '0.0.0.0:7080', report: a/last, certificate: tls.crt, key: tls.key, read-token-file: read, start-token-file: start}
 store: {path: /data/store.db, keep-runs: 10, keep-days: 7}
 expectations: expected.yaml
 claims: true
@@ -59,6 +59,7 @@ fn everything_can_be_set() {
         Some(("a".to_owned(), "keys".to_owned()))
     );
     assert_eq!(config.agents.publish.len(), 2);
+    assert_eq!(config.web.report, Some(("a".to_owned(), "last".to_owned())));
     assert_eq!(config.agents.installation.to_string(), "a/two");
     let schedules: Vec<_> = config
         .schedules
