@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use reachproof_kube::ConnectError;
 use reachproof_model::describe::{Described, InvalidJson};
 use reachproof_model::flow::InvalidFlow;
@@ -28,6 +28,7 @@ use crate::history::KeepError;
 use crate::remote::RemoteError;
 use crate::source::{SourceArguments, WorldFailure};
 use exit_code::ExitCode;
+use plugin::Call;
 
 #[cfg(feature = "serve")]
 mod agents;
@@ -50,6 +51,7 @@ mod listen;
 mod man;
 mod manifests;
 mod matrix;
+mod plugin;
 mod predict;
 mod rendering;
 mod report;
@@ -390,9 +392,23 @@ impl From<SelectorError> for CliError {
     }
 }
 
+/// The arguments of this process; whoever types others is told, and it ends.
+fn arguments() -> Cli {
+    let call = Call::of(std::env::args_os());
+    let mut program = Cli::command();
+    if let Some(name) = call.name {
+        program = program.bin_name(name).display_name(name);
+    }
+    let matches = program.try_get_matches_from_mut(call.words);
+    let parsed = matches.and_then(|matches| {
+        Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut program))
+    });
+    parsed.unwrap_or_else(|error| error.exit())
+}
+
 /// Runs the command that the arguments name.
 pub(crate) fn main() -> process::ExitCode {
-    let Cli { console, command } = Cli::parse();
+    let Cli { console, command } = arguments();
     console::open(&console);
     let result = match command {
         Command::Predict(arguments) => predict::run(&arguments),

@@ -129,3 +129,61 @@ fn a_run_is_one_line_that_is_redrawn_on_a_terminal_and_nowhere_else() {
         "{verbose:?}"
     );
 }
+
+#[test]
+fn as_a_plugin_of_kubectl_help_says_what_is_typed() {
+    let home = tempfile::tempdir().unwrap();
+    let plugin = home.path().join("kubectl-reachproof");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_reachproof"), &plugin).unwrap();
+    let said = |words: &[&str]| {
+        let output = Command::new(&plugin).args(words).output().unwrap();
+        text(&output.stdout) + &text(&output.stderr)
+    };
+    let help = said(&["--help"]);
+    assert!(
+        help.contains("Usage: kubectl reachproof [OPTIONS]"),
+        "{help}"
+    );
+    let help = said(&["explain", "--help"]);
+    assert!(help.contains("Usage: kubectl reachproof explain"), "{help}");
+    let version = said(&["--version"]);
+    assert!(version.starts_with("kubectl reachproof "), "{version}");
+    let own = text(&piped(&["--help"], &[]).stdout);
+    assert!(own.contains("Usage: reachproof [OPTIONS]"), "{own}");
+}
+
+/// Whether the command has a coordinator to ask.
+#[cfg(feature = "serve")]
+#[test]
+fn a_cluster_that_nobody_names_is_that_of_the_kubeconfig() {
+    let home = tempfile::tempdir().unwrap();
+    let plugin = home.path().join("kubectl-reachproof");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_reachproof"), &plugin).unwrap();
+    let said = |program: &Path, words: &[&str]| {
+        let mut command = Command::new(program);
+        command
+            .args(words)
+            .env("KUBECONFIG", home.path().join("none"));
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        text(&output.stderr)
+    };
+    let wanted = "error: cannot ask the coordinator in the cluster: there is no kubeconfig";
+    let own = Path::new(env!("CARGO_BIN_EXE_reachproof"));
+    for (program, words) in [
+        (&*plugin, ["verify", "-q"]),
+        (&*plugin, ["agents", "-q"]),
+        (own, ["verify", "--kubernetes"]),
+        (own, ["history", "--kubernetes"]),
+    ] {
+        let told = said(program, &words);
+        assert!(told.starts_with(wanted), "{words:?}: {told}");
+    }
+    let told = said(
+        own,
+        &["verify", "--kubernetes", "--coordinator", "https://x"],
+    );
+    assert!(told.contains("cannot be used with"), "{told}");
+    let told = said(own, &["check", "--snapshot", "x", "-n", "y"]);
+    assert!(told.contains("--kubernetes"), "{told}");
+}
