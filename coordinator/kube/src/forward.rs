@@ -255,18 +255,15 @@ impl AsyncRead for Forwarded {
         if buffer.filled().len() > before || buffer.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        let Some(said) = &mut self.said else {
-            return Poll::Ready(Ok(()));
-        };
-        let said = ready!(said.as_mut().poll(context));
-        self.said = None;
-        match said {
-            Some(why) => Poll::Ready(Err(io::Error::other(ForwardError::Pod {
+        // What the kubelet says comes before the end. The client holds its place open as long as this side writes.
+        let said = self.said.take();
+        match said.map(|mut said| said.as_mut().poll(context)) {
+            Some(Poll::Ready(Some(why))) => Poll::Ready(Err(io::Error::other(ForwardError::Pod {
                 pod: self.pod.name.clone(),
                 node: self.pod.node.clone(),
                 why: message(why.as_bytes()),
             }))),
-            None => Poll::Ready(Ok(())),
+            Some(Poll::Ready(None) | Poll::Pending) | None => Poll::Ready(Ok(())),
         }
     }
 }
@@ -339,26 +336,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stream_that_the_kubelet_ends_says_why() {
+    async fn a_stream_that_the_kubelet_ends_says_why_and_waits_for_nobody() {
         use tokio::io::AsyncReadExt as _;
-        for said in [Some("connection refused".to_owned()), None] {
+        let refused = || std::future::ready(Some("connection refused".to_owned()));
+        let said: [(Said, bool); 3] = [
+            (Box::pin(refused()), true),
+            (Box::pin(std::future::ready(None)), false),
+            (Box::pin(std::future::pending()), false),
+        ];
+        for (said, is_failure) in said {
             let (stream, other) = tokio::io::duplex(16);
             drop(other);
             let mut forwarded = Forwarded {
                 stream,
-                said: Some(Box::pin(std::future::ready(said.clone()))),
+                said: Some(said),
                 pod: pod(),
             };
             let read = forwarded.read(&mut [0; 4]).await;
-            match said {
-                Some(_) => {
-                    let text = read.unwrap_err().to_string();
-                    assert_eq!(
-                        text,
-                        "kubelet of node-1 to the pod network/x-1: connection refused"
-                    );
-                }
-                None => assert_eq!(read.unwrap(), 0),
+            if is_failure {
+                let text = read.unwrap_err().to_string();
+                let wanted = "kubelet of node-1 to the pod network/x-1: connection refused";
+                assert_eq!(text, wanted);
+            } else {
+                assert_eq!(read.unwrap(), 0);
             }
         }
     }
