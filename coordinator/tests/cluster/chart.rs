@@ -79,6 +79,7 @@ pub fn the_chart_is_installed_asked_upgraded_tested_and_taken_away() -> CaseResu
         "{printed}\n{said}"
     );
     println!("  asked from outside after {} s", begun.elapsed().as_secs());
+    little_is_needed(&live)?;
     closed_way(&live, &node, &mut kubelets).map_err(|error| told(&live, &service, &error))?;
     println!(
         "  told of a closed 10250 after {} s",
@@ -116,6 +117,59 @@ pub fn the_chart_is_installed_asked_upgraded_tested_and_taken_away() -> CaseResu
         "  {wanted} agents, and nothing left after {} s",
         begun.elapsed().as_secs()
     );
+    Ok(())
+}
+
+/// What somebody needs who may not read the Secret, and no more (install.md, "From a laptop").
+fn little_is_needed(live: &Live) -> CaseResult {
+    let plane = live.stage.kubernetes().ok_or("no control plane")?;
+    let namespace = ["--namespace", RELEASE.1];
+    let run = |words: &[&str]| plane.run_kubectl(namespace.iter().chain(words));
+    run(&["create", "serviceaccount", "laptop"])?;
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": {"name": "laptop", "namespace": RELEASE.1},
+        "rules": [
+            {"apiGroups": [""], "resources": ["services", "pods"], "verbs": ["list"]},
+            {"apiGroups": [""], "resources": ["pods/portforward"], "verbs": ["create", "get"]},
+            {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["probes-reachproof-ca"], "verbs": ["get"]},
+        ],
+    });
+    plane.send_kubectl(["create", "--filename", "-"], &role)?;
+    let account = format!("--serviceaccount={}:laptop", RELEASE.1);
+    run(&["create", "rolebinding", "laptop", "--role=laptop", &account])?;
+    let token = run(&["create", "token", "laptop"])?;
+    let front = plane.fronts().first().ok_or("no API server")?;
+    let kubeconfig = plane.kubeconfig_with_token(front, "laptop", token.trim())?;
+    let template = "--output=go-template={{index .data \"read-token\" | base64decode}}";
+    let read = run(&["get", "secret", "probes-reachproof-credentials", template])?;
+    let file = live.stage.log("read-token");
+    fs::write(&file, read)?;
+    let asked = |words: &[&OsStr]| -> Outcome<(Option<i32>, String)> {
+        let mut command = plane.command(reachproof())?;
+        command.args(["history", "--kubernetes", "--kubeconfig"]);
+        let output = command.arg(&kubeconfig).args(words).output()?;
+        let said = [output.stdout, output.stderr].concat();
+        Ok((output.status.code(), String::from_utf8(said)?))
+    };
+    let within = ["-n", RELEASE.1].map(OsStr::new);
+    let given = [OsStr::new("--coordinator-token-file"), file.as_os_str()];
+    let (exit, said) = asked(&[within, given].concat())?;
+    assert!(exit == Some(0) && said.contains("PASS"), "{said}");
+    let (exit, said) = asked(&within)?;
+    assert!(
+        exit == Some(2) && said.contains("pass --coordinator-token-file"),
+        "{said}"
+    );
+    let (exit, said) = asked(&given)?;
+    assert!(
+        exit == Some(2) && said.contains("pass -n NAMESPACE"),
+        "{said}"
+    );
+    for kind in ["rolebinding", "role", "serviceaccount"] {
+        run(&["delete", kind, "laptop"])?;
+    }
     Ok(())
 }
 
