@@ -34,11 +34,13 @@ use crate::store::{Store, StoreError};
 
 use access::Access;
 use metrics::Metrics;
+use patience::Patient;
 
 mod access;
 pub mod api;
 pub mod metrics;
 pub mod page;
+mod patience;
 mod tls;
 
 /// Connections at once; the next one waits.
@@ -177,6 +179,7 @@ async fn connection(
     router: Router,
     stopped: watch::Receiver<bool>,
 ) {
+    let stream = Patient::new(stream);
     match tls {
         None => exchange(stream, router, stopped).await,
         Some(tls) => {
