@@ -153,7 +153,7 @@ impl Fleet {
             return;
         };
         if let Some(receipt) = lock(&self.inboxes).put(letter, place) {
-            registry.acknowledge(receipt);
+            registry.drop_batch(receipt);
         }
     }
 }

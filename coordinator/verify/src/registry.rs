@@ -24,8 +24,10 @@ use crate::wire::observations::attempts;
 use crate::wire::signs::{beat, drops};
 use crate::wire::{Greeting, InvalidMessage, accepts, endpoint, listen_failures};
 
+pub use dropped::Dropped;
 pub use news::News;
 
+mod dropped;
 mod news;
 
 /// Longest silence of an agent, in milliseconds: as the keep-alive, which notices a dead stream. An agent that has nothing
@@ -121,6 +123,7 @@ pub struct Registry {
     /// Where agents may be; absent until a world was read.
     territory: Option<Territory>,
     refused: RefusedList,
+    dropped: Dropped,
 }
 
 /// One open stream.
@@ -141,6 +144,22 @@ impl Registry {
     /// Those who were not let in.
     pub fn refused(&self) -> &RefusedList {
         &self.refused
+    }
+
+    /// Results that nobody counted.
+    pub fn dropped(&self) -> Dropped {
+        self.dropped
+    }
+
+    /// Takes note of an attempt that its agent was not asked for.
+    pub fn drop_unasked(&mut self) {
+        self.dropped.unasked += 1;
+    }
+
+    /// Takes note of a batch that no run wants, and acknowledges it.
+    pub fn drop_batch(&mut self, receipt: Receipt) {
+        self.dropped.of_no_run += 1;
+        self.acknowledge(receipt);
     }
 
     /// Whether `agent` has a live stream.
@@ -460,6 +479,8 @@ impl Registry {
             let skipped = member.sequence.map_or(0, |last| sequence - last - 1);
             member.batches_lost += skipped;
             member.sequence = Some(sequence);
+        } else {
+            self.dropped.repeated += 1;
         }
         if let (true, Err(error)) = (fresh, &read) {
             warn!(agent = %agent, %error, "batch not read");

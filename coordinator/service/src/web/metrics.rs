@@ -2,7 +2,7 @@
 //! grow with the fleet.
 
 use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -58,12 +58,18 @@ struct StateLabels {
     state: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
 /// Everything that is counted.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Mutex<Registry>,
     agents: Family<AgentLabels, Gauge>,
     refused: Gauge,
+    dropped: Family<ReasonLabels, Counter>,
     runs: Family<RunLabels, Counter>,
     duration: Family<CauseLabels, Histogram, fn() -> Histogram>,
     last: Family<CauseLabels, Gauge<f64, AtomicU64>>,
@@ -99,6 +105,7 @@ impl Metrics {
             registry: Mutex::default(),
             agents: Family::default(),
             refused: Gauge::default(),
+            dropped: Family::default(),
             runs: Family::default(),
             duration: Family::new_with_constructor(duration),
             last: Family::default(),
@@ -114,16 +121,7 @@ impl Metrics {
     /// Every metric by its name.
     fn registered(&self) -> Registry {
         let mut registry = Registry::with_prefix("reachproof");
-        registry.register(
-            "agents",
-            "Agents by where they run and whether their stream is open",
-            self.agents.clone(),
-        );
-        registry.register(
-            "agents_refused",
-            "Agents that were not let in since the start",
-            self.refused.clone(),
-        );
+        self.register_fleet(&mut registry);
         registry.register(
             "runs",
             "Runs that ended, by what asked for them and their verdict",
@@ -172,6 +170,25 @@ impl Metrics {
             self.store_fault.clone(),
         );
         registry
+    }
+
+    /// What is said of agents.
+    fn register_fleet(&self, registry: &mut Registry) {
+        registry.register(
+            "agents",
+            "Agents by where they run and whether their stream is open",
+            self.agents.clone(),
+        );
+        registry.register(
+            "agents_refused",
+            "Agents that were not let in since the start",
+            self.refused.clone(),
+        );
+        registry.register(
+            "results_dropped",
+            "Attempts that their agent was not asked for, and batches that came again or for no run",
+            self.dropped.clone(),
+        );
     }
 
     /// Counts a run that ended.
@@ -253,6 +270,15 @@ impl Metrics {
         }
         self.refused
             .set(i64::try_from(list.refused.count()).unwrap_or(i64::MAX));
+        let dropped = view.fleet.registry().dropped();
+        for (reason, count) in [
+            ("unasked", dropped.unasked),
+            ("repeated", dropped.repeated),
+            ("no_run", dropped.of_no_run),
+        ] {
+            let counter = self.dropped.get_or_create(&ReasonLabels { reason });
+            counter.inner().store(count, Ordering::Relaxed);
+        }
         self.store_fault
             .set(i64::from(view.status.borrow().fault.is_some()));
         let registry = self

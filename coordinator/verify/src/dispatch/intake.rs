@@ -43,7 +43,9 @@ impl Dispatch<'_> {
             } => {
                 if run == self.terms.run {
                     for attempt in attempts {
-                        self.attempt(&agent, attempt, at);
+                        if !self.attempt(&agent, attempt, at) {
+                            registry.drop_unasked();
+                        }
                     }
                 }
             }
@@ -114,11 +116,12 @@ impl Dispatch<'_> {
         }
     }
 
-    /// Counts one attempt: of a planned probe or pulse, by the agent that was asked, once.
-    fn attempt(&mut self, agent: &AgentName, reported: ReportedAttempt, at: Instant) {
+    /// Counts one attempt: of a planned probe or pulse, by the agent that was asked, once. Says whether it was asked for.
+    fn attempt(&mut self, agent: &AgentName, reported: ReportedAttempt, at: Instant) -> bool {
         let (id, number) = (reported.probe, reported.attempt.number);
         let Some(asked) = self.asked(id, number).filter(|asked| asked.agent == agent) else {
-            return warn!(agent = %agent, "an attempt that nobody asked for was dropped");
+            warn!(agent = %agent, "an attempt that nobody asked for was dropped");
+            return false;
         };
         let earliest = asked.due + least_duration(&reported.attempt.outcome, asked.deadline);
         let identification = asked.question.check(reported.identity);
@@ -148,6 +151,7 @@ impl Dispatch<'_> {
         } else {
             self.keep_attempt(id, attempt, at);
         }
+        true
     }
 
     /// What was asked for by an attempt; absent if nothing was.
