@@ -7,9 +7,11 @@
 //! * [`worker`]: one tool in a process of its own; [`sweep`]: tools side by side
 //! * [`timing`]: handshake times against those of [`delay`], a path on which they are known
 //! * [`idle`]: an agent that waits; [`peer`]: a peer check; [`wire`]: a result on its way; [`usage`]: what a process cost
+//! * [`fleet`]: a coordinator with many agents
 
 pub mod delay;
 pub mod farm;
+pub mod fleet;
 pub mod floor;
 pub mod idle;
 pub mod peer;
@@ -54,6 +56,11 @@ enum What {
     Peer(peer::PeerArguments),
     /// Bytes of a result on the wire, and results a second through decoding and validation.
     Wire,
+    /// A coordinator that stays, with many simulated agents: memory, and time until all are back, beside a bare server.
+    Fleet(fleet::FleetArguments),
+    /// The bare server in this process.
+    #[command(hide = true, name = fleet::BARE_ARGUMENT)]
+    FleetBare(fleet::BareArguments),
     /// One tool in this process; used by the others.
     #[command(hide = true)]
     Worker(worker::WorkerArguments),
@@ -103,8 +110,17 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Isolates the program, but for workers, which start inside, and measures.
 fn measure(what: &What) -> Measured<ExitCode> {
-    if let What::Worker(arguments) = what {
-        return worker::work(arguments).map(|()| ExitCode::SUCCESS);
+    match what {
+        What::Worker(arguments) => return worker::work(arguments).map(|()| ExitCode::SUCCESS),
+        What::FleetBare(arguments) => {
+            return fleet::serve_bare(arguments).map(|()| ExitCode::SUCCESS);
+        }
+        What::Probe(_)
+        | What::Timing(_)
+        | What::Idle(_)
+        | What::Peer(_)
+        | What::Wire
+        | What::Fleet(_) => {}
     }
     ensure_tools(Needs::Running)?;
     match isolate()? {
@@ -117,7 +133,8 @@ fn measure(what: &What) -> Measured<ExitCode> {
         What::Idle(arguments) => idle::idle(arguments)?,
         What::Peer(arguments) => peer::peer(arguments)?,
         What::Wire => wire::wire()?,
-        What::Worker(_) => Goals::Reached,
+        What::Fleet(arguments) => fleet::fleet(arguments)?,
+        What::Worker(_) | What::FleetBare(_) => Goals::Reached,
     };
     Ok(match goals {
         Goals::Reached => ExitCode::SUCCESS,
