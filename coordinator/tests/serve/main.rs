@@ -7,6 +7,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod endure;
 mod http;
 
 use std::error::Error;
@@ -20,6 +21,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use reachproof_lab::world::World;
 use reachproof_tests::agents::{AGENT_ARGUMENT, AgentProgram, Agents, Dial};
+use reachproof_tests::bench::fleet::BARE_ARGUMENT;
 use reachproof_tests::binaries::{binary, build_agent};
 use reachproof_tests::harness::{Case, CaseResult, run_cases_together};
 use reachproof_tests::stage::Stage;
@@ -59,8 +61,10 @@ const STOP_MAX: Duration = Duration::from_secs(10);
 const TOKEN: &str = "read-0123456789abcdef";
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() == Some(AGENT_ARGUMENT) {
-        return reachproof_tests::cli::main_from(std::env::args_os());
+    match std::env::args().nth(1).as_deref() {
+        Some(AGENT_ARGUMENT) => return reachproof_tests::cli::main_from(std::env::args_os()),
+        Some(BARE_ARGUMENT) => return reachproof_tests::bench::main_from(std::env::args_os()),
+        _ => {}
     }
     run_cases_together(
         || Ok(build_agent()?),
@@ -86,12 +90,37 @@ fn main() -> ExitCode {
                 run: run_out_of_files,
             },
             Case {
+                name: "many_agents_take_little_memory_and_are_back_soon",
+                ignored: Some("500 agents: a minute and a half"),
+                run: endure::many,
+            },
+            Case {
+                name: "agents_that_are_gone_without_a_word_are_noticed",
+                ignored: Some("waits for a stream that nobody ends: half a minute"),
+                run: endure::vanish,
+            },
+            Case {
+                name: "who_reads_nothing_slows_nobody",
+                ignored: Some("readers that stall: a minute and a half"),
+                run: endure::stall,
+            },
+            Case {
+                name: "a_full_disk_stops_runs_and_loses_nothing",
+                ignored: Some("three runs in a world: a minute and a half"),
+                run: endure::fill,
+            },
+            Case {
+                name: "results_of_others_of_nobody_and_repeated_ones_are_dropped_and_counted",
+                ignored: Some("two runs: half a minute"),
+                run: endure::forge,
+            },
+            Case {
                 name: "strangers_are_kept_out_where_others_reach_the_page",
                 ignored: None,
                 run: keep_out,
             },
         ],
-        2,
+        3,
     )
 }
 
@@ -110,15 +139,15 @@ struct Service {
 impl Service {
     /// Starts the service over the stage's snapshot with `more` in its file of settings; what it says goes to `name`.
     fn start(stage: &Stage, name: &str, more: &str) -> Result<Self, Box<dyn Error>> {
-        Self::start_with(stage, name, more, FILES)
+        Self::start_with(stage, name, more, (FILES, &stage.log("store.db")))
     }
 
-    /// The same as a process that may have so many files open.
+    /// The same as a process that may have so many files open, with its store at another place.
     fn start_with(
         stage: &Stage,
         name: &str,
         more: &str,
-        files_max: usize,
+        (files_max, store): (usize, &Path),
     ) -> Result<Self, Box<dyn Error>> {
         let (config, log) = (stage.log("serve.yaml"), stage.log(name));
         let text = format!(
@@ -126,7 +155,7 @@ impl Service {
             stage.snapshot().display(),
             stage.control_address()?,
             stage.credentials().display(),
-            stage.log("store.db").display(),
+            store.display(),
         );
         fs::write(&config, text)?;
         let process = Command::new("sh")
@@ -580,7 +609,7 @@ fn survive() -> CaseResult {
 /// More connections than the service may have files: neither of its ports is deaf for longer than they last.
 fn run_out_of_files() -> CaseResult {
     let stage = Stage::up(&world()?)?;
-    let service = Service::start_with(&stage, "files", "", FEW_FILES)?;
+    let service = Service::start_with(&stage, "files", "", (FEW_FILES, &stage.log("store.db")))?;
     until_ready(&service)?;
     let control = stage.control_address()?.to_string();
     for address in [WEB, control.as_str()] {
