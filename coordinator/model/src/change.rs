@@ -26,6 +26,8 @@ pub use edit::{ChangedPair, NotCovered};
 pub use line::{LineChange, LineKind};
 pub use told::{PartyLabel, ToldChange, change_word, outside_word};
 
+pub(crate) use atom::Mentioned;
+
 mod answer;
 mod answers;
 mod atom;
@@ -180,12 +182,22 @@ impl<'s> Comparison<'s> {
     /// Lays both relations on each other: TCP between classes, what the cluster needs first.
     #[must_use]
     pub fn flows(&self) -> Vec<FlowChange> {
+        self.flows_between(|_, _| true)
+    }
+
+    /// The same between some classes before alone.
+    pub(crate) fn flows_between(
+        &self,
+        is_wanted: impl Fn(ClassId, ClassId) -> bool,
+    ) -> Vec<FlowChange> {
         let moves = self.moves();
         let concerns = Concerns::new(&self.before, &self.after);
         let mut flows = Vec::new();
         for source in &moves {
             for destination in &moves {
-                self.compare((*source, *destination), &concerns, &mut flows);
+                if is_wanted(source.before, destination.before) {
+                    self.compare((*source, *destination), &concerns, &mut flows);
+                }
             }
         }
         flows.sort_by_key(|flow| (flow.concern, flow.source, flow.destination, flow.ports));

@@ -439,13 +439,7 @@ fn mentioned(before: &Snapshot, after: &Snapshot, end: &End) -> Mentioned {
         return found;
     };
     for (snapshot, address) in [(before, member.before), (after, member.after)] {
-        for key in snapshot.addresses.owners(address) {
-            let entry = snapshot.interfaces.at(key);
-            found.add(snapshot, entry);
-            if let Some(primary) = snapshot.primaries.get(&entry.host) {
-                found.add(snapshot, snapshot.interfaces.at(*primary));
-            }
-        }
+        found.add_address(snapshot, address);
     }
     found
 }

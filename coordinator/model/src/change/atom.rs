@@ -1,6 +1,7 @@
 //! Kinds of packets that no rule and no entry between two ends tells apart, each shown by one packet.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use crate::flow::FlowProtocol;
 use crate::net::PortRange;
@@ -19,7 +20,7 @@ pub(super) struct Atom {
 
 /// What rules and entries mention, protocol by protocol.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Mentioned {
+pub(crate) struct Mentioned {
     tcp: BTreeSet<u16>,
     udp: BTreeSet<u16>,
     icmp: BTreeSet<(u8, Option<u8>)>,
@@ -61,8 +62,28 @@ impl Mentioned {
         }
     }
 
+    /// Adds what is mentioned at an address: of whoever owns it, and of the primary interface of its node, which sends in
+    /// place of pods (E.1).
+    pub(crate) fn add_address(&mut self, snapshot: &Snapshot, address: IpAddr) {
+        for key in snapshot.addresses.owners(address) {
+            let entry = snapshot.interfaces.at(key);
+            self.add(snapshot, entry);
+            if let Some(primary) = snapshot.primaries.get(&entry.host) {
+                self.add(snapshot, snapshot.interfaces.at(*primary));
+            }
+        }
+    }
+
+    /// Adds single ports of UDP.
+    pub(crate) fn add_udp(&mut self, ports: impl IntoIterator<Item = u16>) {
+        for port in ports {
+            self.udp.insert(port);
+            self.udp.extend(port.checked_add(1));
+        }
+    }
+
     /// Adds what another one mentions.
-    pub(super) fn join(&mut self, other: &Self) {
+    pub(crate) fn join(&mut self, other: &Self) {
         self.tcp.extend(&other.tcp);
         self.udp.extend(&other.udp);
         self.icmp.extend(&other.icmp);
@@ -126,6 +147,11 @@ impl Mentioned {
             .chain(v6)
             .chain(self.others())
             .collect()
+    }
+
+    /// Lists the ranges of ports of UDP that nothing tells apart.
+    pub(crate) fn udp_ports(&self) -> Vec<PortRange> {
+        pieces(&self.udp).collect()
     }
 
     fn others(&self) -> Vec<Atom> {

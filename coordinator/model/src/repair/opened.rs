@@ -11,7 +11,7 @@ use crate::matrix::VerdictKind;
 use crate::net::PortRange;
 use crate::predict::verdict;
 use crate::snapshot::{Snapshot, Traffic};
-use involved::involved;
+use involved::Involved;
 use probe::{apart, carriers, without};
 
 mod involved;
@@ -183,8 +183,9 @@ impl Survey<'_> {
 
     /// All of TCP, by laying the relations before and after on each other: between those whom the changes may touch.
     fn compare(&self, changes: &[Change], effect: &mut Effect) {
-        let comparison = match involved(self.before, changes) {
-            Some(interfaces) => Comparison::among(self.before, self.after, &interfaces),
+        let involved = Involved::new(self.before, changes);
+        let comparison = match &involved {
+            Some(both) => Comparison::among(self.before, self.after, &both.interfaces()),
             None => Comparison::new(self.before, self.after),
         };
         let classes = comparison.before().classes();
@@ -200,7 +201,13 @@ impl Survey<'_> {
                 )
             })
             .collect();
-        for change in comparison.flows() {
+        let pairs = involved.map(|both| both.pairs(self.before, classes));
+        let is_met = |one, other| {
+            pairs
+                .as_ref()
+                .is_none_or(|pairs| pairs.contains(one, other))
+        };
+        for change in comparison.flows_between(is_met) {
             if passes(change.before) {
                 effect.closes = true;
                 continue;

@@ -1,16 +1,17 @@
 //! The packets to ask about: for each change those that no rule and no entry tells apart, one each.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::{Cell, End, PROBES_MAX, Probe, Survey, end};
+use crate::change::Mentioned;
 use crate::class::{Class, ClassId, Classes, Facts, index};
 use crate::flow::{EPHEMERAL_PORTS_DEFAULT, Flow, FlowProtocol, SourceKind};
 use crate::id::SecurityGroupId;
 use crate::net::PortRange;
 use crate::repair::change::{NewEntry, NewPeer, NewRoute, NewRule};
 use crate::snapshot::{
-    Direction, Host, InterfaceEntry, Key, Owner, Readable, Route, RouteTarget, Snapshot, Traffic,
+    Direction, Host, InterfaceEntry, Key, Owner, Route, RouteTarget, Snapshot, Traffic,
 };
 
 /// Most members of a class that are tried to find two ends on two hosts.
@@ -157,21 +158,26 @@ impl Survey<'_> {
 
     /// Packets and replies that an entry of a list is about, for protocols that the relation does not hold.
     pub(super) fn of_entry(&self, entry: &NewEntry) -> Vec<Probe> {
-        let pieces = match &entry.traffic {
+        let asked = match &entry.traffic {
             Traffic::Tcp(_) => return Vec::new(),
-            Traffic::Udp(Readable::Is(own)) => self.udp(Some(*own)),
-            Traffic::Udp(Readable::Unread) => self.udp(None),
+            Traffic::Udp(_) => Asked {
+                udp: true,
+                others: Vec::new(),
+            },
             Traffic::Icmp(_)
             | Traffic::IcmpV6(_)
             | Traffic::Protocol(_)
             | Traffic::All
-            | Traffic::Unread => self.without_ports(),
+            | Traffic::Unread => Asked {
+                udp: false,
+                others: self.without_ports(&entry.network),
+            },
         };
         let is_near = |class: &Class| {
             let list = self.before.network_acl_of(&class.subnet);
             list.is_some_and(|list| list.id == entry.acl)
         };
-        self.across(is_near, &entry.network, &pieces)
+        self.across(is_near, &entry.network, &asked)
     }
 
     /// Packets there and back that a route is about, for protocols that the relation does not hold.
@@ -180,9 +186,11 @@ impl Survey<'_> {
             let table = self.before.route_table_of(&class.subnet);
             table.is_some_and(|table| table.id == route.table)
         };
-        let mut pieces = self.udp(None);
-        pieces.extend(self.without_ports());
-        self.across(is_near, &route.destination, &pieces)
+        let asked = Asked {
+            udp: true,
+            others: self.without_ports(&route.destination),
+        };
+        self.across(is_near, &route.destination, &asked)
     }
 
     /// Packets between near classes and a network, in both directions.
@@ -190,93 +198,126 @@ impl Survey<'_> {
         &self,
         is_near: impl Fn(&Class) -> bool,
         network: &ipnet::IpNet,
-        pieces: &[(FlowProtocol, Option<PortRange>)],
+        asked: &Asked,
     ) -> Vec<Probe> {
+        let mut cuts = Cuts::new(self);
         let all = self.classes.iter();
-        let near: Vec<ClassId> = all
-            .filter(|(_, class)| is_near(class))
-            .map(|(id, _)| id)
+        let near = all.filter(|(_, class)| is_near(class));
+        let near: Vec<(ClassId, usize)> = near
+            .map(|(id, class)| (id, cuts.number(class.example)))
             .collect();
-        let addresses = self.addresses(network);
         let mut found = Vec::new();
-        let is_v4 = matches!(network, ipnet::IpNet::V4(_));
-        let is_of_family = |protocol: &FlowProtocol| match protocol {
-            FlowProtocol::Icmp { .. } => is_v4,
-            FlowProtocol::IcmpV6 { .. } => !is_v4,
-            FlowProtocol::Tcp { .. } | FlowProtocol::Udp { .. } | FlowProtocol::Other(_) => true,
-        };
-        for (protocol, ports) in pieces.iter().filter(|(protocol, _)| is_of_family(protocol)) {
-            for (address, class) in addresses
-                .iter()
-                .flat_map(|address| near.iter().map(move |class| (*address, *class)))
-            {
-                for direction in [Direction::Egress, Direction::Ingress] {
-                    if found.len() > PROBES_MAX {
-                        return found;
+        for address in self.addresses(network) {
+            let there = cuts.number(address);
+            for (class, here) in &near {
+                let udp = if asked.udp {
+                    cuts.between(*here, there)
+                } else {
+                    &[]
+                };
+                let udp = udp.iter().map(|ports| {
+                    let port = ports.first();
+                    (FlowProtocol::Udp { port }, Some(*ports))
+                });
+                let others = asked.others.iter().map(|protocol| (*protocol, None));
+                for (protocol, ports) in udp.chain(others) {
+                    for direction in [Direction::Egress, Direction::Ingress] {
+                        let probe = self.beside((*class, address), direction, protocol);
+                        found.extend(probe.map(|probe| Probe { ports, ..probe }));
                     }
-                    let probe = self.beside((class, address), direction, *protocol);
-                    found.extend(probe.map(|probe| Probe {
-                        ports: *ports,
-                        ..probe
-                    }));
+                }
+                if found.len() > PROBES_MAX {
+                    return found;
                 }
             }
         }
         found
     }
 
-    /// One packet of UDP for each piece of ports that no rule, no entry and no asked flow tells apart.
-    fn udp(&self, own: Option<PortRange>) -> Vec<(FlowProtocol, Option<PortRange>)> {
-        let groups = self.before.security_groups();
-        let rules = groups.flat_map(|group| group.ingress.iter().chain(&group.egress));
-        let lists = self.before.network_acls.iter();
-        let entries = lists.flat_map(|acl| acl.ingress.iter().chain(&acl.egress));
-        let traffic = rules.map(|rule| &rule.traffic);
-        let ranges = traffic
-            .chain(entries.map(|entry| &entry.traffic))
-            .filter_map(|traffic| match traffic {
-                Traffic::Udp(Readable::Is(range)) => Some(*range),
-                Traffic::Udp(Readable::Unread)
-                | Traffic::All
-                | Traffic::Tcp(_)
-                | Traffic::Icmp(_)
-                | Traffic::IcmpV6(_)
-                | Traffic::Protocol(_)
-                | Traffic::Unread => None,
-            });
-        let asked = self.flows.iter().filter_map(|flow| match flow.protocol {
-            FlowProtocol::Udp { port } => Some(PortRange::between(port, port)),
-            FlowProtocol::Tcp { .. }
-            | FlowProtocol::Icmp { .. }
-            | FlowProtocol::IcmpV6 { .. }
-            | FlowProtocol::Other(_) => None,
+    /// ICMP echo of the family of a network, and what was asked about.
+    fn without_ports(&self, network: &ipnet::IpNet) -> Vec<FlowProtocol> {
+        let is_v4 = matches!(network, ipnet::IpNet::V4(_));
+        let is_asked = |protocol: &FlowProtocol| match protocol {
+            FlowProtocol::Icmp { .. } => is_v4,
+            FlowProtocol::IcmpV6 { .. } => !is_v4,
+            FlowProtocol::Other(_) => true,
+            FlowProtocol::Tcp { .. } | FlowProtocol::Udp { .. } => false,
+        };
+        let asked = self.flows.iter().map(|flow| flow.protocol);
+        let mut found: BTreeSet<FlowProtocol> = asked.filter(is_asked).collect();
+        found.insert(if is_v4 {
+            FlowProtocol::Icmp { kind: 8, code: 0 }
+        } else {
+            FlowProtocol::IcmpV6 { kind: 128, code: 0 }
         });
-        let mut starts = BTreeSet::from([0]);
-        for range in ranges.chain(asked).chain(own) {
-            starts.insert(range.first());
-            starts.extend(range.last().checked_add(1));
+        found.into_iter().collect()
+    }
+}
+
+/// What is asked about two ends.
+struct Asked {
+    /// Whether UDP is, range by range.
+    udp: bool,
+    /// Packets of protocols without ports.
+    others: Vec<FlowProtocol>,
+}
+
+/// Ranges of ports of UDP that nothing at two addresses tells apart, each pair of kinds of addresses once.
+struct Cuts<'a> {
+    survey: &'a Survey<'a>,
+    numbers: BTreeMap<Mentioned, usize>,
+    kinds: Vec<Mentioned>,
+    known: BTreeMap<(usize, usize), Vec<PortRange>>,
+}
+
+impl<'a> Cuts<'a> {
+    fn new(survey: &'a Survey<'a>) -> Self {
+        Self {
+            survey,
+            numbers: BTreeMap::new(),
+            kinds: Vec::new(),
+            known: BTreeMap::new(),
         }
-        let next = starts.iter().skip(1).map(|start| start.saturating_sub(1));
-        let ends = next.chain([u16::MAX]);
-        let pieces = starts.iter().zip(ends);
-        pieces
-            .map(|(first, last)| {
-                let protocol = FlowProtocol::Udp { port: *first };
-                (protocol, Some(PortRange::between(*first, last)))
-            })
-            .collect()
     }
 
-    /// ICMP echo of both families, and what was asked about.
-    fn without_ports(&self) -> Vec<(FlowProtocol, Option<PortRange>)> {
-        let asked = self.flows.iter().map(|flow| flow.protocol);
-        let mut found: BTreeSet<FlowProtocol> =
-            asked.filter(|protocol| protocol.port().is_none()).collect();
-        found.extend([
-            FlowProtocol::Icmp { kind: 8, code: 0 },
-            FlowProtocol::IcmpV6 { kind: 128, code: 0 },
-        ]);
-        found.into_iter().map(|protocol| (protocol, None)).collect()
+    /// The number of what rules and entries at an address mention, before or after.
+    fn number(&mut self, address: IpAddr) -> usize {
+        let mut found = Mentioned::default();
+        for snapshot in [self.survey.before, self.survey.after] {
+            found.add_address(snapshot, address);
+        }
+        let next = self.kinds.len();
+        let kinds = &mut self.kinds;
+        *self.numbers.entry(found).or_insert_with_key(|found| {
+            kinds.push(found.clone());
+            next
+        })
+    }
+
+    fn between(&mut self, one: usize, other: usize) -> &[PortRange] {
+        let Self {
+            survey,
+            kinds,
+            known,
+            ..
+        } = self;
+        known.entry((one, other)).or_insert_with(|| {
+            let mut all = Mentioned::default();
+            for place in [one, other] {
+                if let Some(kind) = kinds.get(place) {
+                    all.join(kind);
+                }
+            }
+            let asked = survey.flows.iter().map(|flow| flow.protocol);
+            all.add_udp(asked.filter_map(|protocol| match protocol {
+                FlowProtocol::Udp { port } => Some(port),
+                FlowProtocol::Tcp { .. }
+                | FlowProtocol::Icmp { .. }
+                | FlowProtocol::IcmpV6 { .. }
+                | FlowProtocol::Other(_) => None,
+            }));
+            all.udp_ports()
+        })
     }
 }
 
