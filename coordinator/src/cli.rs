@@ -297,8 +297,14 @@ pub(crate) enum CliError {
         file: String,
     },
     /// `--fail-on new` without an earlier report.
-    #[error("--fail-on new needs --baseline FILE, the report of an earlier run")]
+    #[error("--fail-on new needs --baseline, the report of an earlier run")]
     NoBaseline,
+    /// Expectations for a run that a coordinator does.
+    #[cfg(feature = "serve")]
+    #[error(
+        "--expectations is for a run of this command: name the file in the settings of the coordinator (`expectations`)"
+    )]
+    OwnExpectations,
     /// The saved report could not be read.
     #[error("cannot use `{}`", path.display())]
     SavedReport {

@@ -16,7 +16,7 @@ use reachproof_verify::Report;
 use reachproof_verify::report::document::DocumentError;
 use reachproof_verify::report::kept::Kept;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::Value;
 use thiserror::Error;
 use tokio::runtime::Runtime;
 
@@ -106,6 +106,15 @@ pub(crate) enum RemoteError {
     /// The runtime does not start.
     #[error("cannot start the runtime")]
     Runtime(#[from] io::Error),
+}
+
+/// What a run is asked to do.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct RunAsked<'a> {
+    /// How much is tried; absent: as much as the earlier run, or as fits the fleet.
+    pub(crate) scope: Option<&'a str>,
+    /// Run of the coordinator whose seed is taken, and whose flows are tried again.
+    pub(crate) since: Option<&'a str>,
 }
 
 impl From<InstalledError> for RemoteError {
@@ -239,10 +248,11 @@ impl Remote {
     /// [`RemoteError`]; [`RemoteError::NoReport`] for a run that could not be done.
     pub(crate) fn run(
         &self,
-        scope: Option<&str>,
+        asked: &RunAsked<'_>,
         progress: impl Fn(&str),
     ) -> Result<Report, RemoteError> {
-        let order = scope.map_or_else(|| json!({}), |scope| json!({ "scope": scope }));
+        let named = [("scope", asked.scope), ("since", asked.since)].into_iter();
+        let order: Value = named.filter_map(|(key, word)| Some((key, word?))).collect();
         let path = "/api/v1/runs";
         let answer = self.ask(Method::POST, path, order.to_string())?;
         let accepted: Value = read(path, &answer)?;

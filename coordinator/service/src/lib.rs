@@ -8,7 +8,7 @@
 //! | [`config`], [`schedule`] | the file of settings; when a run is due |
 //! | [`service`] | the task that does the runs |
 //! | [`store`] | runs, worlds and verdicts of flows, in a database |
-//! | [`flows`] | what a report says of each kind of flow |
+//! | [`flows`], [`coverage`] | what a report says of each kind of flow; which agents took part |
 //! | [`web`] | API, page and metrics |
 //! | [`keeper`] | where the last run is kept for whoever cannot reach this process |
 //! | [`client`], [`alert`] | HTTP to another coordinator, and to whoever wants to hear of a new verdict |
@@ -21,6 +21,7 @@
 pub mod alert;
 pub mod client;
 pub mod config;
+pub mod coverage;
 pub mod error;
 pub mod flows;
 pub mod keeper;

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use reachproof_model::claim::{Claim, Wire};
+use reachproof_model::flow::Flow;
 use reachproof_model::plan::Depth;
 use reachproof_model::words::chain;
 use reachproof_verify::calendar::{unix_ms, whole_ms};
@@ -103,6 +104,17 @@ pub struct Asked {
     pub cause: String,
     /// How much is to be tried; absent: as much as fits the fleet.
     pub scope: Option<Depth>,
+    /// What an earlier run tried; absent: nothing in particular.
+    pub again: Option<Again>,
+}
+
+/// What an earlier run tried, so that both can be compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Again {
+    /// Its seed.
+    pub seed: u64,
+    /// Its flows.
+    pub flows: Vec<Flow>,
 }
 
 /// Serves agents, page and API, and does runs, until `shutdown` completes.
@@ -362,6 +374,7 @@ impl Service<'_> {
             id: run_name(self.parts.random.as_ref())?,
             cause: cause.to_owned(),
             scope,
+            again: None,
         })
     }
 
@@ -451,6 +464,15 @@ impl Service<'_> {
 
     fn order(&self, asked: &Asked, started_at: SystemTime) -> Result<Order, ServiceError> {
         let expect = self.config.agents.expect;
+        // Another seed each time: members of a class take turns.
+        let again = asked.again.clone().map_or_else(
+            || {
+                let seed = drawn_seed(self.parts.random.as_ref())?;
+                let flows = Vec::new();
+                Ok::<_, RandomError>(Again { seed, flows })
+            },
+            Ok,
+        )?;
         Ok(Order {
             name: Some(asked.id.clone()),
             expected: expect.map_or(ExpectedAgents::Inventory, ExpectedAgents::Count),
@@ -458,10 +480,9 @@ impl Service<'_> {
             settle: self.parts.settle,
             resume_wait: RESUME_WAIT,
             depth: asked.scope,
-            // Another seed each time: members of a class take turns.
-            seed: drawn_seed(self.parts.random.as_ref())?,
+            seed: again.seed,
             expectations: self.parts.expectations.on(day_of(started_at)),
-            earlier: Vec::new(),
+            earlier: again.flows,
             content: SnapshotContent::Included,
             started_at,
             random: Arc::clone(&self.parts.random),

@@ -17,6 +17,7 @@ use sqlx::any::AnyPoolOptions;
 use sqlx::migrate::MigrateError;
 use sqlx::{Any, AnyPool, Executor, Row, Transaction};
 
+use crate::coverage::{Turns, turns_of};
 use crate::flows::{FlowState, Flows};
 
 mod error;
@@ -28,7 +29,7 @@ mod schema;
 pub use error::StoreError;
 pub use place::Place;
 pub use row::{FlowRow, RunRow, RunState};
-use row::{flow_row, run_row, signed};
+use row::{flow_row, run_row, signed, turn_row, unsigned};
 use schema::Dialect;
 
 /// Longest wait for the database: it is this process's alone, so what takes longer is stuck.
@@ -188,7 +189,8 @@ impl Store {
         Ok(transaction.commit().await?)
     }
 
-    /// Takes note of a run's report: the run, its world and what it says of each kind of flow, all or nothing.
+    /// Takes note of a run's report: the run, its world, what it says of each kind of flow, and which agents took part; all or
+    /// nothing.
     ///
     /// # Errors
     /// [`StoreError::Call`], [`StoreError::Packing`].
@@ -199,6 +201,7 @@ impl Store {
         flows: &Flows,
     ) -> Result<(), StoreError> {
         let content = report.snapshot.content.take();
+        let turns = turns_of(&report, run.started_at_unix_ms);
         let (report, world) = tokio::task::spawn_blocking(move || {
             let report = report.packed(usize::MAX)?.bytes.unwrap_or_default();
             let world = content.map(|content| packed(&content)).transpose()?;
@@ -218,11 +221,12 @@ impl Store {
             .await?;
         }
         note_flows(&mut transaction, run, flows).await?;
+        note_turns(&mut transaction, &turns).await?;
         Ok(transaction.commit().await?)
     }
 
-    /// Forgets runs that are too old or too many, worlds that no run was made from, and verdicts that ended before the first
-    /// run that is left.
+    /// Forgets runs that are too old or too many, worlds that no run was made from, verdicts that ended before the first
+    /// run that is left, and agents that took no part since then.
     ///
     /// # Errors
     /// [`StoreError::Call`].
@@ -239,6 +243,10 @@ impl Store {
         ] {
             sqlx::query(sql).execute(&mut *transaction).await?;
         }
+        sqlx::query("DELETE FROM turns WHERE source_unix_ms < $1 AND target_unix_ms < $1")
+            .bind(signed(retention.since_unix_ms))
+            .execute(&mut *transaction)
+            .await?;
         Ok(transaction.commit().await?)
     }
 
@@ -336,6 +344,31 @@ impl Store {
         };
         let found = query.fetch_all(&self.pool).await?;
         Ok(found.iter().map(flow_row).collect::<Result<_, _>>()?)
+    }
+
+    /// When each agent last took part.
+    ///
+    /// # Errors
+    /// [`StoreError::Call`].
+    pub async fn turns(&self) -> Result<Turns, StoreError> {
+        let found = sqlx::query("SELECT agent, source_unix_ms, target_unix_ms FROM turns")
+            .fetch_all(&self.pool)
+            .await?;
+        Ok(found.iter().map(turn_row).collect::<Result<_, _>>()?)
+    }
+
+    /// When the last runs with a report began, the latest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Call`].
+    pub async fn begins(&self, most: u32) -> Result<Vec<u64>, StoreError> {
+        let found = sqlx::query("SELECT started_at_unix_ms FROM runs WHERE state = $1 ORDER BY started_at_unix_ms DESC LIMIT $2")
+            .bind(RunState::Done.as_str())
+            .bind(i64::from(most))
+            .fetch_all(&self.pool)
+            .await?;
+        let begins = found.iter().map(|row| Ok(unsigned(row.try_get(0)?)));
+        Ok(begins.collect::<Result<_, sqlx::Error>>()?)
     }
 
     /// Says whether a file is whole, in SQLite's words: `ok` if it is. Servers look after theirs.
@@ -469,6 +502,22 @@ async fn note_flows(
         } else {
             begin_verdict(transaction, run, (&flow, state)).await?;
         }
+    }
+    Ok(())
+}
+
+/// Notes which agents took part in a run.
+async fn note_turns(
+    transaction: &mut Transaction<'_, Any>,
+    turns: &Turns,
+) -> Result<(), StoreError> {
+    for (agent, turn) in turns {
+        sqlx::query("INSERT INTO turns (agent, source_unix_ms, target_unix_ms) VALUES ($1, $2, $3) ON CONFLICT (agent) DO UPDATE SET source_unix_ms = CASE WHEN excluded.source_unix_ms > turns.source_unix_ms THEN excluded.source_unix_ms ELSE turns.source_unix_ms END, target_unix_ms = CASE WHEN excluded.target_unix_ms > turns.target_unix_ms THEN excluded.target_unix_ms ELSE turns.target_unix_ms END")
+            .bind(text(agent))
+            .bind(signed(turn.source_unix_ms.unwrap_or_default()))
+            .bind(signed(turn.target_unix_ms.unwrap_or_default()))
+            .execute(&mut **transaction)
+            .await?;
     }
     Ok(())
 }

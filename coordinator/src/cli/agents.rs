@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use clap::Args;
 use reachproof_model::net::Printable;
+use reachproof_verify::calendar::utc;
 use serde_json::Value;
 
 use super::exit_code::ExitCode;
@@ -46,9 +47,28 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
         write_json(&mut out, &list)?;
         return Ok(ended);
     }
-    let header = ["name", "kind", "addresses", "node", "version", "state"];
+    let header = [
+        "name",
+        "kind",
+        "addresses",
+        "node",
+        "version",
+        "state",
+        "last a source",
+        "last a target",
+    ];
     let agents = items(&list, "/agents");
     writeln!(out, "{}", aligned(header, agents.iter().map(row)))?;
+    let covered = |role: &str| list.pointer(&format!("/coverage/{role}"));
+    if let (Some(runs), Some(sources), Some(targets)) =
+        (covered("runs"), covered("sources"), covered("targets"))
+    {
+        writeln!(
+            out,
+            "in the last runs with a report ({runs}): {sources} of {} agents were the source of an observed flow, {targets} the target",
+            agents.len(),
+        )?;
+    }
     for refused in items(&list, "/refused/listed") {
         let name = text(&refused, "name");
         let name = if name.is_empty() { "somebody" } else { &name };
@@ -77,7 +97,11 @@ fn items(list: &Value, pointer: &str) -> Vec<Value> {
     found.cloned().unwrap_or_default()
 }
 
-fn row(agent: &Value) -> [String; 6] {
+fn row(agent: &Value) -> [String; 8] {
+    let at = |key: &str| {
+        let unix_ms = agent.get(key).and_then(Value::as_u64);
+        unix_ms.map_or_else(|| "never".to_owned(), utc)
+    };
     let addresses = items(agent, "/addresses");
     let addresses: Vec<&str> = addresses.iter().filter_map(Value::as_str).collect();
     let is_connected = agent.get("is_connected").and_then(Value::as_bool);
@@ -94,6 +118,8 @@ fn row(agent: &Value) -> [String; 6] {
         Printable(&text(agent, "node")).to_string(),
         Printable(&text(agent, "version")).to_string(),
         state,
+        at("last_source_unix_ms"),
+        at("last_target_unix_ms"),
     ]
 }
 

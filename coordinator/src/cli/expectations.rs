@@ -30,6 +30,12 @@ pub(super) struct OwnArguments {
 }
 
 impl OwnArguments {
+    /// Whether a file is named.
+    #[cfg(feature = "serve")]
+    pub(super) fn is_named(&self) -> bool {
+        self.expectations.is_some()
+    }
+
     /// Reads the file; nothing is expected where none was named.
     ///
     /// # Errors

@@ -69,7 +69,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8, CliError> {
     let Some(run) = &arguments.run else {
         return list(arguments).map(|()| 0);
     };
-    let prepared = arguments.rendering.prepare()?;
+    let prepared = arguments
+        .rendering
+        .prepare_with(|earlier| arguments.report(earlier))?;
     let mut report = arguments.report(run)?;
     prepared.finish(&mut report)
 }

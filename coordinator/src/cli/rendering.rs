@@ -31,9 +31,9 @@ pub(super) struct Rendering {
     /// Expected agents that may be missing before the exit code is 3
     #[arg(long, value_name = "N", default_value_t = 0)]
     allow_missing: usize,
-    /// Earlier report: what changed since then in the model and finding by finding is said, and no other seed and scope are
-    /// taken than its own
-    #[arg(long, value_name = "FILE")]
+    /// Earlier report, a file, or a run of the coordinator: what changed since then in the model and finding by finding is said,
+    /// and no other seed and scope are taken than its own
+    #[arg(long, value_name = "FILE|RUN")]
     baseline: Option<PathBuf>,
     /// What the exit code is 1 for; new ones are those that the report of --baseline does not have
     #[arg(long, value_enum, default_value_t = FailOnArgument::Any)]
@@ -81,10 +81,37 @@ impl Rendering {
     /// # Errors
     /// When one cannot, and when there is nothing to be new against.
     pub(super) fn prepare(&self) -> Result<Prepared<'_>, CliError> {
+        self.prepared(saved)
+    }
+
+    /// The same where the earlier report may be that of a run, which `kept` knows.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`], and those of `kept`.
+    pub(super) fn prepare_with(
+        &self,
+        kept: impl FnOnce(&str) -> Result<Report, CliError>,
+    ) -> Result<Prepared<'_>, CliError> {
+        self.prepared(|named| match self.earlier_run() {
+            Some(run) => kept(run),
+            None => saved(named),
+        })
+    }
+
+    /// The run that is named as the earlier one: what is no file.
+    pub(super) fn earlier_run(&self) -> Option<&str> {
+        let named = self.baseline.as_deref()?;
+        if named.exists() { None } else { named.to_str() }
+    }
+
+    fn prepared(
+        &self,
+        read: impl FnOnce(&Path) -> Result<Report, CliError>,
+    ) -> Result<Prepared<'_>, CliError> {
         if self.fail_on == FailOnArgument::New && self.baseline.is_none() {
             return Err(CliError::NoBaseline);
         }
-        let earlier = self.baseline.as_deref().map(saved).transpose()?;
+        let earlier = self.baseline.as_deref().map(read).transpose()?;
         let files = self.report.iter();
         let files = files.map(|file| {
             let opened = file.open().map_err(|source| CliError::Unwritable {

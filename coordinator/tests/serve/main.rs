@@ -532,6 +532,24 @@ fn commands(stage: &Stage, [first, failed, mended]: [&Value; 3]) -> CaseResult {
     for run in [first, failed, mended] {
         has("history", &history, id(run))?;
     }
+    for (words, why) in [
+        (["--seed", "1"], "cannot be used with"),
+        (
+            ["--expectations", "own.yaml"],
+            "the settings of the coordinator",
+        ),
+    ] {
+        has(
+            "refused",
+            &ask(&[&["verify"], words.as_slice()].concat(), 2)?,
+            why,
+        )?;
+    }
+    has(
+        "no such run to compare with",
+        &ask(&["verify", "--baseline", "run-0"], 2)?,
+        "no run `run-0`",
+    )?;
     has(
         "diff",
         &ask(&["diff", id(first), id(failed)], 1)?,
@@ -540,13 +558,19 @@ fn commands(stage: &Stage, [first, failed, mended]: [&Value; 3]) -> CaseResult {
     has("the failed run", &ask(&["history", id(failed)], 1)?, "FAIL")?;
     let connected = ask(&["agents"], 0)?.matches("connected").count();
     hold("agents", &connected, &stage.expanded.agents.len())?;
+    covered(stage)?;
     // Whatever it ends with, its verdict is told with its report.
     let verified = Command::new(env!("CARGO_BIN_EXE_reachproof"))
         .arg("verify")
         .args(COORDINATOR)
-        .args(["--scope", "required", "-o", "json"])
+        .args(["--baseline", id(mended), "-o", "json"])
         .output()?;
     let report: Value = serde_json::from_slice(&verified.stdout)?;
+    let earlier = get(WEB, &format!("/api/v1/runs/{}/report", id(mended)))?.json();
+    for key in ["seed", "scope"] {
+        hold(key, &report["run"][key], &earlier["run"][key])?;
+    }
+    hold("the earlier run", &report["baseline"]["run"], &mended["id"])?;
     let run = runs()
         .into_iter()
         .find(|run| run["id"] == report["run"]["id"]);
@@ -559,6 +583,22 @@ fn commands(stage: &Stage, [first, failed, mended]: [&Value; 3]) -> CaseResult {
         &ask(&["history", "run-0"], 2)?,
         "no run `run-0`",
     )
+}
+
+/// A run of the whole mesh had every agent in both roles.
+fn covered(stage: &Stage) -> CaseResult {
+    let list = get(WEB, "/api/v1/agents")?.json();
+    let coverage = &list["coverage"];
+    for role in ["agents", "sources", "targets"] {
+        let found = coverage[role].as_u64();
+        hold(role, &found, &Some(stage.expanded.agents.len() as u64))?;
+    }
+    let runs = coverage["runs"].as_u64();
+    hold("three runs at least", &(runs >= Some(3)), &true)?;
+    let page = get(WEB, "/agents")?.text();
+    let all = format!("and {} the target.", stage.expanded.agents.len());
+    has("the page of agents", &page, &all)?;
+    hold("never", &page.contains("never"), &false)
 }
 
 fn survive() -> CaseResult {

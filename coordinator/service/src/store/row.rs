@@ -4,6 +4,8 @@ use serde::Serialize;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use crate::coverage::Turn;
+
 /// What became of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -150,6 +152,19 @@ pub(super) fn flow_row(row: &AnyRow) -> Result<FlowRow, sqlx::Error> {
         last_run: row.try_get("last_run")?,
         is_current: row.try_get::<i64, _>("is_current")? == 1,
     })
+}
+
+/// An agent, and when it last took part.
+pub(super) fn turn_row(row: &AnyRow) -> Result<(String, Turn), sqlx::Error> {
+    let at = |name: &str| {
+        let at = unsigned(row.try_get(name)?);
+        Ok::<_, sqlx::Error>((at > 0).then_some(at))
+    };
+    let turn = Turn {
+        source_unix_ms: at("source_unix_ms")?,
+        target_unix_ms: at("target_unix_ms")?,
+    };
+    Ok((row.try_get("agent")?, turn))
 }
 
 /// A number as databases have them; none of ours is near the edge.

@@ -4,7 +4,11 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 /// The steps, in their order: number, what it does, how.
-const STEPS: [(i64, &str, &str); 2] = [(1, "runs, worlds and flows", RUNS), (2, "who leads", LEAD)];
+const STEPS: [(i64, &str, &str); 3] = [
+    (1, "runs, worlds and flows", RUNS),
+    (2, "who leads", LEAD),
+    (3, "which agents took part", TURNS),
+];
 
 /// `runs`: one for each run that began. `worlds`: each content once. `flows`: a verdict of a kind of flow, from the first run
 /// that said so to the last.
@@ -52,6 +56,15 @@ CREATE TABLE lead (
     epoch BIGINT NOT NULL
 );
 INSERT INTO lead (id, epoch) VALUES (1, 0);
+";
+
+/// `turns`: when an agent was last the source of a flow that was observed, and when its target; 0 where it never was.
+const TURNS: &str = "
+CREATE TABLE turns (
+    agent TEXT NOT NULL PRIMARY KEY,
+    source_unix_ms BIGINT NOT NULL,
+    target_unix_ms BIGINT NOT NULL
+);
 ";
 
 /// Where PostgreSQL needs other words than SQLite: bytes have another name, and what an ordered index holds is a third of a

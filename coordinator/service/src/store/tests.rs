@@ -186,6 +186,40 @@ async fn what_is_too_old_or_too_many_is_forgotten_with_worlds_that_nobody_needs(
 }
 
 #[tokio::test]
+async fn who_took_part_is_known_by_its_last_run_until_that_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&Place::File(folder.path().join("store.db")))
+        .await
+        .unwrap();
+    let report = Report::open(Path::new(REPORT)).unwrap();
+    let first = turns_of(&report, 10);
+    assert!(first.values().any(|turn| turn.source_unix_ms == Some(10)));
+    assert!(first.values().any(|turn| turn.target_unix_ms == Some(10)));
+    keep(
+        &store,
+        &done("run-1", 10, "PASS"),
+        FindingKind::ConfirmedAllow,
+    )
+    .await;
+    assert_eq!(store.turns().await.unwrap(), first);
+    keep(
+        &store,
+        &done("run-2", 20, "PASS"),
+        FindingKind::ConfirmedAllow,
+    )
+    .await;
+    assert_eq!(store.turns().await.unwrap(), turns_of(&report, 20));
+    assert_eq!(store.begins(5).await.unwrap(), [20, 10]);
+    assert_eq!(store.begins(1).await.unwrap(), [20]);
+    let forgotten = Retention {
+        runs: 10,
+        since_unix_ms: 21,
+    };
+    store.forget(forgotten).await.unwrap();
+    assert!(store.turns().await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_store_of_a_newer_version_is_refused_and_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");

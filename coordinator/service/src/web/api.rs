@@ -20,7 +20,8 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::WatchStream;
 
 use super::{Refusal, View, off_thread};
-use crate::service::{Asked, BY_HAND};
+use crate::coverage::{self, Coverage};
+use crate::service::{Again, Asked, BY_HAND};
 use crate::status::Status;
 use crate::store::{FlowRow, LISTED_MAX, RunRow};
 
@@ -92,6 +93,10 @@ pub struct AgentRow {
     pub is_connected: bool,
     /// Seconds since it was last heard.
     pub heard_s_ago: u64,
+    /// When the last run began in which it was the source of an observed flow, milliseconds since 1970.
+    pub last_source_unix_ms: Option<u64>,
+    /// The same as a target.
+    pub last_target_unix_ms: Option<u64>,
 }
 
 /// Who belongs to the fleet, and who was not let in.
@@ -99,14 +104,33 @@ pub struct AgentRow {
 pub struct AgentList {
     /// The agents, by name.
     pub agents: Vec<AgentRow>,
+    /// Who of them took part in the last runs.
+    pub coverage: Coverage,
     /// Those who were refused, and why.
     pub refused: reachproof_verify::refused::RefusedAgents,
 }
 
-async fn agents(State(view): State<View>) -> Json<AgentList> {
-    Json(agent_list(&view))
+async fn agents(State(view): State<View>) -> Result<Json<AgentList>, Refusal> {
+    Ok(Json(covered_list(&view).await?))
 }
 
+/// The fleet, and which part it took.
+pub(super) async fn covered_list(view: &View) -> Result<AgentList, Refusal> {
+    let turns = view.store.turns().await?;
+    let begins = view.store.begins(coverage::RUNS).await?;
+    let mut list = agent_list(view);
+    let mut fleet = Vec::with_capacity(list.agents.len());
+    for agent in &mut list.agents {
+        let turn = turns.get(&agent.name).copied().unwrap_or_default();
+        agent.last_source_unix_ms = turn.source_unix_ms;
+        agent.last_target_unix_ms = turn.target_unix_ms;
+        fleet.push(turn);
+    }
+    list.coverage = Coverage::new(&begins, &fleet);
+    Ok(list)
+}
+
+/// The fleet alone, without what the store knows of it.
 pub(super) fn agent_list(view: &View) -> AgentList {
     let registry = view.fleet.registry();
     let members = registry.members().iter();
@@ -120,10 +144,13 @@ pub(super) fn agent_list(view: &View) -> AgentList {
             version: member.greeting.version.clone(),
             is_connected: registry.is_attached(name),
             heard_s_ago: member.heard.elapsed().as_secs(),
+            last_source_unix_ms: None,
+            last_target_unix_ms: None,
         }
     });
     AgentList {
         agents: agents.collect(),
+        coverage: Coverage::default(),
         refused: registry.refused().so_far(),
     }
 }
@@ -160,6 +187,8 @@ async fn runs(
 #[serde(deny_unknown_fields)]
 struct Order {
     scope: Option<String>,
+    /// Run whose seed is taken, and whose flows are tried again.
+    since: Option<String>,
 }
 
 /// The run that was asked for.
@@ -175,13 +204,22 @@ async fn start(
 ) -> Result<Response, Refusal> {
     let Json(order) = order.map_err(|wrong| Refusal::new(wrong.status(), wrong.body_text()))?;
     let scope = order.scope.map(|word| scope(&word)).transpose()?;
+    let earlier = match &order.since {
+        Some(run) => Some(stored(&view, run).await?),
+        None => None,
+    };
+    let as_earlier = || Depth::named(&earlier.as_ref()?.run.scope);
     let id = run_name(view.random.as_ref());
     let id =
         id.map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     let asked = Asked {
         id: id.clone(),
         cause: BY_HAND.to_owned(),
-        scope,
+        scope: scope.or_else(as_earlier),
+        again: earlier.as_ref().map(|report| Again {
+            seed: report.run.seed,
+            flows: report.tried(),
+        }),
     };
     match view.asked.try_send(asked) {
         Ok(()) => Ok((StatusCode::ACCEPTED, Json(Accepted { id })).into_response()),

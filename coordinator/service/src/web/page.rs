@@ -14,8 +14,9 @@ use reachproof_verify::refused::RefusedTimes;
 use reachproof_verify::report::Format;
 use serde::Deserialize;
 
-use super::api::{agent_list, stored, written};
+use super::api::{agent_list, covered_list, stored, written};
 use super::{Refusal, View};
+use crate::coverage::Coverage;
 use crate::store::{FlowRow, RunRow, RunState};
 
 /// Runs on the time line.
@@ -298,18 +299,22 @@ struct AgentLine {
     node: String,
     version: String,
     state: String,
+    last_source: String,
+    last_target: String,
 }
 
 #[derive(Template)]
 #[template(path = "agents.html")]
 struct AgentsPage {
     cluster: String,
+    coverage: String,
     agents: Vec<AgentLine>,
     refused: Vec<String>,
 }
 
 async fn agents(State(view): State<View>) -> Result<Response, Refusal> {
-    let list = agent_list(&view);
+    let list = covered_list(&view).await?;
+    let at = |unix_ms: Option<u64>| unix_ms.map_or_else(|| "never".to_owned(), utc);
     let agents = list.agents.iter().map(|agent| {
         let addresses: Vec<String> = agent.addresses.iter().map(ToString::to_string).collect();
         AgentLine {
@@ -326,14 +331,32 @@ async fn agents(State(view): State<View>) -> Result<Response, Refusal> {
             } else {
                 format!("away, last heard {} s ago", agent.heard_s_ago)
             },
+            last_source: at(agent.last_source_unix_ms),
+            last_target: at(agent.last_target_unix_ms),
         }
     });
     let page = AgentsPage {
         cluster: cluster(&view),
+        coverage: covered(&list.coverage),
         agents: agents.collect(),
         refused: list.refused.listed.iter().map(refusal).collect(),
     };
     shown(&page)
+}
+
+/// Who took part in the last runs, in words.
+fn covered(coverage: &Coverage) -> String {
+    if coverage.runs == 0 {
+        return "No run has a report yet.".to_owned();
+    }
+    format!(
+        "In the last {} with a report (since {}) {} of {} were the source of a flow that was observed, and {} the target.",
+        counted(coverage.runs, "run", "runs"),
+        utc(coverage.since_unix_ms),
+        coverage.sources,
+        counted(coverage.agents, "agent", "agents"),
+        coverage.targets,
+    )
 }
 
 /// Somebody who was not let in, in words.
