@@ -58,7 +58,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, CliError> {
         "last a target",
     ];
     let agents = items(&list, "/agents");
-    writeln!(out, "{}", aligned(header, agents.iter().map(row)))?;
+    // Nobody knows while the coordinator cannot read its store.
+    let is_known = list.pointer("/coverage/runs").is_some();
+    let rows = agents.iter().map(|agent| row(agent, is_known));
+    writeln!(out, "{}", aligned(header, rows))?;
     let covered = |role: &str| list.pointer(&format!("/coverage/{role}"));
     if let (Some(runs), Some(sources), Some(targets)) =
         (covered("runs"), covered("sources"), covered("targets"))
@@ -97,10 +100,11 @@ fn items(list: &Value, pointer: &str) -> Vec<Value> {
     found.cloned().unwrap_or_default()
 }
 
-fn row(agent: &Value) -> [String; 8] {
+fn row(agent: &Value, is_known: bool) -> [String; 8] {
+    let never = if is_known { "never" } else { "not known" };
     let at = |key: &str| {
         let unix_ms = agent.get(key).and_then(Value::as_u64);
-        unix_ms.map_or_else(|| "never".to_owned(), utc)
+        unix_ms.map_or_else(|| never.to_owned(), utc)
     };
     let addresses = items(agent, "/addresses");
     let addresses: Vec<&str> = addresses.iter().filter_map(Value::as_str).collect();
@@ -135,5 +139,15 @@ mod tests {
         assert_eq!(judged(&list, 1), ExitCode::Answered);
         assert_eq!(judged(&list, 2), ExitCode::Judged(TOO_FEW));
         assert_eq!(judged(&json!({}), 0), ExitCode::Answered);
+    }
+
+    #[test]
+    fn who_never_took_part_is_told_from_what_is_not_known() {
+        let agent = json!({"name": "a", "last_source_unix_ms": 0, "last_target_unix_ms": null});
+        let [.., source, target] = row(&agent, true);
+        assert!(source.starts_with("1970-01-01"), "{source}");
+        assert_eq!(target, "never");
+        let [.., target] = row(&agent, false);
+        assert_eq!(target, "not known");
     }
 }

@@ -93,7 +93,8 @@ pub struct AgentRow {
     pub is_connected: bool,
     /// Seconds since it was last heard.
     pub heard_s_ago: u64,
-    /// When the last run began in which it was the source of an observed flow, milliseconds since 1970.
+    /// When the last run began in which it was the source of an observed flow, milliseconds since 1970; absent where none was,
+    /// and without `coverage`.
     pub last_source_unix_ms: Option<u64>,
     /// The same as a target.
     pub last_target_unix_ms: Option<u64>,
@@ -104,21 +105,23 @@ pub struct AgentRow {
 pub struct AgentList {
     /// The agents, by name.
     pub agents: Vec<AgentRow>,
-    /// Who of them took part in the last runs.
-    pub coverage: Coverage,
+    /// Who of them took part in the last runs; absent while the store cannot be read.
+    pub coverage: Option<Coverage>,
     /// Those who were refused, and why.
     pub refused: reachproof_verify::refused::RefusedAgents,
 }
 
-async fn agents(State(view): State<View>) -> Result<Json<AgentList>, Refusal> {
-    Ok(Json(covered_list(&view).await?))
+async fn agents(State(view): State<View>) -> Json<AgentList> {
+    Json(covered_list(&view).await)
 }
 
-/// The fleet, and which part it took.
-pub(super) async fn covered_list(view: &View) -> Result<AgentList, Refusal> {
-    let turns = view.store.turns().await?;
-    let begins = view.store.begins(coverage::RUNS).await?;
+/// The fleet, and which part it took; nothing of that while the store cannot be read.
+pub(super) async fn covered_list(view: &View) -> AgentList {
     let mut list = agent_list(view);
+    let known = tokio::try_join!(view.store.turns(), view.store.begins(coverage::RUNS));
+    let Ok((turns, begins)) = known else {
+        return list;
+    };
     let mut fleet = Vec::with_capacity(list.agents.len());
     for agent in &mut list.agents {
         let turn = turns.get(&agent.name).copied().unwrap_or_default();
@@ -126,8 +129,8 @@ pub(super) async fn covered_list(view: &View) -> Result<AgentList, Refusal> {
         agent.last_target_unix_ms = turn.target_unix_ms;
         fleet.push(turn);
     }
-    list.coverage = Coverage::new(&begins, &fleet);
-    Ok(list)
+    list.coverage = Some(Coverage::new(&begins, &fleet));
+    list
 }
 
 /// The fleet alone, without what the store knows of it.
@@ -150,7 +153,7 @@ pub(super) fn agent_list(view: &View) -> AgentList {
     });
     AgentList {
         agents: agents.collect(),
-        coverage: Coverage::default(),
+        coverage: None,
         refused: registry.refused().so_far(),
     }
 }

@@ -313,8 +313,9 @@ struct AgentsPage {
 }
 
 async fn agents(State(view): State<View>) -> Result<Response, Refusal> {
-    let list = covered_list(&view).await?;
-    let at = |unix_ms: Option<u64>| unix_ms.map_or_else(|| "never".to_owned(), utc);
+    let list = covered_list(&view).await;
+    let never = list.coverage.map_or("not known", |_| "never");
+    let at = |unix_ms: Option<u64>| unix_ms.map_or_else(|| never.to_owned(), utc);
     let agents = list.agents.iter().map(|agent| {
         let addresses: Vec<String> = agent.addresses.iter().map(ToString::to_string).collect();
         AgentLine {
@@ -337,7 +338,7 @@ async fn agents(State(view): State<View>) -> Result<Response, Refusal> {
     });
     let page = AgentsPage {
         cluster: cluster(&view),
-        coverage: covered(&list.coverage),
+        coverage: covered(list.coverage),
         agents: agents.collect(),
         refused: list.refused.listed.iter().map(refusal).collect(),
     };
@@ -345,7 +346,10 @@ async fn agents(State(view): State<View>) -> Result<Response, Refusal> {
 }
 
 /// Who took part in the last runs, in words.
-fn covered(coverage: &Coverage) -> String {
+fn covered(coverage: Option<Coverage>) -> String {
+    let Some(coverage) = coverage else {
+        return "The store cannot be read: nobody knows who took part.".to_owned();
+    };
     if coverage.runs == 0 {
         return "No run has a report yet.".to_owned();
     }
