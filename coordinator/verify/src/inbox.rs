@@ -3,10 +3,14 @@
 use std::pin::{Pin, pin};
 
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::RunError;
 use crate::fleet::Fleet;
 use crate::letter::{Letter, Queued};
+
+/// Most letters that are taken at once: what takes longer than a look at a large fleet.
+const LETTERS_MAX: usize = 1_024;
 
 /// Where one run hears of the agents. Dropping it acknowledges what was not taken: nobody will ask for it any more.
 pub struct Inbox<'a> {
@@ -37,6 +41,24 @@ impl<'a> Inbox<'a> {
             // The fleet that this inbox holds keeps the other end.
             Some((letter, _place)) = self.letters.recv() => Ok(letter),
         }
+    }
+
+    /// Waits until `end` for a letter, and takes those that came with it, [`LETTERS_MAX`] at most; none if none came. Dropping
+    /// the future loses nothing.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub async fn until(&mut self, end: Instant) -> Result<Vec<Letter>, RunError> {
+        let Ok(first) = timeout_at(end, self.next()).await else {
+            return Ok(Vec::new());
+        };
+        let mut letters = vec![first?];
+        while letters.len() < LETTERS_MAX
+            && let Ok((letter, _place)) = self.letters.try_recv()
+        {
+            letters.push(letter);
+        }
+        Ok(letters)
     }
 
     /// Does `work`, unless the caller asks to stop before it is done.
@@ -99,7 +121,7 @@ mod tests {
     use reachproof_proto::v1::agent_message::Body;
     use reachproof_proto::v1::coordinator_message::Body as Reply;
     use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-    use tokio::time::Instant;
+    use tokio::time::Duration;
     use tonic::Status;
 
     use super::*;
@@ -237,6 +259,33 @@ mod tests {
         assert_eq!(places.available_permits(), 0);
         drop(second.try_recv().unwrap());
         assert_eq!(places.available_permits(), 1);
+    }
+
+    /// However fast letters come: whoever waits for them looks at its clock in between.
+    #[tokio::test(start_paused = true)]
+    async fn letters_that_wait_are_taken_together_and_so_many_at_most() {
+        let (fleet, _heard) = fleet();
+        let mut inboxes = Inboxes::default();
+        let mut inbox = Inbox {
+            run: "run".to_owned(),
+            fleet,
+            letters: inboxes.open("run"),
+            shutdown: Box::pin(std::future::pending()),
+        };
+        for _ in 0..=LETTERS_MAX {
+            let letter = Letter {
+                news: News::Heard(name()),
+                at: Instant::now(),
+                receipt: None,
+            };
+            assert!(inboxes.put(letter, place()).is_none());
+        }
+        let begun = Instant::now();
+        let end = begun + Duration::from_millis(100);
+        for expected in [LETTERS_MAX, 1, 0] {
+            assert_eq!(inbox.until(end).await.unwrap().len(), expected);
+        }
+        assert_eq!(begun.elapsed(), Duration::from_millis(100));
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use reachproof_model::compare::replacements;
 use reachproof_model::observation::RunEvidence;
 use reachproof_model::plan::{Dialling, ProbeId, ProbePlan, Roster, Spread, Target};
 use reachproof_model::prediction::{Prediction, Verdict};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::Run;
@@ -15,6 +15,7 @@ use super::dial::Dials;
 use crate::certificate::CertificateJudge;
 use crate::dispatch::{Dispatch, TURN, Terms};
 use crate::error::RunError;
+use crate::letter::Letter;
 use crate::progress::Progress;
 use crate::registry::Registry;
 
@@ -180,28 +181,27 @@ impl Run<'_> {
         mut is_done: impl FnMut(&Dispatch<'_>, &Registry) -> bool,
     ) -> Result<(), RunError> {
         let mut deadline = Instant::now() + longest;
+        let mut is_over = false;
         while !self.is_done(dispatch, &mut is_done) {
+            if is_over {
+                warn!("a deadline passed before every agent had reported");
+                break;
+            }
             let look = (Instant::now() + TURN).min(deadline);
-            let letter = timeout_at(look, self.inbox.next()).await;
+            let letters = self.inbox.until(look).await?;
             let late = Instant::now().saturating_duration_since(look);
             if late >= PAUSE {
                 warn!(paused_ms = %late.as_millis(), "this process did not run for a while");
                 deadline += late;
             }
-            match letter {
-                Ok(letter) => {
-                    let letter = letter?;
-                    let mut registry = self.fleet.registry();
-                    dispatch.take(letter.news, letter.at, &mut registry);
-                    if let Some(receipt) = letter.receipt {
-                        registry.acknowledge(receipt);
-                    }
+            // In a large fleet letters come faster than it is looked at: there are always some.
+            is_over = Instant::now() >= deadline;
+            for Letter { news, at, receipt } in letters {
+                let mut registry = self.fleet.registry();
+                dispatch.take(news, at, &mut registry);
+                if let Some(receipt) = receipt {
+                    registry.acknowledge(receipt);
                 }
-                Err(_) if Instant::now() >= deadline => {
-                    warn!("a deadline passed before every agent had reported");
-                    break;
-                }
-                Err(_) => {}
             }
         }
         Ok(())
