@@ -589,14 +589,14 @@ fn commands(stage: &Stage, [first, failed, mended]: [&Value; 3]) -> CaseResult {
 fn covered(stage: &Stage) -> CaseResult {
     let list = get(WEB, "/api/v1/agents")?.json();
     let coverage = &list["coverage"];
+    let agents = stage.expanded.agents.len();
     for role in ["agents", "sources", "targets"] {
-        let found = coverage[role].as_u64();
-        hold(role, &found, &Some(stage.expanded.agents.len() as u64))?;
+        hold(role, &coverage[role], &agents.into())?;
     }
     let runs = coverage["runs"].as_u64();
     hold("three runs at least", &(runs >= Some(3)), &true)?;
     let page = get(WEB, "/agents")?.text();
-    let all = format!("and {} the target.", stage.expanded.agents.len());
+    let all = format!("and {agents} the target.");
     has("the page of agents", &page, &all)?;
     hold("never", &page.contains("never"), &false)
 }
