@@ -43,7 +43,7 @@ impl<'a> Inbox<'a> {
         }
     }
 
-    /// Waits until `end` for a letter, and takes those that came with it, [`LETTERS_MAX`] at most; none if none came. Dropping
+    /// Waits until `end` for a letter, and takes those that came with it, `LETTERS_MAX` at most; none if none came. Dropping
     /// the future loses nothing.
     ///
     /// # Errors

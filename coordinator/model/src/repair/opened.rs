@@ -181,6 +181,21 @@ impl Survey<'_> {
         }
     }
 
+    /// The flows that shall pass, by the classes of a relation.
+    fn wanted_between(
+        &self,
+        classes: &Classes,
+    ) -> HashSet<(Option<ClassId>, Option<ClassId>, FlowProtocol)> {
+        let ends = |flow: &Flow| (classes.of(flow.source), classes.of(flow.destination));
+        let flows = self.flows.iter();
+        flows
+            .map(|flow| {
+                let (source, destination) = ends(flow);
+                (source, destination, flow.protocol)
+            })
+            .collect()
+    }
+
     /// All of TCP, by laying the relations before and after on each other: between those whom the changes may touch.
     fn compare(&self, changes: &[Change], effect: &mut Effect) {
         let involved = Involved::new(self.before, changes);
@@ -190,17 +205,7 @@ impl Survey<'_> {
         };
         let classes = comparison.before().classes();
         effect.is_bounded |= changes.iter().any(|change| self.is_apart(classes, change));
-        let wanted: HashSet<(Option<ClassId>, Option<ClassId>, FlowProtocol)> = self
-            .flows
-            .iter()
-            .map(|flow| {
-                (
-                    classes.of(flow.source),
-                    classes.of(flow.destination),
-                    flow.protocol,
-                )
-            })
-            .collect();
+        let wanted = self.wanted_between(classes);
         let pairs = involved.map(|both| both.pairs(self.before, classes));
         let is_met = |one, other| {
             pairs
