@@ -6,11 +6,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reachproof_kube::dial::{ApiServers, Dial, PodAddress, dial_right};
+use reachproof_kube::dial::{ApiServers, Dial, PodAddress, dial_right, log_right};
 use reachproof_kube::{ConnectError, Entry, Limits};
 use reachproof_model::dial::DialFailure;
 use reachproof_verify::control_plane::{
-    Awaited, ControlPlane, DialAnswer, DialRequest, PodAtAddress, PodNetwork,
+    Awaited, ControlPlane, DialAnswer, DialRequest, DialWay, PodAtAddress, PodNetwork,
 };
 
 /// Connects to the API servers of the cluster at `entry`.
@@ -36,10 +36,14 @@ impl ControlPlane for Servers {
         })
     }
 
-    fn lacks<'a>(&'a self, namespace: &'a str) -> Awaited<'a, Option<String>> {
+    fn lacks<'a>(&'a self, namespace: &'a str, way: DialWay) -> Awaited<'a, Option<String>> {
+        let right = match way {
+            DialWay::Proxy => dial_right(namespace),
+            DialWay::Log => log_right(namespace),
+        };
         Box::pin(async move {
-            let may = self.0.may_dial(namespace).await;
-            (!may).then(|| format!("add {}", dial_right(namespace).rule()))
+            let holds = self.0.holds(&right).await;
+            (!holds).then(|| format!("add {}", right.rule()))
         })
     }
 
@@ -73,6 +77,7 @@ fn dial(request: &DialRequest) -> Dial<'_> {
             port: *port,
             path,
         },
+        DialRequest::Log { namespace, name } => Dial::Log { namespace, name },
     }
 }
 

@@ -38,6 +38,19 @@ const PODS: &str = "pods";
 /// Phase of a pod to which somebody can connect.
 const RUNNING: &str = "Running";
 
+/// Asks for the last line and all that follow: the answer begins at once and does not end, so that no connection to a kubelet
+/// is left that could be used again (G.2b).
+const LOG_QUERY: &str = "follow=true&tailLines=1&insecureSkipTLSVerifyBackend=true";
+
+/// How much of a good answer is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// All of it.
+    Whole,
+    /// Its status: it has no end.
+    Status,
+}
+
 /// Name that every API server of a cluster has, where the configuration names it by an address (F.2 "Answers").
 const API_SERVER_NAME: &str = "kubernetes.default.svc";
 
@@ -49,6 +62,15 @@ pub fn dial_right(namespace: &str) -> Right {
         resource: "pods/proxy",
         verbs: &["get"],
         scope: Scope::Namespace(namespace.to_owned()),
+    }
+}
+
+/// What asking API servers for the log of a pod needs in a namespace (G.3).
+#[must_use]
+pub fn log_right(namespace: &str) -> Right {
+    Right {
+        resource: "pods/log",
+        ..dial_right(namespace)
     }
 }
 
@@ -77,6 +99,14 @@ pub enum Dial<'a> {
         /// Path with query, beginning with `/`.
         path: &'a str,
     },
+    /// To begin with the log of a pod: the API server connects to the kubelet of its node. Whether that one's certificate holds
+    /// does not matter; by asking so, the API server uses connections that hardly anybody else does (G.2b).
+    Log {
+        /// Its namespace.
+        namespace: &'a str,
+        /// Its name.
+        name: &'a str,
+    },
 }
 
 impl Dial<'_> {
@@ -90,6 +120,17 @@ impl Dial<'_> {
                 port,
                 path,
             } => format!("/api/v1/namespaces/{namespace}/pods/http:{name}:{port}/proxy{path}"),
+            Self::Log { namespace, name } => {
+                format!("/api/v1/namespaces/{namespace}/pods/{name}/log?{LOG_QUERY}")
+            }
+        }
+    }
+
+    /// How much of a good answer is read.
+    const fn reading(&self) -> Reading {
+        match self {
+            Self::Alive | Self::Pod { .. } => Reading::Whole,
+            Self::Log { .. } => Reading::Status,
         }
     }
 }
@@ -164,10 +205,9 @@ impl ApiServers {
         }
     }
 
-    /// Says whether the account may ask for connections to the pods of a namespace; not where nobody says so.
-    pub async fn may_dial(&self, namespace: &str) -> bool {
-        let state = check(&self.any, &dial_right(namespace)).await;
-        matches!(state, RightState::Held)
+    /// Says whether the account has a right; not where nobody says so.
+    pub async fn holds(&self, right: &Right) -> bool {
+        matches!(check(&self.any, right).await, RightState::Held)
     }
 
     /// Asks the API server behind `server` once, for at most `limit`.
@@ -185,7 +225,7 @@ impl ApiServers {
             .header(header::ACCEPT, "application/json")
             .body(Body::empty())
             .map_err(|_invalid| DialFailure::ApiUnreachable)?;
-        timeout(limit, one_exchange(&client, request))
+        timeout(limit, one_exchange(&client, request, dial.reading()))
             .await
             .unwrap_or(Err(DialFailure::ApiNoAnswer))
     }
@@ -231,12 +271,23 @@ fn pod_address(pod: &Value) -> Option<PodAddress> {
     })
 }
 
-async fn one_exchange(client: &Client, request: Request<Body>) -> Result<Exchanged, DialFailure> {
+async fn one_exchange(
+    client: &Client,
+    request: Request<Body>,
+    reading: Reading,
+) -> Result<Exchanged, DialFailure> {
     let response = client
         .send(request)
         .await
         .map_err(|error| no_answer(&error))?;
+    let is_good = response.status().is_success();
     let status = response.status().as_u16();
+    if is_good && reading == Reading::Status {
+        return Ok(Exchanged {
+            status,
+            body: Vec::new(),
+        });
+    }
     let body = Limited::new(response.into_body(), DIAL_BYTES_MAX).collect();
     let body = body.await.map_err(|error| {
         if error.is::<LengthLimitError>() {
@@ -275,6 +326,7 @@ fn no_answer(error: &kube::Error) -> DialFailure {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::net::TcpListener;
 
     use reachproof_lab::Authority;
@@ -297,6 +349,14 @@ mod tests {
             "/api/v1/namespaces/reachproof/pods/http:agent-x:10250/proxy/v1/probe?nonce=00"
         );
         assert_eq!(Dial::Alive.path(), "/livez");
+        let log = Dial::Log {
+            namespace: "reachproof",
+            name: "agent-x",
+        };
+        assert_eq!(
+            log.path(),
+            "/api/v1/namespaces/reachproof/pods/agent-x/log?follow=true&tailLines=1&insecureSkipTLSVerifyBackend=true"
+        );
     }
 
     #[test]
@@ -354,7 +414,7 @@ mod tests {
             config.tls_server_name = Some(name.to_owned());
             let client = Client::try_from(config).unwrap();
             let request = Request::get("/livez").body(Body::empty()).unwrap();
-            one_exchange(&client, request).await
+            one_exchange(&client, request, Reading::Whole).await
         };
         let failed = |failure| Err::<Exchanged, _>(failure);
         let stranger = exchange(served(&other, &[]), API_SERVER_NAME).await;
@@ -369,5 +429,37 @@ mod tests {
         drop(nobody);
         let nobody = exchange(address, API_SERVER_NAME).await;
         assert_eq!(nobody, failed(DialFailure::ApiUnreachable));
+    }
+
+    /// A client of somebody on loopback who answers once with `answer`, and keeps the connection until the client has gone.
+    fn answered(answer: &'static str) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+            let _gone = stream.read_to_end(&mut Vec::new());
+        });
+        let config = Config::new(format!("http://{address}").parse().unwrap());
+        Client::try_from(config).unwrap()
+    }
+
+    #[tokio::test]
+    async fn of_a_log_that_goes_on_the_status_is_enough_and_of_a_refusal_all_is_read() {
+        let _first = rustls::crypto::ring::default_provider().install_default();
+        let exchange = async |answer| {
+            let request = Request::get("/log").body(Body::empty()).unwrap();
+            let asked = answered(answer);
+            let asked = one_exchange(&asked, request, Reading::Status);
+            timeout(Duration::from_secs(10), asked).await.unwrap()
+        };
+        let begun = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nline\r\n";
+        let of = |status, body: &[u8]| {
+            let body = body.to_vec();
+            Ok(Exchanged { status, body })
+        };
+        assert_eq!(exchange(begun).await, of(200, b""));
+        let refused = "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\n{}";
+        assert_eq!(exchange(refused).await, of(403, b"{}"));
     }
 }

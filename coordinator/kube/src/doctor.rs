@@ -4,9 +4,9 @@ use std::error::Error;
 
 use reachproof_model::examination::{Check, CheckState};
 
-use crate::access::{Account, CheckedRight, RightState, check, check_rights};
+use crate::access::{Account, CheckedRight, Right, RightState, Scope, check, check_rights};
 use crate::connect::{ApiServer, Entry};
-use crate::dial::dial_right;
+use crate::dial::{dial_right, log_right};
 use crate::error::ConnectError;
 use crate::limits::Limits;
 
@@ -23,6 +23,9 @@ pub const DIALS: &str = "control plane as source";
 
 /// Namespaces of the agents that `reachproof manifests` prints.
 const AGENT_NAMESPACES: [&str; 2] = ["reachproof", "reachproof-host"];
+
+/// That of the agents on the pod network among them: a log leads to the kubelets of their nodes.
+const POD_NAMESPACES: [&str; 1] = ["reachproof"];
 
 /// What was found so far. Whoever waits no longer has what was found until then.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,25 +67,34 @@ fn reached(server: &ApiServer) -> Check {
 
 /// Whether API servers may be asked to connect to agents; nothing else depends on it.
 async fn dials(server: &ApiServer) -> Check {
-    let mut lacking = Vec::new();
-    for namespace in AGENT_NAMESPACES {
-        if !matches!(
-            check(server, &dial_right(namespace)).await,
-            RightState::Held
-        ) {
-            lacking.push(namespace);
-        }
-    }
+    let pods = lacking(server, AGENT_NAMESPACES.map(dial_right)).await;
+    let logs = lacking(server, POD_NAMESPACES.map(log_right)).await;
+    let lacking: Vec<String> = pods.into_iter().chain(logs).collect();
     if lacking.is_empty() {
         let detail = "API servers may be asked to connect to agents";
         return Check::new(DIALS, CheckState::Ok, detail, "");
     }
     let detail = format!(
-        "what the control plane reaches is predicted alone: no `get` on pods/proxy in {}",
-        lacking.join(", ")
+        "what the control plane reaches is predicted alone: no `get` on {}",
+        lacking.join("; ")
     );
     let remedy = "apply what `reachproof manifests` prints, or grant it there";
     Check::new(DIALS, CheckState::Unknown, detail, remedy)
+}
+
+/// The object that rights are for, with the namespaces in which they are not held; nothing where all are.
+async fn lacking<const N: usize>(server: &ApiServer, rights: [Right; N]) -> Option<String> {
+    let mut namespaces = Vec::new();
+    let mut object = "";
+    for right in &rights {
+        if let Scope::Namespace(namespace) = &right.scope
+            && !matches!(check(server, right).await, RightState::Held)
+        {
+            namespaces.push(namespace.as_str());
+            object = right.resource;
+        }
+    }
+    (!namespaces.is_empty()).then(|| format!("{object} in {}", namespaces.join(", ")))
 }
 
 fn missed(error: &ConnectError) -> Check {

@@ -90,6 +90,8 @@ pub enum ProbeKind {
     Certify,
     /// Speaks plain HTTP to a kubelet's port, which it answers in its own words (G.2b): for API servers alone.
     Kubelet,
+    /// Asks for the log of a pod, which the kubelet of its node has (G.2b): for API servers alone.
+    KubeletLog,
 }
 
 /// Source ports of a probe's attempts.
@@ -250,6 +252,8 @@ pub enum Target {
     ControlPlane(EndpointListing),
     /// Another agent.
     Agent(AgentName),
+    /// The kubelet of the node on which this agent is a pod: no agent has the node's address.
+    Kubelet(AgentName),
     /// A pod of the cluster without an agent (CoreDNS).
     Pod,
 }

@@ -21,7 +21,7 @@ use reachproof_model::plan::{
 };
 use reachproof_model::predict::predict;
 use reachproof_model::prediction::{Prediction, Verdict};
-use reachproof_model::snapshot::Snapshot;
+use reachproof_model::snapshot::{Node, Snapshot};
 use reachproof_model::vantage::Vantage;
 
 use judging::{CONTROL_PLANE, Run, address, allow, connected, deny, name, of, partial, refused};
@@ -331,20 +331,39 @@ fn a_kubelet_is_proven_by_its_words_where_a_listener_saw_who_asks() {
     // Whoever answers otherwise is no kubelet.
     for run in [heard(), Run::new()] {
         for outcome in [connected(), refused()] {
-            let seen = dials([outcome; 3]);
-            let finding = dial(
-                run.clone(),
-                ("b", 10_250),
-                ProbeKind::Kubelet,
-                allow(),
-                seen,
-            );
-            assert_eq!(
-                said(&finding.first()),
-                inconclusive(FindingReason::Unproven)
-            );
+            for kind in [ProbeKind::Kubelet, ProbeKind::KubeletLog] {
+                let seen = dials([outcome; 3]);
+                let finding = dial(run.clone(), ("b", 10_250), kind, allow(), seen);
+                assert_eq!(
+                    said(&finding.first()),
+                    inconclusive(FindingReason::Unproven)
+                );
+            }
         }
     }
+}
+
+#[test]
+fn a_log_over_a_connection_that_may_have_been_there_shows_nothing() {
+    let log = |attempts| {
+        dial(
+            heard(),
+            ("b", 10_250),
+            ProbeKind::KubeletLog,
+            allow(),
+            attempts,
+        )
+    };
+    let first = attempt(0, BEGIN, failed(DialFailure::Reused));
+    let alone = log(vec![first.clone()]).first();
+    assert_eq!(
+        said(&alone),
+        inconclusive(FindingReason::Dial(DialFailure::Reused))
+    );
+    let more = [1, 2, 3].map(kubelet);
+    let finding = log([vec![first], more.to_vec()].concat()).first();
+    assert_eq!(finding.kind, FindingKind::ConfirmedAllow);
+    assert_eq!(finding.strength, Some(Strength::Proven));
 }
 
 #[test]
@@ -394,6 +413,7 @@ fn fleet() -> (
             namespace: "reachproof".to_owned(),
             name: agent.to_owned(),
             address: address(own),
+            log: false,
         };
         (name(agent), pod)
     });
@@ -454,6 +474,49 @@ fn every_kubelet_with_an_agent_is_dialled_from_every_api_server() {
             assert!(plan.listens[agent].contains(&port), "{agent} {port}");
         }
     }
+}
+
+/// The kubelets that the plan of the base world asks for a log, with the agent by which it does.
+fn by_log(without_hosts: bool, log: bool) -> BTreeSet<(IpAddr, String)> {
+    let snapshot = snapshot("A01");
+    let (roster, mut pods) = fleet();
+    let is_meant = |node: &&Node| node.addresses.contains(&address("10.0.1.20"));
+    let node = snapshot.nodes().iter().find(is_meant).unwrap();
+    let agents = roster.agents().cloned().map(|agent| RosterAgent {
+        node: (agent.kind == AgentKind::Pod).then(|| node.name.clone()),
+        ..agent
+    });
+    let roster = Roster::new(agents);
+    pods.retain(|agent, _| !without_hosts || agent.as_str() == "pod");
+    pods.values_mut().for_each(|pod| pod.log = log);
+    let scope = Scope {
+        network_policies: FileState::Read,
+        flows_max: 10_000,
+        depth: Depth::Mesh,
+        seed: 1,
+    };
+    let mut plan = plan(&snapshot, &roster, &scope);
+    let servers = BTreeSet::from([address(CONTROL_PLANE)]);
+    let dialling = Dialling { servers, pods };
+    add_dials(&mut plan, &snapshot, &roster, &scope, &dialling);
+    let logs = plan.flows.iter().filter_map(|flow| match &flow.target {
+        Target::Kubelet(agent) => {
+            assert_eq!(flow.probes[0].kind, ProbeKind::KubeletLog);
+            assert_eq!(flow.flow.protocol.port(), Some(10_250));
+            Some((flow.flow.destination, agent.as_str().to_owned()))
+        }
+        Target::Agent(_) | Target::ControlPlane(_) | Target::Pod => None,
+    });
+    logs.collect()
+}
+
+#[test]
+fn a_kubelet_that_no_agent_stands_beside_is_reached_by_the_log_of_a_pod_on_its_node() {
+    let kubelet = (address("10.0.1.20"), "pod".to_owned());
+    assert_eq!(by_log(true, true), BTreeSet::from([kubelet]));
+    // An agent with the node's address is asked by a connection that is new for sure.
+    assert_eq!(by_log(false, true), BTreeSet::new());
+    assert_eq!(by_log(true, false), BTreeSet::new());
 }
 
 #[test]

@@ -221,7 +221,9 @@ fn is_provable(run: &Run, flow: &PlannedFlow, port: u16) -> bool {
     match flow.probes[0].kind {
         ProbeKind::Identify => run.plan.listens.values().any(|ports| ports.contains(&port)),
         ProbeKind::Certify => true,
-        ProbeKind::Connect | ProbeKind::Resolve | ProbeKind::Kubelet => false,
+        ProbeKind::Connect | ProbeKind::Resolve | ProbeKind::Kubelet | ProbeKind::KubeletLog => {
+            false
+        }
     }
 }
 

@@ -25,6 +25,23 @@ pub enum DialRequest {
         /// Path with query, beginning with `/`.
         path: String,
     },
+    /// To begin with the log of a pod, which the kubelet of its node has: of an answer that begins well the status alone is
+    /// waited for, and the connection to the kubelet ends with the question.
+    Log {
+        /// Namespace of the pod.
+        namespace: String,
+        /// Name of the pod.
+        name: String,
+    },
+}
+
+/// How an API server is asked to connect, as a right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DialWay {
+    /// To pods: [`DialRequest::Pod`].
+    Proxy,
+    /// To their nodes' kubelets: [`DialRequest::Log`].
+    Log,
 }
 
 /// An answer as it came, whoever gave it.
@@ -66,9 +83,9 @@ pub trait ControlPlane: Send + Sync {
     /// Lists the running pods; an error says in words why nobody can.
     fn pods(&self) -> Awaited<'_, Result<Vec<PodAtAddress>, String>>;
 
-    /// Returns what the account lacks to ask for connections to the pods of a namespace, as a line that says what to grant;
-    /// nothing where it may.
-    fn lacks<'a>(&'a self, namespace: &'a str) -> Awaited<'a, Option<String>>;
+    /// Returns what the account lacks to ask for connections through the pods of a namespace, as a line that says what to
+    /// grant; nothing where it may.
+    fn lacks<'a>(&'a self, namespace: &'a str, way: DialWay) -> Awaited<'a, Option<String>>;
 
     /// Asks the API server behind the interface at `server` once, for at most `limit`: the failure says why there is no
     /// answer.

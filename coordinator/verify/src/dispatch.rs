@@ -381,9 +381,11 @@ impl<'plan> Dispatch<'plan> {
         match planned.kind {
             ProbeKind::Certify if makes_all(planned, stage) && !is_likely_silent => Load::Sessions,
             ProbeKind::Certify => Load::Session,
-            ProbeKind::Connect | ProbeKind::Identify | ProbeKind::Resolve | ProbeKind::Kubelet => {
-                Load::Connections
-            }
+            ProbeKind::Connect
+            | ProbeKind::Identify
+            | ProbeKind::Resolve
+            | ProbeKind::Kubelet
+            | ProbeKind::KubeletLog => Load::Connections,
         }
     }
 
@@ -451,9 +453,11 @@ impl Part {
 fn pulse_load(kind: ProbeKind) -> Load {
     match kind {
         ProbeKind::Certify => Load::Pulse,
-        ProbeKind::Connect | ProbeKind::Identify | ProbeKind::Resolve | ProbeKind::Kubelet => {
-            Load::Connections
-        }
+        ProbeKind::Connect
+        | ProbeKind::Identify
+        | ProbeKind::Resolve
+        | ProbeKind::Kubelet
+        | ProbeKind::KubeletLog => Load::Connections,
     }
 }
 

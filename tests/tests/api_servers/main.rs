@@ -51,6 +51,10 @@ fn main() -> ExitCode {
             worlds::control_plane_drift,
         ),
         case(
+            "a_kubelet_without_an_agent_beside_it_is_reached_by_the_log_of_a_pod",
+            worlds::logs,
+        ),
+        case(
             "every_kubelet_is_met_from_every_interface_and_without_the_right_predicted",
             rights::rights,
         ),

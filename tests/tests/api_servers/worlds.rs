@@ -159,6 +159,45 @@ pub(crate) fn control_plane_drift() -> CaseResult {
     Ok(())
 }
 
+/// The same drift where no agent stands beside a kubelet that an API server could be asked for: the logs of pods lead to them.
+pub(crate) fn logs() -> CaseResult {
+    let world = World::builtin("control-plane-drift")?;
+    let stage = dialling::stage(&world)?;
+    let plane = stage.kubernetes().ok_or("the stage has no control plane")?;
+    let mut kubelets = dialling::kubelets(&stage, plane)?;
+    dialling::without_host_agents(plane, &mut kubelets)?;
+    let reader = dialling::reader(plane)?;
+    count(&stage)?;
+    let (exit, report) = verify(&stage, &mut kubelets, Some(&reader), || Ok(()))?;
+    let dials = dialled(&report)?;
+    let wrong = miscounted(&dials, &counted(&stage)?);
+    ensure(wrong.is_empty(), || wrong.join("\n"))?;
+    let (open, closed) = (address(&stage, "x-eni-a")?, address(&stage, "x-eni-b")?);
+    let is_log = |dial: &&Dialled| dial.port == 10_250;
+    let logs: Vec<&Dialled> = dials.iter().filter(is_log).collect();
+    for dial in &logs {
+        let told: Vec<&str> = dial.attempts.iter().map(|it| it.outcome.as_str()).collect();
+        let as_wanted = if dial.server == open {
+            dial.kind == "confirmed_allow"
+                && dial.strength == "proven"
+                && told == ["not_dialled", "connected", "connected", "connected"]
+        } else {
+            dial.kind == "contradiction_closed" && told == ["timed_out"; 3]
+        };
+        ensure(as_wanted, || format!("{dial:?}"))?;
+    }
+    let of = |server| logs.iter().filter(|dial| dial.server == server).count();
+    println!(
+        "  by the logs of pods: {} kubelets open from one X-ENI, {} closed from the other, exit {exit}; {} dials as the kernel counted",
+        of(open),
+        of(closed),
+        dials.len()
+    );
+    ensure((of(open), of(closed), exit) == (2, 2, 1), || {
+        format!("exit {exit}: {dials:?}")
+    })
+}
+
 /// Every world, or as many as the environment variable says.
 pub(crate) fn every_world() -> CaseResult {
     let all = match std::env::var(SAMPLE) {

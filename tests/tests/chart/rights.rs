@@ -14,11 +14,12 @@ use super::{nothing, objects, of_kind};
 const VALUES: &str = "agent: {hostNetwork: {enabled: true}, fargate: [{name: a, namespace: fargate, labels: {subnet: a}}]}\n";
 
 /// Rights beside those of a coordinator anywhere: where, object and verbs.
-const OWN: [(&str, &str); 8] = [
+const OWN: [(&str, &str); 9] = [
     ("fargate", "configmaps reachproof-ca: get, update"),
     ("fargate", "pods/proxy: get"),
     ("reachproof", "configmaps reachproof-ca: get, update"),
     ("reachproof", "configmaps reachproof-report: get, update"),
+    ("reachproof", "pods/log: get"),
     ("reachproof", "pods/proxy: get"),
     ("reachproof", "secrets reachproof-credentials: get, update"),
     ("reachproof-host", "configmaps reachproof-ca: get, update"),

@@ -85,7 +85,7 @@ async fn the_right_to_ask_api_servers_is_a_line_of_its_own_and_nothing_is_missin
     assert_eq!((dials.subject, dials.state), (DIALS, CheckState::Unknown));
     assert_eq!(
         dials.detail,
-        "what the control plane reaches is predicted alone: no `get` on pods/proxy in reachproof, reachproof-host"
+        "what the control plane reaches is predicted alone: no `get` on pods/proxy in reachproof, reachproof-host; pods/log in reachproof"
     );
     let fake = refusing(usize::MAX).await;
     let folder = tempfile::tempdir().unwrap();

@@ -104,7 +104,8 @@ impl Comparison<'_> {
     /// What the answer to one attempt is worth, by all that the run knows: a kubelet's words prove something where a listener
     /// saw where the API server comes from, and its address is that of an agent (G.2b "Proof").
     fn worth(&self, flow: &PlannedFlow, probe: &PlannedProbe, answer: &Attempt) -> Worth {
-        let is_kubelet = probe.kind == ProbeKind::Kubelet && is_in_kubelets_words(&answer);
+        let is_asked = matches!(probe.kind, ProbeKind::Kubelet | ProbeKind::KubeletLog);
+        let is_kubelet = is_asked && is_in_kubelets_words(&answer);
         let is_shown =
             || self.heard.is_seen(&flow.source) && self.heard.is_shown(flow.flow.destination);
         match worth(flow, probe, answer) {
@@ -118,7 +119,7 @@ impl Comparison<'_> {
         match (probe.kind, &flow.target) {
             (ProbeKind::Connect, _) => false,
             // Without a listener that saw where the API server comes from, nothing it brings is proved.
-            (ProbeKind::Kubelet, _) => {
+            (ProbeKind::Kubelet | ProbeKind::KubeletLog, _) => {
                 self.heard.is_seen(&flow.source) || !answers.iter().any(is_in_kubelets_words)
             }
             (ProbeKind::Identify, Target::Agent(agent)) => {

@@ -321,7 +321,9 @@ pub(super) fn candidate(
     let kind = match (&target, port) {
         (Target::Agent(_), LISTEN_PORT_MIN..) => ProbeKind::Identify,
         (Target::ControlPlane(_), API_SERVER_PORT) => ProbeKind::Certify,
-        (Target::Agent(_) | Target::ControlPlane(_) | Target::Pod, _) => ProbeKind::Connect,
+        (Target::Agent(_) | Target::Kubelet(_) | Target::ControlPlane(_) | Target::Pod, _) => {
+            ProbeKind::Connect
+        }
     };
     Some(Candidate {
         flow: flow_from(agent, source, address, port),

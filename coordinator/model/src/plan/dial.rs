@@ -51,6 +51,8 @@ pub struct DialPod {
     pub name: String,
     /// Its first address, the only one that an API server connects to (G.2b).
     pub address: IpAddr,
+    /// Whether its log may be asked for: the kubelet of its node has it.
+    pub log: bool,
 }
 
 /// Lists the addresses at which API servers of the cluster may be assumed to listen, each a source by itself: those of the
@@ -101,7 +103,14 @@ pub fn add_dials(
             relay: relay(snapshot, &flow),
             translated: None,
             source: Vantage::ApiServer(flow.source),
-            target: Target::Agent(agent),
+            target: match kind {
+                ProbeKind::KubeletLog => Target::Kubelet(agent),
+                ProbeKind::Connect
+                | ProbeKind::Identify
+                | ProbeKind::Resolve
+                | ProbeKind::Certify
+                | ProbeKind::Kubelet => Target::Agent(agent),
+            },
             purposes,
             probes: vec![PlannedProbe {
                 id,
@@ -203,10 +212,10 @@ impl<'a> Chooser<'a> {
         (self.chosen, self.left_out)
     }
 
-    /// The kubelet at the address of an agent: that of its node, or of its own micro-VM.
+    /// The kubelet at the address of an agent, that of its node or of its own micro-VM; for a pod that of its node.
     fn kubelet(&mut self, server: IpAddr, agent: &RosterAgent, address: IpAddr) {
         match agent.kind {
-            AgentKind::Pod => {}
+            AgentKind::Pod => self.kubelet_by_log(server, agent),
             AgentKind::Node | AgentKind::Fargate => self.add(Dial {
                 server,
                 agent: agent.name.clone(),
@@ -214,6 +223,31 @@ impl<'a> Chooser<'a> {
                 kind: ProbeKind::Kubelet,
                 purpose: Purpose::Required,
             }),
+        }
+    }
+
+    /// The kubelet of a pod's node, by the pod's log, where no agent has the node's address: one that has can be asked without
+    /// a connection that is used again (G.2b).
+    fn kubelet_by_log(&mut self, server: IpAddr, agent: &RosterAgent) {
+        let pod = self.dialling.pods.get(&agent.name);
+        let node = agent
+            .node
+            .as_ref()
+            .filter(|_| pod.is_some_and(|pod| pod.log));
+        let node = node.and_then(|name| self.snapshot.node(name));
+        // API servers connect to the first of them.
+        let Some(address) = node.and_then(|node| node.addresses.first()).copied() else {
+            return;
+        };
+        let is_asked = |(_, other): &(&RosterAgent, IpAddr)| *other == address;
+        if address.is_ipv4() == server.is_ipv4() && !self.agents.iter().any(is_asked) {
+            self.add(Dial {
+                server,
+                agent: agent.name.clone(),
+                target: SocketAddr::new(address, KUBELET_PORT),
+                kind: ProbeKind::KubeletLog,
+                purpose: Purpose::Required,
+            });
         }
     }
 

@@ -54,7 +54,10 @@ impl Call {
         };
         match kind {
             ProbeKind::Identify | ProbeKind::Certify => {}
-            ProbeKind::Connect | ProbeKind::Resolve | ProbeKind::Kubelet => return None,
+            ProbeKind::Connect
+            | ProbeKind::Resolve
+            | ProbeKind::Kubelet
+            | ProbeKind::KubeletLog => return None,
         }
         let is_translated = match flow.source_kind {
             SourceKind::Host => false,
@@ -177,7 +180,8 @@ pub(super) fn pulses(
                 ProbeKind::Identify
                 | ProbeKind::Connect
                 | ProbeKind::Resolve
-                | ProbeKind::Kubelet => PEER_INTERVAL,
+                | ProbeKind::Kubelet
+                | ProbeKind::KubeletLog => PEER_INTERVAL,
             },
             kind: call.kind,
             source_ports: call.source_ports,
@@ -251,9 +255,11 @@ fn least_called(chosen: &Chosen, calls: Vec<Call>) -> Option<Call> {
         .into_iter()
         .filter(|call| match call.kind {
             ProbeKind::Certify => chosen.callers_of(call.target.ip()) < SOURCES_PER_TARGET,
-            ProbeKind::Identify | ProbeKind::Connect | ProbeKind::Resolve | ProbeKind::Kubelet => {
-                true
-            }
+            ProbeKind::Identify
+            | ProbeKind::Connect
+            | ProbeKind::Resolve
+            | ProbeKind::Kubelet
+            | ProbeKind::KubeletLog => true,
         })
         .min_by_key(|call| {
             let callers = chosen.callers_of(call.target.ip());

@@ -162,7 +162,8 @@ fn pulse((number, (from, to)): (u32, (&str, &str))) -> (PlannedPulse, Observatio
                 ProbeKind::Identify
                 | ProbeKind::Connect
                 | ProbeKind::Resolve
-                | ProbeKind::Kubelet => Identification::Verified { observed: local },
+                | ProbeKind::Kubelet
+                | ProbeKind::KubeletLog => Identification::Verified { observed: local },
             },
         }
     });

@@ -100,11 +100,16 @@ fn settings(namespace: &str, contents: &Contents) -> Value {
 /// account is that of `deploy/rbac-reader.yaml`.
 fn dial(namespace: &str) -> [Value; 2] {
     let metadata = json!({"name": DIAL, "namespace": namespace, "labels": standard_labels()});
+    // A log leads to the kubelet of a node without an agent in the host network; elsewhere the agent itself does.
+    let resources: &[&str] = match namespace {
+        NAMESPACE => &["pods/log", "pods/proxy"],
+        _ => &["pods/proxy"],
+    };
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",
         "metadata": metadata,
-        "rules": [{"apiGroups": [""], "resources": ["pods/proxy"], "verbs": ["get"]}],
+        "rules": [{"apiGroups": [""], "resources": resources, "verbs": ["get"]}],
     });
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",

@@ -150,7 +150,11 @@ fn no_agent_has_a_right_and_no_pod_has_its_token() {
     let (roles, bindings) = (of_kind(&objects, "Role"), of_kind(&objects, "RoleBinding"));
     assert_eq!((roles.len(), bindings.len()), (3, 3));
     for role in roles {
-        let rule = json!({"apiGroups": [""], "resources": ["pods/proxy"], "verbs": ["get"]});
+        let resources = match role["metadata"]["namespace"].as_str() {
+            Some("reachproof") => json!(["pods/log", "pods/proxy"]),
+            _ => json!(["pods/proxy"]),
+        };
+        let rule = json!({"apiGroups": [""], "resources": resources, "verbs": ["get"]});
         assert_eq!(role["rules"], json!([rule]));
     }
     let coordinator = json!({"kind": "ServiceAccount", "name": "reachproof-coordinator", "namespace": "reachproof"});

@@ -229,7 +229,7 @@ impl Dispatch<'_> {
                 let port = flow.flow.protocol.port()?;
                 self.parts.get(target)?.keys.get(&port)
             }
-            Target::ControlPlane(_) | Target::Pod => None,
+            Target::Kubelet(_) | Target::ControlPlane(_) | Target::Pod => None,
         }
     }
 

@@ -45,7 +45,7 @@ const ERRNO_UNREACHABLE: u32 = 113;
 /// What is asked of an agent's port; the nonce follows.
 const PROBE_PATH: &str = "/v1/probe?nonce=";
 
-/// Status of an agent's answer.
+/// Status of an agent's answer, and of a log.
 const ANSWERED: u16 = 200;
 
 /// What was seen so far, by probe.
@@ -155,7 +155,10 @@ fn dial(
     nonce: Nonce,
     key: &impl Fn(&Target, u16) -> Option<ProofKey>,
 ) -> Option<Dial> {
-    let (Vantage::ApiServer(server), Target::Agent(agent)) = (&flow.source, &flow.target) else {
+    let Vantage::ApiServer(server) = &flow.source else {
+        return None;
+    };
+    let (Target::Agent(agent) | Target::Kubelet(agent)) = &flow.target else {
         return None;
     };
     let [probe] = flow.probes.as_slice() else {
@@ -286,7 +289,11 @@ async fn call(common: Common, dial: Dial, turns: Turns, mut stopped: watch::Rece
 async fn attempts(common: Common, dial: Dial, turns: Turns) {
     let mut under_way = JoinSet::new();
     let mut next = Instant::now();
-    for number in 0..DIAL_ATTEMPTS {
+    let mut wanted = DIAL_ATTEMPTS;
+    for number in 0.. {
+        if number == wanted {
+            break;
+        }
         sleep_until(next).await;
         let Some(turn) = turns.next().await else {
             return;
@@ -294,31 +301,55 @@ async fn attempts(common: Common, dial: Dial, turns: Turns) {
         next = Instant::now() + DIAL_INTERVAL;
         let (common, dial) = (common.clone(), dial.clone());
         under_way.spawn(async move {
-            attempt(common, dial, number).await;
+            let worth = attempt(common, dial, number).await;
             drop(turn);
+            worth
         });
-        let is_prompt = timeout(PROMPT, under_way.join_next()).await.is_ok();
-        if is_prompt && under_way.is_empty() {
-            next = Instant::now() + ANSWERED_INTERVAL;
+        if let Ok(Some(ended)) = timeout(PROMPT, under_way.join_next()).await {
+            if under_way.is_empty() {
+                next = Instant::now() + ANSWERED_INTERVAL;
+            }
+            if number == 0 && matches!(ended, Ok(Connection::MaybeOld)) {
+                wanted += 1;
+            }
         }
     }
     under_way.join_all().await;
 }
 
-/// Makes one attempt, and writes down what it came to.
-async fn attempt(common: Common, dial: Dial, number: u32) {
+/// Whether an attempt was a connection of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Connection {
+    /// Nothing speaks against it.
+    New,
+    /// One that was there may have been used again.
+    MaybeOld,
+}
+
+/// What an API server is asked for.
+fn request(dial: &Dial) -> DialRequest {
+    let (namespace, name) = (dial.pod.namespace.clone(), dial.pod.name.clone());
     let path = match dial.kind {
+        ProbeKind::KubeletLog => return DialRequest::Log { namespace, name },
         ProbeKind::Identify => format!("{PROBE_PATH}{}", hexadecimal(&dial.nonce)),
         ProbeKind::Connect | ProbeKind::Resolve | ProbeKind::Certify | ProbeKind::Kubelet => {
             "/".to_owned()
         }
     };
-    let request = DialRequest::Pod {
-        namespace: dial.pod.namespace.clone(),
-        name: dial.pod.name.clone(),
+    DialRequest::Pod {
+        namespace,
+        name,
         port: dial.target.port(),
         path,
-    };
+    }
+}
+
+/// Makes one attempt, and writes down what it came to.
+///
+/// The first log that is had of a kubelet may come over a connection that was there before: counted is from the second on
+/// (G.2b). That one was made anew, as nothing is left of an answer that was broken off.
+async fn attempt(common: Common, dial: Dial, number: u32) -> Connection {
+    let request = request(&dial);
     let started = Instant::now();
     let asked = common
         .control_plane
@@ -329,12 +360,15 @@ async fn attempt(common: Common, dial: Dial, number: u32) {
     let mut seen = common.seen.lock().unwrap_or_else(PoisonError::into_inner);
     let known = seen.entry(dial.id).or_default();
     let is_known = |socket| known.iter().any(|known| known.local == Some(socket));
-    let outcome = match said.local {
-        // Not a new connection: whatever it shows, a new one might not be let through (G.2b).
-        Some(socket) if is_known(socket) => Outcome::NotDialled {
-            failure: DialFailure::Reused,
-        },
-        Some(_) | None => said.outcome,
+    let is_first_log = number == 0
+        && dial.kind == ProbeKind::KubeletLog
+        && matches!(said.outcome, Outcome::Connected { .. });
+    // Not a new connection: whatever it shows, a new one might not be let through (G.2b).
+    let (outcome, connection) = if is_first_log || said.local.is_some_and(is_known) {
+        let failure = DialFailure::Reused;
+        (Outcome::NotDialled { failure }, Connection::MaybeOld)
+    } else {
+        (said.outcome, Connection::New)
     };
     known.push(Attempt {
         number,
@@ -345,6 +379,7 @@ async fn attempt(common: Common, dial: Dial, number: u32) {
         syn_retransmissions: 0,
         identification: said.identification,
     });
+    connection
 }
 
 /// What an attempt came to.
@@ -405,7 +440,15 @@ fn answered(dial: &Dial, answer: Option<&DialAnswer>, outcome: Outcome) -> Said 
             identification: Identification::Kubelet,
             ..plain
         },
-        ProbeKind::Kubelet | ProbeKind::Connect | ProbeKind::Resolve | ProbeKind::Certify => plain,
+        ProbeKind::KubeletLog if answer.status == ANSWERED => Said {
+            identification: Identification::Kubelet,
+            ..plain
+        },
+        ProbeKind::Kubelet
+        | ProbeKind::KubeletLog
+        | ProbeKind::Connect
+        | ProbeKind::Resolve
+        | ProbeKind::Certify => plain,
     }
 }
 
@@ -454,10 +497,33 @@ fn bytes(digits: &str) -> Option<[u8; reachproof_proto::net::PROOF_LENGTH]> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        reason = "a test fails by panicking"
+    )]
 
     use super::*;
-    use crate::control_plane::{Awaited, PodAtAddress};
+    use crate::control_plane::{Awaited, DialWay, PodAtAddress};
+
+    /// A dial; the first eight are controls.
+    fn one(number: u32) -> Dial {
+        Dial {
+            id: ProbeId(number),
+            server: "10.0.1.10".parse().unwrap(),
+            target: "10.0.1.20:7500".parse().unwrap(),
+            pod: DialPod {
+                namespace: "reachproof".to_owned(),
+                name: "agent".to_owned(),
+                address: "10.0.1.20".parse().unwrap(),
+                log: false,
+            },
+            kind: ProbeKind::Identify,
+            nonce: Nonce::default(),
+            key: None,
+            is_control: number < 8,
+        }
+    }
 
     /// An API server that answers nobody, and counts who waits.
     #[derive(Default)]
@@ -468,7 +534,7 @@ mod tests {
             Box::pin(async { Ok(Vec::new()) })
         }
 
-        fn lacks<'a>(&'a self, _namespace: &'a str) -> Awaited<'a, Option<String>> {
+        fn lacks<'a>(&'a self, _namespace: &'a str, _way: DialWay) -> Awaited<'a, Option<String>> {
             Box::pin(async { None })
         }
 
@@ -491,6 +557,88 @@ mod tests {
         }
     }
 
+    /// An API server that says the same to whatever it is asked.
+    struct Says(u16, &'static str);
+
+    impl ControlPlane for Says {
+        fn pods(&self) -> Awaited<'_, Result<Vec<PodAtAddress>, String>> {
+            Box::pin(async { Ok(Vec::new()) })
+        }
+
+        fn lacks<'a>(&'a self, _namespace: &'a str, _way: DialWay) -> Awaited<'a, Option<String>> {
+            Box::pin(async { None })
+        }
+
+        fn ask<'a>(
+            &'a self,
+            _server: IpAddr,
+            request: &'a DialRequest,
+            _limit: Duration,
+        ) -> Awaited<'a, Result<DialAnswer, DialFailure>> {
+            let log = DialRequest::Log {
+                namespace: "reachproof".to_owned(),
+                name: "agent".to_owned(),
+            };
+            assert_eq!(*request, log);
+            let Self(status, body) = *self;
+            let waits = if status == ANSWERED {
+                Duration::from_millis(5)
+            } else {
+                DIAL_LIMIT_MIN + Duration::from_secs(1)
+            };
+            Box::pin(async move {
+                sleep(waits).await;
+                Ok(DialAnswer {
+                    status,
+                    body: body.as_bytes().to_vec(),
+                })
+            })
+        }
+    }
+
+    /// The attempts to have a log of a pod on 10.0.1.20.
+    async fn logs(says: Says) -> Vec<Attempt> {
+        let common = Common {
+            control_plane: Arc::new(says),
+            began: Instant::now(),
+            seen: Seen::default(),
+        };
+        let seen = Arc::clone(&common.seen);
+        let kubelet = Dial {
+            target: "10.0.1.20:10250".parse().unwrap(),
+            kind: ProbeKind::KubeletLog,
+            is_control: false,
+            ..one(0)
+        };
+        all(common, vec![kubelet]).await;
+        seen.lock().unwrap().remove(&ProbeId(0)).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_log_of_a_kubelet_counts_for_nothing_and_three_more_do() {
+        let seen = logs(Says(ANSWERED, "")).await;
+        let outcomes: Vec<Outcome> = seen.iter().map(|attempt| attempt.outcome).collect();
+        let reused = Outcome::NotDialled {
+            failure: DialFailure::Reused,
+        };
+        assert_eq!(outcomes[0], reused);
+        assert_eq!(outcomes.len(), 4);
+        for attempt in &seen[1..] {
+            assert!(matches!(attempt.outcome, Outcome::Connected { .. }));
+            assert_eq!(attempt.identification, Identification::Kubelet);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_that_ends_in_a_time_out_is_silence_from_the_first() {
+        let said = r#"{"kind": "Status", "apiVersion": "v1", "message": "Get \"https://10.0.1.20:10250/containerLogs/n/p/c?follow=true\": dial tcp 10.0.1.20:10250: i/o timeout"}"#;
+        let seen = logs(Says(500, said)).await;
+        assert_eq!(seen.len(), 3);
+        for attempt in &seen {
+            assert!(matches!(attempt.outcome, Outcome::TimedOut { .. }));
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn no_api_server_is_asked_for_more_than_32_connections_at_a_time() {
         let silent = Arc::new(Silent::default());
@@ -499,21 +647,7 @@ mod tests {
             began: Instant::now(),
             seen: Seen::default(),
         };
-        let dials = (0..60).map(|number| Dial {
-            id: ProbeId(number),
-            server: "10.0.1.10".parse().unwrap(),
-            target: "10.0.1.20:7500".parse().unwrap(),
-            pod: DialPod {
-                namespace: "reachproof".to_owned(),
-                name: "agent".to_owned(),
-                address: "10.0.1.20".parse().unwrap(),
-            },
-            kind: ProbeKind::Identify,
-            nonce: Nonce::default(),
-            key: None,
-            is_control: number < 8,
-        });
-        all(common, dials.collect()).await;
+        all(common, (0..60).map(one).collect()).await;
         assert_eq!(*silent.0.lock().unwrap(), (0, 32));
     }
 }

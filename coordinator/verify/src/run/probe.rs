@@ -95,7 +95,7 @@ impl Run<'_> {
         };
         let key = |target: &Target, port| match target {
             Target::Agent(agent) => dispatch.key(agent, port),
-            Target::ControlPlane(_) | Target::Pod => None,
+            Target::Kubelet(_) | Target::ControlPlane(_) | Target::Pod => None,
         };
         let random = self.order.random.as_ref();
         let what = (sealed.plan, sealed.dialling);

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reachproof_model::dial::DialFailure;
+use reachproof_model::id::NodeName;
 use reachproof_model::observation::AgentName;
-use reachproof_model::plan::{DialPod, Dialling, Roster, RosterAgent};
+use reachproof_model::plan::{AgentKind, DialPod, Dialling, Roster, RosterAgent};
 use reachproof_model::snapshot::Snapshot;
 use tokio::task::JoinSet;
 
 use super::Run;
-use crate::control_plane::{ControlPlane, DialRequest, PodAtAddress, PodNetwork};
+use crate::control_plane::{ControlPlane, DialRequest, DialWay, PodAtAddress, PodNetwork};
 use crate::error::RunError;
 use crate::report::{ControlPlaneRecord, ServerRecord, ServerState};
 
@@ -60,7 +61,8 @@ async fn survey(
             BTreeMap::new()
         }
     };
-    let pods = granted(control_plane.as_ref(), pods, &mut notes).await;
+    let mut pods = granted(control_plane.as_ref(), pods, &mut notes).await;
+    allow_logs(control_plane.as_ref(), roster, (&mut pods, &mut notes)).await;
     let servers = servers(control_plane, snapshot).await;
     let living = servers.iter();
     let living = living.filter(|server| server.state == ServerState::Asked);
@@ -85,6 +87,7 @@ fn of_agents(roster: &Roster, pods: &[PodAtAddress]) -> BTreeMap<AgentName, Dial
             namespace: pod.namespace.clone(),
             name: pod.name.clone(),
             address: pod.address,
+            log: false,
         })
     };
     let agents = roster.agents();
@@ -101,12 +104,49 @@ async fn granted(
 ) -> BTreeMap<AgentName, DialPod> {
     let namespaces: BTreeSet<String> = pods.values().map(|pod| pod.namespace.clone()).collect();
     for namespace in namespaces {
-        if let Some(grant) = control_plane.lacks(&namespace).await {
+        if let Some(grant) = control_plane.lacks(&namespace, DialWay::Proxy).await {
             pods.retain(|_, pod| pod.namespace != namespace);
             notes.push(grant);
         }
     }
     pods
+}
+
+/// Lets the logs of pods be asked for on nodes whose kubelets nothing else leads to, where the account may; what it lacks is
+/// noted.
+async fn allow_logs(
+    control_plane: &dyn ControlPlane,
+    roster: &Roster,
+    (pods, notes): (&mut BTreeMap<AgentName, DialPod>, &mut Vec<String>),
+) {
+    let alone = on_nodes_alone(roster, pods);
+    let mut may = BTreeMap::new();
+    for name in alone {
+        let Some(pod) = pods.get_mut(&name) else {
+            continue;
+        };
+        if !may.contains_key(&pod.namespace) {
+            let grant = control_plane.lacks(&pod.namespace, DialWay::Log).await;
+            may.insert(pod.namespace.clone(), grant.is_none());
+            notes.extend(grant);
+        }
+        pod.log = may.get(&pod.namespace).copied().unwrap_or_default();
+    }
+}
+
+/// The agents that are pods on a node where none in the host network can be dialled.
+fn on_nodes_alone(roster: &Roster, pods: &BTreeMap<AgentName, DialPod>) -> Vec<AgentName> {
+    let of_kind = |kind| {
+        let agents = roster.agents().filter(move |agent| agent.kind == kind);
+        agents.filter(|agent| pods.contains_key(&agent.name))
+    };
+    let hosts = of_kind(AgentKind::Node).filter_map(|agent| agent.node.as_ref());
+    let hosts: BTreeSet<&NodeName> = hosts.collect();
+    let alone = of_kind(AgentKind::Pod).filter(|agent| {
+        let node = agent.node.as_ref();
+        node.is_some_and(|node| !hosts.contains(node))
+    });
+    alone.map(|agent| agent.name.clone()).collect()
 }
 
 /// Every API server that may be assumed to listen, and whether it answers.

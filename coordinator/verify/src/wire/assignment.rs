@@ -30,7 +30,7 @@ pub fn probe(
         (ProbeKind::Resolve, FlowProtocol::Tcp { .. }) => (v1::ProbeKind::DnsTcp, nonce.to_vec()),
         (ProbeKind::Resolve, FlowProtocol::Udp { .. }) => (v1::ProbeKind::DnsUdp, nonce.to_vec()),
         // API servers are asked for these, and for ports that nobody chooses.
-        (ProbeKind::Kubelet, _) => return None,
+        (ProbeKind::Kubelet | ProbeKind::KubeletLog, _) => return None,
         (
             ProbeKind::Connect | ProbeKind::Identify | ProbeKind::Certify | ProbeKind::Resolve,
             FlowProtocol::Udp { .. }
@@ -84,7 +84,7 @@ pub fn pulse(pulse: &PlannedPulse, first_attempt: u32, attempts: u32, nonce: &No
     let (kind, nonce) = match pulse.kind {
         ProbeKind::Identify => (v1::ProbeKind::Peer, nonce.to_vec()),
         ProbeKind::Certify => (v1::ProbeKind::Tls, Vec::new()),
-        ProbeKind::Connect | ProbeKind::Resolve | ProbeKind::Kubelet => {
+        ProbeKind::Connect | ProbeKind::Resolve | ProbeKind::Kubelet | ProbeKind::KubeletLog => {
             (v1::ProbeKind::TcpConnect, Vec::new())
         }
     };
