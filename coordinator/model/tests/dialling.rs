@@ -13,6 +13,7 @@ use std::time::Duration;
 use reachproof_model::dial::DialFailure;
 use reachproof_model::finding::{Finding, FindingKind, FindingReason, Note, Strength};
 use reachproof_model::flow::{EPHEMERAL_PORTS_DEFAULT, Flow};
+use reachproof_model::id::NodeName;
 use reachproof_model::observation::{Attempt, Identification, Observation, Outcome, ProbeId};
 use reachproof_model::plan::{
     AgentKind, CLOSED_EDGES_PER_SERVER_MAX, DIAL_INTERVAL, Depth, DialPod, Dialling, FileState,
@@ -21,11 +22,12 @@ use reachproof_model::plan::{
 };
 use reachproof_model::predict::predict;
 use reachproof_model::prediction::{Prediction, Verdict};
-use reachproof_model::snapshot::{Node, Snapshot};
+use reachproof_model::snapshot::Snapshot;
 use reachproof_model::vantage::Vantage;
 
 use judging::{CONTROL_PLANE, Run, address, allow, connected, deny, name, of, partial, refused};
-use world::snapshot;
+use serde_json::json;
+use world::{described, snapshot};
 
 mod judging;
 mod world;
@@ -478,12 +480,16 @@ fn every_kubelet_with_an_agent_is_dialled_from_every_api_server() {
 
 /// The kubelets that the plan of the base world asks for a log, with the agent by which it does.
 fn by_log(without_hosts: bool, log: bool) -> BTreeSet<(IpAddr, String)> {
-    let snapshot = snapshot("A01");
+    let mut world = described("A01");
+    let node = json!({
+        "metadata": {"name": "n1"},
+        "status": {"addresses": [{"type": "InternalIP", "address": "10.0.1.20"}]},
+    });
+    world.insert("nodes", json!({"kind": "NodeList", "items": [node]}));
+    let snapshot = Snapshot::decode(&world).unwrap().snapshot;
     let (roster, mut pods) = fleet();
-    let is_meant = |node: &&Node| node.addresses.contains(&address("10.0.1.20"));
-    let node = snapshot.nodes().iter().find(is_meant).unwrap();
     let agents = roster.agents().cloned().map(|agent| RosterAgent {
-        node: (agent.kind == AgentKind::Pod).then(|| node.name.clone()),
+        node: (agent.kind == AgentKind::Pod).then(|| NodeName::from("n1")),
         ..agent
     });
     let roster = Roster::new(agents);
