@@ -175,12 +175,8 @@ impl Reached {
     /// # Errors
     /// [`InstalledError`].
     pub(crate) async fn kept(&self) -> Result<Option<Kept>, InstalledError> {
-        let object = self.installed.report.clone();
-        let object = object.ok_or_else(|| InstalledError::Unnamed {
-            service: self.installed.service.clone(),
-            what: "kept report",
-            option: "--coordinator URL",
-        })?;
+        let report = self.installed.report.as_ref();
+        let object = self.named(report, "kept report", "--coordinator URL")?;
         let storage = Storage::new(self.server.clone());
         let texts = storage.config_map(&object).await;
         let texts = texts.map_err(|error| InstalledError::Kept(Box::new(error)))?;
@@ -189,14 +185,23 @@ impl Reached {
         kept.map_err(|source| InstalledError::KeptJson { object, source })
     }
 
+    /// An object that the Service names; else the error says what it is and which `option` does without it.
+    fn named(
+        &self,
+        object: Option<&ObjectName>,
+        what: &'static str,
+        option: &'static str,
+    ) -> Result<ObjectName, InstalledError> {
+        object.cloned().ok_or_else(|| InstalledError::Unnamed {
+            service: self.installed.service.clone(),
+            what,
+            option,
+        })
+    }
+
     /// The CA that agents are told.
     async fn public_ca(&self, storage: &Storage) -> Result<(ObjectName, String), InstalledError> {
-        let name = self.installed.ca.clone();
-        let name = name.ok_or_else(|| InstalledError::Unnamed {
-            service: self.installed.service.clone(),
-            what: "CA",
-            option: "--coordinator URL",
-        })?;
+        let name = self.named(self.installed.ca.as_ref(), "CA", "--coordinator URL")?;
         let mut texts = storage
             .config_map(&name)
             .await
@@ -219,12 +224,8 @@ impl Reached {
         storage: &Storage,
         purpose: Purpose,
     ) -> Result<(ObjectName, String, String), InstalledError> {
-        let object = self.installed.secret.clone();
-        let object = object.ok_or_else(|| InstalledError::Unnamed {
-            service: self.installed.service.clone(),
-            what: "Secret",
-            option: "--coordinator-token-file",
-        })?;
+        let secret = self.installed.secret.as_ref();
+        let object = self.named(secret, "Secret", "--coordinator-token-file")?;
         let secret = storage.secret(&object).await;
         let mut secret = secret.map_err(|source| InstalledError::Token {
             service: self.installed.service.clone(),

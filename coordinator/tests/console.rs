@@ -179,11 +179,10 @@ fn a_cluster_that_nobody_names_is_that_of_the_kubeconfig() {
         let told = said(program, &words);
         assert!(told.starts_with(wanted), "{words:?}: {told}");
     }
-    let told = said(
-        own,
-        &["verify", "--kubernetes", "--coordinator", "https://x"],
-    );
-    assert!(told.contains("cannot be used with"), "{told}");
+    for more in [["--coordinator", "https://x"], ["--wait", "5s"]] {
+        let told = said(own, &["verify", "--kubernetes", more[0], more[1]]);
+        assert!(told.contains("cannot be used with"), "{told}");
+    }
     let told = said(own, &["check", "--snapshot", "x", "-n", "y"]);
     assert!(told.contains("--kubernetes"), "{told}");
 }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+#[cfg(feature = "serve")]
+use clap::ArgGroup;
 use clap::{Args, ValueEnum};
 use reachproof_kube::history::REPORTS_MAX;
 use reachproof_model::claim::{Claim, Wire};
@@ -43,51 +45,61 @@ use crate::source::SourceArguments;
 /// Longest `--wait`: a day. Whoever waits longer has forgotten it.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// What the settings of a coordinator that stays decide, where one is asked.
+#[cfg(feature = "serve")]
+fn decided_elsewhere() -> ArgGroup {
+    ArgGroup::new("decided-elsewhere")
+        .args([
+            "listen",
+            "expect",
+            "wait",
+            "settle",
+            "credentials",
+            "review",
+            "agent_accounts",
+            "connections_per_address",
+            "no_snapshot",
+            "lab",
+            "seed",
+            "keep",
+        ])
+        .multiple(true)
+        .conflicts_with_all(["coordinator", "kubernetes"])
+}
+
 /// What `verify` is told.
 #[derive(Debug, Args)]
+#[cfg_attr(feature = "serve", command(group(decided_elsewhere())))]
 pub(crate) struct VerifyArguments {
     #[command(flatten)]
     source: SourceArguments,
     /// Address and port on which agents are awaited, like 10.0.1.5:7443; 7443 alone is that port of every address
     #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = super::listen::listen)]
-    #[cfg_attr(
-        feature = "serve",
-        arg(
-            required_unless_present_any = ["coordinator", "kubernetes"],
-            conflicts_with_all = ["coordinator", "kubernetes"]
-        )
-    )]
+    #[cfg_attr(feature = "serve", arg(required_unless_present_any = ["coordinator", "kubernetes"]))]
     #[cfg_attr(not(feature = "serve"), arg(required = true))]
     listen: Option<SocketAddr>,
     /// Number of agents to wait for, or a file with one agent name a line [default: one on every node and Fargate pod]
     #[arg(long, value_name = "N|FILE")]
-    #[cfg_attr(feature = "serve", arg(conflicts_with_all = ["coordinator", "kubernetes"]))]
     expect: Option<String>,
     /// Longest wait for them, like 500ms, 60s or 5m
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
-    #[cfg_attr(feature = "serve", arg(conflicts_with_all = ["coordinator", "kubernetes"]))]
     wait: Duration,
     /// How long the cluster must not have changed before the probes, like 30s; a change in between confirms nothing that
     /// it could touch, 0s does not wait. Saved snapshots do not change
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
-    #[cfg_attr(feature = "serve", arg(conflicts_with_all = ["coordinator", "kubernetes"]))]
     settle: Duration,
     /// Directory with ca.crt, ca.key and token.key; made if there is none. Agents need ca.crt and a token of their own
     #[arg(long, value_name = "DIRECTORY", default_value = CREDENTIALS_DIRECTORY)]
-    #[cfg_attr(feature = "serve", arg(conflicts_with_all = ["coordinator", "kubernetes"]))]
     credentials: PathBuf,
     /// Kubeconfig of the API server that reviews the service-account tokens of agents [default: that of --cluster or
     /// --kubeconfig]
     #[arg(long, value_name = "FILE")]
-    #[cfg_attr(feature = "serve", arg(conflicts_with_all = ["coordinator", "kubernetes"]))]
     review: Option<PathBuf>,
     /// Service account that agents in the cluster have; may be repeated
     #[arg(long = "agent-account", value_name = "NAMESPACE/NAME", default_values = ACCOUNTS)]
-    #[cfg_attr(feature = "serve", arg(conflicts_with_all = ["coordinator", "kubernetes"]))]
     agent_accounts: Vec<Account>,
     /// Connections that one peer address may have at once; more where many agents dial in behind one address
     #[arg(long, value_name = "N", default_value_t = CONNECTIONS_PER_ADDRESS)]
-    #[cfg_attr(feature = "serve", arg(conflicts_with_all = ["coordinator", "kubernetes"]))]
     connections_per_address: usize,
     #[command(flatten)]
     rendering: Rendering,
@@ -95,26 +107,22 @@ pub(crate) struct VerifyArguments {
     own: OwnArguments,
     /// Leaves the world out of the report, all but its digest
     #[arg(long)]
-    #[cfg_attr(feature = "serve", arg(conflicts_with_all = ["coordinator", "kubernetes"]))]
     no_snapshot: bool,
     /// Judges the claims about security groups of EKS as well, by what the run saw; with a file your own, too
     #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with = "no_snapshot")]
     claims: Option<Option<PathBuf>>,
     /// Says that the network is a lab: what is seen there is no evidence about AWS
     #[arg(long)]
-    #[cfg_attr(feature = "serve", arg(conflicts_with_all = ["coordinator", "kubernetes"]))]
     lab: bool,
     /// How much is tried; the report says what of the relation it shows [default: rules, or mesh with up to 32 agents]
     #[arg(long, value_enum)]
     scope: Option<ScopeArgument>,
     /// Seed of the plan; the report names it [default: drawn]
     #[arg(long, value_name = "N")]
-    #[cfg_attr(feature = "serve", arg(conflicts_with_all = ["coordinator", "kubernetes"]))]
     seed: Option<u64>,
     /// Keeps the report in the cluster as well, as one of the last N: `reachproof history` lists them. A verdict that is not
     /// that of the run before is an Event
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(REPORTS_MAX)))]
-    #[cfg_attr(feature = "serve", arg(conflicts_with_all = ["coordinator", "kubernetes"]))]
     keep: Option<u16>,
 }
 
