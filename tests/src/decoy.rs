@@ -35,7 +35,8 @@ pub enum Manner {
     Silent,
     /// It completes a handshake of TLS with a certificate of another authority.
     Tls(Authority),
-    /// It answers over plain HTTP as a proxy does: by turns that all is well (200), and that it reached nobody (502).
+    /// It answers over plain HTTP as a proxy does: by turns that all is well (200), that it reached nobody (502), and that it
+    /// asks to wait (429).
     Http,
 }
 
@@ -48,9 +49,10 @@ enum Treatment {
 }
 
 /// What a proxy says by turns.
-const PROXY_ANSWERS: [&str; 2] = [
+const PROXY_ANSWERS: [&str; 3] = [
     "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n",
     "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbad\n",
+    "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 5\r\nConnection: close\r\n\r\nlater",
 ];
 
 /// A listener inside an endpoint, until this is dropped.

@@ -258,7 +258,7 @@ pub(crate) fn proxied() -> CaseResult {
         },
         middle: &|_, _| Ok(()),
         after: &|stage| firewall(stage, SERVER, "delete table inet proxy"),
-        reasons: &["unproven"],
+        reasons: &["unproven", "api-throttled"],
     };
     play_and_judge(&fault, |stage, report| {
         let server = address(stage, SERVER)?;
