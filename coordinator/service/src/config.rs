@@ -12,6 +12,7 @@ use http::Uri;
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use reachproof_model::plan::Depth;
+use reachproof_verify::ExpectedAgents;
 use reachproof_verify::audience::{ACCOUNTS, Account, Installation, InvalidAccount};
 use reachproof_verify::credentials::{PAGE_CERTIFICATE_FILE, PAGE_KEY_FILE};
 use reachproof_verify::door::CONNECTIONS_PER_ADDRESS;
@@ -147,8 +148,8 @@ pub struct AgentSettings {
     pub accounts: Vec<Account>,
     /// Connections that one peer address may have at once.
     pub connections_per_address: usize,
-    /// How many are expected; absent: one on every node and Fargate pod.
-    pub expect: Option<usize>,
+    /// Who is expected.
+    pub expect: ExpectedAgents,
     /// Longest wait for them in each run.
     pub wait: Duration,
 }
@@ -282,9 +283,22 @@ fn agents(node: Option<&Node>, folder: &Path) -> Result<AgentSettings, Fault> {
         accounts: accounts(get("accounts"))?,
         connections_per_address: count(get("connections-per-address"))?
             .unwrap_or(CONNECTIONS_PER_ADDRESS),
-        expect: count(get("expect"))?,
+        expect: expected(get("expect"))?,
         wait: interval(get("wait"))?.unwrap_or(Duration::from_secs(60)),
     })
+}
+
+/// A number of agents, or their kinds.
+fn expected(node: Option<&Node>) -> Result<ExpectedAgents, Fault> {
+    let Some(node) = node else {
+        return Ok(ExpectedAgents::default());
+    };
+    let text = node.text()?;
+    let wrong = || {
+        let what = "at least 1, or kinds of agents: node, pod, fargate, as `pod,fargate`";
+        node.fault(what.to_owned())
+    };
+    ExpectedAgents::read(text).ok_or_else(wrong)
 }
 
 fn installation(node: &Node) -> Result<Installation, Fault> {

@@ -20,8 +20,7 @@ use reachproof_verify::report::{Allowed, Baseline};
 use reachproof_verify::run::{run, run_name, sha256};
 use reachproof_verify::source::{WorldSource, anew};
 use reachproof_verify::{
-    Entry, EntrySettings, ExpectedAgents, Order, RESUME_WAIT, Random, Report, RunError,
-    SnapshotContent,
+    Entry, EntrySettings, Order, RESUME_WAIT, Random, Report, RunError, SnapshotContent,
 };
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -463,7 +462,6 @@ impl Service<'_> {
     }
 
     fn order(&self, asked: &Asked, started_at: SystemTime) -> Result<Order, ServiceError> {
-        let expect = self.config.agents.expect;
         // Another seed each time: members of a class take turns.
         let again = asked.again.clone().map_or_else(
             || {
@@ -475,7 +473,7 @@ impl Service<'_> {
         )?;
         Ok(Order {
             name: Some(asked.id.clone()),
-            expected: expect.map_or(ExpectedAgents::Inventory, ExpectedAgents::Count),
+            expected: self.config.agents.expect.clone(),
             wait: self.config.agents.wait,
             settle: self.parts.settle,
             resume_wait: RESUME_WAIT,

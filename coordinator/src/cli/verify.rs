@@ -78,8 +78,9 @@ pub(crate) struct VerifyArguments {
     #[cfg_attr(feature = "serve", arg(required_unless_present_any = ["coordinator", "kubernetes"]))]
     #[cfg_attr(not(feature = "serve"), arg(required = true))]
     listen: Option<SocketAddr>,
-    /// Number of agents to wait for, or a file with one agent name a line [default: one on every node and Fargate pod]
-    #[arg(long, value_name = "N|FILE")]
+    /// Number of agents to wait for; or their kinds, of `node`, `pod` and `fargate`, as `pod,fargate`: one of each on every node and
+    /// Fargate pod; or a file with one agent name a line [default: node,fargate]
+    #[arg(long, value_name = "N|KINDS|FILE")]
     expect: Option<String>,
     /// Longest wait for them, like 500ms, 60s or 5m
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
@@ -382,16 +383,16 @@ fn seed(
     known.map_or_else(|| drawn_seed(random), Ok)
 }
 
-/// Reads `--expect`: a number, or a file with one name a line.
+/// Reads `--expect`: a number, kinds of agents, or a file with one name a line.
 fn expected(text: Option<&str>) -> Result<ExpectedAgents, CliError> {
     let Some(text) = text else {
-        return Ok(ExpectedAgents::Inventory);
+        return Ok(ExpectedAgents::default());
     };
-    if let Ok(count) = text.parse::<usize>() {
-        if count == 0 {
-            return Err(CliError::NobodyExpected);
-        }
-        return Ok(ExpectedAgents::Count(count));
+    if text.parse() == Ok(0) {
+        return Err(CliError::NobodyExpected);
+    }
+    if let Some(expected) = ExpectedAgents::read(text) {
+        return Ok(expected);
     }
     let names = read_text(Path::new(text)).map_err(|source| CliError::ExpectedFile {
         file: text.to_owned(),
@@ -448,6 +449,8 @@ fn hint(listener: &TcpListener, credentials: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use reachproof_model::plan::AgentKind;
+
     use super::*;
 
     #[test]
@@ -465,6 +468,8 @@ mod tests {
         assert!(expected(Some("0")).is_err());
         assert!(expected(Some("/nonexistent")).is_err());
         assert!(matches!(expected(Some("3")), Ok(ExpectedAgents::Count(3))));
-        assert!(matches!(expected(None), Ok(ExpectedAgents::Inventory)));
+        assert!(matches!(expected(None), Ok(all) if all == ExpectedAgents::default()));
+        let pods = ExpectedAgents::Inventory(BTreeSet::from([AgentKind::Pod, AgentKind::Fargate]));
+        assert!(matches!(expected(Some("pod,fargate")), Ok(kinds) if kinds == pods));
     }
 }

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use reachproof_lab::EndpointKind;
 use reachproof_lab::kubernetes::ControlPlane;
 use reachproof_tests::binaries::binary;
 use reachproof_tests::deployment;
@@ -86,13 +87,11 @@ pub fn the_chart_is_installed_asked_upgraded_tested_and_taken_away() -> CaseResu
         begun.elapsed().as_secs()
     );
 
-    let more = [
-        "upgrade",
-        RELEASE.0,
-        "--reuse-values",
-        "--set=coordinator.keepRuns=7",
-    ];
-    done(helm(&live, &more)?.arg(Helm::chart()))?;
+    let upgrade = |set: &str| {
+        let more = ["upgrade", RELEASE.0, "--reuse-values", "--set", set];
+        done(helm(&live, &more)?.arg(Helm::chart()))
+    };
+    upgrade("coordinator.keepRuns=7")?;
     end_coordinator(plane, service, &mut kubelets)?;
     let service = start_coordinator(&node, &mut kubelets)?;
     assert_eq!(
@@ -103,6 +102,14 @@ pub fn the_chart_is_installed_asked_upgraded_tested_and_taken_away() -> CaseResu
     test(&live, &node, &mut kubelets)?;
     println!(
         "  upgraded and tested after {} s",
+        begun.elapsed().as_secs()
+    );
+    upgrade("agent.hostNetwork.enabled=false")?;
+    end_coordinator(plane, service, &mut kubelets)?;
+    let service = start_coordinator(&node, &mut kubelets)?;
+    without_hosts(&live, &mut kubelets).map_err(|error| told(&live, &service, &error))?;
+    println!(
+        "  asked without agents in the host network after {} s",
         begun.elapsed().as_secs()
     );
 
@@ -249,6 +256,28 @@ fn told(live: &Live, service: &Service, error: &dyn std::fmt::Display) -> String
         }
     }
     text
+}
+
+/// Agents on the pod network alone, as the chart starts them by itself: nobody is missed on hosts, and nothing that the cluster
+/// needs stays unknown.
+fn without_hosts(live: &Live, kubelets: &mut Kubelets<'_>) -> CaseResult {
+    let places = live.stage.expanded.agents.iter();
+    let hosts = places.filter(|place| place.kind == EndpointKind::Node && place.node.is_some());
+    let left = deployment::pods_with_a_place(&live.stage) - hosts.count();
+    deployment::until("agents in the host network ended", || {
+        kubelets.turn()?;
+        Ok(kubelets.started() == left && kubelets.ready() == left)
+    })?;
+    let (exit, printed, said) = outside(live, kubelets, &[])?;
+    assert_eq!(exit, Some(0), "{printed}\n{said}");
+    for needed in [
+        "PASS",
+        "met: node to control plane 443",
+        "met: control plane to kubelet 10250",
+    ] {
+        assert!(printed.contains(needed), "{needed}: {printed}\n{said}");
+    }
+    Ok(())
 }
 
 /// What the chart is told of the lab.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use reachproof_model::flow::Flow;
-use reachproof_model::plan::Depth;
+use reachproof_model::plan::{AgentKind, Depth};
 
 use crate::control_plane::ControlPlane;
 use crate::credentials::Credentials;
@@ -22,12 +22,33 @@ pub const RESUME_WAIT: Duration = Duration::from_secs(45);
 /// Whom a run waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExpectedAgents {
-    /// An agent on every cluster node and Fargate pod that the snapshot shows.
-    Inventory,
+    /// Those of these kinds, wherever the snapshot shows a place: on every cluster node one in its host network and one in a pod,
+    /// and one in every Fargate pod.
+    Inventory(BTreeSet<AgentKind>),
     /// So many agents, whoever they are.
     Count(usize),
     /// Agents of these names.
     Names(BTreeSet<String>),
+}
+
+impl Default for ExpectedAgents {
+    /// An agent in the host network of every node, and in every Fargate pod.
+    fn default() -> Self {
+        Self::Inventory(BTreeSet::from([AgentKind::Node, AgentKind::Fargate]))
+    }
+}
+
+impl ExpectedAgents {
+    /// Reads a number, or kinds as `pod,fargate`; nothing for whatever is neither, and for 0.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        if let Ok(count) = text.parse() {
+            return (count > 0).then_some(Self::Count(count));
+        }
+        let kind = |word: &str| AgentKind::ALL.into_iter().find(|it| it.as_str() == word);
+        let kinds: Option<BTreeSet<AgentKind>> = text.split(',').map(kind).collect();
+        kinds.map(Self::Inventory)
+    }
 }
 
 /// Whether the report carries the world that the predictions come from.

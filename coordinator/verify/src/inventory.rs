@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use reachproof_model::expectation::agent_of;
-use reachproof_model::expectation::members::{ClusterMember, cluster_members};
+use reachproof_model::expectation::members::{ClusterMember, cluster_members, host_of};
 use reachproof_model::flow::Flow;
-use reachproof_model::plan::{Roster, RosterAgent};
+use reachproof_model::plan::{AgentKind, Roster, RosterAgent};
 use reachproof_model::predict::predict;
 use reachproof_model::prediction::{Prediction, Verdict};
 use reachproof_model::snapshot::{Leaving, Owner, Snapshot};
@@ -66,9 +66,9 @@ pub fn is_complete(expected: &ExpectedAgents, snapshot: &Snapshot, agents: &[Ros
             missing_names(names, snapshot, &roster)
                 .all(|(_, addresses)| snapshot.leaving(&addresses).is_some())
         }
-        ExpectedAgents::Inventory => {
+        ExpectedAgents::Inventory(kinds) => {
             let roster = Roster::new(agents.iter().cloned());
-            let expected = inventory(snapshot);
+            let expected = inventory(snapshot, kinds);
             !expected.is_empty() && absent(snapshot, &roster, expected).next().is_none()
         }
     }
@@ -84,7 +84,7 @@ pub fn expected_count(expected: &ExpectedAgents, snapshot: &Snapshot) -> usize {
                 .filter(|(_, addresses)| snapshot.leaving(addresses).is_none())
                 .count()
         }
-        ExpectedAgents::Inventory => inventory(snapshot)
+        ExpectedAgents::Inventory(kinds) => inventory(snapshot, kinds)
             .iter()
             .filter(|member| snapshot.leaving(&member.addresses).is_none())
             .count(),
@@ -97,12 +97,8 @@ pub fn expected_count(expected: &ExpectedAgents, snapshot: &Snapshot) -> usize {
 pub fn gone(expected: &ExpectedAgents, snapshot: &Snapshot, roster: &Roster) -> Vec<GoneAgent> {
     let named: Vec<(String, Vec<IpAddr>)> = match expected {
         ExpectedAgents::Names(names) => missing_names(names, snapshot, roster).collect(),
-        ExpectedAgents::Count(_) | ExpectedAgents::Inventory => {
-            let all = inventory(snapshot).into_iter();
-            all.filter(|member| agent_of(snapshot, roster, member).is_none())
-                .map(|member| (member.name, member.addresses))
-                .collect()
-        }
+        ExpectedAgents::Count(_) => not_attended(snapshot, roster, &BTreeSet::from(ANYWHERE)),
+        ExpectedAgents::Inventory(kinds) => not_attended(snapshot, roster, kinds),
     };
     named
         .into_iter()
@@ -114,6 +110,18 @@ pub fn gone(expected: &ExpectedAgents, snapshot: &Snapshot, roster: &Roster) -> 
                 leaving,
             })
         })
+        .collect()
+}
+
+/// Places for agents of some kinds at which none runs.
+fn not_attended(
+    snapshot: &Snapshot,
+    roster: &Roster,
+    kinds: &BTreeSet<AgentKind>,
+) -> Vec<(String, Vec<IpAddr>)> {
+    let all = inventory(snapshot, kinds).into_iter();
+    all.filter(|member| !is_attended(snapshot, roster, member))
+        .map(|member| (member.name, member.addresses))
         .collect()
 }
 
@@ -133,13 +141,17 @@ pub fn missing(
         addresses: member.addresses,
     };
     match expected {
-        ExpectedAgents::Inventory => absent(snapshot, roster, inventory(snapshot))
+        ExpectedAgents::Inventory(kinds) => absent(snapshot, roster, inventory(snapshot, kinds))
             .map(explain)
             .collect(),
-        ExpectedAgents::Count(count) => absent(snapshot, roster, inventory(snapshot))
-            .take(count.saturating_sub(roster.len()))
-            .map(explain)
-            .collect(),
+        ExpectedAgents::Count(count) => absent(
+            snapshot,
+            roster,
+            inventory(snapshot, &BTreeSet::from(ANYWHERE)),
+        )
+        .take(count.saturating_sub(roster.len()))
+        .map(explain)
+        .collect(),
         ExpectedAgents::Names(names) => missing_names(names, snapshot, roster)
             .filter(|(_, addresses)| snapshot.leaving(addresses).is_none())
             .map(|(name, addresses)| MissingAgent {
@@ -166,7 +178,7 @@ pub struct Ways {
 pub fn ways(snapshot: &Snapshot, coordinator: SocketAddr) -> Ways {
     let mut ways = Ways::default();
     let everybody = missing(
-        &ExpectedAgents::Inventory,
+        &ExpectedAgents::default(),
         snapshot,
         &Roster::default(),
         coordinator,
@@ -216,10 +228,47 @@ fn missing_names<'a>(
         })
 }
 
-/// Every node and Fargate pod of the snapshot: each should have an agent (ARCHITECTURE, "Agents and ports").
-fn inventory(snapshot: &Snapshot) -> Vec<ClusterMember> {
+/// Kinds of agents that a bare count stands for: one on every node and Fargate pod.
+const ANYWHERE: [AgentKind; 2] = [AgentKind::Node, AgentKind::Fargate];
+
+/// The places of the snapshot that should have an agent of one of `kinds` (ARCHITECTURE, "Agents and ports"): a node one in its
+/// host network and one in a pod.
+fn inventory(snapshot: &Snapshot, kinds: &BTreeSet<AgentKind>) -> Vec<ClusterMember> {
     let members = cluster_members(snapshot, &Roster::default());
-    members.nodes.into_iter().chain(members.fargate).collect()
+    let in_pods = members.nodes.iter().cloned().map(|node| ClusterMember {
+        kind: AgentKind::Pod,
+        ..node
+    });
+    let in_pods: Vec<ClusterMember> = in_pods.collect();
+    let all = members.nodes.into_iter().chain(in_pods);
+    all.chain(members.fargate)
+        .filter(|member| kinds.contains(&member.kind))
+        .collect()
+}
+
+/// Whether an agent runs where `member` of an [`inventory`] should have one.
+fn is_attended(snapshot: &Snapshot, roster: &Roster, member: &ClusterMember) -> bool {
+    if member.kind != AgentKind::Pod {
+        return agent_of(snapshot, roster, member).is_some();
+    }
+    let is_here = |address: &IpAddr| {
+        let host = host_of(snapshot, *address);
+        let of_member = member.addresses.iter();
+        host.is_some()
+            && of_member
+                .map(|it| host_of(snapshot, *it))
+                .any(|it| it == host)
+    };
+    let is_on = |agent: &RosterAgent| {
+        let node = agent.node.as_ref().and_then(|name| snapshot.node(name));
+        node.is_some_and(|node| {
+            node.addresses
+                .iter()
+                .any(|it| member.addresses.contains(it))
+        })
+    };
+    let mut pods = roster.agents().filter(|agent| agent.kind == AgentKind::Pod);
+    pods.any(|agent| is_on(agent) || agent.addresses.iter().any(is_here))
 }
 
 /// Those of `expected` at which no agent runs, though nothing says that they are about to go.
@@ -229,8 +278,7 @@ fn absent(
     expected: Vec<ClusterMember>,
 ) -> impl Iterator<Item = ClusterMember> {
     expected.into_iter().filter(|member| {
-        agent_of(snapshot, roster, member).is_none()
-            && snapshot.leaving(&member.addresses).is_none()
+        !is_attended(snapshot, roster, member) && snapshot.leaving(&member.addresses).is_none()
     })
 }
 
@@ -262,7 +310,6 @@ mod tests {
     use reachproof_model::describe::parse;
     use reachproof_model::flow::EPHEMERAL_PORTS_DEFAULT;
     use reachproof_model::observation::AgentName;
-    use reachproof_model::plan::AgentKind;
     use serde_json::{Map, Value, json};
 
     use super::*;
@@ -322,8 +369,38 @@ mod tests {
     }
 
     #[test]
+    fn a_node_is_attended_by_a_pod_on_it_where_pods_are_expected() {
+        let world = with_nodes(&json!({}), &json!({}));
+        let pods = ExpectedAgents::read("pod").unwrap();
+        let pod = |name: &str, address: &str, node: Option<&str>| RosterAgent {
+            kind: AgentKind::Pod,
+            node: node.map(Into::into),
+            ..agent(name, address)
+        };
+        let coordinator = "10.0.1.20:7443".parse().unwrap();
+        let missed = |expected: &ExpectedAgents, agents: Vec<RosterAgent>| {
+            let found = missing(expected, &world, &Roster::new(agents), coordinator);
+            found.into_iter().map(|it| it.addresses).collect::<Vec<_>>()
+        };
+        // One says its node, one has an address of the node's interface; the third node has only an agent in its host network.
+        let agents = vec![
+            pod("p1", "10.9.9.9", Some("n1")),
+            pod("p2", "10.0.2.20", None),
+            agent("n3", "10.0.1.40"),
+        ];
+        let third: Vec<IpAddr> = vec!["10.0.1.40".parse().unwrap()];
+        assert_eq!(missed(&pods, agents.clone()), [third]);
+        assert!(!is_complete(&pods, &world, &agents));
+        assert_eq!(missed(&ExpectedAgents::default(), agents).len(), 2);
+        assert_eq!(expected_count(&pods, &world), 3);
+        let both = ExpectedAgents::read("pod,node").unwrap();
+        assert_eq!(expected_count(&both, &world), 6);
+        assert_eq!(ExpectedAgents::read("pod,nobody"), None);
+    }
+
+    #[test]
     fn a_node_without_an_agent_is_explained_by_its_way_to_the_coordinator() {
-        let found = absentees(&ExpectedAgents::Inventory, "10.0.1.20:7443");
+        let found = absentees(&ExpectedAgents::default(), "10.0.1.20:7443");
         assert_eq!(found.len(), 2);
         for absentee in &found {
             let Explanation::Predicted { prediction, .. } = &absentee.explanation else {
@@ -342,7 +419,7 @@ mod tests {
     #[test]
     fn a_coordinator_outside_the_snapshot_explains_nothing_and_says_so() {
         for address in ["0.0.0.0:7443", "127.0.0.1:7443", "192.0.2.1:7443"] {
-            let found = absentees(&ExpectedAgents::Inventory, address);
+            let found = absentees(&ExpectedAgents::default(), address);
             assert!(found.iter().all(|absentee| matches!(
                 absentee.explanation,
                 Explanation::CoordinatorOutsideModel { .. }
@@ -391,8 +468,8 @@ mod tests {
             agent("n3", "10.0.1.40"),
         ];
         let two = all.get(..2).unwrap();
-        assert!(is_complete(&ExpectedAgents::Inventory, &snapshot, &all));
-        assert!(!is_complete(&ExpectedAgents::Inventory, &snapshot, two));
+        assert!(is_complete(&ExpectedAgents::default(), &snapshot, &all));
+        assert!(!is_complete(&ExpectedAgents::default(), &snapshot, two));
         assert!(is_complete(&ExpectedAgents::Count(2), &snapshot, two));
         assert!(!is_complete(&ExpectedAgents::Count(3), &snapshot, two));
         let names = ExpectedAgents::Names(["n1", "n3"].map(str::to_owned).into());
@@ -439,7 +516,7 @@ mod tests {
         ] {
             let snapshot = with_nodes(&spec, &metadata);
             let expected = [
-                ExpectedAgents::Inventory,
+                ExpectedAgents::default(),
                 ExpectedAgents::Names(["n1", "n2", "n3"].map(str::to_owned).into()),
             ];
             for expected in &expected {
@@ -468,6 +545,6 @@ mod tests {
     fn an_agent_on_a_node_that_is_about_to_go_is_there_like_any_other() {
         let snapshot = with_nodes(&json!({"unschedulable": true}), &json!({}));
         let roster = Roster::new([agent("n3", "10.0.1.40")]);
-        assert!(gone(&ExpectedAgents::Inventory, &snapshot, &roster).is_empty());
+        assert!(gone(&ExpectedAgents::default(), &snapshot, &roster).is_empty());
     }
 }

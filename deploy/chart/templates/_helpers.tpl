@@ -112,7 +112,10 @@ capabilities: {drop: [ALL]}
   "accounts" $accounts
   "connections-per-address" .Values.coordinator.connectionsPerAddress
   "wait" .Values.coordinator.wait -}}
-{{- with .Values.coordinator.expect }}{{ $_ := set $agents "expect" . }}{{ end -}}
+{{- $kinds := and .Values.agent.daemonSet.enabled (not .Values.cluster.fargateOnly) | ternary (list "pod") list -}}
+{{- if .Values.agent.hostNetwork.enabled }}{{ $kinds = prepend $kinds "node" }}{{ end -}}
+{{- if .Values.agent.fargate }}{{ $kinds = append $kinds "fargate" }}{{ end -}}
+{{- with .Values.coordinator.expect | default (join "," $kinds) }}{{ $_ := set $agents "expect" . }}{{ end -}}
 {{- $service := include "reachproof.coordinator" . -}}
 {{- $web := dict
   "listen" (printf "%s:7080" $any)

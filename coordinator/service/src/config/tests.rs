@@ -1,5 +1,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
+
+use reachproof_model::plan::AgentKind;
+
 use super::*;
 
 const HEAD: &str = "apiVersion: reachproof/v1\nkind: Service\n";
@@ -47,9 +51,12 @@ fn everything_can_be_set() {
     assert_eq!(config.agents.wait, Duration::from_secs(120));
     assert_eq!(
         (config.agents.expect, config.agents.connections_per_address),
-        (Some(7), 64)
+        (ExpectedAgents::Count(7), 64)
     );
     assert_eq!(config.store.place, Place::File("/data/store.db".into()));
+    let pods = parsed("world: {cluster: demo}\nagents:\n  expect: pod,fargate\n").unwrap();
+    let kinds = BTreeSet::from([AgentKind::Pod, AgentKind::Fargate]);
+    assert_eq!(pods.agents.expect, ExpectedAgents::Inventory(kinds));
     let elsewhere = "world: {cluster: demo}\nstore: {url: 'postgres://me:secret@db/runs'}\n";
     let elsewhere = parsed(elsewhere).unwrap().store.place.to_string();
     assert_eq!(elsewhere, "postgres://db/runs");
@@ -94,7 +101,7 @@ web: {listen: '0.0.0.0:7080', names: [reachproof.example.com, 10.0.0.1], start-t
 }
 
 /// Wrong files, and the line, column and words that say so; the world stands in line 3.
-const WRONG: [(&str, &str); 26] = [
+const WRONG: [(&str, &str); 27] = [
     (
         "wold: {cluster: demo}\n",
         "3:1: unknown key `wold`, did you mean `world`?",
@@ -123,6 +130,10 @@ const WRONG: [(&str, &str); 26] = [
     (
         "world: {cluster: demo}\nagents: {expect: 0}\n",
         "4:18: at least 1",
+    ),
+    (
+        "world: {cluster: demo}\nagents: {expect: 'pod,hosts'}\n",
+        "4:18: at least 1, or kinds of agents: node, pod, fargate",
     ),
     (
         "world: {cluster: demo}\nagents: {accounts: [one]}\n",
