@@ -369,6 +369,25 @@ fn a_log_over_a_connection_that_may_have_been_there_shows_nothing() {
 }
 
 #[test]
+fn a_log_shows_that_a_kubelet_is_reached_where_no_agent_has_its_address_and_proves_nothing() {
+    let host = address("10.0.9.9");
+    let of_kubelet = |seen: Vec<Attempt>| {
+        let kind = ProbeKind::KubeletLog;
+        let mut run = dial(heard(), ("b", 10_250), kind, allow(), seen);
+        run.plan.flows[0].flow.destination = host;
+        run.plan.flows[0].target = Target::Kubelet(name("b"));
+        run.predictions[0].flow.destination = host;
+        run.first()
+    };
+    let finding = of_kubelet([1, 2, 3].map(kubelet).to_vec());
+    assert_eq!(finding.kind, FindingKind::ConfirmedAllow);
+    assert_eq!(finding.strength, Some(Strength::Unproven));
+    // A firewall's reset is no kubelet.
+    let finding = of_kubelet(dials([refused(); 3]));
+    assert_eq!(said(&finding), inconclusive(FindingReason::Unproven));
+}
+
+#[test]
 fn an_accept_of_a_silent_dial_is_no_deny() {
     let mut run = dial(
         heard(),

@@ -119,7 +119,9 @@ impl Comparison<'_> {
         match (probe.kind, &flow.target) {
             (ProbeKind::Connect, _) => false,
             // Without a listener that saw where the API server comes from, nothing it brings is proved.
-            (ProbeKind::Kubelet | ProbeKind::KubeletLog, _) => {
+            // No agent has the address of a kubelet that is asked by a log: its word is the best there is (G.2b).
+            (ProbeKind::KubeletLog, _) => !answers.iter().any(is_in_kubelets_words),
+            (ProbeKind::Kubelet, _) => {
                 self.heard.is_seen(&flow.source) || !answers.iter().any(is_in_kubelets_words)
             }
             (ProbeKind::Identify, Target::Agent(agent)) => {
