@@ -77,7 +77,15 @@ fn dial(request: &DialRequest) -> Dial<'_> {
             port: *port,
             path,
         },
-        DialRequest::Log { namespace, name } => Dial::Log { namespace, name },
+        DialRequest::Log {
+            namespace,
+            name,
+            word,
+        } => Dial::Log {
+            namespace,
+            name,
+            word,
+        },
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -38,17 +39,20 @@ const PODS: &str = "pods";
 /// Phase of a pod to which somebody can connect.
 const RUNNING: &str = "Running";
 
-/// Asks for the last line and all that follow: the answer begins at once and does not end, so that no connection to a kubelet
+/// Asks for the last lines and all that follow: the answer begins at once and does not end, so that no connection to a kubelet
 /// is left that could be used again (G.2b).
-const LOG_QUERY: &str = "follow=true&tailLines=1&insecureSkipTLSVerifyBackend=true";
+const LOG_QUERY: &str = "follow=true&tailLines=64&insecureSkipTLSVerifyBackend=true";
+
+/// How long a log is waited for that has said nothing more.
+const LOG_PAUSE: Duration = Duration::from_secs(1);
 
 /// How much of a good answer is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reading {
+enum Reading<'a> {
     /// All of it.
     Whole,
-    /// Its status: it has no end.
-    Status,
+    /// Until this word was in it, or nothing came for [`LOG_PAUSE`]: it has no end.
+    Until(&'a str),
 }
 
 /// Name that every API server of a cluster has, where the configuration names it by an address (F.2 "Answers").
@@ -106,10 +110,12 @@ pub enum Dial<'a> {
         namespace: &'a str,
         /// Its name.
         name: &'a str,
+        /// What it is read for, not empty.
+        word: &'a str,
     },
 }
 
-impl Dial<'_> {
+impl<'a> Dial<'a> {
     /// The path below the API server.
     fn path(&self) -> String {
         match self {
@@ -120,17 +126,19 @@ impl Dial<'_> {
                 port,
                 path,
             } => format!("/api/v1/namespaces/{namespace}/pods/http:{name}:{port}/proxy{path}"),
-            Self::Log { namespace, name } => {
+            Self::Log {
+                namespace, name, ..
+            } => {
                 format!("/api/v1/namespaces/{namespace}/pods/{name}/log?{LOG_QUERY}")
             }
         }
     }
 
     /// How much of a good answer is read.
-    const fn reading(&self) -> Reading {
+    const fn reading(&self) -> Reading<'a> {
         match self {
             Self::Alive | Self::Pod { .. } => Reading::Whole,
-            Self::Log { .. } => Reading::Status,
+            Self::Log { word, .. } => Reading::Until(word),
         }
     }
 }
@@ -274,7 +282,7 @@ fn pod_address(pod: &Value) -> Option<PodAddress> {
 async fn one_exchange(
     client: &Client,
     request: Request<Body>,
-    reading: Reading,
+    reading: Reading<'_>,
 ) -> Result<Exchanged, DialFailure> {
     let response = client
         .send(request)
@@ -282,11 +290,9 @@ async fn one_exchange(
         .map_err(|error| no_answer(&error))?;
     let is_good = response.status().is_success();
     let status = response.status().as_u16();
-    if is_good && reading == Reading::Status {
-        return Ok(Exchanged {
-            status,
-            body: Vec::new(),
-        });
+    if let (true, Reading::Until(word)) = (is_good, reading) {
+        let body = begin(response.into_body(), word).await;
+        return Ok(Exchanged { status, body });
     }
     let body = Limited::new(response.into_body(), DIAL_BYTES_MAX).collect();
     let body = body.await.map_err(|error| {
@@ -300,6 +306,20 @@ async fn one_exchange(
         status,
         body: body.to_bytes().to_vec(),
     })
+}
+
+/// Reads the begin of an answer, at most [`DIAL_BYTES_MAX`], until `word` was in it or nothing came for [`LOG_PAUSE`].
+async fn begin(body: Body, word: &str) -> Vec<u8> {
+    let mut body = pin!(body);
+    let mut read = Vec::new();
+    while read.len() < DIAL_BYTES_MAX && !String::from_utf8_lossy(&read).contains(word) {
+        let Ok(Some(Ok(frame))) = timeout(LOG_PAUSE, body.frame()).await else {
+            break;
+        };
+        read.extend_from_slice(&frame.into_data().unwrap_or_default());
+    }
+    read.truncate(DIAL_BYTES_MAX);
+    read
 }
 
 /// What an error of the client means: whoever answers with a wrong certificate is somebody else.
@@ -352,10 +372,11 @@ mod tests {
         let log = Dial::Log {
             namespace: "reachproof",
             name: "agent-x",
+            word: "run-1",
         };
         assert_eq!(
             log.path(),
-            "/api/v1/namespaces/reachproof/pods/agent-x/log?follow=true&tailLines=1&insecureSkipTLSVerifyBackend=true"
+            "/api/v1/namespaces/reachproof/pods/agent-x/log?follow=true&tailLines=64&insecureSkipTLSVerifyBackend=true"
         );
     }
 
@@ -446,20 +467,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_a_log_that_goes_on_the_status_is_enough_and_of_a_refusal_all_is_read() {
+    async fn a_log_that_goes_on_is_read_until_a_word_came_or_nothing_more_and_a_refusal_whole() {
         let _first = rustls::crypto::ring::default_provider().install_default();
         let exchange = async |answer| {
             let request = Request::get("/log").body(Body::empty()).unwrap();
             let asked = answered(answer);
-            let asked = one_exchange(&asked, request, Reading::Status);
+            let asked = one_exchange(&asked, request, Reading::Until("run-1"));
             timeout(Duration::from_secs(10), asked).await.unwrap()
         };
         let begun = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nline\r\n";
+        let named = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nrun-1\r\n";
         let of = |status, body: &[u8]| {
             let body = body.to_vec();
             Ok(Exchanged { status, body })
         };
-        assert_eq!(exchange(begun).await, of(200, b""));
+        assert_eq!(exchange(begun).await, of(200, b"line"));
+        assert_eq!(exchange(named).await, of(200, b"run-1"));
         let refused = "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\n{}";
         assert_eq!(exchange(refused).await, of(403, b"{}"));
     }

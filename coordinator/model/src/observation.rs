@@ -178,7 +178,8 @@ pub enum Identification {
         /// Response code of DNS, 0 to 15.
         code: u8,
     },
-    /// The kubelet's own words came back to an API server that spoke plain HTTP to its port, or a log from it (G.2b).
+    /// The kubelet's own words came back to an API server that spoke plain HTTP to its port, or from it the log of an agent, in
+    /// which this run is named (G.2b).
     Kubelet,
     /// The connection was made, and the query on it got no answer.
     NoResolver {

@@ -369,22 +369,27 @@ fn a_log_over_a_connection_that_may_have_been_there_shows_nothing() {
 }
 
 #[test]
-fn a_log_shows_that_a_kubelet_is_reached_where_no_agent_has_its_address_and_proves_nothing() {
+fn the_log_of_an_agent_proves_that_its_kubelet_is_reached_though_no_agent_has_that_address() {
     let host = address("10.0.9.9");
-    let of_kubelet = |seen: Vec<Attempt>| {
-        let kind = ProbeKind::KubeletLog;
-        let mut run = dial(heard(), ("b", 10_250), kind, allow(), seen);
+    let of_kubelet = |run: Run, seen: Vec<Attempt>| {
+        let mut run = dial(run, ("b", 10_250), ProbeKind::KubeletLog, allow(), seen);
         run.plan.flows[0].flow.destination = host;
         run.plan.flows[0].target = Target::Kubelet(name("b"));
         run.predictions[0].flow.destination = host;
         run.first()
     };
-    let finding = of_kubelet([1, 2, 3].map(kubelet).to_vec());
+    let logs = || [1, 2, 3].map(kubelet).to_vec();
+    let finding = of_kubelet(heard(), logs());
     assert_eq!(finding.kind, FindingKind::ConfirmedAllow);
+    assert_eq!(finding.strength, Some(Strength::Proven));
+    // Without a listener nobody knows where the API server comes from.
+    let finding = of_kubelet(Run::new(), logs());
     assert_eq!(finding.strength, Some(Strength::Unproven));
-    // A firewall's reset is no kubelet.
-    let finding = of_kubelet(dials([refused(); 3]));
-    assert_eq!(said(&finding), inconclusive(FindingReason::Unproven));
+    // A firewall's reset is no log, and whoever answers without it is somebody else.
+    for outcome in [refused(), connected()] {
+        let finding = of_kubelet(heard(), dials([outcome; 3]));
+        assert_eq!(said(&finding), inconclusive(FindingReason::Unproven));
+    }
 }
 
 #[test]

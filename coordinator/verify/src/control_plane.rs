@@ -25,13 +25,15 @@ pub enum DialRequest {
         /// Path with query, beginning with `/`.
         path: String,
     },
-    /// To begin with the log of a pod, which the kubelet of its node has: of an answer that begins well the status alone is
-    /// waited for, and the connection to the kubelet ends with the question.
+    /// To read the last lines of the log of a pod, which the kubelet of its node has, until a word came or nothing more; the
+    /// connection to the kubelet ends with the question.
     Log {
         /// Namespace of the pod.
         namespace: String,
         /// Name of the pod.
         name: String,
+        /// The word, not empty.
+        word: String,
     },
 }
 

@@ -102,14 +102,19 @@ impl Comparison<'_> {
     }
 
     /// What the answer to one attempt is worth, by all that the run knows: a kubelet's words prove something where a listener
-    /// saw where the API server comes from, and its address is that of an agent (G.2b "Proof").
+    /// saw where the API server comes from, and its address is that of an agent (G.2b "Proof"). The log of an agent needs no
+    /// address: nobody but the kubelet of its node has it.
     fn worth(&self, flow: &PlannedFlow, probe: &PlannedProbe, answer: &Attempt) -> Worth {
-        let is_asked = matches!(probe.kind, ProbeKind::Kubelet | ProbeKind::KubeletLog);
-        let is_kubelet = is_asked && is_in_kubelets_words(&answer);
-        let is_shown =
-            || self.heard.is_seen(&flow.source) && self.heard.is_shown(flow.flow.destination);
+        let is_shown = || match probe.kind {
+            ProbeKind::Kubelet => self.heard.is_shown(flow.flow.destination),
+            ProbeKind::KubeletLog => true,
+            ProbeKind::Connect | ProbeKind::Identify | ProbeKind::Resolve | ProbeKind::Certify => {
+                false
+            }
+        };
+        let is_proven = is_in_kubelets_words(&answer) && self.heard.is_seen(&flow.source);
         match worth(flow, probe, answer) {
-            Worth::Unproven if is_kubelet && is_shown() => Worth::Proven(None),
+            Worth::Unproven if is_proven && is_shown() => Worth::Proven(None),
             other @ (Worth::Proven(_) | Worth::Unproven | Worth::Foreign(_)) => other,
         }
     }
@@ -119,9 +124,7 @@ impl Comparison<'_> {
         match (probe.kind, &flow.target) {
             (ProbeKind::Connect, _) => false,
             // Without a listener that saw where the API server comes from, nothing it brings is proved.
-            // No agent has the address of a kubelet that is asked by a log: its word is the best there is (G.2b).
-            (ProbeKind::KubeletLog, _) => !answers.iter().any(is_in_kubelets_words),
-            (ProbeKind::Kubelet, _) => {
+            (ProbeKind::Kubelet | ProbeKind::KubeletLog, _) => {
                 self.heard.is_seen(&flow.source) || !answers.iter().any(is_in_kubelets_words)
             }
             (ProbeKind::Identify, Target::Agent(agent)) => {

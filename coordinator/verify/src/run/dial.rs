@@ -80,6 +80,8 @@ struct Common {
     control_plane: Arc<dyn ControlPlane>,
     /// Zero of the run's clock.
     began: Instant,
+    /// Name of the run.
+    run: Arc<str>,
     seen: Seen,
 }
 
@@ -92,7 +94,7 @@ impl Dials {
         control_plane: &Arc<dyn ControlPlane>,
         (plan, dialling): (&ProbePlan, &Dialling),
         key: impl Fn(&Target, u16) -> Option<ProofKey>,
-        (began, random): (Instant, &dyn Random),
+        (run, began, random): (&str, Instant, &dyn Random),
     ) -> Result<Self, RunError> {
         let mut dials = Vec::new();
         for flow in &plan.flows {
@@ -105,6 +107,7 @@ impl Dials {
         let common = Common {
             control_plane: Arc::clone(control_plane),
             began,
+            run: run.into(),
             seen: Arc::clone(&seen),
         };
         Ok(Self {
@@ -326,11 +329,17 @@ enum Connection {
     MaybeOld,
 }
 
-/// What an API server is asked for.
-fn request(dial: &Dial) -> DialRequest {
+/// What an API server is asked for. An agent that takes its part of a run writes the run's name into its log.
+fn request(dial: &Dial, run: &str) -> DialRequest {
     let (namespace, name) = (dial.pod.namespace.clone(), dial.pod.name.clone());
     let path = match dial.kind {
-        ProbeKind::KubeletLog => return DialRequest::Log { namespace, name },
+        ProbeKind::KubeletLog => {
+            return DialRequest::Log {
+                namespace,
+                name,
+                word: run.to_owned(),
+            };
+        }
         ProbeKind::Identify => format!("{PROBE_PATH}{}", hexadecimal(&dial.nonce)),
         ProbeKind::Connect | ProbeKind::Resolve | ProbeKind::Certify | ProbeKind::Kubelet => {
             "/".to_owned()
@@ -349,14 +358,15 @@ fn request(dial: &Dial) -> DialRequest {
 /// The first log that is had of a kubelet may come over a connection that was there before: counted is from the second on
 /// (G.2b). That one was made anew, as nothing is left of an answer that was broken off.
 async fn attempt(common: Common, dial: Dial, number: u32) -> Connection {
-    let request = request(&dial);
+    let request = request(&dial, &common.run);
     let started = Instant::now();
     let asked = common
         .control_plane
         .ask(dial.server, &request, DIAL_DEADLINE);
     let answer = asked.await;
     let after = started.elapsed();
-    let said = said(&dial, answer.as_ref().map_err(|failure| *failure), after);
+    let answer = answer.as_ref().map_err(|failure| *failure);
+    let said = said((&dial, &common.run), answer, after);
     let mut seen = common.seen.lock().unwrap_or_else(PoisonError::into_inner);
     let known = seen.entry(dial.id).or_default();
     let is_known = |socket| known.iter().any(|known| known.local == Some(socket));
@@ -400,7 +410,11 @@ impl Said {
 }
 
 /// What an exchange with an API server says of its dial.
-fn said(dial: &Dial, answer: Result<&DialAnswer, DialFailure>, after: Duration) -> Said {
+fn said(
+    (dial, run): (&Dial, &str),
+    answer: Result<&DialAnswer, DialFailure>,
+    after: Duration,
+) -> Said {
     let exchange = match answer {
         Ok(answer) => Exchange::Answer {
             status: answer.status,
@@ -410,7 +424,7 @@ fn said(dial: &Dial, answer: Result<&DialAnswer, DialFailure>, after: Duration) 
     };
     let connected = Outcome::Connected { handshake: after };
     match dialled(exchange, dial.target) {
-        Dialled::Answered => answered(dial, answer.ok(), connected),
+        Dialled::Answered => answered((dial, run), answer.ok(), connected),
         Dialled::Broken => Said {
             local: broken_source(exchange),
             ..Said::plain(connected)
@@ -429,7 +443,7 @@ fn said(dial: &Dial, answer: Result<&DialAnswer, DialFailure>, after: Duration) 
 }
 
 /// Who gave an answer that came through an API server.
-fn answered(dial: &Dial, answer: Option<&DialAnswer>, outcome: Outcome) -> Said {
+fn answered((dial, run): (&Dial, &str), answer: Option<&DialAnswer>, outcome: Outcome) -> Said {
     let plain = Said::plain(outcome);
     let Some(answer) = answer else {
         return plain;
@@ -440,7 +454,8 @@ fn answered(dial: &Dial, answer: Option<&DialAnswer>, outcome: Outcome) -> Said 
             identification: Identification::Kubelet,
             ..plain
         },
-        ProbeKind::KubeletLog if answer.status == ANSWERED => Said {
+        // Nobody else has it: whoever sends it is the kubelet of the agent's node.
+        ProbeKind::KubeletLog if names(answer, run) => Said {
             identification: Identification::Kubelet,
             ..plain
         },
@@ -450,6 +465,11 @@ fn answered(dial: &Dial, answer: Option<&DialAnswer>, outcome: Outcome) -> Said 
         | ProbeKind::Resolve
         | ProbeKind::Certify => plain,
     }
+}
+
+/// Whether a log came in which the run is named.
+fn names(answer: &DialAnswer, run: &str) -> bool {
+    answer.status == ANSWERED && String::from_utf8_lossy(&answer.body).contains(run)
 }
 
 /// An agent's answer to `GET /v1/probe` (`agent/src/listener/serve.rs`).
@@ -578,6 +598,7 @@ mod tests {
             let log = DialRequest::Log {
                 namespace: "reachproof".to_owned(),
                 name: "agent".to_owned(),
+                word: "run-1".to_owned(),
             };
             assert_eq!(*request, log);
             let Self(status, body) = *self;
@@ -601,6 +622,7 @@ mod tests {
         let common = Common {
             control_plane: Arc::new(says),
             began: Instant::now(),
+            run: "run-1".into(),
             seen: Seen::default(),
         };
         let seen = Arc::clone(&common.seen);
@@ -616,7 +638,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_first_log_of_a_kubelet_counts_for_nothing_and_three_more_do() {
-        let seen = logs(Says(ANSWERED, "")).await;
+        let seen = logs(Says(ANSWERED, "assignment taken run=run-1")).await;
         let outcomes: Vec<Outcome> = seen.iter().map(|attempt| attempt.outcome).collect();
         let reused = Outcome::NotDialled {
             failure: DialFailure::Reused,
@@ -627,6 +649,9 @@ mod tests {
             assert!(matches!(attempt.outcome, Outcome::Connected { .. }));
             assert_eq!(attempt.identification, Identification::Kubelet);
         }
+        // The log of somebody else, or of another run, is not what was asked for.
+        let other = logs(Says(ANSWERED, "assignment taken run=run-2")).await;
+        assert_eq!(other[3].identification, Identification::NotAsked);
     }
 
     #[tokio::test(start_paused = true)]
@@ -645,6 +670,7 @@ mod tests {
         let common = Common {
             control_plane: silent.clone(),
             began: Instant::now(),
+            run: "run-1".into(),
             seen: Seen::default(),
         };
         all(common, (0..60).map(one).collect()).await;

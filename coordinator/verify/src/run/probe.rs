@@ -99,7 +99,7 @@ impl Run<'_> {
         };
         let random = self.order.random.as_ref();
         let what = (sealed.plan, sealed.dialling);
-        let dials = Dials::of(control_plane, what, key, (self.began, random))?;
+        let dials = Dials::of(control_plane, what, key, (&self.name, self.began, random))?;
         dispatch.reckon_with(dials.longest());
         Ok(dials)
     }
