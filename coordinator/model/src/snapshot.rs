@@ -323,7 +323,8 @@ impl Snapshot {
     }
 
     /// Returns the Kubernetes node that has an address.
-    pub(crate) fn node_at(&self, address: IpAddr) -> Option<&Node> {
+    #[must_use]
+    pub fn node_at(&self, address: IpAddr) -> Option<&Node> {
         let place = self.nodes_by_address.get(&address)?;
         self.nodes.get(*place)
     }

@@ -6,10 +6,11 @@ use std::net::{IpAddr, SocketAddr};
 use reachproof_model::expectation::agent_of;
 use reachproof_model::expectation::members::{ClusterMember, cluster_members, host_of};
 use reachproof_model::flow::Flow;
+use reachproof_model::id::NodeName;
 use reachproof_model::plan::{AgentKind, Roster, RosterAgent};
 use reachproof_model::predict::predict;
 use reachproof_model::prediction::{Prediction, Verdict};
-use reachproof_model::snapshot::{Leaving, Owner, Snapshot};
+use reachproof_model::snapshot::{Host, Leaving, Owner, Snapshot};
 use serde::{Deserialize, Serialize};
 
 use crate::config::ExpectedAgents;
@@ -119,8 +120,9 @@ fn not_attended(
     roster: &Roster,
     kinds: &BTreeSet<AgentKind>,
 ) -> Vec<(String, Vec<IpAddr>)> {
+    let attendance = Attendance::new(snapshot, roster);
     let all = inventory(snapshot, kinds).into_iter();
-    all.filter(|member| !is_attended(snapshot, roster, member))
+    all.filter(|member| !attendance.is_there(member))
         .map(|member| (member.name, member.addresses))
         .collect()
 }
@@ -246,39 +248,53 @@ fn inventory(snapshot: &Snapshot, kinds: &BTreeSet<AgentKind>) -> Vec<ClusterMem
         .collect()
 }
 
-/// Whether an agent runs where `member` of an [`inventory`] should have one.
-fn is_attended(snapshot: &Snapshot, roster: &Roster, member: &ClusterMember) -> bool {
-    if member.kind != AgentKind::Pod {
-        return agent_of(snapshot, roster, member).is_some();
+/// Who attends to the places of an [`inventory`].
+struct Attendance<'a> {
+    snapshot: &'a Snapshot,
+    roster: &'a Roster,
+    /// Nodes of agents that are pods, as they say.
+    nodes: BTreeSet<&'a NodeName>,
+    /// Hosts of such agents, by their addresses.
+    hosts: BTreeSet<Host>,
+}
+
+impl<'a> Attendance<'a> {
+    fn new(snapshot: &'a Snapshot, roster: &'a Roster) -> Self {
+        let pods = || roster.agents().filter(|agent| agent.kind == AgentKind::Pod);
+        let addresses = pods().flat_map(|agent| &agent.addresses);
+        Self {
+            snapshot,
+            roster,
+            nodes: pods().filter_map(|agent| agent.node.as_ref()).collect(),
+            hosts: addresses
+                .filter_map(|address| host_of(snapshot, *address))
+                .collect(),
+        }
     }
-    let is_here = |address: &IpAddr| {
-        let host = host_of(snapshot, *address);
-        let of_member = member.addresses.iter();
-        host.is_some()
-            && of_member
-                .map(|it| host_of(snapshot, *it))
-                .any(|it| it == host)
-    };
-    let is_on = |agent: &RosterAgent| {
-        let node = agent.node.as_ref().and_then(|name| snapshot.node(name));
-        node.is_some_and(|node| {
-            node.addresses
-                .iter()
-                .any(|it| member.addresses.contains(it))
+
+    /// Whether an agent runs where `member` should have one.
+    fn is_there(&self, member: &ClusterMember) -> bool {
+        if member.kind != AgentKind::Pod {
+            return agent_of(self.snapshot, self.roster, member).is_some();
+        }
+        member.addresses.iter().any(|address| {
+            let node = self.snapshot.node_at(*address);
+            let host = host_of(self.snapshot, *address);
+            node.is_some_and(|node| self.nodes.contains(&node.name))
+                || host.is_some_and(|host| self.hosts.contains(&host))
         })
-    };
-    let mut pods = roster.agents().filter(|agent| agent.kind == AgentKind::Pod);
-    pods.any(|agent| is_on(agent) || agent.addresses.iter().any(is_here))
+    }
 }
 
 /// Those of `expected` at which no agent runs, though nothing says that they are about to go.
-fn absent(
-    snapshot: &Snapshot,
-    roster: &Roster,
+fn absent<'a>(
+    snapshot: &'a Snapshot,
+    roster: &'a Roster,
     expected: Vec<ClusterMember>,
-) -> impl Iterator<Item = ClusterMember> {
-    expected.into_iter().filter(|member| {
-        !is_attended(snapshot, roster, member) && snapshot.leaving(&member.addresses).is_none()
+) -> impl Iterator<Item = ClusterMember> + 'a {
+    let attendance = Attendance::new(snapshot, roster);
+    expected.into_iter().filter(move |member| {
+        !attendance.is_there(member) && snapshot.leaving(&member.addresses).is_none()
     })
 }
 
